@@ -1,0 +1,268 @@
+"""The command line: each command parses, makes one library call, and renders."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import nrcscan
+from nrcscan.errors import NrcscanError, UsageError
+from nrcscan.onset import Thresholds
+from nrcscan.options import Convention, DType, Format, Pool
+
+INTERRUPTED = 130
+_DEFAULTS = Thresholds()
+
+app = typer.Typer(
+    name="nrcscan",
+    help="Find where a trained regressor has collapsed onto its targets, and how far.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"nrcscan {nrcscan.__version__}")
+        raise typer.Exit
+
+
+@app.command(no_args_is_help=True)
+def extract(
+    model: Annotated[Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors.")],
+    data: Annotated[list[Path], typer.Argument(help="An .npz, or a pair: X.npy y.npy.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
+        "acts.h5"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+    factory: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="WHERE:NAME",
+            help="What builds the network: package.module:factory or path/file.py:factory."
+            " Without it, a plain chain is inferred from the weights.",
+        ),
+    ] = None,
+    model_args: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="Arguments of the factory, as a JSON object."),
+    ] = None,
+    activation: Annotated[str, typer.Option(help="Activation of an inferred chain.")] = "relu",
+    state_key: Annotated[
+        str | None, typer.Option(help="Which state dict of a training checkpoint.")
+    ] = None,
+    x_key: Annotated[str | None, typer.Option(help="The inputs' key in the .npz.")] = None,
+    y_key: Annotated[str | None, typer.Option(help="The targets' key in the .npz.")] = None,
+    layers: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only layers that match; repeatable.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Leave out layers; repeatable.")
+    ] = None,
+    pool: Annotated[
+        Pool, typer.Option(help="How positions in space or time become one row of features.")
+    ] = "mean",
+    activations: Annotated[bool, typer.Option(help="Store the features themselves too.")] = True,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass.")] = 256,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
+    device: Annotated[str, typer.Option(help="Where the network runs.")] = "cpu",
+    dtype: Annotated[DType, typer.Option(help="What the network runs in.")] = "float32",
+) -> None:
+    """Run a trained network over a dataset once and keep its statistics in a file.
+
+    Example: nrcscan extract model.pt data.npz -o acts.h5
+    """
+    with _errors():
+        progress = _progress()
+        with progress:
+            task = progress.add_task("samples", total=None, visible=False)
+            result = nrcscan.extract(
+                model,
+                data,
+                output,
+                factory=factory,
+                factory_args=_json_object("--model-args", model_args),
+                state_key=state_key,
+                activation=activation,
+                x_key=x_key,
+                y_key=y_key,
+                layers=layers or (),
+                exclude=exclude or (),
+                pool=pool,
+                activations=activations,
+                batch_size=batch_size,
+                limit=limit,
+                device=device,
+                dtype=dtype,
+                force=force,
+                on_note=_say,
+                on_progress=lambda done, total: progress.update(
+                    task, completed=done, total=total, visible=True
+                ),
+            )
+        fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"
+        typer.echo(f"{result.path}: {len(result.layers)} layers, {result.n_samples} samples{fit}")
+        _say(f"see where it collapses with: nrcscan report {result.path}")
+
+
+@app.command(no_args_is_help=True)
+def report(
+    acts: Annotated[Path, typer.Argument(help="A file of nrcscan extract.")],
+    signal_dim: Annotated[
+        str,
+        typer.Option(
+            metavar="t|auto|INT",
+            help="k: the number of targets, their numerical rank, or a number.",
+        ),
+    ] = "t",
+    convention: Annotated[
+        Convention, typer.Option(help="Details as defined, or as in the authors' script.")
+    ] = "default",
+    noise_max: Annotated[
+        float, typer.Option(help="NRC1 holds up to this noise component.")
+    ] = _DEFAULTS.noise_max,
+    cka_min: Annotated[
+        float, typer.Option(help="NRC2 holds from this CKA on.")
+    ] = _DEFAULTS.cka_min,
+    alignment_min: Annotated[
+        float, typer.Option(help="NRC3 holds from this alignment on.")
+    ] = _DEFAULTS.alignment_min,
+    excess_max: Annotated[
+        float,
+        typer.Option(help="NRC4 holds up to this (linear MSE - network MSE) / target variance."),
+    ] = _DEFAULTS.excess_max,
+    form: Annotated[Format, typer.Option("--format", help="What to write.")] = "table",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to a file instead.")
+    ] = None,
+) -> None:
+    """Show where collapse begins, layer by layer.
+
+    Example: nrcscan report acts.h5 --format json -o report.json
+    """
+    with _errors():
+        result = nrcscan.report(
+            acts,
+            signal_dim=_signal_dim(signal_dim),
+            convention=convention,
+            thresholds=Thresholds(noise_max, cka_min, alignment_min, excess_max),
+        )
+        from nrcscan import tables
+
+        if form == "table" and output is None and sys.stdout.isatty():
+            from rich.console import Console
+
+            Console().print(tables.table(result))
+        else:
+            _emit(tables.render(result, form), output)
+
+
+@app.command(no_args_is_help=True)
+def inspect(
+    model: Annotated[Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors.")],
+    state_key: Annotated[
+        str | None, typer.Option(help="Which state dict of a training checkpoint.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show what a checkpoint is and holds, without running anything in it.
+
+    Example: nrcscan inspect model.pt
+    """
+    with _errors():
+        found = nrcscan.inspect(model, state_key=state_key)
+        if json_:
+            _emit(json.dumps(found.to_dict(), indent=2) + "\n", None)
+            return
+        from rich.console import Console
+
+        from nrcscan import tables
+
+        terminal = sys.stdout.isatty()
+        console = Console() if terminal else Console(width=tables.WIDE, color_system=None)
+        console.print(tables.inspection(found))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn an error that a user can cause into one line and an exit code."""
+    try:
+        yield
+    except NrcscanError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        print("interrupted: nothing was written", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _say(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _progress() -> Any:
+    """Return a progress bar on stderr with rate and time left; silent when it is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.completed:,.0f}"),
+        TextColumn("samples"),
+        BarColumn(),
+        TextColumn("{task.speed:,.0f}/s" if False else "{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+def _json_object(option: str, text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{option} {text}: not JSON ({error.msg} at character {error.pos});"
+            ' write an object such as {"width": 256}'
+        ) from error
+    if not isinstance(value, dict):
+        raise UsageError(f'{option} {text}: not an object; write one such as {{"width": 256}}')
+    return value
+
+
+def _signal_dim(text: str) -> Any:
+    if text in ("t", "auto"):
+        return text
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"--signal-dim {text}: give t, auto or a number from 1 up")
+
+
+def _emit(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+        return
+    from nrcscan.store import write_text
+
+    write_text(output, text)
+
+
+def main() -> None:
+    """Run the command line; a polite kill cleans up as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    app()

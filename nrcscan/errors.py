@@ -1,0 +1,61 @@
+"""Errors a user can cause: each message says what happened, where, and what to do about it."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class NrcscanError(Exception):
+    """Base of every error that nrcscan raises on purpose; the message is one line."""
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+class UsageError(NrcscanError):
+    """The call itself is wrong: an option's value, or an output that already exists."""
+
+    exit_code = 2
+
+
+class InputError(NrcscanError):
+    """An input cannot be read or used."""
+
+
+class UnsafeError(InputError):
+    """An input wants to run code when it is opened, and was not opened."""
+
+
+class OutputError(NrcscanError):
+    """A result cannot be written."""
+
+
+def printable(text: str) -> str:
+    r"""Return `text` on one line that cannot steer a terminal.
+
+    Names come from files that nobody has vetted: control characters, line breaks and
+    direction overrides are shown as escapes.
+
+    >>> printable("layer\x1b[2J\n0")
+    'layer\\x1b[2J\\n0'
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return names as one readable enumeration.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    words = [str(name) for name in names]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what another library said, for use inside a message."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

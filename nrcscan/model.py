@@ -1,0 +1,375 @@
+"""A network that runs: from the user's factory, or inferred from the weights of a plain chain."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from nrcscan.checkpoint import Checkpoint, natural_key, stripped
+from nrcscan.errors import InputError, UsageError, listed, reason
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "leaky_relu": nn.LeakyReLU,
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "identity": nn.Identity,
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with the checkpoint's weights in it.
+
+    Attributes:
+        module: the network.
+        source: where its architecture came from, in words.
+        inferred: whether it was guessed from the weights.
+        layout: of an inferred network, what it was taken to be.
+    """
+
+    module: nn.Module
+    source: str
+    inferred: bool = False
+    layout: str = ""
+
+
+def build(
+    checkpoint: Checkpoint,
+    *,
+    factory: str | Callable[..., nn.Module] | None = None,
+    factory_args: Mapping[str, Any] | None = None,
+    activation: str = "relu",
+    dtype: torch.dtype = torch.float32,
+) -> Network:
+    """Return a network holding a checkpoint's weights, in `dtype`, on the CPU.
+
+    Args:
+        checkpoint: the weights.
+        factory: "package.module:callable", "path/file.py:callable" or a callable that
+            returns the network; None infers a chain from the weights.
+        factory_args: keyword arguments of the factory.
+        activation: of an inferred chain, a key of `ACTIVATIONS`.
+        dtype: what the network runs in.
+
+    Raises:
+        UsageError: the factory cannot be found or called, or the activation is not known.
+        InputError: weights and network do not fit, a weight is NaN, or nothing can be inferred.
+    """
+    _require_finite(checkpoint)
+    if factory is None:
+        chain = infer(checkpoint, activation)
+        module, source = chain.module(), f"inferred from the weights, with {activation}"
+        network = Network(module, source, inferred=True, layout=chain.layout())
+    else:
+        called = load_factory(factory) if isinstance(factory, str) else factory
+        name = factory if isinstance(factory, str) else getattr(factory, "__qualname__", "factory")
+        network = Network(_call(called, name, factory_args or {}), name)
+    network.module.to(dtype)
+    load_weights(network.module, checkpoint)
+    return network
+
+
+def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Copy a checkpoint's weights into a network, once wrapper prefixes are off.
+
+    Raises:
+        InputError: a key is missing, unexpected or of another shape; all are named.
+    """
+    expected = module.state_dict()
+    candidates = list(stripped(checkpoint.state))
+    state = max(candidates, key=lambda candidate: len(candidate.keys() & expected.keys()))
+    # Counters of batches play no part in eval mode, and old checkpoints lack them.
+    missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
+    unexpected = [k for k in state if k not in expected]
+    misshapen = [
+        f"{k} has shape {tuple(state[k].shape)} where the network wants {tuple(expected[k].shape)}"
+        for k in expected
+        if k in state and state[k].shape != expected[k].shape
+    ]
+    problems = [
+        *([f"missing {listed(missing)}"] if missing else []),
+        *([f"unexpected {listed(unexpected)}"] if unexpected else []),
+        *misshapen,
+    ]
+    if problems:
+        raise InputError(
+            f"{checkpoint.path}: does not fit the network: {'; '.join(problems)};"
+            " check --model and --model-args"
+        )
+    module.load_state_dict(state, strict=False)
+
+
+def _require_finite(checkpoint: Checkpoint) -> None:
+    broken = [
+        name
+        for name, tensor in checkpoint.state.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all())
+    ]
+    if broken:
+        raise InputError(
+            f"{checkpoint.path}: NaN or infinite weights in {listed(broken)};"
+            " the training diverged: take an earlier checkpoint"
+        )
+
+
+# --- the user's factory ----------------------------------------------------------------------
+
+
+def load_factory(spec: str) -> Callable[..., nn.Module]:
+    """Return the callable that "package.module:name" or "path/file.py:name" names.
+
+    Raises:
+        UsageError: the module cannot be imported or has no such callable.
+    """
+    where, colon, name = spec.rpartition(":")
+    if not colon or not where or not name:
+        raise UsageError(f"--model {spec}: write package.module:factory or path/file.py:factory")
+    try:
+        module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    except Exception as error:  # the user's code may raise anything
+        raise UsageError(
+            f"--model {spec}: importing {where} failed: {type(error).__name__}: {reason(error)}"
+        ) from error
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        public = [n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])]
+        raise UsageError(f"--model {spec}: {where} has no {name!r}; it has {listed(public)}")
+    if isinstance(found, nn.Module):
+        return lambda: found
+    if not callable(found):
+        raise UsageError(f"--model {spec}: {name} is a {type(found).__name__}, not a callable")
+    return cast("Callable[..., nn.Module]", found)
+
+
+def _import_module(name: str) -> Any:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)  # last, so that nothing there can pose as a library
+    return importlib.import_module(name)
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    spec = importlib.util.spec_from_file_location(f"nrcscan_user_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and the like look themselves up there
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _call(factory: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    try:
+        made = factory(**arguments)
+    except Exception as error:  # the user's code may raise anything
+        raise UsageError(
+            f"--model {name}: calling it failed: {type(error).__name__}: {reason(error)};"
+            " give its arguments with --model-args"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"--model {name}: returned a {type(made).__name__}, not an nn.Module")
+    return made
+
+
+# --- inference from the weights --------------------------------------------------------------
+
+
+@dataclass
+class _Block:
+    """The tensors of one module in a state dict."""
+
+    name: str
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str | None:
+        """Linear, BatchNorm1d or LayerNorm, by what the block holds; None for anything else."""
+        leaves = set(self.tensors)
+        dims = {leaf: tensor.ndim for leaf, tensor in self.tensors.items()}
+        if "running_mean" in leaves and leaves <= {
+            "weight",
+            "bias",
+            "running_mean",
+            "running_var",
+            "num_batches_tracked",
+        }:
+            return "BatchNorm1d" if dims["running_mean"] == 1 else None
+        if leaves in ({"weight"}, {"weight", "bias"}) and dims.get("bias", 1) == 1:
+            return {1: "LayerNorm", 2: "Linear"}.get(dims["weight"])
+        return None
+
+    @property
+    def shapes(self) -> str:
+        """The block's tensors and their shapes, in words."""
+        return ", ".join(f"{leaf} {tuple(tensor.shape)}" for leaf, tensor in self.tensors.items())
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Width taken and width given."""
+        if self.kind == "Linear":
+            out, width = self.tensors["weight"].shape
+            return int(width), int(out)
+        size = len(self.tensors.get("weight", self.tensors.get("running_mean", ())))
+        return size, size
+
+    def module(self) -> nn.Module:
+        """Return a fresh module of this block's kind and size."""
+        width, out = self.ends
+        if self.kind == "Linear":
+            return nn.Linear(width, out, bias="bias" in self.tensors)
+        if self.kind == "LayerNorm":
+            return nn.LayerNorm(width, bias="bias" in self.tensors)
+        return nn.BatchNorm1d(width, affine="weight" in self.tensors)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A plain chain read off a state dict: its blocks, and where activations are taken to be."""
+
+    steps: tuple[_Block | None, ...]
+    """Blocks in order; None stands for the activation."""
+    activation: str
+
+    def module(self) -> nn.Module:
+        """Return the network, with random weights and the checkpoint's own names."""
+        if self.steps[0] is not None and self.steps[0].name == "":  # one bare layer
+            return self.steps[0].module()
+        return _ChainModule(self.steps, ACTIVATIONS[self.activation])
+
+    def layout(self) -> str:
+        """Return the chain in words, such as "8 → 256 → relu → 2"."""
+        parts: list[str] = []
+        for step in self.steps:
+            if step is None:
+                parts.append(self.activation)
+            elif step.kind == "Linear":
+                width, out = step.ends
+                parts.extend([str(out)] if parts else [str(width), str(out)])
+            else:
+                parts.append(str(step.kind))
+        return " → ".join(parts)
+
+
+class _ChainModule(nn.Module):
+    """Runs the blocks of a chain one after the other, each under its name in the checkpoint."""
+
+    def __init__(self, steps: Iterable[_Block | None], activation: type[nn.Module]) -> None:
+        super().__init__()
+        self._steps: list[nn.Module] = []
+        for step in steps:
+            module = activation() if step is None else step.module()
+            self._steps.append(module)
+            if step is not None:
+                self._attach(step.name, module)
+
+    def _attach(self, name: str, module: nn.Module) -> None:
+        *folders, leaf = name.split(".")
+        parent: nn.Module = self
+        for folder in folders:
+            if folder not in parent._modules:
+                parent.add_module(folder, nn.Module())
+            parent = parent.get_submodule(folder)
+        parent.add_module(leaf, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the chain on (N, width), or on anything of more axes, flattened."""
+        x = x.reshape(len(x), -1)
+        for step in self._steps:
+            x = step(x)
+        return x
+
+
+def infer(checkpoint: Checkpoint, activation: str) -> Chain:
+    """Read a plain chain of Linear layers, with norms between, off a state dict.
+
+    Weights do not tell the activation, nor that a network is not a chain at all; R² on the
+    data is the check.
+
+    Raises:
+        InputError: the weights are no such chain.
+        UsageError: the activation is not known.
+    """
+    if activation not in ACTIVATIONS:
+        raise UsageError(f"--activation {activation}: choose one of {listed(ACTIVATIONS)}")
+    *_, state = stripped(checkpoint.state)
+    blocks: dict[str, _Block] = {}
+    for key, tensor in state.items():
+        name, _, leaf = key.rpartition(".")
+        blocks.setdefault(name, _Block(name)).tensors[leaf] = tensor
+    remedy = "name the network's factory with --model"
+    strange = [
+        f"{name or 'the top level'} ({block.shapes})"
+        for name, block in blocks.items()
+        if block.kind is None
+    ]
+    if strange:
+        raise InputError(
+            f"{checkpoint.path}: not a plain chain of Linear layers, so the network cannot be"
+            f" inferred from its weights: {listed(strange)}; {remedy}"
+        )
+    by_name = sorted(blocks.values(), key=lambda block: natural_key(block.name))
+    orders = [list(blocks.values()), by_name] if checkpoint.ordered else [by_name]
+    for order in orders:
+        if _break(order) is None:
+            return Chain(_with_activations(order), activation)
+    raise InputError(
+        f"{checkpoint.path}: the weights do not form a chain: {_break(orders[0])}; {remedy}"
+    )
+
+
+def _break(blocks: list[_Block]) -> str | None:
+    """Say where a sequence of blocks fails to be a chain, or None."""
+    if not any(block.kind == "Linear" for block in blocks):
+        return "there is no Linear layer"
+    for before, after in pairwise(blocks):
+        if before.ends[1] != after.ends[0]:
+            return f"{before.name} gives {before.ends[1]}, {after.name} takes {after.ends[0]}"
+    return None
+
+
+def _with_activations(blocks: list[_Block]) -> tuple[_Block | None, ...]:
+    """Put the activation after every Linear layer but the last, and after its norm.
+
+    In a Sequential, a gap in the numbering before the norm shows that the activation came
+    first there.
+    """
+    steps: list[_Block | None] = []
+    last_linear = max(i for i, block in enumerate(blocks) if block.kind == "Linear")
+    pending = False
+    for index, block in enumerate(blocks):
+        if pending and (block.kind == "Linear" or _gap(blocks[index - 1], block)):
+            steps.append(None)
+            pending = False
+        steps.append(block)
+        pending = pending or (block.kind == "Linear" and index < last_linear)
+    return tuple(steps)
+
+
+def _gap(before: _Block, after: _Block) -> bool:
+    """Whether two blocks of one Sequential leave out a number, where the activation sits."""
+    parent, _, number = before.name.rpartition(".")
+    next_parent, _, next_number = after.name.rpartition(".")
+    same = parent == next_parent and number.isdecimal() and next_number.isdecimal()
+    return same and int(next_number) - int(number) > 1

@@ -1,0 +1,19 @@
+"""The words that options take, for the commands and the library alike. Imports nothing heavy."""
+
+from typing import Literal, get_args
+
+Pool = Literal["mean", "flatten", "first", "last"]
+"""How positions in space or time become one row of features."""
+
+DType = Literal["float32", "float64"]
+"""What a checkpoint's network runs in."""
+
+Convention = Literal["default", "published"]
+"""Whose details the metrics follow: docs/metrics.md lists where the two differ."""
+
+Format = Literal["table", "json", "csv", "md"]
+"""What a report is written as."""
+
+POOLS: tuple[Pool, ...] = get_args(Pool)
+DTYPES: tuple[DType, ...] = get_args(DType)
+CONVENTIONS: tuple[Convention, ...] = get_args(Convention)

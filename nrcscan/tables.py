@@ -1,0 +1,195 @@
+"""A report as text: a table for people, JSON, CSV and Markdown for programs and pages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nrcscan import verdict
+from nrcscan.errors import printable
+from nrcscan.metrics import QUANTITIES
+from nrcscan.onset import CONDITIONS, Held
+from nrcscan.options import Format
+from nrcscan.results import LayerResult, Report
+
+if TYPE_CHECKING:  # inspecting needs torch, reporting must not
+    from nrcscan.inspection import Inspection
+
+COLUMNS = ("#", "layer", "kind", "width", "noise", "CKA", "align", "lin. MSE", "SR(H)", "SR(W)")
+_JUDGED = {"noise": "nrc1", "CKA": "nrc2", "align": "nrc3", "lin. MSE": "nrc4"}
+_MARKS: dict[Held, tuple[str, str]] = {
+    True: ("✓", "green"),
+    False: ("✗", "red"),
+    None: ("·", "dim"),
+}
+BEGINS = "▼ collapse begins"
+WIDE = 10_000
+"""Columns when the output is no terminal: nothing is cut or wrapped."""
+
+
+def render(report: Report, form: Format) -> str:
+    """Return a report as plain text in the given format, ending in a newline."""
+    if form == "json":
+        return json.dumps(report.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    if form == "csv":
+        return _csv(report)
+    if form == "md":
+        return _markdown(report)
+    buffer = io.StringIO()
+    Console(file=buffer, width=WIDE, color_system=None).print(table(report))
+    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+
+
+def table(report: Report) -> RenderableType:
+    """Return what `nrcscan report` shows in a terminal."""
+    style = "bold" if report.learned else "bold red"
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for column in COLUMNS:
+        text = column in ("layer", "kind")
+        grid.add_column(
+            column,
+            justify="left" if text else "right",
+            overflow="fold",
+            no_wrap=not text,
+        )
+    for layer, cells in _rows(report):
+        if layer.name == report.onset["all"]:
+            grid.add_row("", Text(BEGINS, style="bold green"))
+        grid.add_row(*(_styled(layer, column, cell) for column, cell in cells.items()))
+    parts: list[RenderableType] = [
+        Text(printable(verdict.headline(report)), style=style),
+        Text(verdict.signal(report), style="dim"),
+        Text(),
+        grid,
+        Text(printable(verdict.onsets(report))),
+    ]
+    parts += [Text(f"- {line}", style="dim") for line in remarks(report)]
+    return Group(*parts)
+
+
+def inspection(found: Inspection) -> RenderableType:
+    """Return what `nrcscan inspect` shows."""
+    network = found.network or f"not inferred: {found.problem}"
+    taken = f"the state dict under {found.state_key!r}" if found.state_key else "the whole file"
+    if found.state_key is None:
+        taken, network = "undecided", str(found.problem)
+    facts = {
+        "file": f"{found.path} ({found.size / 1e6:,.1f} MB)",
+        "format": {"torch": "PyTorch (torch.save), opened as data"}.get(found.format, found.format),
+        "sha256": found.sha256,
+        "holds": ", ".join(f"{key}: {what}" for key, what in found.entries.items()),
+        "taken": taken + (f", without the prefix {found.prefix!r}" if found.prefix else ""),
+        "network": network,
+    }
+    if found.state_key == "":
+        del facts["holds"]
+    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in facts.items():
+        grid.add_row(Text(name, style="bold"), Text(printable(value), overflow="fold"))
+    tensors = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    tensors.add_column("tensor", overflow="fold")
+    tensors.add_column("shape")
+    tensors.add_column("dtype")
+    for tensor in found.tensors:
+        shape = " × ".join(map(str, tensor.shape)) or "scalar"
+        tensors.add_row(Text(printable(tensor.name)), shape, tensor.dtype)
+    return Group(grid, tensors) if found.tensors else grid
+
+
+def remarks(report: Report) -> list[str]:
+    """Return the lines below the table: what is undefined, and every note."""
+    lines = verdict.undefined(report)
+    lines += [f"{layer.name}: {note}" for layer in report.layers for note in layer.metrics.notes]
+    return [printable(line) for line in [*lines, *report.notes]]
+
+
+def number(value: float | None) -> str:
+    """Return a number short enough for a table, or a dash where there is none.
+
+    >>> number(0.97961), number(1.23e-7), number(12.345), number(None)
+    ('0.9796', '1.2e-07', '12.35', '—')
+    """
+    if value is None:
+        return "—"
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+    return f"{value:.1e}"
+
+
+def _rows(report: Report) -> Iterator[tuple[LayerResult, dict[str, str]]]:
+    for layer in report.layers:
+        m = layer.metrics
+        numbers = (
+            number(m.get("noise_component")),
+            number(m.get("cka")),
+            number(m.get("alignment")),
+            number(m.get("linear_mse")),
+            _short(m.get("feature_stable_rank")),
+            _short(m.get("weight_stable_rank")),
+        )
+        texts = (str(layer.position + 1), printable(layer.name), layer.kind, str(layer.width))
+        yield layer, dict(zip(COLUMNS, (*texts, *numbers), strict=True))
+
+
+def _short(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f}"
+
+
+def _styled(layer: LayerResult, column: str, cell: str) -> Text:
+    if column not in _JUDGED:
+        return Text(cell)
+    mark, style = _MARKS[layer.met[_JUDGED[column]]]
+    return Text.assemble(cell, " ", (mark, style))
+
+
+def _csv(report: Report) -> str:
+    buffer = io.StringIO()
+    conditions = [f"met_{condition}" for condition in CONDITIONS]
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        ["index", "position", "name", "kind", "width", *QUANTITIES, *conditions, "undefined"]
+    )
+    for layer in report.layers:
+        texts = [layer.index, layer.position, printable(layer.name), layer.kind, layer.width]
+        values = [layer.metrics.get(quantity) for quantity in QUANTITIES]
+        met = ["" if h is None else str(h).lower() for h in layer.met.values()]
+        reasons = "; ".join(f"{q}: {why}" for q, why in layer.metrics.undefined.items())
+        writer.writerow([*texts, *("" if v is None else repr(v) for v in values), *met, reasons])
+    return buffer.getvalue()
+
+
+def _markdown(report: Report) -> str:
+    def row(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    lines = [
+        f"**{_escaped(verdict.headline(report))}**",
+        "",
+        f"{verdict.signal(report)}.",
+        "",
+        row(list(COLUMNS)),
+        row(["---" if column in ("layer", "kind") else "---:" for column in COLUMNS]),
+    ]
+    for layer, cells in _rows(report):
+        if layer.name == report.onset["all"]:
+            lines.append(row(["", f"**{BEGINS}**"] + [""] * (len(COLUMNS) - 2)))
+        marks = {c: f"{cells[c]} {_MARKS[layer.met[k]][0]}" for c, k in _JUDGED.items()}
+        lines.append(row(list({**cells, **marks, "layer": f"`{cells['layer']}`"}.values())))
+    lines += ["", _escaped(verdict.onsets(report)), ""]
+    lines += [f"- {_escaped(line)}" for line in remarks(report)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Return text that Markdown and HTML leave alone."""
+    for character in "\\`*_<>[]":
+        text = text.replace(character, f"\\{character}")
+    return printable(text)

@@ -1,0 +1,154 @@
+"""A report in words: how well the network fits, and where it has collapsed."""
+
+from __future__ import annotations
+
+from nrcscan.onset import CONDITIONS
+from nrcscan.results import LayerResult, Report
+
+CONDITION_NAMES = {
+    "nrc1": "NRC1 noise suppression",
+    "nrc2": "NRC2 signal-target alignment",
+    "nrc3": "NRC3 feature-weight alignment",
+    "nrc4": "NRC4 linear predictability",
+}
+
+
+def headline(report: Report) -> str:
+    """Return the one sentence that a reader should take away."""
+    if not report.learned:
+        return _nothing_learned(report)
+    fit = f"The model fits with R² = {report.r2:.3f} (MSE {report.mse:.3g})"
+    start = report.onset["all"]
+    if start is not None:
+        return (
+            f"Collapsed from {start} on ({_depth(report, start)}), through to the output."
+            f" {fit}.{_earlier(report)}"
+        )
+    if report.runs["all"]:
+        return f"{fit}. {_stretch(report)}"
+    return f"No layer meets all four conditions. {fit}."
+
+
+def signal(report: Report) -> str:
+    """Say what k is, and why."""
+    why = {
+        "t": "the number of targets",
+        "auto": f"the numerical rank of {report.n_targets} targets",
+        "given": "as asked for",
+    }[report.signal_dim_source]
+    published = ", published convention" if report.convention == "published" else ""
+    return (
+        f"k = {report.signal_dim} signal directions ({why}), {report.n_samples} samples{published}"
+    )
+
+
+def onsets(report: Report) -> str:
+    """Say from where on each condition holds."""
+    parts = []
+    for condition in CONDITIONS:
+        start = report.onset[condition]
+        stretches = report.runs[condition]
+        if start is not None:
+            where = f"from {start}"
+        elif stretches:
+            where = ", ".join(a if a == b else f"{a} to {b}" for a, b in stretches) + " only"
+        else:
+            where = "nowhere"
+        parts.append(f"{condition.upper()} {where}")
+    return " · ".join(parts)
+
+
+def undefined(report: Report) -> list[str]:
+    """Return one line per layer and reason for what is undefined there."""
+    lines = []
+    for layer in report.layers:
+        reasons: dict[str, list[str]] = {}
+        for quantity, why in layer.metrics.undefined.items():
+            reasons.setdefault(why, []).append(quantity)
+        lines += [
+            f"{layer.name}: {', '.join(names)} undefined: {why}" for why, names in reasons.items()
+        ]
+    return lines
+
+
+def ordinal(number: int) -> str:
+    """Return 1st, 2nd, 3rd, ….
+
+    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 21)]
+    ['1st', '2nd', '3rd', '4th', '11th', '12th', '21st']
+    """
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"{number}{ending or 'th'}"
+
+
+def _nothing_learned(report: Report) -> str:
+    if report.r2 is None:
+        return "Nothing to learn here: the targets do not vary, so R² is undefined."
+    return (
+        f"THIS MODEL HAS LEARNED NOTHING: R² = {report.r2:.3f}, its MSE {report.mse:.3g} beside a"
+        f" target variance of {report.target_variance:.3g}. What follows describes no useful"
+        " network."
+    )
+
+
+def _depth(report: Report, name: str) -> str:
+    """Return how deep a layer is, such as "5th of 8"."""
+    depth = report.layers[-1].position + 1
+    unit = "" if depth == len(report.layers) else " positions"
+    return f"{ordinal(_position(report, name) + 1)} of {depth}{unit}"
+
+
+def _position(report: Report, name: str) -> int:
+    return next(layer.position for layer in report.layers if layer.name == name)
+
+
+def _stretch(report: Report) -> str:
+    """Say where all four held, and what broke it."""
+    first, last = max(
+        report.runs["all"], key=lambda run: _position(report, run[1]) - _position(report, run[0])
+    )
+    where = (
+        f"at {first} alone ({_depth(report, first)})"
+        if first == last
+        else f"from {first} ({ordinal(_position(report, first) + 1)}) to {last}"
+        f" ({_depth(report, last)})"
+    )
+    return (
+        f"All four conditions hold {where}, but not through to the output: {_breaks(report, last)}."
+    )
+
+
+def _earlier(report: Report) -> str:
+    """Say what lies before the onset, when a single position broke a longer stretch."""
+    if len(report.runs["all"]) < 2:
+        return ""
+    first, last = report.runs["all"][-2]
+    span = first if first == last else f"{first} to {last}"
+    return f" All four hold at {span} too, then {_breaks(report, last)}."
+
+
+def _breaks(report: Report, last: str) -> str:
+    """Say which conditions fail at the first position after a stretch that ended at `last`."""
+    ended = _position(report, last)
+    for layer in report.layers:
+        if layer.position <= ended:
+            continue
+        failed = [c for c in CONDITIONS if layer.met[c] is False]
+        if failed:
+            names = " and ".join(_failure(layer, c) for c in failed)
+            return f"{layer.name} ({ordinal(layer.position + 1)}) fails {names}" + (
+                " alone" if len(failed) == 1 else ""
+            )
+    return "a later position fails on the mean of its layers"
+
+
+def _failure(layer: LayerResult, condition: str) -> str:
+    quantity = {
+        "nrc1": "noise_component",
+        "nrc2": "cka",
+        "nrc3": "alignment",
+        "nrc4": "excess",
+    }[condition]
+    value = layer.metrics.get(quantity)
+    shown = "" if value is None else f" ({quantity.replace('_', ' ')} {value:.3g})"
+    return f"{condition.upper()}{shown}"

@@ -207,7 +207,8 @@ def _read_torch(path: Path) -> Contents:
 
 def _torch_load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a path, torch would go by its extension
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = _unsafe_globals(path)
         if wanted:

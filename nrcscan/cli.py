@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -28,15 +29,22 @@ app = typer.Typer(
 )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"nrcscan {nrcscan.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+        ),
     ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"nrcscan {nrcscan.__version__}")
-        raise typer.Exit
+    pass
 
 
 @app.command(no_args_is_help=True)
@@ -216,13 +224,24 @@ def _say(text: str) -> None:
 def _progress() -> Any:
     """Return a progress bar on stderr with rate and time left; silent when it is no terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed or 0:,.0f} samples/s")
 
     return Progress(
-        TextColumn("{task.completed:,.0f}"),
-        TextColumn("samples"),
+        TextColumn("{task.completed:,.0f} samples"),
         BarColumn(),
-        TextColumn("{task.speed:,.0f}/s" if False else "{task.percentage:>3.0f}%"),
+        Rate(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
@@ -265,4 +284,7 @@ def _emit(text: str, output: Path | None) -> None:
 def main() -> None:
     """Run the command line; a polite kill cleans up as Ctrl-C does."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ² or ✓ shows "?"
     app()

@@ -316,22 +316,23 @@ def _from_torch_dataset(data: Any) -> Dataset:
     from torch.utils.data import DataLoader
 
     def stream(batch_size: int) -> Iterator[Batch]:
-        return _pairs(DataLoader(data, batch_size=batch_size, shuffle=False))
+        return _pairs(DataLoader(data, batch_size=batch_size, shuffle=False), name)
 
+    name = type(data).__name__
     provenance = {"path": None, "sha256": None}
-    return Dataset(
-        name=type(data).__name__, n_samples=len(data), provenance=provenance, stream=stream
-    )
+    return Dataset(name=name, n_samples=len(data), provenance=provenance, stream=stream)
 
 
 def _from_batches(data: Iterable[Any]) -> Dataset:
     provenance = {"path": None, "sha256": None}
     name = type(data).__name__
-    return Dataset(name=name, n_samples=None, provenance=provenance, stream=lambda _: _pairs(data))
+    return Dataset(
+        name=name, n_samples=None, provenance=provenance, stream=lambda _: _pairs(data, name)
+    )
 
 
-def _pairs(batches: Iterable[Any]) -> Iterator[Batch]:
-    for batch in batches:
+def _pairs(batches: Iterable[Any], name: str) -> Iterator[Batch]:
+    for batch in _guarded(batches, name):
         if not isinstance(batch, Sequence) or len(batch) != 2:
             raise InputError(
                 f"a batch is a {type(batch).__name__}: each must be a pair (inputs, targets)"
@@ -340,6 +341,16 @@ def _pairs(batches: Iterable[Any]) -> Iterator[Batch]:
         _require_numbers(x.dtype, "the inputs")
         _require_numbers(y.dtype, "the targets")
         yield x, y
+
+
+def _guarded(batches: Iterable[Any], name: str) -> Iterator[Any]:
+    """Yield what the user's own code yields, naming it when it fails."""
+    try:
+        yield from batches
+    except Exception as error:  # the user's code may raise anything
+        raise InputError(
+            f"{name}: reading it failed: {type(error).__name__}: {reason(error)}"
+        ) from error
 
 
 def _as_array(values: Any) -> NDArray[Any]:

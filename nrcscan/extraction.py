@@ -124,8 +124,8 @@ def extract(
     network, origin = _network(model, factory, factory_args, state_key, activation, dtype, device)
     if network.inferred:
         note(
-            f"network inferred from the weights: {network.layout} (weights do not tell the"
-            f" activation: {activation} is --activation's default or your choice)"
+            f"network inferred from the weights: {network.layout}; the activation cannot be read"
+            " from them and is --activation's choice"
         )
     dataset = open_dataset(data, x_key=x_key, y_key=y_key)
     run = _Run(network.module, pool)
@@ -183,7 +183,8 @@ def extract(
                 "notes": notes,
                 "versions": _versions(),
             }
-            writer.finish(statistics, output_statistics, provenance)
+            epsilon = torch.finfo(run.dtype).eps
+            writer.finish(statistics, output_statistics, provenance, epsilon)
     return Extraction(path, done, tuple(r.name for r in plan.records), r2, tuple(notes))
 
 

@@ -10,7 +10,7 @@ reason, among the undefined ones: it is never a number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,15 @@ from nrcscan.options import Convention
 
 DIRECTION_CUTOFF = 1e-3
 """A direction counts when its singular value exceeds this share of the largest one."""
+
+CONSTANT_OUTPUT = 1e-10
+"""Predictions that vary less than this share of the targets' variance are a constant."""
+
+VANISHED_DEAD = 1e-6
+"""In a network of constant output: variance, as a share of the inputs', that counts as none."""
+
+VANISHED = 1e-12
+"""In any network: variance, as a share of the typical layer's, that counts as none."""
 
 CUTOFF_ROUNDINGS = 10
 """A singular value within so many roundings of the cut-off can fall on either side of it."""
@@ -203,6 +212,30 @@ def linear_mse(
     distance = np.sqrt(features.values / features.values[0]) - DIRECTION_CUTOFF
     on_cutoff = bool((np.abs(distance) < CUTOFF_ROUNDINGS * epsilon).any())
     return residual / len(target_covariance), on_cutoff
+
+
+def vanished(variances: Sequence[float], output_variance: float) -> list[str | None]:
+    """Say, per position in depth, why its features count as not varying, or None.
+
+    Too much weight decay shrinks features geometrically with depth until the output is
+    constant. Their shape survives in floating point, and reads as perfect collapse, but nothing
+    of it reaches the output.
+
+    Args:
+        variances: mean variance of a feature at each position; the first is the inputs'.
+        output_variance: variance of the predictions, as a share of the targets'.
+    """
+    inputs, typical = variances[0], float(np.median(variances))
+    constant = output_variance <= CONSTANT_OUTPUT
+    found: list[str | None] = [None]
+    for variance in variances[1:]:
+        if constant and variance <= VANISHED_DEAD * inputs:
+            found.append("the features do not vary, nor does the network's output")
+        elif variance <= VANISHED * typical:
+            found.append("the features do not vary beside those of the other layers")
+        else:
+            found.append(None)
+    return found
 
 
 def unresolved(statistics: Statistics, epsilon: float) -> str | None:

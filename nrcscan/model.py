@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -259,16 +259,19 @@ class Chain:
         return _ChainModule(self.steps, ACTIVATIONS[self.activation])
 
     def layout(self) -> str:
-        """Return the chain in words, such as "8 → 256 → relu → 2"."""
-        parts: list[str] = []
+        """Return the chain in words, such as "8 → (256 → relu) × 7 → 2"."""
+        stages: list[list[str]] = [[str(self.steps[0].ends[0] if self.steps[0] else "")]]
         for step in self.steps:
             if step is None:
-                parts.append(self.activation)
+                stages[-1].append(self.activation)
             elif step.kind == "Linear":
-                width, out = step.ends
-                parts.extend([str(out)] if parts else [str(width), str(out)])
+                stages.append([str(step.ends[1])])
             else:
-                parts.append(str(step.kind))
+                stages[-1].append(str(step.kind))
+        parts = []
+        for stage, same in groupby(" → ".join(stage) for stage in stages):
+            times = len(list(same))
+            parts.append(stage if times == 1 else f"({stage}) × {times}")
         return " → ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nrcscan.errors import UsageError, listed
+from nrcscan.errors import InputError, UsageError, listed
 from nrcscan.metrics import (
     QUANTITIES,
     LayerMetrics,
@@ -17,8 +18,9 @@ from nrcscan.metrics import (
     layer_metrics,
     spectrum,
     stable_rank,
+    vanished,
 )
-from nrcscan.moments import Array
+from nrcscan.moments import Array, Statistics
 from nrcscan.onset import (
     CONDITIONS,
     LEARNED_R2,
@@ -217,7 +219,10 @@ def _measure(
     learned: bool,
 ) -> list[LayerResult]:
     """Return every layer's result, the features' eigenvectors computed once per position."""
-    epsilon = float(np.finfo(acts.provenance["options"]["dtype"]).eps)
+    variances = [_mean_variance(acts.statistics(p)) for p in range(acts.n_positions)]
+    output = float(np.trace(acts.predictions.covariance))
+    targets = float(np.trace(acts.target_covariance))
+    dead = vanished(variances, output / targets if targets else math.inf)
     results = []
     for position in range(acts.n_positions):
         statistics = acts.statistics(position)
@@ -228,11 +233,12 @@ def _measure(
             metrics = layer_metrics(
                 statistics,
                 features,
-                _matrix(acts, index, record),
+                _matrix(acts, index, record, len(statistics.feature_mean)),
                 signal_dim=k,
                 model_mse=mse,
                 convention=convention,
-                epsilon=epsilon,
+                epsilon=acts.epsilon,
+                dead=dead[position],
             )
             results.append(
                 LayerResult(
@@ -250,11 +256,22 @@ def _measure(
     return sorted(results, key=lambda layer: layer.index)
 
 
-def _matrix(acts: Acts, index: int, record: LayerRecord) -> Array | None:
+def _mean_variance(statistics: Statistics) -> float:
+    return float(np.diagonal(statistics.feature_covariance).mean())
+
+
+def _matrix(acts: Acts, index: int, record: LayerRecord, width: int) -> Array | None:
+    """Return a layer's weight as a matrix (rows, width), or None if the features are flattened."""
     if record.flattened:
         return None
     weight = acts.weight(index)
-    return input_matrix(weight, groups=record.groups, transposed=record.transposed)
+    matrix = input_matrix(weight, groups=record.groups, transposed=record.transposed)
+    if matrix.shape[1] != width:
+        raise InputError(
+            f"{acts.path}: damaged: the weight of {record.name} does not act on {width} features;"
+            " run nrcscan extract again"
+        )
+    return matrix
 
 
 def _by_position(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,6 +97,13 @@ class Writer:
     def __init__(self, file: h5py.File, path: Path) -> None:
         self._file = file
         self._path = path
+        # Kept open to the end: what a dataset still holds is written when it is closed, and
+        # h5py can only print, not raise, what goes wrong there.
+        self._datasets: dict[str, h5py.Dataset] = {}
+        with self._writing():
+            file.attrs["format"] = _fixed(FORMAT)
+            file.attrs["version"] = VERSION
+            file.attrs["complete"] = 0
 
     def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
         """Add a layer, in execution order, with its weight as the network holds it."""
@@ -109,14 +117,14 @@ class Writer:
             group.attrs["groups"] = record.groups
             group.attrs["transposed"] = int(record.transposed)
             group.attrs["flattened"] = int(record.flattened)
-            group.create_dataset("weight", data=weight)
+            self._put(f"{group.name}/weight", weight)
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
         """Append rows (n, width) to a dataset, which the first call creates."""
         with self._writing():
-            if name not in self._file:
+            if name not in self._datasets:
                 chunk = max(1, CHUNK_BYTES // max(1, rows[:1].nbytes))
-                self._file.create_dataset(
+                self._datasets[name] = self._file.create_dataset(
                     name,
                     shape=(0, rows.shape[1]),
                     maxshape=(None, rows.shape[1]),
@@ -124,7 +132,7 @@ class Writer:
                     dtype=rows.dtype,
                     fletcher32=True,
                 )
-            dataset = self._file[name]
+            dataset = self._datasets[name]
             start = dataset.shape[0]
             dataset.resize(start + len(rows), axis=0)
             dataset[start:] = rows
@@ -134,33 +142,36 @@ class Writer:
         positions: Sequence[Statistics],
         predictions: Predictions,
         provenance: Mapping[str, Any],
+        epsilon: float,
     ) -> None:
         """Write what is known at the end of the pass, and mark the file complete."""
         first = positions[0]
         with self._writing():
             for index, s in enumerate(positions):
-                group = self._file.require_group(f"positions/{index:04d}")
-                group.create_dataset("mean", data=s.feature_mean)
-                group.create_dataset("covariance", data=s.feature_covariance)
-                group.create_dataset("target_covariance", data=s.cross_covariance)
-            targets = self._file.require_group("targets")
-            targets.create_dataset("mean", data=first.target_mean)
-            targets.create_dataset("covariance", data=first.target_covariance)
-            model = self._file.create_group("model")
-            model.create_dataset("squared_error", data=predictions.squared_error)
-            model.create_dataset("prediction_mean", data=predictions.mean)
-            model.create_dataset("prediction_covariance", data=predictions.covariance)
+                self._put(f"positions/{index:04d}/mean", s.feature_mean)
+                self._put(f"positions/{index:04d}/covariance", s.feature_covariance)
+                self._put(f"positions/{index:04d}/target_covariance", s.cross_covariance)
+            self._put("targets/mean", first.target_mean)
+            self._put("targets/covariance", first.target_covariance)
+            self._put("model/squared_error", predictions.squared_error)
+            self._put("model/prediction_mean", predictions.mean)
+            self._put("model/prediction_covariance", predictions.covariance)
             text = json.dumps(provenance, indent=1, allow_nan=False).encode()
-            self._file.create_dataset("provenance", data=np.frombuffer(text, dtype=np.uint8))
+            self._put("provenance", np.frombuffer(text, dtype=np.uint8))
             self._file.attrs["n_samples"] = first.n_samples
+            self._file.attrs["epsilon"] = epsilon
             self._file.attrs["complete"] = 1
             self._file.flush()
+
+    def _put(self, name: str, values: NDArray[Any]) -> None:
+        self._datasets[name] = self._file.create_dataset(name, data=values)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # h5py raises either when a write fails
+            _write_nowhere(self._file)
             raise _unwritable(self._path, error) from error
 
 
@@ -174,14 +185,9 @@ def create(path: Path, *, force: bool = False) -> Iterator[Writer]:
     """
     require_free(path, force=force)
     partial = _beside(path)
+    file: h5py.File | None = None
     try:
-        file = h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=16 << 20)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
-        file.attrs["format"] = _fixed(FORMAT)
-        file.attrs["version"] = VERSION
-        file.attrs["complete"] = 0
+        file = _new(partial, path)
         yield Writer(file, path)
         _close(file, path)
         _sync(partial)
@@ -190,32 +196,37 @@ def create(path: Path, *, force: bool = False) -> Iterator[Writer]:
         partial.replace(path)
         _sync(path.parent)
     except BaseException:
-        _discard(file)
+        if file:
+            _write_nowhere(file)
+            file.close()
         raise
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
 
 
-def _close(file: h5py.File, path: Path) -> None:
+def _new(partial: Path, path: Path) -> h5py.File:
     try:
-        file.close()
+        return h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=2 * CHUNK_BYTES)
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
-def _discard(file: h5py.File) -> None:
-    """Close a file that is not wanted any more.
+def _close(file: h5py.File, path: Path) -> None:
+    try:
+        file.close()
+    except (OSError, RuntimeError) as error:
+        raise _unwritable(path, error) from error
 
-    On a full disk HDF5 can neither flush nor close, and crashes when the program ends; what it
-    still wants to write goes nowhere instead.
+
+def _write_nowhere(file: h5py.File) -> None:
+    """Let a file that is not wanted any more write what it still holds to nowhere.
+
+    On a full disk HDF5 can neither flush nor close, and crashes when the program ends.
     """
-    if not file:
-        return
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, file.id.get_vfd_handle())
     os.close(nowhere)
-    file.close()
 
 
 def _sync(path: Path) -> None:
@@ -231,8 +242,10 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    why = os.strerror(error.errno) if error.errno else reason(error)
+def _unwritable(path: Path, error: OSError | RuntimeError) -> OutputError:
+    told = re.search(r"errno = (\d+)", str(error))
+    number = int(told[1]) if told else getattr(error, "errno", None)
+    why = os.strerror(number) if number else reason(error)
     return OutputError(f"{path}: cannot be written: {why}; choose another place with -o")
 
 
@@ -267,7 +280,9 @@ class Acts:
     """An open file; made by `open_acts`. Large arrays are read when asked for.
 
     Attributes:
+        path: of the file.
         n_samples: N.
+        epsilon: machine epsilon of the arithmetic that made the features.
         target_mean: μ_Y, shape (n_targets,).
         target_covariance: Σ_Y, shape (n_targets, n_targets).
         predictions: of the network itself.
@@ -277,8 +292,9 @@ class Acts:
 
     def __init__(self, file: h5py.File, path: Path) -> None:
         self._file = file
-        self._path = path
+        self.path = path
         self.n_samples = int(file.attrs["n_samples"])
+        self.epsilon = float(file.attrs["epsilon"])
         self.target_mean = self._array("targets/mean", (None,))
         t = len(self.target_mean)
         self.target_covariance = self._array("targets/covariance", (t, t))
@@ -307,7 +323,7 @@ class Acts:
 
     def statistics(self, position: int) -> Statistics:
         """Return the statistics of the features at a position."""
-        with _reading(self._path):
+        with _reading(self.path):
             where = f"positions/{position:04d}"
             mean = self._array(f"{where}/mean", (None,))
             d, t = len(mean), len(self.target_mean)
@@ -322,7 +338,7 @@ class Acts:
 
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
-        with _reading(self._path):
+        with _reading(self.path):
             return self._array(self._weights[index], None)
 
     def _array(self, name: str, shape: tuple[int | None, ...] | None) -> Array:

@@ -23,7 +23,7 @@ from nrcscan.results import LayerResult, Report
 if TYPE_CHECKING:  # inspecting needs torch, reporting must not
     from nrcscan.inspection import Inspection
 
-COLUMNS = ("#", "layer", "kind", "width", "noise", "CKA", "align", "lin. MSE", "SR(H)", "SR(W)")
+COLUMNS = ("#", "layer", "kind", "width", *verdict.COLUMNS.values())
 _JUDGED = {"noise": "nrc1", "CKA": "nrc2", "align": "nrc3", "lin. MSE": "nrc4"}
 _MARKS: dict[Held, tuple[str, str]] = {
     True: ("✓", "green"),
@@ -38,7 +38,7 @@ WIDE = 10_000
 def render(report: Report, form: Format) -> str:
     """Return a report as plain text in the given format, ending in a newline."""
     if form == "json":
-        return json.dumps(report.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        return json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
     if form == "csv":
         return _csv(report)
     if form == "md":
@@ -67,7 +67,6 @@ def table(report: Report) -> RenderableType:
     parts: list[RenderableType] = [
         Text(printable(verdict.headline(report)), style=style),
         Text(verdict.signal(report), style="dim"),
-        Text(),
         grid,
         Text(printable(verdict.onsets(report))),
     ]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from nrcscan.errors import listed
 from nrcscan.onset import CONDITIONS
 from nrcscan.results import LayerResult, Report
 
-CONDITION_NAMES = {
-    "nrc1": "NRC1 noise suppression",
-    "nrc2": "NRC2 signal-target alignment",
-    "nrc3": "NRC3 feature-weight alignment",
-    "nrc4": "NRC4 linear predictability",
+COLUMNS = {
+    "noise_component": "noise",
+    "cka": "CKA",
+    "alignment": "align",
+    "linear_mse": "lin. MSE",
+    "feature_stable_rank": "SR(H)",
+    "weight_stable_rank": "SR(W)",
 }
+"""The quantities that a table shows, and what it calls them."""
 
 
 def headline(report: Report) -> str:
@@ -59,16 +63,20 @@ def onsets(report: Report) -> str:
 
 
 def undefined(report: Report) -> list[str]:
-    """Return one line per layer and reason for what is undefined there."""
-    lines = []
+    """Return one line per reason for what the table leaves out, with the layers it concerns."""
+    reasons: dict[tuple[str, str], list[str]] = {}
     for layer in report.layers:
-        reasons: dict[str, list[str]] = {}
-        for quantity, why in layer.metrics.undefined.items():
-            reasons.setdefault(why, []).append(quantity)
-        lines += [
-            f"{layer.name}: {', '.join(names)} undefined: {why}" for why, names in reasons.items()
-        ]
-    return lines
+        by_reason: dict[str, list[str]] = {}
+        for quantity, column in COLUMNS.items():
+            why = layer.metrics.undefined.get(quantity)
+            if why is not None:
+                by_reason.setdefault(why, []).append(column)
+        for why, quantities in by_reason.items():
+            reasons.setdefault((why, listed(quantities)), []).append(layer.name)
+    return [
+        f"{listed(layers)}: {quantities} undefined: {why}"
+        for (why, quantities), layers in reasons.items()
+    ]
 
 
 def ordinal(number: int) -> str:
@@ -150,5 +158,8 @@ def _failure(layer: LayerResult, condition: str) -> str:
         "nrc4": "excess",
     }[condition]
     value = layer.metrics.get(quantity)
-    shown = "" if value is None else f" ({quantity.replace('_', ' ')} {value:.3g})"
-    return f"{condition.upper()}{shown}"
+    shown = "" if value is None else f" ({quantity.replace('_', ' ')} {value:.3g}"
+    energy = layer.metrics.get("weight_signal_energy")
+    if shown and condition == "nrc3" and energy is not None:
+        shown += f", though {energy:.1%} of the weight's energy acts on the signal"
+    return f"{condition.upper()}{shown and shown + ')'}"

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from nrcscan import InputError, UsageError
+from nrcscan.dataset import Dataset, open_dataset
+
+X = np.arange(70, dtype=np.float32).reshape(10, 7)
+Y = np.arange(20, dtype=np.float64).reshape(10, 2)
+
+
+def collect(dataset: Dataset, batch_size: int = 3, limit: int | None = None) -> tuple[Any, Any]:
+    batches = list(dataset.batches(batch_size, limit))
+    return np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])
+
+
+def npz(path: Path, **arrays: Any) -> Path:
+    np.savez(path / "d.npz", **arrays)
+    return path / "d.npz"
+
+
+def _npz_pair(path: Path) -> Any:
+    return npz(path, X=X, y=Y)
+
+
+def _deflated(path: Path) -> Any:
+    np.savez_compressed(path / "d.npz", inputs=X, targets=Y)
+    return path / "d.npz"
+
+
+def _column_major(path: Path) -> Any:
+    return npz(path, X=np.asfortranarray(X), y=np.asfortranarray(Y))
+
+
+def _npy(path: Path) -> Any:
+    np.save(path / "X.npy", X)
+    np.save(path / "y.npy", np.asfortranarray(Y))
+    return [path / "X.npy", path / "y.npy"]
+
+
+def _big_endian(path: Path) -> Any:
+    return npz(path, X=X.astype(">f4"), y=Y.astype(">f8"))
+
+
+def _arrays(path: Path) -> Any:
+    return X, Y
+
+
+def _tensors(path: Path) -> Any:
+    return torch.from_numpy(X), torch.from_numpy(Y).bfloat16()
+
+
+def _torch_dataset(path: Path) -> Any:
+    return TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
+
+
+def _loader(path: Path) -> Any:
+    return DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), batch_size=4)
+
+
+SOURCES = [
+    _npz_pair,
+    _deflated,
+    _column_major,
+    _npy,
+    _big_endian,
+    _arrays,
+    _tensors,
+    _torch_dataset,
+    _loader,
+]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("limit", [None, 5])
+def test_every_source_gives_the_same_samples(
+    tmp_path: Path, source: Callable[[Path], Any], limit: int | None
+) -> None:
+    x, y = collect(open_dataset(source(tmp_path)), limit=limit)
+    np.testing.assert_array_equal(x, X[:limit])
+    np.testing.assert_array_equal(y, Y[:limit])
+    assert y.dtype == np.float64
+
+
+def test_a_generator_of_batches() -> None:
+    def batches() -> Iterator[tuple[Any, Any]]:
+        yield X[:4], Y[:4]
+        yield X[4:], Y[4:]
+
+    dataset = open_dataset(batches())
+    assert dataset.n_samples is None
+    np.testing.assert_array_equal(collect(dataset, limit=6)[0], X[:6])
+
+
+def test_one_dimensional_targets_become_a_column(tmp_path: Path) -> None:
+    _, y = collect(open_dataset(npz(tmp_path, X=X, y=Y[:, 0])))
+    np.testing.assert_array_equal(y, Y[:, :1])
+
+
+def test_an_archive_member_is_never_held_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = npz(tmp_path, X=np.zeros((5000, 64), np.float32), y=np.zeros(5000))
+    asked: list[int] = []
+    read = zipfile.ZipExtFile.read
+
+    def spy(self: zipfile.ZipExtFile, n: int | None = -1) -> bytes:
+        asked.append(-1 if n is None else n)
+        return read(self, n)
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", spy)
+    collect(open_dataset(path), batch_size=10)
+    assert min(asked) >= 0
+    assert max(asked) <= 10 * 64 * 4
+
+
+def test_provenance(tmp_path: Path) -> None:
+    import hashlib
+
+    path = npz(tmp_path, obs=X, y=Y)
+    found = open_dataset(path).provenance
+    assert found["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (found["path"], found["x_key"], found["y_key"]) == (str(path), "obs", "y")
+    content = open_dataset((X, Y)).provenance["sha256"]
+    assert content == open_dataset((X.copy(), Y.copy())).provenance["sha256"]
+    assert content != open_dataset((X + 1, Y)).provenance["sha256"]
+
+
+# --- which array is which ---------------------------------------------------------------------
+
+
+def test_keys(tmp_path: Path) -> None:
+    path = npz(tmp_path, a=X, b=Y)
+    with pytest.raises(UsageError, match="no array is called X; say which of a and b .* --x-key"):
+        open_dataset(path)
+    x, _ = collect(open_dataset(path, x_key="a", y_key="b"))
+    np.testing.assert_array_equal(x, X)
+    with pytest.raises(UsageError, match="has no array 'c'; --y-key is one of a and b"):
+        open_dataset(path, x_key="a", y_key="c")
+
+
+def test_ambiguous_keys(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="X and observations could all be the inputs"):
+        open_dataset(npz(tmp_path, X=X, observations=X, y=Y))
+
+
+# --- what cannot be used ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"X": X, "y": Y[:9]}, "10 inputs but 9 targets; each sample needs both"),
+        ({"X": X[:0], "y": Y[:0]}, "holds no samples"),
+        ({"X": X.astype(object), "y": Y}, "'X': an object array, which only unpickling could read"),
+        ({"X": X + 1j, "y": Y}, "'X': complex numbers; give real and imaginary parts as columns"),
+        ({"X": X.astype(str), "y": Y}, "'X': dtype <U32 is not numbers"),
+        ({"X": X, "y": Y.reshape(10, 2, 1)}, r"targets of shape \('N', 2, 1\); reshape them"),
+        ({"X": np.float32(3), "y": Y}, "'X': a single number"),
+    ],
+)
+def test_arrays_that_are_no_samples(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        collect(open_dataset(npz(tmp_path, **arrays)))
+
+
+@pytest.mark.parametrize("where", ["inputs", "targets"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_is_found_where_it_is(tmp_path: Path, where: str, value: float) -> None:
+    x, y = X.copy(), Y.copy()
+    (x if where == "inputs" else y)[7, 1] = value
+    found = "NaN" if np.isnan(value) else "an infinite value"
+    message = rf"the {where} hold {found}, first in sample 7 at \(1,\); remove or impute"
+    with pytest.raises(InputError, match=message):
+        collect(open_dataset(npz(tmp_path, X=x, y=y)))
+
+
+@pytest.mark.parametrize("compress", [np.savez, np.savez_compressed])
+def test_truncated_or_damaged_archive(tmp_path: Path, compress: Callable[..., None]) -> None:
+    path = tmp_path / "d.npz"
+    compress(path, X=np.random.default_rng(0).random((500, 7)), y=np.zeros((500, 2)))
+    content = path.read_bytes()
+    for size in range(1, len(content) - 1, len(content) // 25):
+        path.write_bytes(content[:size])
+        with pytest.raises(InputError, match=r"damaged or cut short|is a|of an unknown"):
+            collect(open_dataset(path))
+    middle = bytearray(content)
+    middle[len(content) // 3] ^= 0xFF
+    path.write_bytes(bytes(middle))
+    with pytest.raises(InputError, match="damaged or cut short"):
+        collect(open_dataset(path))
+
+
+def test_truncated_npy(tmp_path: Path) -> None:
+    x_path, y_path = _npy(tmp_path)
+    x_path.write_bytes(x_path.read_bytes()[:-8])
+    with pytest.raises(InputError, match=r"X.npy: the array is damaged or cut short"):
+        open_dataset([x_path, y_path])
+
+
+def test_a_header_that_lies(tmp_path: Path) -> None:
+    path = npz(tmp_path, X=X, y=Y)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["X.npy"] = members["X.npy"].replace(b"(10, 7)", b"(10, 9)")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(InputError, match="'X' ends at sample"):
+        collect(open_dataset(path))
+
+
+def test_not_data(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such data file"):
+        open_dataset(tmp_path / "nowhere.npz")
+    torch.save({"w": torch.zeros(1)}, tmp_path / "m.pt")
+    with pytest.raises(InputError, match="a PyTorch checkpoint without arrays; the order is MODEL"):
+        open_dataset(tmp_path / "m.pt")
+    (tmp_path / "t.csv").write_text("a,b\n")
+    with pytest.raises(InputError, match=r"is a text file; data is an .npz archive or a pair"):
+        open_dataset(tmp_path / "t.csv")
+    np.save(tmp_path / "X.npy", X)
+    with pytest.raises(UsageError, match=r"one array; give two: X.npy y.npy"):
+        open_dataset(tmp_path / "X.npy")
+    with pytest.raises(InputError, match=r"t.csv: is a text file; with two data files both are"):
+        open_dataset([tmp_path / "X.npy", tmp_path / "t.csv"])
+
+
+def test_not_even_a_source() -> None:
+    with pytest.raises(UsageError, match="data is a int: give a path, a pair of arrays"):
+        open_dataset(3)
+    with pytest.raises(InputError, match=r"a batch is a dict: each must be a pair"):
+        collect(open_dataset(iter([{"x": X}])))
+    with pytest.raises(InputError, match="a batch has 4 inputs but 3 targets"):
+        collect(open_dataset(iter([(X[:4], Y[:3])])))

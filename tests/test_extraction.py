@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from conftest import mlp, samples
+from torch import Tensor, nn
+
+from nrcscan import InputError, UsageError, extract, report
+
+
+def statistics(path: Path) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+
+        def take(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset) and name != "provenance":
+                found[name] = item[()]
+
+        file.visititems(take)
+    return found
+
+
+def test_the_file_holds_what_the_network_saw(tmp_path: Path) -> None:
+    model, (x, y) = mlp(5, 8, 6, 2), samples(300, 5, 2)
+    done = extract(model, (x, y), tmp_path / "acts.h5", batch_size=64)
+    found = statistics(done.path)
+    with torch.no_grad():
+        out = model(torch.from_numpy(x)).numpy().astype(np.float64)
+        hidden = [x, *(model[:i](torch.from_numpy(x)).numpy() for i in (2, 4))]
+    for position, h in enumerate(hidden):
+        np.testing.assert_allclose(found[f"positions/{position:04d}/activations"], h, rtol=1e-5)
+        wide = h.astype(np.float64)
+        covariance = np.cov(wide.T, bias=True)
+        stored = found[f"positions/{position:04d}/covariance"]
+        np.testing.assert_allclose(stored, covariance, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(found["targets/values"], y.astype(np.float64))
+    np.testing.assert_allclose(found["model/squared_error"], ((out - y) ** 2).mean(0), rtol=1e-6)
+    np.testing.assert_array_equal(
+        found["layers/0001/weight"], model.state_dict()["2.weight"].numpy()
+    )
+    assert done.r2 == pytest.approx(1 - ((out - y) ** 2).mean() / y.var(0).mean(), rel=1e-5)
+    assert report(done.path).r2 == pytest.approx(done.r2, rel=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 256, 10_000])
+def test_batches_change_nothing_in_float64(tmp_path: Path, batch_size: int) -> None:
+    model, data = mlp(5, 32, 16, 2), samples(1500, 5, 2)
+    extract(model, data, tmp_path / "a.h5", dtype="float64", activations=False)
+    extract(
+        model, data, tmp_path / "b.h5", dtype="float64", activations=False, batch_size=batch_size
+    )
+    expected, found = statistics(tmp_path / "a.h5"), statistics(tmp_path / "b.h5")
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        assert np.linalg.norm(found[name] - values) <= 1e-10 * np.linalg.norm(values), name
+
+
+MEMORY = """
+import resource, sys
+sys.path[:0] = [{tests!r}]
+from conftest import mlp
+import numpy as np, torch, nrcscan
+torch.set_num_threads(1)
+class Rows:
+    def __iter__(self):
+        rng = np.random.default_rng(0)
+        for _ in range({n} // 1000):
+            x = rng.standard_normal((1000, 64), dtype=np.float32)
+            yield x, x[:, :2]
+nrcscan.extract(mlp(64, 64, 2), Rows(), "acts{n}.h5", activations=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_samples(tmp_path: Path) -> None:
+    def peak(n: int) -> int:
+        code = MEMORY.format(tests=str(Path(__file__).parent), n=n)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    # 200,000 samples more are 51 MB of inputs and as much of features; kilobytes are reported
+    assert peak(210_000) - peak(10_000) < 20_000
+
+
+def test_provenance_is_complete(tmp_path: Path, saved: tuple[Path, Path]) -> None:
+    model, data = saved
+    extract(model, data, tmp_path / "acts.h5", limit=50, exclude=["4"])
+    found = report(tmp_path / "acts.h5").provenance
+    json.dumps(found)
+    assert found["checkpoint"]["path"] == str(model)
+    assert len(found["checkpoint"]["sha256"]) == len(found["data"]["sha256"]) == 64
+    assert found["options"]["limit"] == 50
+    assert found["options"]["dtype"] == "float32"
+    assert found["model"]["source"] == "inferred from the weights, with relu"
+    assert found["versions"].keys() >= {"nrcscan", "torch", "numpy", "h5py", "python"}
+
+
+def test_choosing_layers(tmp_path: Path) -> None:
+    model, data = mlp(5, 8, 8, 2), samples(60, 5, 2)
+    assert extract(model, data, tmp_path / "a.h5", layers=["[24]"]).layers == ("2", "4")
+    assert extract(model, data, tmp_path / "b.h5", exclude=["0"]).layers == ("2", "4")
+    with pytest.raises(UsageError, match="no layer matches --layers 'fc': the layers are 0, 2 and"):
+        extract(model, data, tmp_path / "c.h5", layers=["fc"])
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_no_activations_keeps_the_rest(tmp_path: Path) -> None:
+    model, data = mlp(5, 8, 2), samples(60, 5, 2)
+    extract(model, data, tmp_path / "a.h5", activations=False)
+    names = statistics(tmp_path / "a.h5")
+    assert not [name for name in names if "activations" in name]
+    assert "targets/values" in names
+
+
+class Branches(nn.Module):
+    """A shortcut that reads what the block reads, a layer that runs twice, and an idle one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block, self.short = nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.head, self.idle = nn.Linear(8, 2), nn.Linear(3, 3)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.stem(x))
+        x = self.relu(self.block(x) + self.short(x))
+        x = self.relu(self.block(x))
+        return self.head(x)
+
+
+def test_positions_calls_and_idle_layers(tmp_path: Path) -> None:
+    done = extract(Branches(), samples(60, 5, 2), tmp_path / "a.h5")
+    assert done.layers == ("stem", "block", "short", "block#2", "head")
+    assert done.notes == ("never called in the forward pass, so not measured: idle",)
+    result = report(done.path)
+    assert [layer.position for layer in result.layers] == [0, 1, 1, 2, 3]
+    assert len([n for n in statistics(done.path) if n.endswith("covariance")]) == 2 * 4 + 1 + 1
+    block, short = result.layers[1:3]
+    assert block.metrics.get("noise_component") == short.metrics.get("noise_component")
+    assert block.metrics.get("alignment") != short.metrics.get("alignment")
+
+
+class Sequences(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x).relu()).mean(1)
+
+
+def test_sequences(tmp_path: Path) -> None:
+    x, y = samples(60, 20, 2)
+    x = x.reshape(60, 4, 5)
+    for pool, expected in [("mean", x.mean(1)), ("first", x[:, 0]), ("last", x[:, -1])]:
+        extract(Sequences(), (x, y), tmp_path / f"{pool}.h5", pool=pool)  # type: ignore[arg-type]
+        found = statistics(tmp_path / f"{pool}.h5")["positions/0000/activations"]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    extract(Sequences(), (x, y), tmp_path / "flat.h5", pool="flatten")
+    first, _ = report(tmp_path / "flat.h5").layers
+    assert first.width == 20
+    assert first.metrics.undefined["alignment"] == ("the weight does not act on flattened features")
+
+
+def test_time_first_is_left_out_and_said(tmp_path: Path) -> None:
+    class TimeFirst(Sequences):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x.transpose(0, 1)).relu().mean(0))
+
+    x, y = samples(60, 20, 2)
+    done = extract(TimeFirst(), (x.reshape(60, 4, 5), y), tmp_path / "a.h5")
+    assert done.layers == ("b",)
+    assert "a is left out: what reaches it has shape (4, 3, 5)" in done.notes[0]
+
+
+def test_a_module_in_memory_stays_as_it_was(tmp_path: Path) -> None:
+    model = mlp(5, 8, 2)
+    model.train()
+    extract(model, samples(60, 5, 2), tmp_path / "a.h5", dtype="float64")
+    assert model.training
+    assert model[0].weight.dtype == torch.float32
+
+
+def test_a_wrong_inference_is_said(tmp_path: Path, saved: tuple[Path, Path]) -> None:
+    done = extract(*saved, tmp_path / "a.h5")
+    assert done.notes[0].startswith("network inferred from the weights: 5 → (16 → relu) × 2 → 2")
+    assert "the inferred network explains nothing (R² = " in done.notes[1]
+    assert "try --activation, or name its factory with --model" in done.notes[1]
+    assert set(done.notes) <= set(report(done.path).notes)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_, np.float16, np.float64])
+def test_inputs_of_other_dtypes(tmp_path: Path, dtype: Any) -> None:
+    x, y = samples(60, 5, 2)
+    x = (np.abs(x) * 3).astype(dtype)
+    extract(mlp(5, 8, 2), (x, y), tmp_path / "a.h5")
+    found = statistics(tmp_path / "a.h5")["positions/0000/activations"]
+    np.testing.assert_array_equal(found, x.astype(np.float32))
+
+
+def one_nan(x: Tensor) -> Tensor:
+    return torch.where(x.abs() > 2, torch.full_like(x, float("nan")), x)
+
+
+class Poison(nn.Module):
+    """Makes NaN of large values, behind the first layer."""
+
+    def __init__(self, at_output: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.at_output = nn.Linear(1, 1, bias=False), nn.Linear(1, 1), at_output
+        nn.init.ones_(self.a.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        return one_nan(self.b(h)) if self.at_output else self.b(one_nan(h))
+
+
+def test_nan_names_layer_and_sample(tmp_path: Path) -> None:
+    x = np.zeros((40, 1), np.float32)
+    x[33] = 3.0
+    y = np.linspace(0, 1, 40)[:, None]
+    with pytest.raises(InputError, match="layer b: its features hold NaN, first in sample 33"):
+        extract(Poison(at_output=False), (x, y), tmp_path / "a.h5", batch_size=8)
+    x *= 1e10
+    with pytest.raises(InputError, match="the network's predictions hold NaN, first in sample 33"):
+        extract(Poison(at_output=True), (x, y), tmp_path / "a.h5", batch_size=8)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Returns(nn.Module):
+    def __init__(self, what: Any) -> None:
+        super().__init__()
+        self.a, self.what = nn.Linear(5, 2), what
+
+    def forward(self, x: Tensor) -> Any:
+        return self.what(self.a(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (mlp(6, 8, 2), r"inputs of shape \(3, 5\) at 0, whose weight has shape \(8, 6\) and whose"),
+        (mlp(5, 8, 3), r"predicts shape \(60, 3\) where the targets have \(60, 2\)"),
+        (Returns(lambda out: {"y": out}), "returns a dict, not a tensor; wrap it in a factory"),
+        (Returns(lambda out: out.sum()), r"predicts shape \(\) where the targets have"),
+        (nn.Sequential(nn.ReLU()), "no Linear or convolution layer to watch"),
+        (Returns(lambda out: 1 / 0), "division by zero; check that data and network belong"),
+    ],
+)
+def test_networks_that_do_not_fit(tmp_path: Path, model: nn.Module, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        extract(model, samples(60, 5, 2), tmp_path / "a.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_calls_no_layer(tmp_path: Path) -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, :2]
+
+    with pytest.raises(InputError, match="the network's forward pass calls none of its layers"):
+        extract(Idle(), samples(60, 5, 2), tmp_path / "a.h5")
+
+
+def test_a_network_that_changes_its_path(tmp_path: Path) -> None:
+    class Fickle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(5, 5), nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x) if x[0, 0] < 50 else x)
+
+    x, y = samples(60, 5, 2)
+    x[32:, 0] = 100
+    with pytest.raises(InputError, match="called other layers from sample 32 on than at first"):
+        extract(Fickle(), (x, y), tmp_path / "a.h5", batch_size=32)
+
+
+def test_covariances_larger_than_the_machine(tmp_path: Path) -> None:
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv1d(5, 5, 1), nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x).mean(2))
+
+    x, y = samples(4, 5, 2)
+    x = np.repeat(x[:, :, None], 200_000, axis=2)
+    with pytest.raises(UsageError, match=r"GB: a has 1000000 features; choose another --pool"):
+        extract(Wide(), (x, y), tmp_path / "a.h5", pool="flatten")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "--batch-size 0: give at least 1"),
+        ({"limit": 0}, "--limit 0: give at least 1"),
+        ({"pool": "max"}, "--pool max: choose one of mean, flatten, first and last"),
+        ({"dtype": "bfloat16"}, "--dtype bfloat16: choose one of float32 and float64"),
+        ({"device": "toaster"}, "--device toaster: not usable here"),
+        ({"factory": "a:b"}, "a network in memory needs neither factory nor state_key"),
+    ],
+)
+def test_options_out_of_range(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        extract(mlp(5, 2), samples(60, 5, 2), tmp_path / "a.h5", **options)
+
+
+def test_values_that_float32_cannot_hold(tmp_path: Path) -> None:
+    x, y = samples(60, 5, 2)
+    with pytest.raises(InputError, match="integers beyond 2\\^24 .* use --dtype float64"):
+        extract(mlp(5, 2), ((x * 1e9).astype(np.int64), y), tmp_path / "a.h5")
+    with pytest.raises(InputError, match="exceed the range of float32"):
+        extract(mlp(5, 2), (x.astype(np.float64) * 1e300, y), tmp_path / "a.h5")
+
+
+def test_a_stream_that_ends_early(tmp_path: Path) -> None:
+    class Short:
+        def __len__(self) -> int:
+            return 50
+
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+            if index >= 20:
+                raise IndexError
+            return torch.zeros(5), torch.zeros(2)
+
+    class Broken:
+        def __iter__(self) -> Iterator[Any]:
+            yield np.ones((5, 5), np.float32), np.ones((5, 2))
+            raise OSError("the disk went away")
+
+    with pytest.raises(InputError, match="Broken: reading it failed: OSError: the disk went away"):
+        extract(mlp(5, 2), Broken(), tmp_path / "a.h5")
+    with pytest.raises(InputError, match="Short: reading it failed: IndexError"):
+        extract(mlp(5, 2), Short(), tmp_path / "a.h5")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import nn
+
+from nrcscan import Moments
+from nrcscan.metrics import (
+    QUANTITIES,
+    LayerMetrics,
+    input_matrix,
+    layer_metrics,
+    spectrum,
+    vanished,
+    weight_directions,
+)
+
+Matrix = NDArray[Any]
+
+
+def measure(
+    h: Matrix, y: Matrix, w: Matrix | None, k: int | None = None, **kw: object
+) -> LayerMetrics:
+    moments = Moments(h.shape[1], y.shape[1])
+    moments.update(h, y)
+    s = moments.statistics()
+    k = y.shape[1] if k is None else k
+    options = {"model_mse": 0.1, **kw}
+    return layer_metrics(s, spectrum(s.feature_covariance), w, signal_dim=k, **options)  # type: ignore[arg-type]
+
+
+def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:
+    """Straight from the definitions, on the samples themselves."""
+    hc, yc = h - h.mean(0), y - y.mean(0)
+    u, s, vt = np.linalg.svd(hc, full_matrices=False)
+    _, sw, vw = np.linalg.svd(w, full_matrices=False)
+    k_h, k_w = min(k, int((s > 1e-3 * s[0]).sum())), min(k, int((sw > 1e-3 * sw[0]).sum()))
+    projected = hc @ vt[:k].T @ vt[:k]
+    top, tw = vt[:k_h].T, vw[:k_w].T
+    keep = s > 1e-3 * s[0]
+    fitted = u[:, keep] @ (u[:, keep].T @ yc)
+
+    def cka(a: Matrix) -> float:
+        norm = np.linalg.norm
+        return float(norm(a.T @ yc) ** 2 / (norm(a.T @ a) * norm(yc.T @ yc)))
+
+    cosines = np.linalg.svd(top.T @ tw, compute_uv=False)
+    sines = np.linalg.svd(tw - top @ (top.T @ tw), compute_uv=False)
+    mse = float(((fitted - yc) ** 2).mean())
+    return {
+        "noise_component": float((s[k:] ** 2).sum() / (s**2).sum()),
+        "cka": cka(projected),
+        "cka_full": cka(hc),
+        "alignment": float(cosines.mean()),
+        "noise_alignment": float(sines.mean()),
+        "weight_signal_energy": float(np.linalg.norm(w @ top) ** 2 / np.linalg.norm(w) ** 2),
+        "linear_mse": mse,
+        "excess": (mse - 0.1) / float(yc.var(axis=0).mean()),
+        "feature_stable_rank": float((s**4).sum() / s[0] ** 4),
+        "weight_stable_rank": float((sw**2).sum() / sw[0] ** 2),
+        "feature_rank": int((s > 1e-3 * s[0]).sum()),
+        "weight_rank": int((sw > 1e-3 * sw[0]).sum()),
+    }
+
+
+def case(n: int = 400, d: int = 12, t: int = 3, out: int = 9, seed: int = 0) -> tuple[Matrix, ...]:
+    rng = np.random.default_rng(seed)
+    h = rng.standard_normal((n, d)) @ np.diag(np.logspace(0, -1.5, d)) @ rng.standard_normal((d, d))
+    y = h @ rng.standard_normal((d, t)) + 0.3 * rng.standard_normal((n, t))
+    return h, y, rng.standard_normal((out, d))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    d=st.integers(4, 15),
+    t=st.integers(1, 3),
+    out=st.integers(1, 20),
+    seed=st.integers(0, 1000),
+    offset=st.sampled_from([0.0, 5.0, -300.0]),
+)
+def test_every_quantity_is_its_definition(
+    d: int, t: int, out: int, seed: int, offset: float
+) -> None:
+    h, y, w = case(200, d, t, out, seed)
+    h = h + offset
+    found, expected = measure(h, y, w), reference(h, y, w, t)
+    assert not found.undefined
+    assert found.values.keys() == expected.keys() == set(QUANTITIES)
+    for name, value in expected.items():
+        assert found.values[name] == pytest.approx(value, rel=1e-8, abs=1e-10), name
+
+
+@settings(deadline=None, max_examples=20)
+@given(scale=st.sampled_from([2.0**-40, 2.0**30, 3.7e-9]), seed=st.integers(0, 100))
+def test_scale_rotation_and_shift_change_nothing(scale: float, seed: int) -> None:
+    h, y, w = case(seed=seed)
+    q, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((12, 12)))
+    before = measure(h, y, w)
+    after = measure(scale * (h @ q) + 4 * scale, y + 7, 5 * w @ q)
+    for name in QUANTITIES:
+        assert after.values[name] == pytest.approx(before.values[name], rel=1e-7, abs=1e-9), name
+
+
+def test_a_collapsed_layer_reads_as_collapsed() -> None:
+    rng = np.random.default_rng(1)
+    y = rng.standard_normal((500, 2)) @ np.diag([1.0, 0.7])
+    directions = np.linalg.qr(rng.standard_normal((20, 2)))[0]
+    found = measure(y @ directions.T, y, directions.T, model_mse=0.0)
+    assert found.values["noise_component"] < 1e-15
+    for name in ("cka", "cka_full", "alignment", "weight_signal_energy"):
+        assert found.values[name] == pytest.approx(1, abs=1e-12)
+    assert found.values["noise_alignment"] < 1e-12
+    assert abs(found.values["excess"]) < 1e-12
+
+
+def test_tiny_noise_is_measured_not_rounded_away() -> None:
+    h, y, w = case()
+    q, _ = np.linalg.qr(h - h.mean(0))
+    spread = np.array([1, 0.5, 0.25, *[1e-6] * 9])
+    found = measure(1e6 + 0 * q + q * np.sqrt(400) * spread, y, w)
+    noise = 9e-12 / (1 + 0.25 + 0.0625 + 9e-12)
+    # At a mean of 1e6 float64 itself keeps these features to 1e-10 only.
+    assert found.values["noise_component"] == pytest.approx(noise, rel=1e-3)
+
+
+def test_mean_a_million_times_the_spread() -> None:
+    h, y, w = case()
+    h = h / h.std() + 1e6  # as stored: the reference sees the same rounded values
+    found = measure(h, y, w).values["noise_component"]
+    c = h.astype(np.longdouble) - h.astype(np.longdouble).mean(0)
+    lam = np.linalg.eigvalsh((c.T @ c).astype(np.float64))[::-1]
+    assert found == pytest.approx(lam[3:].sum() / lam.sum(), rel=1e-6)
+
+
+# --- degenerate layers: each has a named outcome ----------------------------------------------
+
+
+def test_constant_features() -> None:
+    _, y, w = case()
+    found = measure(np.full((400, 12), 0.1), y, w)
+    assert not found.varies
+    assert found.undefined["noise_component"] == "the features do not vary"
+    assert set(found.values) == {"weight_rank", "weight_stable_rank"}
+
+
+def test_features_that_vary_by_rounding_alone() -> None:
+    _, y, w = case()
+    h = np.float32(0.1) + np.float32(2**-27) * np.random.default_rng(0).integers(0, 2, (400, 12))
+    assert not measure(h, y, w, epsilon=2**-23).varies
+    assert measure(h, y, w, epsilon=2**-52).varies
+
+
+def test_fewer_directions_than_k() -> None:
+    h, y, w = case(t=2)
+    rank_one = np.outer(w[:, 0], w[0])
+    found = measure(h, y, rank_one)
+    assert found.values["weight_rank"] == 1
+    assert "alignment over 1 of k = 2 directions" in found.notes[0]
+    assert found.values["alignment"] == pytest.approx(reference(h, y, rank_one, 2)["alignment"])
+    naive = measure(h, y, rank_one, convention="published").values["alignment"]
+    assert naive != pytest.approx(found.values["alignment"], abs=1e-3)
+
+
+def test_zero_weight() -> None:
+    h, y, w = case()
+    found = measure(h, y, 0 * w)
+    assert found.undefined["alignment"] == found.undefined["weight_rank"] == "the weight is zero"
+    assert found.values["noise_component"] > 0
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_narrow_layer(d: int) -> None:
+    h, y, w = case(d=d, t=3)
+    found = measure(h, y, w)
+    expected = f"width {d} leaves nothing beside k = 3 directions"
+    assert found.undefined == dict.fromkeys(
+        ["noise_component", "alignment", "noise_alignment", "weight_signal_energy"], expected
+    )
+    assert found.values["cka"] == pytest.approx(found.values["cka_full"])
+
+
+def test_one_target() -> None:
+    h, y, w = case(t=1)
+    found = measure(h, y, w)
+    assert not found.undefined
+    assert 0 < found.values["cka"] <= 1
+
+
+def test_fewer_samples_than_features() -> None:
+    h, y, w = case(n=10, d=30, t=2)
+    found = measure(h, y, w)
+    assert found.values["feature_rank"] == 9
+    assert found.undefined["linear_mse"] == (
+        "10 samples for features of rank 9: any targets would be fitted"
+    )
+    assert found.notes == ["10 samples for width 30: the features have rank 9 at most"]
+    assert found.values["noise_component"] > 0
+
+
+def test_hardly_any_samples() -> None:
+    h, y, w = case(n=3, t=2)
+    found = measure(h, y, w)
+    assert found.undefined["noise_component"] == "3 samples have at most 2 directions, and k = 2"
+    assert "alignment" in found.undefined
+
+
+def test_targets_that_do_not_vary() -> None:
+    h, y, w = case()
+    found = measure(h, np.ones_like(y), w)
+    for name in ("cka", "cka_full", "linear_mse", "excess"):
+        assert found.undefined[name] == "the targets do not vary"
+    assert "noise_component" in found.values
+
+
+def test_flattened_features_have_no_alignment() -> None:
+    h, y, _ = case()
+    found = measure(h, y, None)
+    assert found.undefined["alignment"] == "the weight does not act on flattened features"
+
+
+def test_a_singular_value_on_the_cutoff_is_said() -> None:
+    q, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((50, 4)))
+    q -= q.mean(0)
+    q, _ = np.linalg.qr(q)
+    y = q[:, :1] + q[:, 3:]
+    w = np.eye(4)
+    on = measure(q * [1, 0.5, 0.1, 1e-3], y, w, epsilon=2**-23)
+    off = measure(q * [1, 0.5, 0.1, 1.1e-3], y, w, epsilon=2**-23)
+    assert any("sits on the cut-off" in note for note in on.notes)
+    assert not off.notes
+
+
+def test_published_convention_reads_dead_units_as_zero() -> None:
+    h, y, w = case(t=2)
+    h[:, :2] = 0.0
+    assert measure(h, y, w, convention="published").values["cka"] == 0.0
+    assert measure(h, y, w).values["cka"] > 0
+
+
+# --- the dead network ------------------------------------------------------------------------
+
+
+def test_vanished_features_in_a_network_of_constant_output() -> None:
+    variances = [1.0, 2e-3, 4e-5, 4e-10, 4e-14]
+    assert [why is not None for why in vanished(variances, 1e-16)] == [False] * 3 + [True] * 2
+    # the same features in a network that answers: small, but they are what it works with
+    assert not any(vanished(variances, 1e-3))
+
+
+def test_a_dead_branch_of_a_living_network() -> None:
+    found = vanished([1.0, 0.5, 1e-20, 0.7], 0.9)
+    assert [why is not None for why in found] == [False, False, True, False]
+
+
+def test_raw_inputs_of_any_unit_are_not_dead() -> None:
+    assert not any(vanished([1e14, 0.5, 0.7, 0.3], 0.9))
+    assert not any(vanished([1e-16, 0.5, 0.7, 0.3], 0.9))
+
+
+# --- weights ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d],
+)
+def test_convolutions_act_on_their_own_channels(layer: type[nn.Module], groups: int) -> None:
+    torch.manual_seed(0)
+    module = layer(6, 12, 3, groups=groups, bias=False)
+    weight = module.weight.detach().double().numpy()  # type: ignore[operator]
+    dims = weight.ndim - 2
+    transposed = "Transpose" in layer.__name__
+    matrix = input_matrix(weight, groups=groups, transposed=transposed)
+    # Run the layer on one-hot channels: column c of W is all that channel c does.
+    size = 3
+    responses = []
+    for channel in range(6):
+        x = torch.zeros(1, 6, *[size] * dims, dtype=torch.float64)
+        x[(0, channel, *[size // 2] * dims)] = 1.0
+        with torch.no_grad():
+            padded = module.double()(nn.functional.pad(x, [0 if transposed else 2] * 2 * dims))
+        responses.append(padded.flatten().numpy())
+    dense = np.array(responses).T
+    assert matrix.shape[1] == 6
+    np.testing.assert_allclose(matrix.T @ matrix, dense.T @ dense, atol=1e-12)
+
+
+def test_weight_directions_of_any_shape() -> None:
+    rng = np.random.default_rng(0)
+    for rows in (3, 8, 40):
+        w = rng.standard_normal((rows, 8))
+        found = weight_directions(w)
+        _, s, vt = np.linalg.svd(w, full_matrices=False)
+        np.testing.assert_allclose(found.values, s, rtol=1e-12)
+        np.testing.assert_allclose(np.abs(np.diag(vt @ found.vectors)), 1, rtol=1e-10)

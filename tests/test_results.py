@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import FIXTURES, PARITY, mlp, samples
+from torch import Tensor, nn
+
+from nrcscan import Report, Thresholds, UsageError, extract, report, verdict
+from nrcscan.metrics import QUANTITIES
+
+CASES = ["swimmer_collapsed", "swimmer_uncollapsed"]
+
+# Our quantity → its name in the reference files, which an independent two-pass script made.
+REFERENCE = {
+    "cka": "cka_signal",
+    "cka_full": "cka_full",
+    "alignment": "alignment_effective",
+    "noise_alignment": "noise_alignment",
+    "weight_signal_energy": "weight_signal_energy",
+    "feature_stable_rank": "stable_rank_H",
+    "weight_stable_rank": "stable_rank_W",
+    "feature_rank": "feature_rank",
+    "weight_rank": "weight_rank",
+}
+
+
+@pytest.fixture(scope="module")
+def acts(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
+    folder = tmp_path_factory.mktemp("parity")
+    paths = {}
+    for case in CASES:
+        for dtype in ("float32", "float64"):
+            paths[case, dtype] = folder / f"{case}_{dtype}.h5"
+            extract(
+                PARITY / case / "model.pth",
+                PARITY / case / "data.npz",
+                paths[case, dtype],
+                dtype=dtype,
+                activations=False,
+            )
+    return paths
+
+
+def expected(case: str, name: str) -> Any:
+    return json.loads((PARITY / case / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("dtype", "name", "relative", "mse_relative", "noise"),
+    [
+        ("float64", "expected_float64", 1e-9, 1e-9, {"rel": 0, "abs": 1e-14}),
+        ("float32", "expected", 1e-6, 1e-5, {"rel": 1e-6, "abs": 1e-12}),
+    ],
+)
+def test_agrees_with_the_reference(
+    acts: Any, case: str, dtype: str, name: str, relative: float, mse_relative: float, noise: Any
+) -> None:
+    found, wanted = report(acts[case, dtype]), expected(case, name)
+    assert found.n_samples == wanted["samples"]
+    assert found.mse == pytest.approx(wanted["model_mse"], rel=relative)
+    assert found.target_variance == pytest.approx(wanted["target_variance"], rel=relative)
+    assert found.target_stable_rank == pytest.approx(wanted["target_stable_rank"], rel=relative)
+    assert [layer.name for layer in found.layers] == list(wanted["layers"])
+    for layer in found.layers:
+        values, reference = layer.metrics.values, wanted["layers"][layer.name]
+        for ours, theirs in REFERENCE.items():
+            assert values[ours] == pytest.approx(reference[theirs], rel=relative), ours
+        assert values["noise_component"] == pytest.approx(reference["noise"], **noise)
+        assert values["linear_mse"] == pytest.approx(
+            reference["linear_mse_affine"], rel=mse_relative
+        )
+        excess = (reference["linear_mse_affine"] - wanted["model_mse"]) / wanted["target_variance"]
+        assert values["excess"] == pytest.approx(excess, abs=mse_relative)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_published_convention_agrees_with_the_published_script(
+    acts: Any, case: str, dtype: str
+) -> None:
+    found, wanted = report(acts[case, dtype], convention="published"), expected(case, "published")
+    columns = {
+        "noise_component": "noise",
+        "cka": "cka_published",
+        "alignment": "alignment",
+        "linear_mse": "linear_mse",
+        "feature_stable_rank": "stable_rank_H",
+        "weight_stable_rank": "stable_rank_W",
+    }
+    for ours, theirs in columns.items():
+        values = [layer.metrics.values[ours] for layer in found.layers]
+        np.testing.assert_allclose(values, wanted[theirs], rtol=0, atol=2e-4, err_msg=ours)
+    assert found.mse == pytest.approx(wanted["model_mse"], abs=2e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_published_linear_mse_in_float64(acts: Any, case: str) -> None:
+    found, wanted = (
+        report(acts[case, "float64"], convention="published"),
+        expected(case, "expected_float64"),
+    )
+    for layer in found.layers:
+        assert layer.metrics.values["linear_mse"] == pytest.approx(
+            wanted["layers"][layer.name]["linear_mse_published"], rel=1e-9
+        )
+
+
+def test_where_collapse_begins(acts: Any) -> None:
+    collapsed = report(acts["swimmer_collapsed", "float32"])
+    assert collapsed.onset["all"] == "layers.4"
+    assert collapsed.runs["nrc3"] == [["layers.0", "layers.0"], ["layers.4", "layers.14"]]
+    assert verdict.headline(collapsed) == (
+        "Collapsed from layers.4 on (3rd of 8), through to the output. The model fits with"
+        " R² = 0.867 (MSE 0.133). All four hold at layers.0 too, then layers.2 (2nd) fails NRC3"
+        " (alignment 0.528, though 67.1% of the weight's energy acts on the signal) alone."
+    )
+    strict = report(acts["swimmer_collapsed", "float32"], thresholds=Thresholds(noise_max=1e-3))
+    assert strict.onset["nrc1"] == "layers.6"
+    assert strict.onset["all"] == "layers.6"
+
+
+def test_a_single_layer_that_breaks_a_run_is_named(acts: Any) -> None:
+    # the naive alignment of the last layer, whose weight has one direction, is 0.574
+    path = acts["swimmer_collapsed", "float32"]
+    found = report(path, convention="published", thresholds=Thresholds(cka_min=0))
+    assert found.onset["all"] is None
+    assert found.onset["nrc3"] is None
+    words = verdict.headline(found)
+    assert "but not through to the output: layers.14 (8th) fails NRC3 (alignment 0.574" in words
+    assert "alone" in words
+
+
+def test_signal_dimension(acts: Any) -> None:
+    path = acts["swimmer_collapsed", "float32"]
+    assert (report(path).signal_dim, report(path).signal_dim_source) == (2, "t")
+    one = report(path, signal_dim=1)
+    assert (one.signal_dim, one.signal_dim_source) == (1, "given")
+    assert one.layers[3].metrics.values["noise_component"] > 1e-3
+    auto = report(path, signal_dim="auto")
+    assert (auto.signal_dim, auto.target_rank) == (2, 2)
+    wide = report(path, signal_dim=8).layers
+    assert wide[0].metrics.undefined["noise_component"].startswith("width 8 leaves nothing")
+    assert wide[0].met["nrc1"] is None
+    for wrong in (0, -1, "2"):
+        with pytest.raises(UsageError, match="give t, auto or a number from 1 up"):
+            report(path, signal_dim=wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--convention mine: choose one of default and published"):
+        report(path, convention="mine")  # type: ignore[arg-type]
+
+
+# --- degenerate networks and data, from end to end -------------------------------------------
+
+
+def measured(tmp_path: Path, model: nn.Module, x: Any, y: Any, **options: Any) -> Report:
+    path = tmp_path / "acts.h5"
+    extract(model, (x, y), path, dtype="float64", activations=False, force=True)
+    found = report(path, **options)
+    json.dumps(found.to_dict(), allow_nan=False)
+    for layer in found.layers:
+        both = layer.metrics.values.keys() | layer.metrics.undefined.keys()
+        assert both == set(QUANTITIES)
+        assert not layer.metrics.values.keys() & layer.metrics.undefined.keys()
+    return found
+
+
+@pytest.mark.parametrize("shrink", [1e-3, 1e-8, 0.0])
+def test_a_dead_network(tmp_path: Path, shrink: float) -> None:
+    model = mlp(8, 64, 64, 64, 64, 2, bias=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(shrink)
+    found = measured(tmp_path, model, *samples(200, 8, 2))
+    assert not found.learned
+    assert found.model["learned"] is False
+    assert verdict.headline(found).startswith("THIS MODEL HAS LEARNED NOTHING: R² = ")
+    assert set(found.onset.values()) == {None}
+    for layer in found.layers[2:]:
+        assert "the features do not vary" in layer.metrics.undefined["noise_component"]
+        assert set(layer.met.values()) == {False}
+
+
+def test_the_fixture_that_died_in_training(tmp_path: Path) -> None:
+    data = FIXTURES / "swimmer" / "data.npz"
+    extract(FIXTURES / "swimmer" / "wd0.05" / "epoch_100.pt", data, tmp_path / "a.h5")
+    found = report(tmp_path / "a.h5")
+    assert not found.learned
+    assert not any(layer.metrics.varies for layer in found.layers[2:])
+
+
+def test_an_untrained_network_is_not_a_dead_one(tmp_path: Path) -> None:
+    found = measured(tmp_path, mlp(8, 64, 64, 64, 2, bias=False), *samples(200, 8, 2))
+    assert not found.learned
+    assert all(layer.metrics.varies for layer in found.layers)
+
+
+def test_one_target(tmp_path: Path) -> None:
+    found = measured(tmp_path, mlp(8, 16, 1), *samples(200, 8, 1))
+    assert (found.signal_dim, found.n_targets) == (1, 1)
+    assert all(not layer.metrics.undefined for layer in found.layers)
+
+
+def test_more_targets_than_a_layer_is_wide(tmp_path: Path) -> None:
+    found = measured(tmp_path, mlp(8, 16, 3, 4), *samples(200, 8, 4))
+    bottleneck = found.layers[2].metrics
+    assert bottleneck.undefined["alignment"] == "width 3 leaves nothing beside k = 4 directions"
+    assert found.layers[2].met == {"nrc1": None, "nrc2": False, "nrc3": None, "nrc4": False}
+
+
+def test_fewer_samples_than_features(tmp_path: Path) -> None:
+    found = measured(tmp_path, mlp(8, 64, 2), *samples(30, 8, 2))
+    assert "any targets would be fitted" in found.layers[1].metrics.undefined["linear_mse"]
+
+
+def test_a_single_sample(tmp_path: Path) -> None:
+    found = measured(tmp_path, mlp(8, 64, 2), *samples(1, 8, 2))
+    assert found.r2 is None
+    assert not any(layer.metrics.varies for layer in found.layers)
+
+
+def test_a_constant_target_column(tmp_path: Path) -> None:
+    x, y = samples(200, 8, 3)
+    y[:, 1] = 0.3
+    found = measured(tmp_path, mlp(8, 16, 3), x, y)
+    assert found.target_rank == 2
+    assert found.notes == (
+        "target column 1 of 3 (from 0) never varies and adds no signal",
+        "the targets have rank 2, less than k = 3: --signal-dim auto takes the rank",
+    )
+    assert measured(tmp_path, mlp(8, 16, 3), x, y, signal_dim="auto").signal_dim == 2
+
+
+def test_targets_that_never_vary(tmp_path: Path) -> None:
+    x, y = samples(200, 8, 2)
+    found = measured(tmp_path, mlp(8, 16, 2), x, 0 * y + 0.3)
+    assert found.r2 is None
+    assert found.model == {
+        "mse": found.mse,
+        "r2": None,
+        "learned": False,
+        "undefined": {"r2": "the targets do not vary"},
+    }
+    assert found.target_stable_rank is None
+    assert found.notes == ("no target ever varies: there is nothing to collapse onto",)
+    assert "the targets do not vary, so R² is undefined" in verdict.headline(found)
+
+
+def test_rank_deficient_weights(tmp_path: Path) -> None:
+    model = mlp(8, 16, 16, 2)
+    with torch.no_grad():
+        first = model[2]
+        assert isinstance(first, nn.Linear)
+        first.weight.copy_(torch.outer(torch.randn(16), torch.randn(16)))
+    found = measured(tmp_path, model, *samples(200, 8, 2))
+    assert found.layers[1].metrics.values["weight_rank"] == 1
+    assert "alignment over 1 of k = 2 directions" in found.layers[1].metrics.notes[0]
+
+
+class Twins(nn.Module):
+    """Two layers read the same features, and only the mean of their alignments is high enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 2, bias=False), nn.Linear(4, 2, bias=False)
+        with torch.no_grad():
+            self.a.weight.copy_(torch.eye(4)[:2])
+            self.b.weight.copy_(torch.eye(4)[[0, 2]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.a(x) + 0 * self.b(x)
+
+
+def test_layers_that_read_the_same_features_are_one_position(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((500, 4)) * [1, 1, 1e-3, 1e-3]
+    found = measured(tmp_path, Twins(), x, x[:, :2])
+    a, b = found.layers
+    assert (a.position, b.position) == (0, 0)
+    assert a.met["nrc3"] is True
+    assert b.met["nrc3"] is False
+    assert b.metrics.values["alignment"] == pytest.approx(0.5, abs=0.01)
+    assert found.onset["all"] == "a"  # (1 + 0.5) / 2 ≥ 0.7
+    assert found.runs["all"] == [["a", "b"]]
+
+
+def test_a_narrow_layer_does_not_hide_the_collapse_around_it(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((500, 6)) * [1, 1, 1e-3, 1e-3, 1e-3, 1e-3]
+    model = nn.Sequential(nn.Linear(6, 2, bias=False), nn.Linear(2, 2, bias=False))
+    with torch.no_grad():
+        for module, weight in zip(model, (torch.eye(6)[:2], torch.eye(2)), strict=True):
+            assert isinstance(module, nn.Linear)
+            module.weight.copy_(weight)
+    found = measured(tmp_path, model, x, x[:, :2])
+    assert found.layers[1].met["nrc1"] is None
+    assert found.onset["all"] == "0"

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import mlp, samples
+
+from nrcscan import InputError, NrcscanError, OutputError, UsageError, extract, report, store
+
+
+@pytest.fixture
+def acts(tmp_path: Path) -> Path:
+    extract(mlp(5, 8, 2), samples(60, 5, 2), tmp_path / "acts.h5")
+    return tmp_path / "acts.h5"
+
+
+def test_a_name_is_never_opened_for_writing(acts: Path) -> None:
+    before = acts.read_bytes()
+    with pytest.raises(UsageError, match="exists already; replace it with --force"):
+        extract(mlp(5, 8, 2), samples(60, 5, 2), acts)
+
+    def fail_half_way() -> None:
+        with store.create(acts, force=True) as writer:
+            writer.append("targets/values", np.zeros((5, 2)))
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail_half_way()
+    assert acts.read_bytes() == before
+    assert list(acts.parent.iterdir()) == [acts]
+
+
+def test_appearing_at_the_last_moment(tmp_path: Path) -> None:
+    path = tmp_path / "acts.h5"
+    with pytest.raises(UsageError, match="has just created it"), store.create(path):
+        path.write_text("theirs")
+    assert path.read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("nowhere/acts.h5", "there is no folder .*nowhere; create it first"),
+        ("", "is a folder; give a file name with -o"),
+    ],
+)
+def test_no_place_to_write(tmp_path: Path, where: str, message: str) -> None:
+    with pytest.raises(NrcscanError, match=message):
+        extract(mlp(5, 8, 2), samples(60, 5, 2), tmp_path / where)
+
+
+def test_read_only_folder_is_found_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)  # permissions do not bind a superuser
+    with pytest.raises(OutputError, match="cannot be written: Permission denied; choose another"):
+        extract("never opened", "nor this", tmp_path / "acts.h5")
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}]
+from conftest import mlp, samples
+import nrcscan
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    nrcscan.extract(mlp(5, 64, 2), samples(20000, 5, 2), "acts.h5")
+except nrcscan.OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [1, 3000, 1_000_000])
+def test_a_full_disk_is_one_message(tmp_path: Path, limit: int) -> None:
+    code = FULL.format(tests=str(Path(__file__).parent), limit=limit)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert done.stdout == (
+        "acts.h5: cannot be written: File too large; choose another place with -o\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_for_activations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OutputError, match=r"activations need 0.0 GB .* use --no-activations"):
+        extract(mlp(5, 8, 2), samples(60, 5, 2), tmp_path / "acts.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- reading what is not as it should be ------------------------------------------------------
+
+
+def test_foreign_files(tmp_path: Path) -> None:
+    path = tmp_path / "acts.h5"
+    with pytest.raises(InputError, match="no such acts file"):
+        report(path)
+    path.write_text("hello")
+    with pytest.raises(InputError, match="is a text file, not a file of nrcscan extract"):
+        report(path)
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        file["a"] = [1, 2]
+    with pytest.raises(InputError, match="an HDF5 file, but not one of nrcscan extract"):
+        report(path)
+
+
+def test_newer_and_unfinished(acts: Path) -> None:
+    with h5py.File(acts, "r+") as file:
+        file.attrs["version"] = store.VERSION + 1
+    with pytest.raises(InputError, match=r"written by a newer nrcscan \(file version 2, .*upgrade"):
+        report(acts)
+    with h5py.File(acts, "r+") as file:
+        file.attrs["version"] = store.VERSION
+        file.attrs["complete"] = 0
+    with pytest.raises(InputError, match="was never finished; run nrcscan extract again"):
+        report(acts)
+
+
+def test_truncated_anywhere(acts: Path) -> None:
+    content = acts.read_bytes()
+    for size in range(1, len(content) - 1, len(content) // 40):
+        acts.write_bytes(content[:size])
+        with pytest.raises(InputError, match="damaged or cut short|not a file of nrcscan extract"):
+            report(acts)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["targets/mean", "model", "positions/0001/covariance", "layers/0000/weight", "provenance"],
+)
+def test_missing_parts(acts: Path, missing: str) -> None:
+    with h5py.File(acts, "r+") as file:
+        del file[missing]
+    with pytest.raises(InputError, match="damaged or cut short"):
+        report(acts)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("positions/0000/covariance", np.zeros((5, 4)), r"shape \(5, 4\), expected \(5, 5\)"),
+        ("targets/mean", np.array([1, 2]), "dtype int64, expected floating point"),
+        ("layers/0000/weight", np.full((8, 5), np.nan), "holds NaN or infinite values"),
+        ("layers/0000/weight", np.zeros((8, 6)), "the weight of 0 does not act on 5 features"),
+    ],
+)
+def test_parts_of_another_kind(acts: Path, name: str, values: object, message: str) -> None:
+    with h5py.File(acts, "r+") as file:
+        del file[name]
+        file[name] = values
+    with pytest.raises(InputError, match=message):
+        report(acts)
+
+
+def _external_link(file: h5py.File, other: Path) -> None:
+    file["positions/0000/mean"] = h5py.ExternalLink(str(other), "a")
+
+
+def _soft_link(file: h5py.File, other: Path) -> None:
+    file["positions/0000/mean"] = h5py.SoftLink("/targets/mean")
+
+
+def _virtual(file: h5py.File, other: Path) -> None:
+    layout = h5py.VirtualLayout(shape=(5,), dtype="f8")
+    layout[:] = h5py.VirtualSource(str(other), "a", shape=(5,))
+    file.create_virtual_dataset("positions/0000/mean", layout)
+
+
+def _external_storage(file: h5py.File, other: Path) -> None:
+    file.create_dataset(
+        "positions/0000/mean", shape=(5,), dtype="f8", external=[(str(other), 0, 40)]
+    )
+
+
+@pytest.mark.parametrize("trick", [_external_link, _soft_link, _virtual, _external_storage])
+def test_data_from_elsewhere_is_not_followed(acts: Path, trick: object) -> None:
+    other = acts.parent / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["a"] = np.zeros(5)
+    with h5py.File(acts, "r+") as file:
+        del file["positions/0000/mean"]
+        trick(file, other)  # type: ignore[operator]
+    with pytest.raises(InputError, match="not followed"):
+        report(acts)
+
+
+def test_bit_rot_in_activations_is_told(acts: Path) -> None:
+    with h5py.File(acts) as file:
+        dataset = file["positions/0001/activations"]
+        offset = dataset.id.get_chunk_info(0).byte_offset
+    content = bytearray(acts.read_bytes())
+    content[offset + 10] ^= 1
+    acts.write_bytes(content)
+    with h5py.File(acts) as file, pytest.raises(OSError, match="(?i)checksum|filter|read"):
+        file["positions/0001/activations"][:]

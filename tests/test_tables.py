@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import PARITY, mlp, samples
+from torch import Tensor, nn
+
+from nrcscan import Report, extract, report
+from nrcscan.metrics import QUANTITIES
+from nrcscan.tables import BEGINS, render
+
+JSON_LAYER = {
+    "index",
+    "position",
+    "name",
+    "kind",
+    "width",
+    *QUANTITIES,
+    "met",
+    "undefined",
+    "notes",
+}
+
+
+@pytest.fixture(scope="module")
+def collapsed(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    path = tmp_path_factory.mktemp("tables") / "acts.h5"
+    case = PARITY / "swimmer_collapsed"
+    extract(case / "model.pth", case / "data.npz", path, activations=False)
+    return report(path)
+
+
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    path = tmp_path_factory.mktemp("tables") / "acts.h5"
+    model = mlp(5, 16, 3, 2, bias=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    extract(model, samples(60, 5, 2), path)
+    return report(path)
+
+
+def test_json_is_what_the_page_says(collapsed: Report, dead: Report) -> None:
+    found = json.loads(render(collapsed, "json"))
+    assert found["schema"] == "nrcscan.report/1"
+    assert found["layers"][0].keys() == JSON_LAYER
+    assert found["layers"][0]["weight_rank"] == 8
+    assert isinstance(found["layers"][0]["weight_rank"], int)
+    assert found["onset"]["all"] == "layers.4"
+    assert found["model"]["learned"] is True
+    lines = render(dead, "json")
+    assert not re.search(r"\b(NaN|Infinity)\b", lines)
+    layer = json.loads(lines)["layers"][1]
+    assert layer["noise_component"] is None
+    assert "do not vary" in layer["undefined"]["noise_component"]
+
+
+def test_csv_is_tidy(collapsed: Report, dead: Report) -> None:
+    rows = list(csv.DictReader(io.StringIO(render(collapsed, "csv"))))
+    assert [row["name"] for row in rows] == [layer.name for layer in collapsed.layers]
+    for row, layer in zip(rows, collapsed.layers, strict=True):
+        for quantity in QUANTITIES:
+            assert float(row[quantity]) == layer.metrics.values[quantity]
+        assert row["met_nrc1"] == str(layer.met["nrc1"]).lower()
+    row = list(csv.DictReader(io.StringIO(render(dead, "csv"))))[1]
+    assert row["noise_component"] == ""
+    assert "do not vary" in row["undefined"]
+
+
+def test_the_table_shows_every_layer_and_where_collapse_begins(collapsed: Report) -> None:
+    lines = render(collapsed, "table").splitlines()
+    assert lines[0].startswith("Collapsed from layers.4 on (3rd of 8), through to the output.")
+    assert "k = 2 signal directions (the number of targets), 800 samples" in lines[1]
+    begins = next(i for i, line in enumerate(lines) if BEGINS in line)
+    assert "layers.4" in lines[begins + 1]
+    assert re.search(
+        r" 2 +layers\.2 +Linear +256 +0\.1816 ✓ +0\.8821 ✓ +0\.5277 ✗", "\n".join(lines)
+    )
+    assert any("alignment over 1 of k = 2 directions" in line for line in lines)
+
+
+def test_the_dead_network_is_loud_and_shows_no_number(dead: Report) -> None:
+    text = render(dead, "table")
+    assert text.startswith("THIS MODEL HAS LEARNED NOTHING")
+    assert BEGINS not in text
+    assert re.search(r" 2 +2 +Linear +16 +— ✗ +— ✗ +— ✗ +— ✗ +— +—", text)
+    assert "noise, CKA, lin. MSE and SR(H) undefined: the features do not vary" in text
+
+
+def test_markdown(collapsed: Report) -> None:
+    text = render(collapsed, "md")
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(collapsed.layers) + 1
+    assert len({line.count("|") for line in table}) == 1
+    assert "`layers.14`" in text
+
+
+class Hostile(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._modules[name] = nn.Linear(5, 2)  # add_module would refuse a dot, but nothing else
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._modules[self.name](x)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "name", ["[bold]x[/x]", "a\x1b[2Jb", "a|b", "<script>", "a\nb", "‮gpj", "a" * 300, "a/b", ".."]
+)
+def test_names_cannot_steer_the_output_and_are_never_cut(tmp_path: Path, name: str) -> None:
+    extract(Hostile(name), samples(60, 5, 2), tmp_path / "acts.h5")
+    found = report(tmp_path / "acts.h5")
+    assert found.layers[0].name == name
+    shown = name.encode("unicode_escape").decode() if not name.isprintable() else name
+    for form in ("table", "md", "csv"):
+        text = render(found, form)
+        assert "\x1b" not in text
+        assert "‮" not in text
+        if form == "table":
+            assert shown in text
+    assert json.loads(render(found, "json"))["layers"][0]["name"] == name

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -30,7 +30,7 @@ _MARKS: dict[Held, tuple[str, str]] = {
     False: ("✗", "red"),
     None: ("·", "dim"),
 }
-BEGINS = "▼ collapse begins"
+BEGINS = "▼ collapsed"
 WIDE = 10_000
 """Columns when the output is no terminal: nothing is cut or wrapped."""
 
@@ -51,15 +51,10 @@ def render(report: Report, form: Format) -> str:
 def table(report: Report) -> RenderableType:
     """Return what `nrcscan report` shows in a terminal."""
     style = "bold" if report.learned else "bold red"
-    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    grid = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
     for column in COLUMNS:
-        text = column in ("layer", "kind")
-        grid.add_column(
-            column,
-            justify="left" if text else "right",
-            overflow="fold",
-            no_wrap=not text,
-        )
+        justify: Literal["left", "right"] = "left" if column in ("layer", "kind") else "right"
+        grid.add_column(column, justify=justify, overflow="fold", no_wrap=column != "layer")
     for layer, cells in _rows(report):
         if layer.name == report.onset["all"]:
             grid.add_row("", Text(BEGINS, style="bold green"))
@@ -114,13 +109,14 @@ def number(value: float | None) -> str:
     """Return a number short enough for a table, or a dash where there is none.
 
     >>> number(0.97961), number(1.23e-7), number(12.345), number(None)
-    ('0.9796', '1.2e-07', '12.35', '—')
+    ('0.980', '1.2e-7', '12.3', '—')
     """
     if value is None:
         return "—"
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
-    return f"{value:.1e}"
+    if value == 0 or 1e-2 <= abs(value) < 1e4:
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def _rows(report: Report) -> Iterator[tuple[LayerResult, dict[str, str]]]:
@@ -139,7 +135,7 @@ def _rows(report: Report) -> Iterator[tuple[LayerResult, dict[str, str]]]:
 
 
 def _short(value: float | None) -> str:
-    return "—" if value is None else f"{value:.2f}"
+    return "—" if value is None else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def _styled(layer: LayerResult, column: str, cell: str) -> Text:

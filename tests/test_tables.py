@@ -80,9 +80,7 @@ def test_the_table_shows_every_layer_and_where_collapse_begins(collapsed: Report
     assert "k = 2 signal directions (the number of targets), 800 samples" in lines[1]
     begins = next(i for i, line in enumerate(lines) if BEGINS in line)
     assert "layers.4" in lines[begins + 1]
-    assert re.search(
-        r" 2 +layers\.2 +Linear +256 +0\.1816 ✓ +0\.8821 ✓ +0\.5277 ✗", "\n".join(lines)
-    )
+    assert re.search(r" 2 +layers\.2 +Linear +256 +0\.182 ✓ +0\.882 ✓ +0\.528 ✗", "\n".join(lines))
     assert any("alignment over 1 of k = 2 directions" in line for line in lines)
 
 

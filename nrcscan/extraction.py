@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import datetime
+import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -17,21 +18,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from nrcscan import store
-from nrcscan.capture import Call, Capture, evaluating
+from nrcscan.capture import evaluating
 from nrcscan.checkpoint import open_checkpoint
 from nrcscan.dataset import Dataset, open_dataset
 from nrcscan.errors import InputError, OutputError, UsageError, listed, reason
-from nrcscan.layers import Layer, find_layers, pooled, select
+from nrcscan.forward import Forward, Plan, to_numpy
 from nrcscan.model import Network, build
 from nrcscan.moments import Array, Moments
 from nrcscan.onset import LEARNED_R2
 from nrcscan.options import DTYPES, POOLS, DType, Pool
-
-PROBE_ROWS = 3
-"""Samples of the pass that finds out which layers run, in which order, on what."""
 
 
 @dataclass(frozen=True)
@@ -128,17 +126,18 @@ def extract(
             " from them and is --activation's choice"
         )
     dataset = open_dataset(data, x_key=x_key, y_key=y_key)
-    run = _Run(network.module, pool)
+    run = Forward(network.module, pool)
     total = dataset.n_samples if limit is None else min(limit, dataset.n_samples or limit)
     with evaluating(network.module):
         batches = dataset.batches(batch_size, limit)
         first_x, first_y = next(batches)
-        plan = run.plan(first_x[:PROBE_ROWS], first_y[:PROBE_ROWS], layers, exclude, note)
+        plan = run.plan(first_x, layers, exclude, note)
+        _require_memory(plan, first_y.shape[1])
         if activations:
             _announce_space(path, plan, total, run.stored_dtype, on_note)
         with store.create(path, force=force) as writer:
             for record, layer in zip(plan.records, plan.layers, strict=True):
-                writer.add_layer(record, _numpy(layer.weight))
+                writer.add_layer(record, to_numpy(layer.weight))
             accumulated = _Accumulated(plan, first_y.shape[1])
             done = 0
             for x, y in chain([(first_x, first_y)], batches):
@@ -176,7 +175,7 @@ def extract(
                     "source": network.source,
                     "inferred": network.inferred,
                     "layout": network.layout,
-                    "factory_args": _plain(factory_args or {}),
+                    "factory_args": json.dumps(factory_args or {}, default=repr),
                 },
                 "data": dataset.provenance,
                 "options": options,
@@ -188,171 +187,10 @@ def extract(
     return Extraction(path, done, tuple(r.name for r in plan.records), r2, tuple(notes))
 
 
-# --- the pass --------------------------------------------------------------------------------
-
-
-@dataclass
-class _Plan:
-    """What the probe found: the calls of a pass in order, and which of them are watched."""
-
-    calls: list[str] = field(default_factory=list)
-    records: list[store.LayerRecord] = field(default_factory=list)
-    layers: list[Layer] = field(default_factory=list)
-    readers: dict[str, int] = field(default_factory=dict)
-    """Call whose features stand for a position → that position."""
-    widths: list[int] = field(default_factory=list)
-
-
-@dataclass
-class _Run:
-    """A network ready to run, and how its features are read."""
-
-    module: nn.Module
-    pool: Pool
-
-    def __post_init__(self) -> None:
-        parameter = next((p for p in self.module.parameters() if p.is_floating_point()), None)
-        self.dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
-        self.stored_dtype = np.dtype("f8" if self.dtype == torch.float64 else "f4")
-        self.device = torch.device("cpu") if parameter is None else parameter.device
-
-    def plan(
-        self,
-        x: NDArray[Any],
-        y: NDArray[Any],
-        include: Sequence[str],
-        exclude: Sequence[str],
-        note: Callable[[str], None],
-    ) -> _Plan:
-        """Run a few samples to find out which layers run, in which order, on what."""
-        self._layers = find_layers(self.module)
-        if not self._layers:
-            raise InputError("the network has no Linear or convolution layer to watch")
-        seen: list[tuple[Call, Tensor]] = []
-        inputs = self._inputs(x, 0)
-        capture = Capture(
-            self._layers, lambda call, features: seen.append((call, features)), trace_sources=True
-        )
-        self._forward(inputs, capture)
-        plan = _Plan(calls=[call.name for call, _ in seen])
-        self._note_idle([call for call, _ in seen], note)
-        chosen = set(select(plan.calls, include, exclude))
-        if not chosen:
-            raise InputError("the network's forward pass calls none of its layers")
-        positions: dict[tuple[Any, ...], int] = {}
-        for call, features in seen:
-            if call.name not in chosen:
-                continue
-            if features.ndim < 2 or len(features) != len(inputs):
-                note(
-                    f"{call.name} is left out: what reaches it has shape {tuple(features.shape)},"
-                    f" whose first axis is not the {len(inputs)} samples"
-                )
-                continue
-            rows = pooled(features, call.layer.channel_axis, self.pool)
-            source = (call.layer.channel_axis, *call.source)
-            position = positions.setdefault(source, len(positions))
-            if position == len(plan.widths):
-                plan.readers[call.name] = position
-                plan.widths.append(rows.shape[1])
-            plan.layers.append(call.layer)
-            plan.records.append(
-                store.LayerRecord(
-                    name=call.name,
-                    kind=call.layer.kind,
-                    position=position,
-                    groups=call.layer.groups,
-                    transposed=call.layer.transposed,
-                    flattened=self.pool == "flatten" and features.ndim > 2,
-                )
-            )
-        if not plan.records:
-            raise InputError(
-                "no layer's input has the samples as its first axis; make the network batch-first"
-            )
-        _require_memory(plan, y.shape[1])
-        return plan
-
-    def forward(
-        self, x: NDArray[Any], y: NDArray[np.float64], plan: _Plan, *, first_sample: int
-    ) -> tuple[list[NDArray[Any]], Array]:
-        """Return the features of every position, and the predictions, for one batch."""
-        features: list[NDArray[Any] | None] = [None] * len(plan.widths)
-        calls: list[str] = []
-
-        def take(call: Call, tensor: Tensor) -> None:
-            calls.append(call.name)
-            position = plan.readers.get(call.name)
-            if position is None:
-                return
-            if len(tensor) != len(x):
-                raise InputError(
-                    f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
-                    f" {len(x)} samples; make the network batch-first, or --exclude the layer"
-                )
-            rows = pooled(tensor, call.layer.channel_axis, self.pool)
-            array = _numpy(rows)
-            _require_finite(array, f"layer {call.name}: its features", first_sample)
-            # A copy, where the network could still write to the tensor.
-            features[position] = array.copy() if rows.data_ptr() == tensor.data_ptr() else array
-
-        output = self._forward(self._inputs(x, first_sample), Capture(self._layers, take))
-        if calls != plan.calls:
-            raise InputError(
-                f"the network called other layers from sample {first_sample} on than at first;"
-                " statistics need the same path for every sample"
-            )
-        predictions = _predictions(output, y)
-        _require_finite(predictions, "the network's predictions", first_sample)
-        return [f for f in features if f is not None], predictions
-
-    def _forward(self, inputs: Tensor, capture: Capture) -> Any:
-        try:
-            with capture:
-                return self.module(inputs)
-        except (InputError, OutputError):
-            raise
-        except Exception as error:  # the network's own code may raise anything
-            where = ""
-            if capture.last is not None:
-                call, features = capture.last
-                where = (
-                    f" at {call.name}, whose weight has shape {tuple(call.layer.weight.shape)}"
-                    f" and whose input {tuple(features.shape)}"
-                )
-            raise InputError(
-                f"the network does not take inputs of shape {tuple(inputs.shape)}{where}:"
-                f" {reason(error)}; check that data and network belong together"
-            ) from error
-
-    def _inputs(self, x: NDArray[Any], first_sample: int) -> Tensor:
-        """Return a batch of inputs as the network takes them."""
-        kind = x.dtype.kind
-        if self.dtype == torch.float32 and kind in "iu" and x.size and _largest(x) > 1 << 24:
-            raise InputError(
-                f"the inputs hold integers beyond 2^24 (from sample {first_sample} on), which"
-                " float32 does not tell apart; use --dtype float64"
-            )
-        wide = torch.from_numpy(np.array(x, dtype=np.float64 if kind != "f" else _native(x)))
-        inputs = wide.to(self.device, self.dtype)
-        if kind == "f" and not bool(torch.isfinite(inputs).all()):
-            raise InputError(
-                f"the inputs from sample {first_sample} on exceed the range of"
-                f" {str(self.dtype).removeprefix('torch.')}; use --dtype float64 or rescale them"
-            )
-        return inputs
-
-    def _note_idle(self, calls: Iterable[Call], note: Callable[[str], None]) -> None:
-        called = {id(call.layer) for call in calls}
-        idle = [layer.name for layer in self._layers if id(layer) not in called]
-        if idle:
-            note(f"never called in the forward pass, so not measured: {listed(idle)}")
-
-
 class _Accumulated:
     """The moments of every position, and of the network's predictions."""
 
-    def __init__(self, plan: _Plan, n_targets: int) -> None:
+    def __init__(self, plan: Plan, n_targets: int) -> None:
         self.positions = [Moments(width, n_targets) for width in plan.widths]
         # Predictions beside residuals: each keeps its own small variance.
         self._output = Moments(2 * n_targets, n_targets)
@@ -371,50 +209,6 @@ class _Accumulated:
         r2 = 1 - float(squared.sum()) / variance if variance > 0 else None
         covariance = s.feature_covariance[:t, :t]
         return store.Predictions(squared, s.feature_mean[:t], covariance), r2
-
-
-def _predictions(output: Any, y: NDArray[np.float64]) -> Array:
-    """Return the network's output as (n, n_targets), or say how it differs from the targets."""
-    if not isinstance(output, Tensor):
-        raise InputError(
-            f"the network returns a {type(output).__name__}, not a tensor; wrap it in a factory"
-            " that returns its predictions"
-        )
-    if (
-        output.ndim == 0
-        or output.flatten(1 if output.ndim > 1 else 0).reshape(len(output), -1).shape != y.shape
-    ):
-        raise InputError(
-            f"the network predicts shape {tuple(output.shape)} where the targets have {y.shape};"
-            " check that data and network belong together"
-        )
-    return np.asarray(_numpy(output.reshape(y.shape)), dtype=np.float64)
-
-
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    tensor = tensor.detach().cpu()
-    array: NDArray[Any] = (tensor if tensor.itemsize > 2 else tensor.float()).numpy()
-    return array
-
-
-def _native(x: NDArray[Any]) -> np.dtype[Any]:
-    """Return the float type that holds `x` and that torch knows."""
-    return np.dtype(np.float32 if x.dtype.itemsize <= 4 else np.float64)
-
-
-def _largest(x: NDArray[Any]) -> int:
-    return max(abs(int(x.max())), abs(int(x.min())))
-
-
-def _require_finite(values: NDArray[Any], what: str, first_sample: int) -> None:
-    if np.isfinite(values).all():
-        return
-    row, column = np.argwhere(~np.isfinite(values))[0]
-    found = "NaN" if np.isnan(values[row, column]) else "an infinite value"
-    raise InputError(
-        f"{what} hold {found}, first in sample {first_sample + row};"
-        " look at this sample and at the weights before that layer"
-    )
 
 
 # --- before and after the pass ---------------------------------------------------------------
@@ -467,7 +261,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _require_memory(plan: _Plan, n_targets: int) -> None:
+def _require_memory(plan: Plan, n_targets: int) -> None:
     """Refuse covariances that cannot fit, before anything is allocated."""
     needed = [8 * (width + n_targets) ** 2 * 3 for width in plan.widths]
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -483,7 +277,7 @@ def _require_memory(plan: _Plan, n_targets: int) -> None:
 
 def _announce_space(
     path: Path,
-    plan: _Plan,
+    plan: Plan,
     total: int | None,
     dtype: np.dtype[Any],
     say: Callable[[str], None],
@@ -505,12 +299,6 @@ def _announce_space(
 def _require_whole(dataset: Dataset, done: int, total: int | None) -> None:
     if total is not None and done < total:
         raise InputError(f"{dataset.name}: ended after {done} of {total} samples")
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as JSON can hold them."""
-    kept = (str, int, float, bool, list, dict, type(None))
-    return {k: v if isinstance(v, kept) else repr(v) for k, v in values.items()}
 
 
 def _versions() -> dict[str, str]:

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nrcscan.chain import infer
 from nrcscan.checkpoint import choose, read, stripped
 from nrcscan.errors import InputError, UsageError
-from nrcscan.model import infer
 
 SCHEMA = "nrcscan.inspect/1"
 

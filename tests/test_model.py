@@ -8,8 +8,9 @@ from conftest import mlp
 from torch import nn
 
 from nrcscan import InputError, UsageError
+from nrcscan.chain import ACTIVATIONS
 from nrcscan.checkpoint import open_checkpoint
-from nrcscan.model import ACTIVATIONS, build, load_factory
+from nrcscan.model import build, load_factory
 
 
 def checkpoint(path: Path, model: nn.Module | dict[str, torch.Tensor]) -> Path:

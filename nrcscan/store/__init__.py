@@ -1,0 +1,21 @@
+"""The file between extraction and report: HDF5, written whole or not at all.
+
+Its layout is docs/file-format.md. This is the only package that touches h5py.
+"""
+
+from nrcscan.store.reading import Acts, open_acts
+from nrcscan.store.schema import FORMAT, VERSION, LayerRecord, Predictions
+from nrcscan.store.writing import Writer, create, require_free, write_text
+
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "Acts",
+    "LayerRecord",
+    "Predictions",
+    "Writer",
+    "create",
+    "open_acts",
+    "require_free",
+    "write_text",
+]

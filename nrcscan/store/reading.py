@@ -1,0 +1,172 @@
+"""Reads the file, once it is known to be ours, whole, and self-contained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from nrcscan import files
+from nrcscan.errors import InputError, reason
+from nrcscan.moments import Array, Statistics
+from nrcscan.store.schema import FILTERS, FORMAT, VERSION, LayerRecord, Predictions
+
+
+class Acts:
+    """An open file; made by `open_acts`. Large arrays are read when asked for.
+
+    Attributes:
+        path: of the file.
+        n_samples: N.
+        epsilon: machine epsilon of the arithmetic that made the features.
+        target_mean: μ_Y, shape (n_targets,).
+        target_covariance: Σ_Y, shape (n_targets, n_targets).
+        predictions: of the network itself.
+        layers: in execution order.
+        provenance: what was extracted from what, and how.
+    """
+
+    def __init__(self, file: h5py.File, path: Path) -> None:
+        self._file = file
+        self.path = path
+        self.n_samples = int(file.attrs["n_samples"])
+        self.epsilon = float(file.attrs["epsilon"])
+        self.target_mean = self._array("targets/mean", (None,))
+        t = len(self.target_mean)
+        self.target_covariance = self._array("targets/covariance", (t, t))
+        self.predictions = Predictions(
+            self._array("model/squared_error", (t,)),
+            self._array("model/prediction_mean", (t,)),
+            self._array("model/prediction_covariance", (t, t)),
+        )
+        self.provenance: dict[str, Any] = json.loads(bytes(file["provenance"][:]))
+        self.n_positions = len(file["positions"])
+        groups = sorted(file["layers"].values(), key=lambda group: int(group.attrs["index"]))
+        self._weights = [f"{group.name}/weight" for group in groups]
+        self.layers = [
+            LayerRecord(
+                name=_text(group.attrs["name"]),
+                kind=_text(group.attrs["kind"]),
+                position=int(group.attrs["position"]),
+                groups=int(group.attrs["groups"]),
+                transposed=bool(group.attrs["transposed"]),
+                flattened=bool(group.attrs["flattened"]),
+            )
+            for group in groups
+        ]
+        if not self.layers or {r.position for r in self.layers} != set(range(self.n_positions)):
+            raise ValueError("its layers and positions do not belong together")
+
+    def statistics(self, position: int) -> Statistics:
+        """Return the statistics of the features at a position."""
+        with _reading(self.path):
+            where = f"positions/{position:04d}"
+            mean = self._array(f"{where}/mean", (None,))
+            d, t = len(mean), len(self.target_mean)
+            return Statistics(
+                n_samples=self.n_samples,
+                feature_mean=mean,
+                target_mean=self.target_mean,
+                feature_covariance=self._array(f"{where}/covariance", (d, d)),
+                cross_covariance=self._array(f"{where}/target_covariance", (d, t)),
+                target_covariance=self.target_covariance,
+            )
+
+    def weight(self, index: int) -> Array:
+        """Return a layer's weight as the network holds it."""
+        with _reading(self.path):
+            return self._array(self._weights[index], None)
+
+    def _array(self, name: str, shape: tuple[int | None, ...] | None) -> Array:
+        """Return a dataset in float64, once its shape and values are as they must be."""
+        dataset = self._file[name]
+        if shape is not None and (
+            len(dataset.shape) != len(shape)
+            or any(w is not None and w != h for w, h in zip(shape, dataset.shape, strict=True))
+        ):
+            raise ValueError(f"{name} has shape {dataset.shape}, expected {shape}")
+        if dataset.dtype.kind != "f":
+            raise ValueError(f"{name} has dtype {dataset.dtype}, expected floating point")
+        values = np.asarray(dataset[()], dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds NaN or infinite values")
+        return values
+
+
+@contextmanager
+def open_acts(path: Path) -> Iterator[Acts]:
+    """Open a file of `nrcscan extract` for reading.
+
+    Raises:
+        InputError: it is missing, damaged, not ours, newer than this program, or refers to
+            data outside itself.
+    """
+    files.regular_file(path, "acts")
+    with _reading(path):
+        file = h5py.File(path, "r")
+    with file:
+        with _reading(path):
+            _require_ours(file, path)
+            acts = Acts(file, path)
+        yield acts
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what damaged content makes h5py raise into one message."""
+    try:
+        yield
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        if not h5py.is_hdf5(path):
+            raise InputError(
+                f"{path}: is {files.foreign(path)}, not a file of nrcscan extract"
+            ) from error
+        raise InputError(
+            f"{path}: damaged or cut short ({reason(error)}); run nrcscan extract again"
+        ) from error
+
+
+def _require_ours(file: h5py.File, path: Path) -> None:
+    if "format" not in file.attrs or _text(file.attrs["format"]) != FORMAT:
+        raise InputError(f"{path}: an HDF5 file, but not one of nrcscan extract")
+    version = int(file.attrs["version"])
+    if version > VERSION:
+        raise InputError(
+            f"{path}: written by a newer nrcscan (file version {version}, this one reads up to"
+            f" {VERSION}); upgrade nrcscan"
+        )
+    if not file.attrs["complete"]:
+        raise InputError(f"{path}: was never finished; run nrcscan extract again")
+    for name, link in _links(file):
+        if not isinstance(link, h5py.HardLink):
+            raise InputError(f"{path}: {name} is a link to somewhere else; not followed")
+        item = file.get(name)
+        if isinstance(item, h5py.Dataset):
+            _require_inside(item, path)
+
+
+def _links(file: h5py.File) -> list[tuple[str, Any]]:
+    """Return every link of a file, none of them followed."""
+    found: list[tuple[str, Any]] = []
+    file.visititems_links(lambda name, link: found.append((name, link)))
+    return found
+
+
+def _require_inside(dataset: h5py.Dataset, path: Path) -> None:
+    """Refuse a dataset whose bytes are not in the file, or need a plug-in to be read."""
+    if dataset.external or dataset.is_virtual:
+        raise InputError(f"{path}: {dataset.name} keeps its data in another file; not followed")
+    unknown = set(dataset._filters) - FILTERS
+    if unknown:
+        raise InputError(f"{path}: {dataset.name} is compressed in an unknown way; not read")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, bytes):
+        raise TypeError("a name is not a fixed-length string")
+    return value.decode()

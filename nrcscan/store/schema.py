@@ -1,0 +1,47 @@
+"""What the file holds, shared by its writer and its reader; see docs/file-format.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nrcscan.moments import Array
+
+FORMAT = "nrcscan.acts"
+VERSION = 1
+FILTERS = {"fletcher32", "shuffle", "deflate"}
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """A layer in the file.
+
+    Attributes:
+        name: in the network; from its second use in a pass on with "#2" and so on.
+        kind: "Linear", "Conv2d", ….
+        position: which features reach it; layers that read the same tensor share one.
+        groups: of a convolution, else 1.
+        transposed: whether it is a transposed convolution.
+        flattened: whether its features are all positions side by side, on which W does not act.
+    """
+
+    name: str
+    kind: str
+    position: int
+    groups: int = 1
+    transposed: bool = False
+    flattened: bool = False
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The network's own predictions on the samples.
+
+    Attributes:
+        squared_error: mean over samples, per target, shape (n_targets,).
+        mean: shape (n_targets,).
+        covariance: shape (n_targets, n_targets).
+    """
+
+    squared_error: Array
+    mean: Array
+    covariance: Array

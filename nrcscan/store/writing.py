@@ -1,0 +1,227 @@
+"""Writes the file beside its final name, and renames it when it is complete and on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from nrcscan.errors import OutputError, UsageError, reason
+from nrcscan.moments import Statistics
+from nrcscan.store.schema import FORMAT, VERSION, LayerRecord, Predictions
+
+CHUNK_BYTES = 1 << 20
+
+
+def require_free(path: Path, *, force: bool) -> None:
+    """Check that `path` can be written before any work is done.
+
+    Raises:
+        UsageError: it exists already, and `force` is not given.
+        OutputError: its folder is missing or cannot be written to.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; give a file name with -o")
+    if path.exists() and not force:
+        raise UsageError(f"{path}: exists already; replace it with --force, or choose another -o")
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"{path}: there is no folder {folder}; create it first")
+    probe = _beside(path)
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+class Writer:
+    """Fills one file; made by `create`."""
+
+    def __init__(self, file: h5py.File, path: Path) -> None:
+        self._file = file
+        self._path = path
+        # Kept open to the end: what a dataset still holds is written when it is closed, and
+        # h5py can only print, not raise, what goes wrong there.
+        self._datasets: dict[str, h5py.Dataset] = {}
+        with self._writing():
+            file.attrs["format"] = _fixed(FORMAT)
+            file.attrs["version"] = VERSION
+            file.attrs["complete"] = 0
+
+    def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
+        """Add a layer, in execution order, with its weight as the network holds it."""
+        with self._writing():
+            layers = self._file.require_group("layers")
+            group = layers.create_group(f"{len(layers):04d}")
+            group.attrs["index"] = len(layers) - 1
+            group.attrs["name"] = _fixed(record.name)
+            group.attrs["kind"] = _fixed(record.kind)
+            group.attrs["position"] = record.position
+            group.attrs["groups"] = record.groups
+            group.attrs["transposed"] = int(record.transposed)
+            group.attrs["flattened"] = int(record.flattened)
+            self._put(f"{group.name}/weight", weight)
+
+    def append(self, name: str, rows: NDArray[Any]) -> None:
+        """Append rows (n, width) to a dataset, which the first call creates."""
+        with self._writing():
+            if name not in self._datasets:
+                chunk = max(1, CHUNK_BYTES // max(1, rows[:1].nbytes))
+                self._datasets[name] = self._file.create_dataset(
+                    name,
+                    shape=(0, rows.shape[1]),
+                    maxshape=(None, rows.shape[1]),
+                    chunks=(chunk, rows.shape[1]),
+                    dtype=rows.dtype,
+                    fletcher32=True,
+                )
+            dataset = self._datasets[name]
+            start = dataset.shape[0]
+            dataset.resize(start + len(rows), axis=0)
+            dataset[start:] = rows
+
+    def finish(
+        self,
+        positions: Sequence[Statistics],
+        predictions: Predictions,
+        provenance: Mapping[str, Any],
+        epsilon: float,
+    ) -> None:
+        """Write what is known at the end of the pass, and mark the file complete."""
+        first = positions[0]
+        with self._writing():
+            for index, s in enumerate(positions):
+                self._put(f"positions/{index:04d}/mean", s.feature_mean)
+                self._put(f"positions/{index:04d}/covariance", s.feature_covariance)
+                self._put(f"positions/{index:04d}/target_covariance", s.cross_covariance)
+            self._put("targets/mean", first.target_mean)
+            self._put("targets/covariance", first.target_covariance)
+            self._put("model/squared_error", predictions.squared_error)
+            self._put("model/prediction_mean", predictions.mean)
+            self._put("model/prediction_covariance", predictions.covariance)
+            text = json.dumps(provenance, indent=1, allow_nan=False).encode()
+            self._put("provenance", np.frombuffer(text, dtype=np.uint8))
+            self._file.attrs["n_samples"] = first.n_samples
+            self._file.attrs["epsilon"] = epsilon
+            self._file.attrs["complete"] = 1
+            self._file.flush()
+
+    def _put(self, name: str, values: NDArray[Any]) -> None:
+        self._datasets[name] = self._file.create_dataset(name, data=values)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # h5py raises either when a write fails
+            _write_nowhere(self._file)
+            raise _unwritable(self._path, error) from error
+
+
+@contextmanager
+def create(path: Path, *, force: bool = False) -> Iterator[Writer]:
+    """Write a file that appears under its name only when it is complete.
+
+    Raises:
+        UsageError: `path` exists and `force` is not given.
+        OutputError: it cannot be written.
+    """
+    require_free(path, force=force)
+    partial = _beside(path)
+    file: h5py.File | None = None
+    try:
+        file = _new(partial, path)
+        yield Writer(file, path)
+        _close(file, path)
+        _sync(partial)
+        if path.exists() and not force:
+            raise UsageError(f"{path}: another program has just created it; choose another -o")
+        partial.replace(path)
+        _sync(path.parent)
+    except BaseException:
+        if file:
+            _write_nowhere(file)
+            file.close()
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _new(partial: Path, path: Path) -> h5py.File:
+    try:
+        return h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=2 * CHUNK_BYTES)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _close(file: h5py.File, path: Path) -> None:
+    try:
+        file.close()
+    except (OSError, RuntimeError) as error:
+        raise _unwritable(path, error) from error
+
+
+def _write_nowhere(file: h5py.File) -> None:
+    """Let a file that is not wanted any more write what it still holds to nowhere.
+
+    On a full disk HDF5 can neither flush nor close, and crashes when the program ends.
+    """
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, file.id.get_vfd_handle())
+    os.close(nowhere)
+
+
+def _sync(path: Path) -> None:
+    """Have the operating system put a file, or a folder's entries, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def _unwritable(path: Path, error: OSError | RuntimeError) -> OutputError:
+    told = re.search(r"errno = (\d+)", str(error))
+    number = int(told[1]) if told else getattr(error, "errno", None)
+    why = os.strerror(number) if number else reason(error)
+    return OutputError(f"{path}: cannot be written: {why}; choose another place with -o")
+
+
+def _fixed(text: str) -> np.bytes_:
+    """Return text as a fixed-length string: HDF5 can crash on damaged variable-length ones."""
+    return np.bytes_(text.encode())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, replacing what was there.
+
+    Raises:
+        UsageError: `path` is a folder.
+        OutputError: it cannot be written.
+    """
+    require_free(path, force=True)
+    partial = _beside(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()

@@ -36,6 +36,8 @@ class _Block:
     def kind(self) -> str | None:
         """Linear, BatchNorm1d or LayerNorm, by what the block holds; None for anything else."""
         leaves = set(self.tensors)
+        if any(tensor.numel() == 0 for tensor in self.tensors.values()):
+            return None
         dims = {leaf: tensor.ndim for leaf, tensor in self.tensors.items()}
         if "running_mean" in leaves and leaves <= {
             "weight",
@@ -117,13 +119,14 @@ class _ChainModule(nn.Module):
                 self._attach(step.name, module)
 
     def _attach(self, name: str, module: nn.Module) -> None:
+        # Not add_module: a checkpoint may use names that every module has, such as "forward".
         *folders, leaf = name.split(".")
-        parent: nn.Module = self
+        children = self._modules
         for folder in folders:
-            if folder not in parent._modules:
-                parent.add_module(folder, nn.Module())
-            parent = parent.get_submodule(folder)
-        parent.add_module(leaf, module)
+            inner = children.get(folder) or nn.Module()
+            children[folder] = inner
+            children = inner._modules
+        children[leaf] = module
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the chain on (N, width), or on anything of more axes, flattened."""
@@ -154,7 +157,7 @@ def infer(checkpoint: Checkpoint, activation: str) -> Chain:
     strange = [
         f"{name or 'the top level'} ({block.shapes})"
         for name, block in blocks.items()
-        if block.kind is None
+        if block.kind is None or "training" in name.split(".")  # which every module has
     ]
     if strange:
         raise InputError(

@@ -379,6 +379,8 @@ def _require_plain(path: Path, name: str, tensor: Tensor) -> None:
     if tensor.layout != torch.strided or tensor.is_quantized:
         kind = "quantised" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
         raise InputError(f"{path}: {name!r} is a {kind} tensor; save it dense, in floating point")
+    if tensor.is_meta:
+        raise InputError(f"{path}: {name!r} has a shape but no data; save the network's weights")
     held = tensor.untyped_storage().nbytes() // tensor.itemsize
     if tensor.numel() > held:
         raise InputError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +99,10 @@ def open_dataset(data: Any, *, x_key: str | None = None, y_key: str | None = Non
         if all(isinstance(part, str | Path) for part in data):
             return _open_npy_pair(Path(data[0]), Path(data[1]))
         return _from_arrays(*data, name="the given arrays", provenance=None)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+    known = not isinstance(data, Mapping | tuple)
+    if known and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return _from_torch_dataset(data)
-    if isinstance(data, Iterable):
+    if known and isinstance(data, Iterable):
         return _from_batches(data)
     raise UsageError(
         f"data is a {type(data).__name__}: give a path, a pair of arrays, a Dataset or a loader"
@@ -204,6 +205,8 @@ def _read_header(member: IO[bytes], where: str) -> _Header:
             f"{where}: not a readable array: {reason(error)}; save it again"
         ) from error
     _require_numbers(dtype, where)
+    if min(shape, default=0) < 0:
+        raise InputError(f"{where}: its header claims the shape {shape}; save it again")
     if len(shape) == 0:
         raise InputError(f"{where}: a single number, not an array of samples")
     return _Header(shape, fortran_order and len(shape) > 1, dtype)
@@ -286,7 +289,7 @@ def _file_provenance(path: Path) -> dict[str, Any]:
 
 
 def _from_arrays(x: Any, y: Any, *, name: str, provenance: dict[str, Any] | None) -> Dataset:
-    inputs, targets = _as_array(x), _as_array(y)
+    inputs, targets = _as_array(x, name), _as_array(y, name)
     for array, what in ((inputs, "inputs"), (targets, "targets")):
         _require_numbers(array.dtype, f"{name}: the {what}")
         if array.ndim == 0:
@@ -335,11 +338,12 @@ def _pairs(batches: Iterable[Any], name: str) -> Iterator[Batch]:
     for batch in _guarded(batches, name):
         if not isinstance(batch, Sequence) or len(batch) != 2:
             raise InputError(
-                f"a batch is a {type(batch).__name__}: each must be a pair (inputs, targets)"
+                f"{name}: a batch is a {type(batch).__name__}; each must be a pair of inputs"
+                " and targets"
             )
-        x, y = _as_array(batch[0]), _as_array(batch[1])
-        _require_numbers(x.dtype, "the inputs")
-        _require_numbers(y.dtype, "the targets")
+        x, y = _as_array(batch[0], name), _as_array(batch[1], name)
+        _require_numbers(x.dtype, f"{name}: the inputs")
+        _require_numbers(y.dtype, f"{name}: the targets")
         yield x, y
 
 
@@ -353,12 +357,17 @@ def _guarded(batches: Iterable[Any], name: str) -> Iterator[Any]:
         ) from error
 
 
-def _as_array(values: Any) -> NDArray[Any]:
+def _as_array(values: Any, name: str) -> NDArray[Any]:
     """Return an array, memory map or tensor as an array, without a copy where possible."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = values.float() if str(values.dtype) == "torch.bfloat16" else values
-    return np.asanyarray(values)
+    if np.ma.is_masked(values):
+        raise InputError(f"{name}: holds masked values; fill them or leave out their samples")
+    try:
+        return np.asanyarray(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: not an array of numbers: {reason(error)}") from error
 
 
 # --- checks ----------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ def extract(
         _require_memory(plan, first_y.shape[1])
         if activations:
             _announce_space(path, plan, total, run.stored_dtype, on_note)
-        with store.create(path, force=force) as writer:
+        with store.create(path, n_samples=total, force=force) as writer:
             for record, layer in zip(plan.records, plan.layers, strict=True):
                 writer.add_layer(record, to_numpy(layer.weight))
             accumulated = _Accumulated(plan, first_y.shape[1])
@@ -151,8 +151,11 @@ def extract(
                 done += len(x)
                 on_progress(done, total)
             _require_whole(dataset, done, total)
-            statistics = [moments.statistics() for moments in accumulated.positions]
-            output_statistics, r2 = accumulated.predictions()
+            try:
+                statistics = [moments.statistics() for moments in accumulated.positions]
+                output_statistics, r2 = accumulated.predictions()
+            except ValueError as error:
+                raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
             if network.inferred and r2 is not None and r2 < LEARNED_R2:
                 note(
                     f"the inferred network explains nothing (R² = {r2:.3g}): if it was trained,"
@@ -235,6 +238,10 @@ def _network(
                 dtype=None if dtype is None else getattr(torch, dtype),
             )
         return Network(model, type(model).__qualname__), {"path": None, "sha256": None}
+    if not isinstance(model, str | Path):
+        raise UsageError(
+            f"model is a {type(model).__name__}: give a checkpoint's path or an nn.Module"
+        )
     checkpoint = open_checkpoint(model, state_key=state_key)
     network = build(
         checkpoint,

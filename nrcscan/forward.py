@@ -68,7 +68,10 @@ class Forward:
         self._note_idle([call for call, _ in seen], note)
         chosen = set(select(plan.calls, include, exclude))
         if not chosen:
-            raise InputError("the network's forward pass calls none of its layers")
+            raise InputError(
+                "none of the network's layers was seen running with its own weight; a network"
+                " that casts or recomputes its weights cannot be measured"
+            )
         positions: dict[tuple[Any, ...], int] = {}
         for call, features in seen:
             if call.name not in chosen:
@@ -172,8 +175,14 @@ class Forward:
         return inputs
 
     def _note_idle(self, calls: Iterable[Call], note: Callable[[str], None]) -> None:
-        called = {id(call.layer) for call in calls}
-        idle = [layer.name for layer in self._layers if id(layer) not in called]
+        called = {call.layer.name: call.layer for call in calls}
+        idle = []
+        for layer in self._layers:
+            twin = next((c for c in called.values() if c.weight is layer.weight), None)
+            if twin is None:
+                idle.append(layer.name)
+            elif twin is not layer:
+                note(f"{layer.name} shares its weight with {twin.name} and is shown as its use")
         if idle:
             note(f"never called in the forward pass, so not measured: {listed(idle)}")
 

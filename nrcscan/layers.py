@@ -9,8 +9,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from nrcscan.errors import UsageError, listed
+from nrcscan.errors import InputError, UsageError, listed
 from nrcscan.options import Pool
 
 LAYER_TYPES: tuple[type[nn.Module], ...] = (
@@ -51,12 +52,18 @@ class Layer:
 
 
 def find_layers(model: nn.Module) -> list[Layer]:
-    """Return the Linear and convolution layers of a network, in the order it lists them."""
+    """Return the Linear and convolution layers of a network, in the order it lists them.
+
+    Raises:
+        InputError: a layer is lazy, and has never run.
+    """
     layers = []
     for name, module in model.named_modules():
         kind = next((t.__name__ for t in LAYER_TYPES if isinstance(module, t)), None)
         if kind is None:
             continue
+        if is_lazy(module.weight):
+            raise InputError(f"layer {name} has no width yet; run the network once before")
         layers.append(
             Layer(
                 name=name or kind,

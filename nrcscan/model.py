@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from nrcscan.chain import infer
 from nrcscan.checkpoint import Checkpoint, stripped
@@ -75,8 +76,12 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
     """Copy a checkpoint's weights into a network, once wrapper prefixes are off.
 
     Raises:
-        InputError: a key is missing, unexpected or of another shape; all are named.
+        InputError: a key is missing, unexpected, or of another shape or kind; all are named.
     """
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        raise InputError(
+            "the factory's network has lazy layers, whose widths are not known; give them widths"
+        )
     expected = module.state_dict()
     candidates = list(stripped(checkpoint.state))
     state = max(candidates, key=lambda candidate: len(candidate.keys() & expected.keys()))
@@ -88,10 +93,17 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
         for k in expected
         if k in state and state[k].shape != expected[k].shape
     ]
+    mistyped = [
+        f"{k} holds {str(state[k].dtype).removeprefix('torch.')} where the network wants numbers"
+        " in floating point"
+        for k in expected
+        if k in state and expected[k].is_floating_point() and not state[k].is_floating_point()
+    ]
     problems = [
         *([f"missing {listed(missing)}"] if missing else []),
         *([f"unexpected {listed(unexpected)}"] if unexpected else []),
         *misshapen,
+        *mistyped,
     ]
     if problems:
         raise InputError(

@@ -123,11 +123,13 @@ class Moments:
         """Return the means and centred covariances of all samples so far.
 
         Raises:
-            ValueError: no sample has been seen.
+            ValueError: no sample has been seen, or the values' squares overflow float64.
         """
         n, shift, total, products = self._closed()
         if n == 0:
             raise ValueError("no samples: means and covariances are undefined")
+        if not np.isfinite(products).all():
+            raise ValueError("the values are too large: their squares exceed float64")
         offset = total / n
         covariance = products / n - np.outer(offset, offset)
         np.fill_diagonal(covariance, np.maximum(np.diagonal(covariance), 0.0))
@@ -191,8 +193,9 @@ class Moments:
 
 def _block_sums(block: Array, shift: Array) -> tuple[int, Array, Array, Array]:
     """Return count, shift, Σ(z − shift) and Σ(z − shift)(z − shift)ᵀ of one block of rows z."""
-    centred = block - shift
-    return len(block), shift, centred.sum(axis=0), centred.T @ centred
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
+        centred = block - shift
+        return len(block), shift, centred.sum(axis=0), centred.T @ centred
 
 
 def _rows(values: ArrayLike | Any, what: str, width: int) -> NDArray[Any]:

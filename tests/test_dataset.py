@@ -237,7 +237,16 @@ def test_not_data(tmp_path: Path) -> None:
 def test_not_even_a_source() -> None:
     with pytest.raises(UsageError, match="data is a int: give a path, a pair of arrays"):
         open_dataset(3)
-    with pytest.raises(InputError, match=r"a batch is a dict: each must be a pair"):
+    with pytest.raises(InputError, match=r"a batch is a dict; each must be a pair"):
         collect(open_dataset(iter([{"x": X}])))
     with pytest.raises(InputError, match="a batch has 4 inputs but 3 targets"):
         collect(open_dataset(iter([(X[:4], Y[:3])])))
+
+
+def test_arrays_in_memory_that_are_no_arrays() -> None:
+    with pytest.raises(InputError, match="the given arrays: not an array of numbers"):
+        open_dataset(([[1, 2], [3]], [1, 2]))
+    with pytest.raises(InputError, match="the given arrays: holds masked values; fill them"):
+        open_dataset((np.ma.masked_array(X, mask=X > 3), Y))
+    with pytest.raises(UsageError, match="data is a dict"):
+        open_dataset({"X": X, "y": Y})

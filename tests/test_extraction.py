@@ -273,7 +273,9 @@ def test_a_network_that_calls_no_layer(tmp_path: Path) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x[:, :2]
 
-    with pytest.raises(InputError, match="the network's forward pass calls none of its layers"):
+    with pytest.raises(
+        InputError, match="none of the network's layers was seen running with its own"
+    ):
         extract(Idle(), samples(60, 5, 2), tmp_path / "a.h5")
 
 
@@ -350,4 +352,26 @@ def test_a_stream_that_ends_early(tmp_path: Path) -> None:
         extract(mlp(5, 2), Broken(), tmp_path / "a.h5")
     with pytest.raises(InputError, match="Short: reading it failed: IndexError"):
         extract(mlp(5, 2), Short(), tmp_path / "a.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shared_weights_are_told_apart_from_idle_ones(tmp_path: Path) -> None:
+    model = mlp(5, 5, 5, 2)
+    model[2].weight = model[0].weight
+    done = extract(model, samples(60, 5, 2), tmp_path / "a.h5")
+    assert done.layers == ("0", "0#2", "4")
+    assert done.notes == ("2 shares its weight with 0 and is shown as its use",)
+
+
+def test_not_even_a_network(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="model is a int: give a checkpoint's path or an nn.Mod"):
+        extract(3, samples(60, 5, 2), tmp_path / "a.h5")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="layer 0 has no width yet; run the network once before"):
+        extract(nn.Sequential(nn.LazyLinear(2)), samples(60, 5, 2), tmp_path / "a.h5")
+
+
+def test_values_whose_squares_overflow(tmp_path: Path) -> None:
+    x, y = samples(60, 5, 2)
+    with pytest.raises(InputError, match="values are too large: their squares exceed float64; re"):
+        extract(mlp(5, 2), (x, y.astype(np.float64) * 1e200), tmp_path / "a.h5")
     assert list(tmp_path.iterdir()) == []

@@ -227,3 +227,17 @@ def test_a_network_whose_own_attribute_is_called_model(tmp_path: Path) -> None:
 
     found = rebuilt(tmp_path, Wrapped(), factory=Wrapped)
     assert "model.0.weight" in found.state_dict()
+
+
+@pytest.mark.parametrize("name", ["forward", "parameters", "_steps", "_modules", "a..b"])
+def test_names_that_modules_use_themselves(tmp_path: Path, name: str) -> None:
+    state = {f"{name}.weight": torch.randn(2, 3)}
+    found = build(open_checkpoint(checkpoint(tmp_path, state))).module
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(found(x), x @ state[f"{name}.weight"].T)
+
+
+def test_weights_that_are_no_floating_point_numbers(tmp_path: Path) -> None:
+    state = {"weight": torch.ones(2, 3, dtype=torch.int8)}
+    with pytest.raises(InputError, match="weight holds int8 where the network wants numbers in fl"):
+        build(open_checkpoint(checkpoint(tmp_path, state)))

@@ -121,7 +121,7 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn what damaged content makes h5py raise into one message."""
     try:
         yield
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         if not h5py.is_hdf5(path):
             raise InputError(
                 f"{path}: is {files.foreign(path)}, not a file of nrcscan extract"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import secrets
@@ -48,9 +49,10 @@ def require_free(path: Path, *, force: bool) -> None:
 class Writer:
     """Fills one file; made by `create`."""
 
-    def __init__(self, file: h5py.File, path: Path) -> None:
+    def __init__(self, file: h5py.File, path: Path, n_samples: int | None) -> None:
         self._file = file
         self._path = path
+        self._n_samples = n_samples
         # Kept open to the end: what a dataset still holds is written when it is closed, and
         # h5py can only print, not raise, what goes wrong there.
         self._datasets: dict[str, h5py.Dataset] = {}
@@ -77,12 +79,11 @@ class Writer:
         """Append rows (n, width) to a dataset, which the first call creates."""
         with self._writing():
             if name not in self._datasets:
-                chunk = max(1, CHUNK_BYTES // max(1, rows[:1].nbytes))
                 self._datasets[name] = self._file.create_dataset(
                     name,
                     shape=(0, rows.shape[1]),
                     maxshape=(None, rows.shape[1]),
-                    chunks=(chunk, rows.shape[1]),
+                    chunks=(_chunk_rows(rows, self._n_samples), rows.shape[1]),
                     dtype=rows.dtype,
                     fletcher32=True,
                 )
@@ -118,7 +119,12 @@ class Writer:
             self._file.flush()
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
-        self._datasets[name] = self._file.create_dataset(name, data=values)
+        self._datasets[name] = self._file.create_dataset(
+            name,
+            data=values,
+            chunks=(_chunk_rows(values, len(values)), *values.shape[1:]),
+            fletcher32=True,
+        )
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -130,8 +136,13 @@ class Writer:
 
 
 @contextmanager
-def create(path: Path, *, force: bool = False) -> Iterator[Writer]:
+def create(path: Path, *, n_samples: int | None = None, force: bool = False) -> Iterator[Writer]:
     """Write a file that appears under its name only when it is complete.
+
+    Args:
+        path: of the file.
+        n_samples: how many rows of samples will come, if that is known.
+        force: replace an existing file.
 
     Raises:
         UsageError: `path` exists and `force` is not given.
@@ -142,7 +153,7 @@ def create(path: Path, *, force: bool = False) -> Iterator[Writer]:
     file: h5py.File | None = None
     try:
         file = _new(partial, path)
-        yield Writer(file, path)
+        yield Writer(file, path, n_samples)
         _close(file, path)
         _sync(partial)
         if path.exists() and not force:
@@ -190,6 +201,12 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _chunk_rows(rows: NDArray[Any], total: int | None) -> int:
+    """Return how many rows make a chunk of about 1 MiB, the last one of `total` no less full."""
+    most = max(1, CHUNK_BYTES // rows[:1].nbytes)
+    return most if total is None else math.ceil(total / math.ceil(total / most))
 
 
 def _beside(path: Path) -> Path:

@@ -127,7 +127,9 @@ def extract(
         )
     dataset = open_dataset(data, x_key=x_key, y_key=y_key)
     run = Forward(network.module, pool)
-    total = dataset.n_samples if limit is None else min(limit, dataset.n_samples or limit)
+    total = dataset.n_samples
+    if total is not None and limit is not None:
+        total = min(total, limit)
     with evaluating(network.module):
         batches = dataset.batches(batch_size, limit)
         first_x, first_y = next(batches)

@@ -114,8 +114,7 @@ class Moments:
                 f" into width {self.width} with {self.n_targets} targets"
             )
         theirs = other._closed()
-        ours = self._closed()
-        self._n, self._shift, self._sum, self._products = ours
+        self._n, self._shift, self._sum, self._products = self._closed()
         self._filled = 0
         self._add(*theirs)
 
@@ -187,8 +186,8 @@ class Moments:
             products = products + cross + cross.T + n * np.outer(move, move)
             total = total + n * move
         self._n += n
-        self._sum = self._sum + total
-        self._products = self._products + products
+        self._sum += total
+        self._products += products
 
 
 def _block_sums(block: Array, shift: Array) -> tuple[int, Array, Array, Array]:

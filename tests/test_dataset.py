@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import mlp
 from torch.utils.data import DataLoader, TensorDataset
 
-from nrcscan import InputError, UsageError
+from nrcscan import InputError, UsageError, extract
 from nrcscan.dataset import Dataset, open_dataset
 
 X = np.arange(70, dtype=np.float32).reshape(10, 7)
@@ -98,6 +99,12 @@ def test_a_generator_of_batches() -> None:
     dataset = open_dataset(batches())
     assert dataset.n_samples is None
     np.testing.assert_array_equal(collect(dataset, limit=6)[0], X[:6])
+
+
+def test_a_limit_beyond_the_end_of_a_stream(tmp_path: Path) -> None:
+    loader = DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), batch_size=4)
+    done = extract(mlp(7, 2), loader, tmp_path / "acts.h5", limit=100)
+    assert done.n_samples == 10
 
 
 def test_one_dimensional_targets_become_a_column(tmp_path: Path) -> None:

@@ -111,6 +111,22 @@ def test_empty_is_neutral() -> None:
     assert np.array_equal(full.statistics().feature_covariance, before.feature_covariance)
 
 
+def test_a_merge_leaves_the_other_as_it_was() -> None:
+    h, y = make(3 * BLOCK_ROWS)
+    other = fill(h, y, BLOCK_ROWS)
+    before = other.statistics().feature_covariance
+    total = Moments(6, 2)
+    total.merge(other)
+    total.merge(other)
+    total.update(h, y)
+    assert np.array_equal(other.statistics().feature_covariance, before)
+    doubled = Moments(6, 2)
+    doubled.update(h, y)
+    doubled.merge(doubled)
+    assert doubled.n_samples == 2 * len(h)
+    assert relative(doubled.statistics().feature_covariance, before) < 1e-12
+
+
 def test_goes_on_after_merging_and_after_a_look() -> None:
     h, y = make(3000)
     moments = fill(h[:1000], y[:1000], 1000)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES, PARITY, mlp, samples
+from test_metrics import reference
 from torch import Tensor, nn
 
 from nrcscan import Report, Thresholds, UsageError, extract, report, verdict
@@ -300,3 +301,89 @@ def test_a_narrow_layer_does_not_hide_the_collapse_around_it(tmp_path: Path) -> 
     found = measured(tmp_path, model, x, x[:, :2])
     assert found.layers[1].met["nrc1"] is None
     assert found.onset["all"] == "0"
+
+
+class Convolutional(nn.Module):
+    """Every kind of convolution that a layer's features and weight must be read right from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular")
+        self.norm = nn.BatchNorm2d(8)
+        self.conv = nn.Conv2d(8, 16, 3, stride=2, padding=1)
+        self.short = nn.Conv2d(8, 16, 1, stride=2)
+        self.grouped = nn.Conv2d(16, 16, 3, padding="same", groups=4)
+        self.depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.up = nn.ConvTranspose2d(16, 12, 2, stride=2, groups=2)
+        self.hidden, self.head = nn.Linear(12, 8), nn.Linear(8, 2)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.norm(self.stem(x)))
+        x = self.relu(self.conv(x) + self.short(x))
+        x = self.relu(self.up(self.relu(self.depthwise(self.relu(self.grouped(x))))))
+        return self.head(self.relu(self.hidden(x.mean((2, 3)))))
+
+
+def dense(module: nn.Module) -> Any:
+    """Return a layer's weight as a full matrix (rows, channels in), zeros between groups."""
+    weight = module.weight.detach().double().numpy()  # type: ignore[operator]
+    if isinstance(module, nn.Linear):
+        return weight
+    assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    c_in, c_out, groups = module.in_channels, module.out_channels, module.groups
+    full = np.zeros((c_in, c_out, *weight.shape[2:]))
+    i, o = c_in // groups, c_out // groups
+    for g in range(groups):
+        ins, outs = slice(g * i, (g + 1) * i), slice(g * o, (g + 1) * o)
+        block = (
+            weight[ins] if isinstance(module, nn.ConvTranspose2d) else weight[outs].swapaxes(0, 1)
+        )
+        full[ins, outs] = block
+    return full.reshape(c_in, -1).T
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_convolutions_agree_with_a_two_pass_reference(tmp_path: Path, dtype: Any) -> None:
+    torch.manual_seed(1)
+    model = Convolutional().eval()
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 3, 8, 8)).astype(np.float32)
+    y = x.mean((2, 3))[:, :2] + 0.01 * rng.standard_normal((300, 2)).astype(np.float32)
+    extract(model, (x, y), tmp_path / "a.h5", dtype=dtype, batch_size=77)
+    found = report(tmp_path / "a.h5")
+    model = model.to(getattr(torch, dtype))
+    features: dict[str, Any] = {}
+    modules = dict(model.named_modules())
+    for layer in found.layers:
+        modules[layer.name].register_forward_pre_hook(
+            lambda module, inputs, name=layer.name: features.update({name: inputs[0].clone()})
+        )
+    with torch.no_grad():
+        out = model(torch.from_numpy(x).to(getattr(torch, dtype)))
+    mse = float(((out - torch.from_numpy(y)).double() ** 2).mean())
+    tight = 1e-9 if dtype == "float64" else 1e-5
+    assert found.mse == pytest.approx(mse, rel=tight)
+    names = ["stem", "conv", "short", "grouped", "depthwise", "up", "hidden", "head"]
+    assert [layer.name for layer in found.layers] == names
+    assert [layer.position for layer in found.layers] == [0, 1, 1, 2, 3, 4, 5, 6]
+    for layer in found.layers:
+        tensor = features[layer.name].double()
+        h = (tensor.mean((2, 3)) if tensor.ndim == 4 else tensor).numpy()
+        wanted = reference(h, y.astype(np.float64), dense(modules[layer.name]), 2)
+        wanted["excess"] = (wanted["linear_mse"] - mse) / found.target_variance
+        for quantity, value in wanted.items():
+            assert layer.metrics.values[quantity] == pytest.approx(value, rel=tight, abs=tight), (
+                layer.name,
+                quantity,
+            )
+
+
+def test_features_far_from_zero_end_to_end(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = 1e6 + rng.standard_normal((3000, 8)) * np.logspace(0, -2, 8)
+    found = measured(tmp_path, mlp(8, 2), x, x[:, :2] - 1e6)
+    c = x.astype(np.longdouble) - x.astype(np.longdouble).mean(0)
+    lam = np.linalg.eigvalsh((c.T @ c).astype(np.float64))[::-1]
+    noise = found.layers[0].metrics.values["noise_component"]
+    assert noise == pytest.approx(lam[2:].sum() / lam.sum(), rel=1e-6)

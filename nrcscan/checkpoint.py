@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +47,13 @@ WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
 MAX_DEPTH = 4
 """How deep in a training checkpoint a state dict is looked for."""
 
+# NumPy's numbers, such as a best loss beside the weights: a dtype and bytes, no code.
+_NUMBERS: list[Any] = [
+    np.float64(0).__reduce__()[0],
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # before NumPy 2
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+]
 _SAFETENSORS_HEADER_LIMIT = 100_000_000
 _LEGACY_DATA = re.compile(
     r"collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.(\w+Storage|Size|device)"
@@ -207,10 +215,12 @@ def _read_torch(path: Path) -> Contents:
 
 def _torch_load(path: Path) -> Any:
     try:
-        with path.open("rb") as file:  # given a path, torch would go by its extension
+        # An open file, because torch would go by the extension of a path.
+        with path.open("rb") as file, torch.serialization.safe_globals(_NUMBERS):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        wanted = _unsafe_globals(path)
+        with torch.serialization.safe_globals(_NUMBERS):
+            wanted = _unsafe_globals(path)
         if wanted:
             raise UnsafeError(
                 f"{path}: not opened, because it is a pickle that asks for {listed(wanted)},"

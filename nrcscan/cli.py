@@ -68,7 +68,13 @@ def extract(
         str | None,
         typer.Option(metavar="JSON", help="Arguments of the factory, as a JSON object."),
     ] = None,
-    activation: Annotated[str, typer.Option(help="Activation of an inferred chain.")] = "relu",
+    activation: Annotated[
+        str,
+        typer.Option(
+            help="Activation of an inferred chain: relu, tanh, gelu, silu, elu, selu, leaky_relu,"
+            " sigmoid, softplus or identity."
+        ),
+    ] = "relu",
     state_key: Annotated[
         str | None, typer.Option(help="Which state dict of a training checkpoint.")
     ] = None,

@@ -62,6 +62,16 @@ def test_a_network_beside_its_scaler(tmp_path: Path) -> None:
     assert same(open_checkpoint(save(tmp_path / "m.pt", content)).state)
 
 
+@pytest.mark.parametrize("new", [True, False])
+def test_numbers_of_numpy_beside_the_weights_are_data(tmp_path: Path, new: bool) -> None:
+    content = {"model": STATE, "loss": np.float64(0.5), "n": np.int32(3), "ok": np.bool_(True)}
+    path = save(tmp_path / "m.pt", content, _use_new_zipfile_serialization=new)
+    assert same(open_checkpoint(path).state)
+    path = save(tmp_path / "a.pt", {"model": STATE, "mean": np.zeros(3)})
+    with pytest.raises(UnsafeError, match="asks for numpy._core.multiarray._reconstruct and numpy"):
+        open_checkpoint(path)
+
+
 def test_several_networks_need_a_choice(tmp_path: Path) -> None:
     path = save(tmp_path / "m.pt", {"model": STATE, "ema": STATE, "deep": {"net": STATE}})
     message = "choose with --state-key model, --state-key ema and --state-key deep.net"

@@ -13,6 +13,7 @@ from conftest import FIXTURES, ROOT, Run
 from typer.main import get_command
 
 from nrcscan import extract, report
+from nrcscan.chain import ACTIVATIONS
 from nrcscan.cli import app
 from nrcscan.metrics import QUANTITIES
 
@@ -69,6 +70,12 @@ def test_every_command_is_in_the_readme_and_has_an_example() -> None:
     for name, command in commands.items():
         assert f"nrcscan {name}" in README
         assert f"Example: nrcscan {name}" in command.help
+
+
+def test_the_help_names_every_activation() -> None:
+    (option,) = [p for p in get_command(app).commands["extract"].params if p.name == "activation"]  # type: ignore[attr-defined]
+    for name in ACTIVATIONS:
+        assert re.search(rf"\b{name}\b", option.help)
 
 
 def test_links_lead_somewhere() -> None:

@@ -336,10 +336,8 @@ def dense(module: nn.Module) -> Any:
     i, o = c_in // groups, c_out // groups
     for g in range(groups):
         ins, outs = slice(g * i, (g + 1) * i), slice(g * o, (g + 1) * o)
-        block = (
-            weight[ins] if isinstance(module, nn.ConvTranspose2d) else weight[outs].swapaxes(0, 1)
-        )
-        full[ins, outs] = block
+        transposed = isinstance(module, nn.ConvTranspose2d)
+        full[ins, outs] = weight[ins] if transposed else weight[outs].swapaxes(0, 1)
     return full.reshape(c_in, -1).T
 
 

@@ -296,12 +296,12 @@ def layer_metrics(
     put("feature_rank", features.rank)
     put("feature_stable_rank", stable_rank(features.values))
     put("noise_component", noise_component(features, signal_dim))
-    if "cka" in wanted:
+    if "cka_full" in wanted:
         put("cka_full", full_cka(statistics))
-        if convention == "published":
-            put("cka", full_cka(statistics, len(statistics.target_mean)))
-        else:
-            put("cka", projected_cka(features, statistics, signal_dim))
+    if "cka" in wanted and convention == "published":
+        put("cka", full_cka(statistics, len(statistics.target_mean)))
+    elif "cka" in wanted:
+        put("cka", projected_cka(features, statistics, signal_dim))
     if directions is not None and "alignment" in wanted:
         _put_alignment(result, features, directions, signal_dim, convention)
         counted = features.vectors[:, : min(signal_dim, features.rank)]

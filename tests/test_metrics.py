@@ -32,7 +32,9 @@ def measure(
     s = moments.statistics()
     k = y.shape[1] if k is None else k
     options = {"model_mse": 0.1, **kw}
-    return layer_metrics(s, spectrum(s.feature_covariance), w, signal_dim=k, **options)  # type: ignore[arg-type]
+    found = layer_metrics(s, spectrum(s.feature_covariance), w, signal_dim=k, **options)  # type: ignore[arg-type]
+    assert sorted([*found.values, *found.undefined]) == sorted(QUANTITIES)  # each exactly once
+    return found
 
 
 def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:

@@ -58,7 +58,7 @@ _SAFETENSORS_HEADER_LIMIT = 100_000_000
 _LEGACY_DATA = re.compile(
     r"collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.(\w+Storage|Size|device)"
 )
-_LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,11 @@ def read(path: Path) -> Contents:
     """
     files.regular_file(path, "checkpoint")
     start = files.head(path, 16)
-    if _looks_like_safetensors(start):
+    if looks_like_safetensors(start):
         return _read_safetensors(path)
     if start.startswith(b"PK\x03\x04"):
-        _require_torch_zip(path)
-    elif not start.startswith(_LEGACY_MAGIC) and not tarfile.is_tarfile(path):
+        require_torch_zip(path)
+    elif not start.startswith(LEGACY_MAGIC) and not tarfile.is_tarfile(path):
         _refuse_other_formats(path, start)
     return _read_torch(path)
 
@@ -196,7 +196,7 @@ def stripped(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def _read_torch(path: Path) -> Contents:
-    content = _torch_load(path)
+    content = load_tensors(path)
     if not isinstance(content, Mapping):
         held = "single tensor" if isinstance(content, Tensor) else type(content).__name__
         raise InputError(f"{path}: holds a {held}, not a state dict; save model.state_dict()")
@@ -213,11 +213,24 @@ def _read_torch(path: Path) -> Contents:
     return Contents(path, "torch", files.sha256(path), states, entries, ordered=True)
 
 
-def _torch_load(path: Path) -> Any:
+def load_tensors(path: Path, *, mapped: bool = False) -> Any:
+    """Return what a file of `torch.save` holds, as data.
+
+    Args:
+        path: of the file.
+        mapped: leave tensors in the file until they are read.
+
+    Raises:
+        UnsafeError: opening it would need unpickling.
+        InputError: it is damaged.
+    """
     try:
-        # An open file, because torch would go by the extension of a path.
-        with path.open("rb") as file, torch.serialization.safe_globals(_NUMBERS):
-            return torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMBERS):
+            if mapped and zipfile.is_zipfile(path) and path.suffix != ".safetensors":
+                return torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
+            # An open file, because torch would go by the extension of a path.
+            with path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         with torch.serialization.safe_globals(_NUMBERS):
             wanted = _unsafe_globals(path)
@@ -266,7 +279,7 @@ def _damaged(path: Path, error: Exception) -> InputError:
     )
 
 
-def _require_torch_zip(path: Path) -> None:
+def require_torch_zip(path: Path) -> None:
     """Refuse zip archives that are not plain `torch.save` files."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -313,7 +326,8 @@ def _refuse_other_formats(path: Path, start: bytes) -> None:
 # --- safetensors -----------------------------------------------------------------------------
 
 
-def _looks_like_safetensors(start: bytes) -> bool:
+def looks_like_safetensors(start: bytes) -> bool:
+    """Whether these first bytes are those of a safetensors file."""
     if len(start) < 9:
         return False
     (header,) = struct.unpack("<Q", start[:8])

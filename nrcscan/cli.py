@@ -50,7 +50,12 @@ def _root(
 @app.command(no_args_is_help=True)
 def extract(
     model: Annotated[Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors.")],
-    data: Annotated[list[Path], typer.Argument(help="An .npz, or a pair: X.npy y.npy.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="An .npz, .csv, .tsv, .parquet, .h5, .pt or .safetensors file, or X.npy y.npy."
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
         "acts.h5"
     ),
@@ -78,8 +83,35 @@ def extract(
     state_key: Annotated[
         str | None, typer.Option(help="Which state dict of a training checkpoint.")
     ] = None,
-    x_key: Annotated[str | None, typer.Option(help="The inputs' key in the .npz.")] = None,
-    y_key: Annotated[str | None, typer.Option(help="The targets' key in the .npz.")] = None,
+    data_factory: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="WHERE:NAME",
+            help="In place of DATA, what returns a Dataset, a DataLoader or batches:"
+            " package.module:factory or path/file.py:factory.",
+        ),
+    ] = None,
+    x_key: Annotated[
+        str | None, typer.Option(help="The inputs' key in a file of named arrays.")
+    ] = None,
+    y_key: Annotated[
+        str | None, typer.Option(help="The targets' key in a file of named arrays.")
+    ] = None,
+    targets: Annotated[
+        str | None, typer.Option(metavar="COL,COL", help="The targets' columns in a table.")
+    ] = None,
+    n_targets: Annotated[
+        int | None, typer.Option(min=1, help="So many last columns of a table are targets.")
+    ] = None,
+    standardize: Annotated[
+        str | None,
+        typer.Option(metavar="x|y|x,y", help="Put inputs, targets or both to mean 0, spread 1."),
+    ] = None,
+    scales: Annotated[
+        Path | None,
+        typer.Option(help="For that, an .npz of x_mean, x_std, y_mean, y_std; else the data's."),
+    ] = None,
     layers: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Only layers that match; repeatable.")
     ] = None,
@@ -100,12 +132,14 @@ def extract(
     Example: nrcscan extract model.pt data.npz -o acts.h5
     """
     with _errors():
+        if (data is None) == (data_factory is None):
+            raise UsageError("give either DATA or --data: see nrcscan extract --help")
         progress = _progress()
         with progress:
             task = progress.add_task("samples", total=None, visible=False)
             result = nrcscan.extract(
                 model,
-                data,
+                data or data_factory,
                 output,
                 factory=factory,
                 factory_args=_json_object("--model-args", model_args),
@@ -113,6 +147,10 @@ def extract(
                 activation=activation,
                 x_key=x_key,
                 y_key=y_key,
+                targets=_words(targets),
+                n_targets=n_targets,
+                standardize=_words(standardize),
+                scales=scales,
                 layers=layers or (),
                 exclude=exclude or (),
                 pool=pool,
@@ -268,6 +306,10 @@ def _json_object(option: str, text: str | None) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f'{option} {text}: not an object; write one such as {{"width": 256}}')
     return value
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in text.split(",")] if text else []
 
 
 def _signal_dim(text: str) -> Any:

@@ -23,13 +23,16 @@ from torch import nn
 from nrcscan import store
 from nrcscan.capture import evaluating
 from nrcscan.checkpoint import open_checkpoint
-from nrcscan.dataset import Dataset, open_dataset
+from nrcscan.dataset import Dataset, open_dataset, standardized
 from nrcscan.errors import InputError, OutputError, UsageError, listed, reason
 from nrcscan.forward import Forward, Plan, to_numpy
 from nrcscan.model import Network, build
 from nrcscan.moments import Array, Moments
 from nrcscan.onset import LEARNED_R2
 from nrcscan.options import DTYPES, POOLS, DType, Pool
+
+UNIT_SCALE = (0.1, 20.0)
+"""The largest input, in absolute value, of a usually scaled dataset lies between these."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ def extract(
     activation: str = "relu",
     x_key: str | None = None,
     y_key: str | None = None,
+    targets: Sequence[str] = (),
+    n_targets: int | None = None,
+    standardize: Sequence[str] = (),
+    scales: str | Path | None = None,
     layers: Sequence[str] = (),
     exclude: Sequence[str] = (),
     pool: Pool = "mean",
@@ -78,16 +85,23 @@ def extract(
 
     Args:
         model: a checkpoint's path, or a network in memory.
-        data: the path of an `.npz`, two paths of `.npy` files, two arrays, a torch Dataset,
-            or an iterable of (inputs, targets) batches.
+        data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, safetensors or `.pt` file, two
+            paths of `.npy` files, two arrays, a torch Dataset, or an iterable of (inputs,
+            targets) batches; or "package.module:callable" or "path/file.py:callable" that
+            returns one of the latter.
         output: the HDF5 file to write.
         factory: "package.module:callable" or "path/file.py:callable" that builds the network
             of a checkpoint; None infers a plain chain from the weights.
         factory_args: keyword arguments of the factory.
         state_key: which state dict of a training checkpoint.
         activation: of an inferred chain.
-        x_key: the archive's key of the inputs.
-        y_key: the archive's key of the targets.
+        x_key: the inputs' key, in a file of named arrays.
+        y_key: the targets' key, in a file of named arrays.
+        targets: the targets' columns, in a table.
+        n_targets: how many of the last columns are targets, in a table.
+        standardize: "x", "y" or both are put to mean 0 and spread 1.
+        scales: an `.npz` of x_mean, x_std, y_mean, y_std to do so; by default they are taken
+            from the data.
         layers: globs of layer names to watch; all by default.
         exclude: globs of layer names to leave out.
         pool: how positions in space or time become one row of features.
@@ -125,7 +139,11 @@ def extract(
             f"network inferred from the weights: {network.layout}; the activation cannot be read"
             " from them and is --activation's choice"
         )
-    dataset = open_dataset(data, x_key=x_key, y_key=y_key)
+    dataset = open_dataset(data, x_key=x_key, y_key=y_key, targets=targets, n_targets=n_targets)
+    if standardize:
+        dataset = standardized(dataset, standardize, scales, limit)
+    elif scales is not None:
+        raise UsageError("--scales goes with --standardize x, y or x,y")
     run = Forward(network.module, pool)
     total = dataset.n_samples
     if total is not None and limit is not None:
@@ -144,7 +162,7 @@ def extract(
             done = 0
             for x, y in chain([(first_x, first_y)], batches):
                 features, predictions = run.forward(x, y, plan, first_sample=done)
-                accumulated.update(features, predictions, y)
+                accumulated.update(x, features, predictions, y)
                 writer.append("targets/values", y)
                 if activations:
                     for position, rows in enumerate(features):
@@ -158,6 +176,12 @@ def extract(
                 output_statistics, r2 = accumulated.predictions()
             except ValueError as error:
                 raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
+            if r2 is not None and r2 < LEARNED_R2 and accumulated.far_from_unit_scale:
+                note(
+                    f"R² is {r2:.3g} and the inputs are far from unit scale"
+                    f" ({accumulated.input_range}): if the network was trained on standardised"
+                    " data, use --standardize"
+                )
             if network.inferred and r2 is not None and r2 < LEARNED_R2:
                 note(
                     f"the inferred network explains nothing (R² = {r2:.3g}): if it was trained,"
@@ -200,8 +224,26 @@ class _Accumulated:
         # Predictions beside residuals: each keeps its own small variance.
         self._output = Moments(2 * n_targets, n_targets)
         self._t = n_targets
+        self._lowest, self._highest = np.inf, -np.inf
 
-    def update(self, features: list[NDArray[Any]], predictions: Array, y: Array) -> None:
+    @property
+    def far_from_unit_scale(self) -> bool:
+        """Whether the inputs are unlike what a network is usually trained on."""
+        largest = max(abs(self._lowest), abs(self._highest))
+        return not UNIT_SCALE[0] <= largest <= UNIT_SCALE[1]
+
+    @property
+    def input_range(self) -> str:
+        """The range of the inputs, in words."""
+        return f"{self._lowest:.3g} to {self._highest:.3g}"
+
+    def update(
+        self, x: NDArray[Any], features: list[NDArray[Any]], predictions: Array, y: Array
+    ) -> None:
+        """Take in a batch: inputs, features of every position, predictions and targets."""
+        if x.size:
+            self._lowest = min(self._lowest, float(x.min()))
+            self._highest = max(self._highest, float(x.max()))
         for moments, rows in zip(self.positions, features, strict=True):
             moments.update(rows, y)
         self._output.update(np.hstack([predictions, predictions - y]), y)

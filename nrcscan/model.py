@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from nrcscan.chain import infer
 from nrcscan.checkpoint import Checkpoint, stripped
 from nrcscan.errors import InputError, UsageError, listed, reason
+from nrcscan.usercode import load_callable
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def build(
         module, source = chain.module(), f"inferred from the weights, with {activation}"
         network = Network(module, source, inferred=True, layout=chain.layout())
     else:
-        called = load_factory(factory) if isinstance(factory, str) else factory
+        called = load_callable(factory, "--model") if isinstance(factory, str) else factory
         name = factory if isinstance(factory, str) else getattr(factory, "__qualname__", "factory")
         network = Network(_call(called, name, factory_args or {}), name)
     network.module.to(dtype)
@@ -126,60 +123,9 @@ def _require_finite(checkpoint: Checkpoint) -> None:
         )
 
 
-# --- the user's factory ----------------------------------------------------------------------
-
-
-def load_factory(spec: str) -> Callable[..., nn.Module]:
-    """Return the callable that "package.module:name" or "path/file.py:name" names.
-
-    Raises:
-        UsageError: the module cannot be imported or has no such callable.
-    """
-    where, colon, name = spec.rpartition(":")
-    if not colon or not where or not name:
-        raise UsageError(f"--model {spec}: write package.module:factory or path/file.py:factory")
-    try:
-        module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
-    except Exception as error:  # the user's code may raise anything
-        raise UsageError(
-            f"--model {spec}: importing {where} failed: {type(error).__name__}: {reason(error)}"
-        ) from error
-    found = module
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    if found is None:
-        public = [n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])]
-        raise UsageError(f"--model {spec}: {where} has no {name!r}; it has {listed(public)}")
-    if isinstance(found, nn.Module):
-        return lambda: found
-    if not callable(found):
-        raise UsageError(f"--model {spec}: {name} is a {type(found).__name__}, not a callable")
-    return cast("Callable[..., nn.Module]", found)
-
-
-def _import_module(name: str) -> Any:
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)  # last, so that nothing there can pose as a library
-    return importlib.import_module(name)
-
-
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    spec = importlib.util.spec_from_file_location(f"nrcscan_user_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and the like look themselves up there
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _call(factory: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    if isinstance(factory, nn.Module):  # a network that stands ready in the module
+        return factory
     try:
         made = factory(**arguments)
     except Exception as error:  # the user's code may raise anything

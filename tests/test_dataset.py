@@ -229,10 +229,10 @@ def test_not_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such data file"):
         open_dataset(tmp_path / "nowhere.npz")
     torch.save({"w": torch.zeros(1)}, tmp_path / "m.pt")
-    with pytest.raises(InputError, match="a PyTorch checkpoint without arrays; the order is MODEL"):
+    with pytest.raises(UsageError, match="no array is called X; say which of w are the inputs"):
         open_dataset(tmp_path / "m.pt")
-    (tmp_path / "t.csv").write_text("a,b\n")
-    with pytest.raises(InputError, match=r"is a text file; data is an .npz archive or a pair"):
+    (tmp_path / "t.csv").write_text("hello\n")
+    with pytest.raises(InputError, match=r"is a text file; data is an .npz archive, a pair"):
         open_dataset(tmp_path / "t.csv")
     np.save(tmp_path / "X.npy", X)
     with pytest.raises(UsageError, match=r"one array; give two: X.npy y.npy"):

@@ -10,7 +10,8 @@ from torch import nn
 from nrcscan import InputError, UsageError
 from nrcscan.chain import ACTIVATIONS
 from nrcscan.checkpoint import open_checkpoint
-from nrcscan.model import build, load_factory
+from nrcscan.model import build
+from nrcscan.usercode import load_callable
 
 
 def checkpoint(path: Path, model: nn.Module | dict[str, torch.Tensor]) -> Path:
@@ -187,7 +188,7 @@ def test_factory_in_a_module_of_this_folder(
 )
 def test_factory_not_found(factory: Path, spec: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        load_factory(spec.format(file=factory))
+        load_callable(spec.format(file=factory), "--model")
 
 
 def test_factory_that_fails(tmp_path: Path, factory: Path) -> None:

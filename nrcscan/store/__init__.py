@@ -1,9 +1,9 @@
 """The file between extraction and report: HDF5, written whole or not at all.
 
-Its layout is docs/file-format.md. This is the only package that touches h5py.
+Its layout is docs/file-format.md. Nothing else writes HDF5.
 """
 
-from nrcscan.store.reading import Acts, open_acts
+from nrcscan.store.reading import Acts, open_acts, require_self_contained
 from nrcscan.store.schema import FORMAT, VERSION, LayerRecord, Predictions
 from nrcscan.store.writing import Writer, create, require_free, write_text
 
@@ -17,5 +17,6 @@ __all__ = [
     "create",
     "open_acts",
     "require_free",
+    "require_self_contained",
     "write_text",
 ]

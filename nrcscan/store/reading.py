@@ -142,6 +142,15 @@ def _require_ours(file: h5py.File, path: Path) -> None:
         )
     if not file.attrs["complete"]:
         raise InputError(f"{path}: was never finished; run nrcscan extract again")
+    require_self_contained(file, path)
+
+
+def require_self_contained(file: h5py.File, path: Path) -> None:
+    """Refuse an HDF5 file that refers to data outside itself, before any of it is read.
+
+    Raises:
+        InputError: it has a link, or a dataset stored elsewhere or in an unknown way.
+    """
     for name, link in _links(file):
         if not isinstance(link, h5py.HardLink):
             raise InputError(f"{path}: {name} is a link to somewhere else; not followed")
@@ -161,9 +170,11 @@ def _require_inside(dataset: h5py.Dataset, path: Path) -> None:
     """Refuse a dataset whose bytes are not in the file, or need a plug-in to be read."""
     if dataset.external or dataset.is_virtual:
         raise InputError(f"{path}: {dataset.name} keeps its data in another file; not followed")
-    unknown = set(dataset._filters) - FILTERS
-    if unknown:
-        raise InputError(f"{path}: {dataset.name} is compressed in an unknown way; not read")
+    made = dataset.id.get_create_plist()
+    if {made.get_filter(i)[0] for i in range(made.get_nfilters())} - FILTERS:
+        raise InputError(
+            f"{path}: {dataset.name} is compressed in a way that needs a plug-in; use gzip"
+        )
 
 
 def _text(value: Any) -> str:

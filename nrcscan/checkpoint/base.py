@@ -1,0 +1,181 @@
+"""What any checkpoint comes down to: tensors by name, and which of them are the network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nrcscan.errors import InputError, UsageError, listed, reason
+
+FORMATS = {
+    "torch": "PyTorch (torch.save), opened as data",
+    "module": "PyTorch (torch.save), a whole network",
+    "safetensors": "safetensors",
+    "sharded": "shards with an index",
+    "torchscript": "TorchScript program",
+    "exported": "exported program (torch.export)",
+}
+"""Every format of checkpoint, and what to call it."""
+
+STATE_KEYS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+    "ema",
+    "ema_state_dict",
+    "model_ema",
+)
+"""Keys under which training scripts keep a network's state dict."""
+
+WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What DataParallel, torch.compile and Lightning put before every key."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a checkpoint file holds, before it is settled which of it is the network.
+
+    Attributes:
+        path: of the file.
+        format: a key of `FORMATS`.
+        sha256: of the file's content.
+        states: every state dict in the file, by its dotted key; "" is the file itself.
+        entries: what stands at the top level: key → description.
+        ordered: whether tensors come in the order of the network's definition.
+        modules: whole networks in the file, by the key of their state dict.
+        hyper_parameters: what a training framework would build the network with.
+    """
+
+    path: Path
+    format: str
+    sha256: str
+    states: dict[str, dict[str, Tensor]]
+    entries: dict[str, str]
+    ordered: bool
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    hyper_parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of one network.
+
+    Attributes:
+        path: of the file.
+        format: a key of `FORMATS`.
+        sha256: of the file's content.
+        state: tensor by name, names as they are in the file.
+        state_key: where in the file the state dict was; empty when it is the whole file.
+        ordered: whether the order of `state` is the order of the network's definition.
+        module: the network itself, when the file holds it.
+        hyper_parameters: what a training framework would build the network with.
+    """
+
+    path: Path
+    format: str
+    sha256: str
+    state: dict[str, Tensor]
+    state_key: str
+    ordered: bool
+    module: nn.Module | None = None
+    hyper_parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def choose(contents: Contents, state_key: str | None) -> Checkpoint:
+    """Take one network's weights from what a file holds.
+
+    Raises:
+        UsageError: `state_key` is needed or names nothing.
+    """
+    key = _choose_key(contents, state_key)
+    return Checkpoint(
+        contents.path,
+        contents.format,
+        contents.sha256,
+        contents.states[key],
+        key,
+        contents.ordered,
+        contents.modules.get(key),
+        contents.hyper_parameters,
+    )
+
+
+def _choose_key(contents: Contents, state_key: str | None) -> str:
+    path, states = contents.path, contents.states
+    if state_key is not None:
+        if state_key not in states:
+            raise UsageError(
+                f"{path}: no state dict under {state_key!r}; --state-key is one of"
+                f" {listed(repr(key) for key in states)}"
+            )
+        return state_key
+    usual = [key for key in states if key and key.split(".")[-1] in STATE_KEYS]
+    if len(usual) == 1:
+        return usual[0]
+    if not usual and "" in states:
+        return ""
+    if len(states) == 1:
+        return next(iter(states))
+    options = listed(f"--state-key {key}" for key in states if key)
+    raise UsageError(f"{path}: several state dicts could be meant; choose with {options}")
+
+
+def stripped(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Yield a state dict as it is, then with each wrapper prefix in turn taken off its keys.
+
+    The counter that weight averaging keeps beside the wrapped network goes with its wrapper.
+
+    >>> [list(s) for s in stripped({"module._orig_mod.weight": torch.zeros(1)})]
+    [['module._orig_mod.weight'], ['_orig_mod.weight'], ['weight']]
+    """
+    current = dict(state)
+    while True:
+        yield current
+        names = [name for name in current if name != "n_averaged"]
+        prefix = next((p for p in WRAPPER_PREFIXES if all(n.startswith(p) for n in names)), None)
+        if prefix is None or not names:
+            return
+        current = {name.removeprefix(prefix): current[name] for name in names}
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts "layers.2" before "layers.10".
+
+    >>> sorted(["l.10.b", "l.2.b", "l.2.a"], key=natural_key)
+    ['l.2.a', 'l.2.b', 'l.10.b']
+    """
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name) if p]
+
+
+def require_plain(path: Path, name: str, tensor: Tensor) -> None:
+    """Refuse tensors whose storage is not what their shape says."""
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        kind = "quantised" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
+        raise InputError(f"{path}: {name!r} is a {kind} tensor; save it dense, in floating point")
+    if tensor.is_meta:
+        raise InputError(f"{path}: {name!r} has a shape but no data; save the network's weights")
+    held = tensor.untyped_storage().nbytes() // tensor.itemsize
+    if tensor.numel() > held:
+        raise InputError(
+            f"{path}: {name!r} claims {tensor.numel()} values and holds {held};"
+            " save a contiguous copy"
+        )
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """Return the error that a checkpoint cannot be read to its end."""
+    return InputError(
+        f"{path}: the checkpoint is damaged or cut short ({reason(error)}); save or copy it again"
+    )

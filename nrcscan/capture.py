@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +21,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nrcscan.layers import Layer
 
 _aten = torch.ops.aten
-_LAYER_OPERATIONS = {
-    _aten.linear,
-    _aten.conv1d,
-    _aten.conv2d,
-    _aten.conv3d,
-    _aten.conv_transpose1d,
-    _aten.conv_transpose2d,
-    _aten.conv_transpose3d,
-    _aten.convolution,
+# Operation → kind of layer, where its groups are among the arguments, and where a flag says
+# that it is transposed.
+_LAYER_OPERATIONS: dict[Any, tuple[str, int | None, int | None]] = {
+    _aten.linear: ("Linear", None, None),
+    _aten.conv1d: ("Conv1d", 6, None),
+    _aten.conv2d: ("Conv2d", 6, None),
+    _aten.conv3d: ("Conv3d", 6, None),
+    _aten.conv_transpose1d: ("ConvTranspose1d", 6, None),
+    _aten.conv_transpose2d: ("ConvTranspose2d", 6, None),
+    _aten.conv_transpose3d: ("ConvTranspose3d", 6, None),
+    _aten.convolution: ("Conv", 8, 6),
+    _aten._convolution: ("Conv", 8, 6),  # of traced programs
 }
 
 
@@ -40,13 +43,27 @@ class Call:
     Attributes:
         layer: the layer.
         name: its name, with "#2" and so on from the second use in the same pass.
+        kind: "Linear", "Conv2d", …, as the operation shows it.
+        groups: of a convolution, else 1.
         source: what tells tensors apart within a pass; two calls with the same source read
             the same features. Empty unless sources are traced.
     """
 
     layer: Layer
     name: str
+    kind: str
+    groups: int
     source: tuple[Any, ...] = ()
+
+    @property
+    def transposed(self) -> bool:
+        """Whether it is a transposed convolution."""
+        return "Transpose" in self.kind
+
+    @property
+    def channel_axis(self) -> int:
+        """Where the channels are in the tensor that reaches the layer."""
+        return -1 if self.kind == "Linear" else 1
 
 
 class Capture(TorchDispatchMode):
@@ -89,7 +106,7 @@ class Capture(TorchDispatchMode):
         if packet in _LAYER_OPERATIONS and len(args) > 1:
             layer = self._layers.get(_identity(args[1]))
             if layer is not None:
-                self._see(layer, args[0])
+                self._see(layer, args[0], *_kind(packet, args))
         if self._trace and func._schema.is_mutable:
             self._count_writes(func, args, kwargs)
         out = func(*args, **kwargs)
@@ -97,7 +114,7 @@ class Capture(TorchDispatchMode):
             self._padded = (out, args[0])
         return out
 
-    def _see(self, layer: Layer, features: Tensor) -> None:
+    def _see(self, layer: Layer, features: Tensor, kind: str, groups: int) -> None:
         if layer.pads_itself and self._padded is not None and self._padded[0] is features:
             features = self._padded[1]
         self._uses[layer.name] += 1
@@ -108,7 +125,7 @@ class Capture(TorchDispatchMode):
             self._kept.append(features)
             writes = self._writes[features.untyped_storage().data_ptr()]
             source = (*_identity(features), features.stride(), writes)
-        call = Call(layer, name, source)
+        call = Call(layer, name, kind, groups, source)
         self.last = (call, features)
         self._on_call(call, features)
 
@@ -122,6 +139,16 @@ class Capture(TorchDispatchMode):
             self._writes[out.untyped_storage().data_ptr()] += 1
 
 
+def _kind(packet: Any, args: Sequence[Any]) -> tuple[str, int]:
+    """Return the kind of layer that an operation is, and its groups."""
+    kind, groups_at, flag_at = _LAYER_OPERATIONS[packet]
+    if flag_at is not None:
+        transposed = "Transpose" if args[flag_at] else ""
+        kind = f"{kind}{transposed}{args[1].ndim - 2}d"
+    groups = args[groups_at] if groups_at is not None and len(args) > groups_at else 1
+    return kind, int(groups)
+
+
 def _identity(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
     """Return what tells apart two live tensors: where they are, and their shape."""
     return tensor.data_ptr(), tuple(tensor.shape)
@@ -133,11 +160,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     A parametrised weight is computed once and kept for the duration, so that it can be known.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    # A frozen program has no mode, and an exported one cannot leave the one it has.
+    modes = [(module, getattr(module, "training", None)) for module in model.modules()]
+    if modes[0][1] is not None:
+        with suppress(NotImplementedError):
+            model.eval()
     try:
         with torch.inference_mode(), cached():
             yield
     finally:
         for module, training in modes:
-            module.training = training
+            if training is not None:
+                module.training = training

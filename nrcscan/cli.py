@@ -49,7 +49,9 @@ def _root(
 
 @app.command(no_args_is_help=True)
 def extract(
-    model: Annotated[Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors.")],
+    model: Annotated[
+        Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors, shards, …")
+    ],
     data: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -91,6 +93,14 @@ def extract(
             help="In place of DATA, what returns a Dataset, a DataLoader or batches:"
             " package.module:factory or path/file.py:factory.",
         ),
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Open a checkpoint that can run code as it loads."),
+    ] = False,
+    pythonpath: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where such a checkpoint finds its classes."),
     ] = None,
     x_key: Annotated[
         str | None, typer.Option(help="The inputs' key in a file of named arrays.")
@@ -144,6 +154,8 @@ def extract(
                 factory=factory,
                 factory_args=_json_object("--model-args", model_args),
                 state_key=state_key,
+                trust=trust,
+                pythonpath=pythonpath,
                 activation=activation,
                 x_key=x_key,
                 y_key=y_key,
@@ -224,7 +236,9 @@ def report(
 
 @app.command(no_args_is_help=True)
 def inspect(
-    model: Annotated[Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors.")],
+    model: Annotated[
+        Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors, shards, …")
+    ],
     state_key: Annotated[
         str | None, typer.Option(help="Which state dict of a training checkpoint.")
     ] = None,

@@ -22,7 +22,7 @@ from torch import nn
 
 from nrcscan import store
 from nrcscan.capture import evaluating
-from nrcscan.checkpoint import open_checkpoint
+from nrcscan.checkpoint import Checkpoint, open_checkpoint
 from nrcscan.dataset import Dataset, open_dataset, standardized
 from nrcscan.errors import InputError, OutputError, UsageError, listed, reason
 from nrcscan.forward import Forward, Plan, to_numpy
@@ -30,6 +30,7 @@ from nrcscan.model import Network, build
 from nrcscan.moments import Array, Moments
 from nrcscan.onset import LEARNED_R2
 from nrcscan.options import DTYPES, POOLS, DType, Pool
+from nrcscan.usercode import importable
 
 UNIT_SCALE = (0.1, 20.0)
 """The largest input, in absolute value, of a usually scaled dataset lies between these."""
@@ -62,6 +63,8 @@ def extract(
     factory: str | Callable[..., nn.Module] | None = None,
     factory_args: Mapping[str, Any] | None = None,
     state_key: str | None = None,
+    trust: bool = False,
+    pythonpath: str | Path | None = None,
     activation: str = "relu",
     x_key: str | None = None,
     y_key: str | None = None,
@@ -94,6 +97,8 @@ def extract(
             of a checkpoint; None infers a plain chain from the weights.
         factory_args: keyword arguments of the factory.
         state_key: which state dict of a training checkpoint.
+        trust: open a checkpoint that can run code as it loads.
+        pythonpath: a folder to import from, where such a checkpoint needs its classes.
         activation: of an inferred chain.
         x_key: the inputs' key, in a file of named arrays.
         y_key: the targets' key, in a file of named arrays.
@@ -133,7 +138,13 @@ def extract(
         notes.append(text)
         on_note(text)
 
-    network, origin = _network(model, factory, factory_args, state_key, activation, dtype, device)
+    if pythonpath is not None:
+        importable(Path(pythonpath))
+    opened = model if isinstance(model, nn.Module) else _opened(model, state_key, trust)
+    network, origin = _network(opened, factory, factory_args, state_key, activation, dtype, device)
+    batch_size = network.fixed_batch or batch_size
+    for text in network.notes:
+        note(text)
     if network.inferred:
         note(
             f"network inferred from the weights: {network.layout}; the activation cannot be read"
@@ -144,7 +155,7 @@ def extract(
         dataset = standardized(dataset, standardize, scales, limit)
     elif scales is not None:
         raise UsageError("--scales goes with --standardize x, y or x,y")
-    run = Forward(network.module, pool)
+    run = Forward(network.module, pool, network.fixed_batch)
     total = dataset.n_samples
     if total is not None and limit is not None:
         total = min(total, limit)
@@ -261,8 +272,16 @@ class _Accumulated:
 # --- before and after the pass ---------------------------------------------------------------
 
 
+def _opened(model: object, state_key: str | None, trust: bool) -> Checkpoint:
+    if not isinstance(model, str | Path):
+        raise UsageError(
+            f"model is a {type(model).__name__}: give a checkpoint's path or an nn.Module"
+        )
+    return open_checkpoint(model, state_key=state_key, trust=trust)
+
+
 def _network(
-    model: str | Path | nn.Module,
+    model: Checkpoint | nn.Module,
     factory: str | Callable[..., nn.Module] | None,
     factory_args: Mapping[str, Any] | None,
     state_key: str | None,
@@ -282,13 +301,8 @@ def _network(
                 dtype=None if dtype is None else getattr(torch, dtype),
             )
         return Network(model, type(model).__qualname__), {"path": None, "sha256": None}
-    if not isinstance(model, str | Path):
-        raise UsageError(
-            f"model is a {type(model).__name__}: give a checkpoint's path or an nn.Module"
-        )
-    checkpoint = open_checkpoint(model, state_key=state_key)
     network = build(
-        checkpoint,
+        model,
         factory=factory,
         factory_args=factory_args,
         activation=activation,
@@ -296,10 +310,10 @@ def _network(
     )
     network.module.to(_device(device or "cpu"))
     return network, {
-        "path": str(checkpoint.path.resolve()),
-        "sha256": checkpoint.sha256,
-        "format": checkpoint.format,
-        "state_key": checkpoint.state_key,
+        "path": str(model.path.resolve()),
+        "sha256": model.sha256,
+        "format": model.format,
+        "state_key": model.state_key,
     }
 
 

@@ -40,6 +40,7 @@ class Forward:
 
     module: nn.Module
     pool: Pool
+    fixed_batch: int | None = None
 
     def __post_init__(self) -> None:
         parameter = next((p for p in self.module.parameters() if p.is_floating_point()), None)
@@ -57,7 +58,9 @@ class Forward:
         """Run a few samples to find out which layers run, in which order, on what."""
         self._layers = find_layers(self.module)
         if not self._layers:
-            raise InputError("the network has no Linear or convolution layer to watch")
+            raise InputError(
+                "the network has no weights to watch; those of a frozen program are part of its code"
+            )
         seen: list[tuple[Call, Tensor]] = []
         inputs = self._inputs(x[:PROBE_ROWS], 0)
         capture = Capture(
@@ -68,9 +71,11 @@ class Forward:
         self._note_idle([call for call, _ in seen], note)
         chosen = set(select(plan.calls, include, exclude))
         if not chosen:
+            owners = listed(dict.fromkeys(layer.owner for layer in self._layers))
             raise InputError(
-                "none of the network's layers was seen running with its own weight; a network"
-                " that casts or recomputes its weights cannot be measured"
+                f"none of the network's weights, of {owners}, was seen running in a Linear or"
+                " convolution layer; a network that casts or recomputes its weights, or is made"
+                " of other layers, cannot be measured"
             )
         positions: dict[tuple[Any, ...], int] = {}
         for call, features in seen:
@@ -82,8 +87,8 @@ class Forward:
                     f" whose first axis is not the {len(inputs)} samples"
                 )
                 continue
-            rows = pooled(features, call.layer.channel_axis, self.pool)
-            source = (call.layer.channel_axis, *call.source)
+            rows = pooled(features, call.channel_axis, self.pool)
+            source = (call.channel_axis, *call.source)
             position = positions.setdefault(source, len(positions))
             if position == len(plan.widths):
                 plan.readers[call.name] = position
@@ -92,10 +97,10 @@ class Forward:
             plan.records.append(
                 LayerRecord(
                     name=call.name,
-                    kind=call.layer.kind,
+                    kind=call.kind,
                     position=position,
-                    groups=call.layer.groups,
-                    transposed=call.layer.transposed,
+                    groups=call.groups,
+                    transposed=call.transposed,
                     flattened=self.pool == "flatten" and features.ndim > 2,
                 )
             )
@@ -117,23 +122,26 @@ class Forward:
             position = plan.readers.get(call.name)
             if position is None:
                 return
-            if len(tensor) != len(x):
+            if len(tensor) != len(inputs):
                 raise InputError(
                     f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
-                    f" {len(x)} samples; make the network batch-first, or --exclude the layer"
+                    f" {len(inputs)} samples; make the network batch-first, or --exclude the layer"
                 )
-            rows = pooled(tensor, call.layer.channel_axis, self.pool)
+            rows = pooled(tensor[: len(x)], call.channel_axis, self.pool)
             array = to_numpy(rows)
             _require_finite(array, f"layer {call.name}: its features", first_sample)
             # A copy, where the network could still write to the tensor.
             features[position] = array.copy() if rows.data_ptr() == tensor.data_ptr() else array
 
-        output = self._forward(self._inputs(x, first_sample), Capture(self._layers, take))
+        inputs = self._inputs(x, first_sample)
+        output = self._forward(inputs, Capture(self._layers, take))
         if calls != plan.calls:
             raise InputError(
                 f"the network called other layers from sample {first_sample} on than at first;"
                 " statistics need the same path for every sample"
             )
+        if len(inputs) > len(x) and isinstance(output, Tensor) and output.ndim > 0:
+            output = output[: len(x)]
         predictions = _predictions(output, y)
         _require_finite(predictions, "the network's predictions", first_sample)
         return [f for f in features if f is not None], predictions
@@ -165,6 +173,8 @@ class Forward:
                 f"the inputs hold integers beyond 2^24 (from sample {first_sample} on), which"
                 " float32 does not tell apart; use --dtype float64"
             )
+        if self.fixed_batch is not None and len(x) < self.fixed_batch:
+            x = np.concatenate([x, np.repeat(x[-1:], self.fixed_batch - len(x), axis=0)])
         wide = torch.from_numpy(np.array(x, dtype=np.float64 if kind != "f" else _native(x)))
         inputs = wide.to(self.device, self.dtype)
         if kind == "f" and not bool(torch.isfinite(inputs).all()):
@@ -179,12 +189,16 @@ class Forward:
         idle = []
         for layer in self._layers:
             twin = next((c for c in called.values() if c.weight is layer.weight), None)
-            if twin is None:
+            if twin is None and layer.expected:
                 idle.append(layer.name)
-            elif twin is not layer:
+            elif twin is not None and twin is not layer:
                 note(f"{layer.name} shares its weight with {twin.name} and is shown as its use")
         if idle:
             note(f"never called in the forward pass, so not measured: {listed(idle)}")
+        others = [la.owner for la in self._layers if not la.expected and la.name not in called]
+        if others:
+            owners = listed(dict.fromkeys(others))
+            note(f"not Linear or convolution layers, so not measured: {owners}")
 
 
 def _predictions(output: Any, y: NDArray[np.float64]) -> Array:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nrcscan.chain import infer
-from nrcscan.checkpoint import choose, read, stripped
+from nrcscan.checkpoint import FORMATS, choose, read, stripped
 from nrcscan.errors import InputError, UsageError
 
 SCHEMA = "nrcscan.inspect/1"
@@ -28,7 +28,8 @@ class Inspection:
 
     Attributes:
         path: of the file.
-        format: "torch" or "safetensors".
+        format: a key of `checkpoint.FORMATS`.
+        format_name: what to call it.
         sha256: of the content.
         size: of the file, in bytes.
         entries: what stands at the top level of the file: key → description.
@@ -36,12 +37,14 @@ class Inspection:
         state_key: the one that would be taken as the network; None when --state-key must say.
         prefix: what was taken off all its keys.
         tensors: of that state dict.
-        network: the chain that would be inferred from it, in words; None when there is none.
+        network: what would run: the network in the file, or the chain that would be inferred,
+            in words; None when there is none.
         problem: why there is no state dict or no chain to take; None when there is.
     """
 
     path: str
     format: str
+    format_name: str
     sha256: str
     size: int
     entries: dict[str, str]
@@ -94,12 +97,17 @@ def inspect(
             for name, tensor in state.items()
         )
         try:
-            network = infer(checkpoint, activation).layout()
+            network = (
+                f"in the file, a {type(checkpoint.module).__name__}"
+                if checkpoint.module is not None
+                else infer(checkpoint, activation).layout()
+            )
         except InputError as error:
             problem = str(error)
     return Inspection(
         path=str(contents.path),
         format=contents.format,
+        format_name=FORMATS[contents.format],
         sha256=contents.sha256,
         size=contents.path.stat().st_size,
         entries=contents.entries,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,57 +22,60 @@ LAYER_TYPES: tuple[type[nn.Module], ...] = (
     nn.ConvTranspose2d,
     nn.ConvTranspose3d,
 )
+_LAYER_NAMES = {layer.__name__ for layer in LAYER_TYPES}
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A weight-bearing layer of a network.
+    """A weight that a layer may run with.
 
     Attributes:
-        name: its path in the network, such as "layers.0".
-        kind: "Linear", "Conv2d", ….
-        weight: the parameter that reaches the operation.
-        groups: of a convolution, else 1.
-        transposed: whether it is a transposed convolution.
-        pads_itself: whether it pads its input before the convolution (circular, reflect, …).
+        name: the layer's path in the network, such as "layers.0"; for weights that are not
+            called "weight", their own.
+        weight: the tensor that reaches the operation.
+        owner: path and class of the module that holds it, such as "embed (Embedding)".
+        expected: whether that is a Linear or convolution module, and so ought to run.
+        pads_itself: whether the module pads its input before the convolution (circular, …).
     """
 
     name: str
-    kind: str
     weight: Tensor
-    groups: int = 1
-    transposed: bool = False
+    owner: str
+    expected: bool
     pads_itself: bool = False
-
-    @property
-    def channel_axis(self) -> int:
-        """Where the channels are in the tensor that reaches the layer."""
-        return -1 if self.kind == "Linear" else 1
 
 
 def find_layers(model: nn.Module) -> list[Layer]:
-    """Return the Linear and convolution layers of a network, in the order it lists them.
+    """Return every weight of a network that may be a layer's, in the order it lists them.
+
+    The module need not tell what it is: a program's modules have no class of ours. Which
+    weights are layers, and of which kind, shows when they run.
 
     Raises:
         InputError: a layer is lazy, and has never run.
     """
     layers = []
-    for name, module in model.named_modules():
-        kind = next((t.__name__ for t in LAYER_TYPES if isinstance(module, t)), None)
-        if kind is None:
-            continue
-        if is_lazy(module.weight):
-            raise InputError(f"layer {name} has no width yet; run the network once before")
-        layers.append(
-            Layer(
-                name=name or kind,
-                kind=kind,
-                weight=cast(Tensor, module.weight),
-                groups=getattr(module, "groups", 1),
-                transposed=kind.startswith("ConvTranspose"),
-                pads_itself=getattr(module, "padding_mode", "zeros") != "zeros",
+    for path, module in model.named_modules():
+        kind = getattr(module, "original_name", type(module).__name__)  # of a TorchScript module
+        expected = isinstance(module, LAYER_TYPES) or kind in _LAYER_NAMES
+        weights = dict(module.named_parameters(recurse=False))
+        if expected and "weight" not in weights and hasattr(module, "weight"):
+            weights["weight"] = module.weight  # parametrised: computed from other parameters
+        for name, weight in weights.items():
+            if is_lazy(weight):
+                raise InputError(f"layer {path} has no width yet; run the network once before")
+            if weight.ndim < 2 or not weight.is_floating_point():
+                continue
+            own = name == "weight"
+            layers.append(
+                Layer(
+                    name=(path or kind) if own else ".".join(filter(None, (path, name))),
+                    weight=weight,
+                    owner=f"{path} ({kind})" if path else kind,
+                    expected=expected and own,
+                    pads_itself=getattr(module, "padding_mode", "zeros") != "zeros",
+                )
             )
-        )
     return layers
 
 

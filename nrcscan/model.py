@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from nrcscan.chain import infer
-from nrcscan.checkpoint import Checkpoint, stripped
+from nrcscan.checkpoint import FORMATS, Checkpoint, stripped
 from nrcscan.errors import InputError, UsageError, listed, reason
 from nrcscan.usercode import load_callable
 
@@ -25,12 +26,16 @@ class Network:
         source: where its architecture came from, in words.
         inferred: whether it was guessed from the weights.
         layout: of an inferred network, what it was taken to be.
+        fixed_batch: how many samples it takes at once; None for any number.
+        notes: what the user should know about how it came about.
     """
 
     module: nn.Module
     source: str
     inferred: bool = False
     layout: str = ""
+    fixed_batch: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def build(
@@ -46,8 +51,10 @@ def build(
     Args:
         checkpoint: the weights.
         factory: "package.module:callable", "path/file.py:callable" or a callable that
-            returns the network; None infers a chain from the weights.
-        factory_args: keyword arguments of the factory.
+            returns the network; None takes the network of the file, or infers a chain from
+            the weights.
+        factory_args: keyword arguments of the factory, before the checkpoint's own
+            hyper-parameters of these names.
         activation: of an inferred chain, a key of `chain.ACTIVATIONS`.
         dtype: what the network runs in.
 
@@ -56,6 +63,10 @@ def build(
         InputError: weights and network do not fit, a weight is NaN, or nothing can be inferred.
     """
     _require_finite(checkpoint)
+    if factory is None and checkpoint.module is not None:
+        source = f"the file itself, {FORMATS[checkpoint.format]}"
+        module = checkpoint.module.to(dtype)
+        return Network(module, source, fixed_batch=checkpoint.fixed_batch)
     if factory is None:
         chain = infer(checkpoint, activation)
         module, source = chain.module(), f"inferred from the weights, with {activation}"
@@ -63,7 +74,11 @@ def build(
     else:
         called = load_callable(factory, "--model") if isinstance(factory, str) else factory
         name = factory if isinstance(factory, str) else getattr(factory, "__qualname__", "factory")
-        network = Network(_call(called, name, factory_args or {}), name)
+        offered = _offered(called, checkpoint.hyper_parameters)
+        arguments = {**offered, **(factory_args or {})}
+        taken = sorted(set(offered) - set(factory_args or {}))
+        notes = (f"the checkpoint's hyper-parameters give {listed(taken)}",) if taken else ()
+        network = Network(_call(called, name, arguments), name, notes=notes)
     network.module.to(dtype)
     load_weights(network.module, checkpoint)
     return network
@@ -121,6 +136,18 @@ def _require_finite(checkpoint: Checkpoint) -> None:
             f"{checkpoint.path}: NaN or infinite weights in {listed(broken)};"
             " the training diverged: take an earlier checkpoint"
         )
+
+
+def _offered(factory: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a checkpoint's hyper-parameters that a factory takes by name."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # a callable without a signature takes what it is given
+        return {}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return dict(values)
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return {name: value for name, value in values.items() if name in named}
 
 
 def _call(factory: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -> nn.Module:

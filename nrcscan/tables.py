@@ -77,13 +77,13 @@ def inspection(found: Inspection) -> RenderableType:
         taken, network = "undecided", str(found.problem)
     facts = {
         "file": f"{found.path} ({found.size / 1e6:,.1f} MB)",
-        "format": {"torch": "PyTorch (torch.save), opened as data"}.get(found.format, found.format),
+        "format": found.format_name,
         "sha256": found.sha256,
         "holds": ", ".join(f"{key}: {what}" for key, what in found.entries.items()),
         "taken": taken + (f", without the prefix {found.prefix!r}" if found.prefix else ""),
         "network": network,
     }
-    if found.state_key == "":
+    if not found.entries or found.state_key == "":
         del facts["holds"]
     grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in facts.items():

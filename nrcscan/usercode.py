@@ -42,10 +42,20 @@ def load_callable(spec: str, option: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", found)
 
 
+def importable(folder: Path) -> None:
+    """Let modules of a folder be imported; last, so that nothing there can pose as a library.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--pythonpath {folder}: no such folder")
+    if str(folder.resolve()) not in sys.path:
+        sys.path.append(str(folder.resolve()))
+
+
 def _import_module(name: str) -> Any:
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)  # last, so that nothing there can pose as a library
+    importable(Path.cwd())
     return importlib.import_module(name)
 
 
@@ -57,8 +67,6 @@ def _import_file(path: Path) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and the like look themselves up there
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
+    importable(path.parent)
     spec.loader.exec_module(module)
     return module

@@ -254,7 +254,7 @@ class Returns(nn.Module):
         (mlp(5, 8, 3), r"predicts shape \(60, 3\) where the targets have \(60, 2\)"),
         (Returns(lambda out: {"y": out}), "returns a dict, not a tensor; wrap it in a factory"),
         (Returns(lambda out: out.sum()), r"predicts shape \(\) where the targets have"),
-        (nn.Sequential(nn.ReLU()), "no Linear or convolution layer to watch"),
+        (nn.Sequential(nn.ReLU()), "the network has no weights to watch"),
         (Returns(lambda out: 1 / 0), "division by zero; check that data and network belong"),
     ],
 )
@@ -273,9 +273,7 @@ def test_a_network_that_calls_no_layer(tmp_path: Path) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x[:, :2]
 
-    with pytest.raises(
-        InputError, match="none of the network's layers was seen running with its own"
-    ):
+    with pytest.raises(InputError, match="none of the network's weights, of a .Linear., was seen"):
         extract(Idle(), samples(60, 5, 2), tmp_path / "a.h5")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -32,6 +36,16 @@ def loader():
     return DataLoader(TensorDataset(*map(torch.from_numpy, (data["X"], data["y"]))), batch_size=9)
 """
 
+CLASS = """
+from torch import nn
+class Net(nn.Sequential):
+    def __init__(self, state):
+        super().__init__(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+        self.load_state_dict(state)
+"""
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -42,6 +56,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     safetensors.torch.save_file(state, path / "model.safetensors")
     torch.save({"epoch": 3, "state_dict": state}, path / "training.ckpt")
     torch.save({"model": mlp(4, 16, 2, seed=1).state_dict(), "ema": state}, path / "several.pt")
+    hyper_parameters = {"width": 16, "lr": 0.1}
+    torch.save({"state_dict": state, "hyper_parameters": hyper_parameters}, path / "lightning.ckpt")
+    (path / "shards").mkdir()
+    parts = {"a.safetensors": ["0.weight", "2.bias"], "b.safetensors": ["0.bias", "2.weight"]}
+    for name, keys in parts.items():
+        safetensors.torch.save_file({key: state[key] for key in keys}, path / "shards" / name)
+    index = {"weight_map": {key: name for name, keys in parts.items() for key in keys}}
+    (path / "shards" / "model.safetensors.index.json").write_text(json.dumps(index))
+    torch.save(mlp(4, 16, 2), path / "sequential.pt")
+    (path / "code").mkdir()
+    (path / "code" / "my_nets.py").write_text(CLASS)
+    save = (
+        "import sys, torch, my_nets; torch.save(my_nets.Net(torch.load('model.pt')), 'pickled.pt')"
+    )
+    where = {**os.environ, "PYTHONPATH": str(path / "code")}
+    subprocess.run([sys.executable, "-c", save], cwd=path, check=True, env=where)
+    torch.jit.save(torch.jit.script(mlp(4, 16, 2)), path / "script.pt")
+    example = torch.from_numpy(x[:7])
+    torch.export.save(torch.export.export(mlp(4, 16, 2), (example,)), path / "exported.pt2")
     torch.save({f"module._orig_mod.{k}": v for k, v in state.items()}, path / "wrapped.pt")
     np.savez(path / "data.npz", X=x, y=y)
     np.savez(path / "other.npz", states=x, torques=y)
@@ -66,7 +99,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_lists_commands() -> None:
-    assert len(COMMANDS) >= 19
+    assert len(COMMANDS) >= 25
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -17,13 +17,15 @@ from nrcscan.checkpoint.base import (
     natural_key,
     stripped,
 )
+from nrcscan.checkpoint.programs import read_program
 from nrcscan.checkpoint.safetensors import looks_like_safetensors, read_safetensors
+from nrcscan.checkpoint.shards import find_index, is_index, read_shards
 from nrcscan.checkpoint.torchfile import (
     LEGACY_MAGIC,
     load_tensors,
     read_torch,
     refuse_other_formats,
-    require_torch_zip,
+    zip_kind,
 )
 
 __all__ = [
@@ -37,40 +39,50 @@ __all__ = [
     "natural_key",
     "open_checkpoint",
     "read",
-    "require_torch_zip",
     "stripped",
+    "zip_kind",
 ]
 
 
-def open_checkpoint(path: str | Path, *, state_key: str | None = None) -> Checkpoint:
-    """Open a `.pt`, `.pth`, `.ckpt`, `.bin` or `.safetensors` file and take one network from it.
+def open_checkpoint(
+    path: str | Path, *, state_key: str | None = None, trust: bool = False
+) -> Checkpoint:
+    """Open a checkpoint and take one network from it.
 
     Args:
-        path: of the file.
+        path: of a file of `torch.save` or safetensors, a TorchScript or exported program, an
+            index of shards, or a folder with one.
         state_key: which state dict of a training checkpoint, where several could be meant;
             nested keys are joined by dots.
+        trust: open also what can run code as it loads.
 
     Raises:
-        UnsafeError: opening it would need unpickling.
+        UnsafeError: opening it could run code, and it is not trusted.
         InputError: it is missing, damaged, of another kind, or holds no weights.
         UsageError: `state_key` is needed or names nothing.
     """
-    return choose(read(Path(path)), state_key)
+    return choose(read(Path(path), trust=trust), state_key)
 
 
-def read(path: Path) -> Contents:
-    """Read what a file holds, as data.
+def read(path: Path, *, trust: bool = False) -> Contents:
+    """Read what a file holds; as data, unless it is trusted.
 
     Raises:
-        UnsafeError: opening it would need unpickling.
+        UnsafeError: opening it could run code, and it is not trusted.
         InputError: it is missing, damaged, of another kind, or holds no weights.
     """
+    if path.is_dir():
+        path = find_index(path) or path
     files.regular_file(path, "checkpoint")
-    start = files.head(path, 16)
+    start = files.head(path, 64)
     if looks_like_safetensors(start):
         return read_safetensors(path)
+    if is_index(start):
+        return read_shards(path)
     if start.startswith(b"PK\x03\x04"):
-        require_torch_zip(path)
+        kind = zip_kind(path)
+        if kind != "torch":
+            return read_program(path, kind, trust=trust)
     elif not start.startswith(LEGACY_MAGIC) and not tarfile.is_tarfile(path):
         refuse_other_formats(path, start)
-    return read_torch(path)
+    return read_torch(path, trust=trust)

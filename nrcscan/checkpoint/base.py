@@ -55,6 +55,7 @@ class Contents:
         entries: what stands at the top level: key → description.
         ordered: whether tensors come in the order of the network's definition.
         modules: whole networks in the file, by the key of their state dict.
+        fixed_batch: how many samples such a network takes at once; None for any number.
         hyper_parameters: what a training framework would build the network with.
     """
 
@@ -65,6 +66,7 @@ class Contents:
     entries: dict[str, str]
     ordered: bool
     modules: dict[str, nn.Module] = field(default_factory=dict)
+    fixed_batch: int | None = None
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -80,6 +82,7 @@ class Checkpoint:
         state_key: where in the file the state dict was; empty when it is the whole file.
         ordered: whether the order of `state` is the order of the network's definition.
         module: the network itself, when the file holds it.
+        fixed_batch: how many samples that network takes at once; None for any number.
         hyper_parameters: what a training framework would build the network with.
     """
 
@@ -90,6 +93,7 @@ class Checkpoint:
     state_key: str
     ordered: bool
     module: nn.Module | None = None
+    fixed_batch: int | None = None
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,6 +112,7 @@ def choose(contents: Contents, state_key: str | None) -> Checkpoint:
         key,
         contents.ordered,
         contents.modules.get(key),
+        contents.fixed_batch,
         contents.hyper_parameters,
     )
 

@@ -16,11 +16,11 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nrcscan import files
 from nrcscan.checkpoint.base import Contents, damaged, require_plain
-from nrcscan.errors import InputError, UnsafeError, listed
+from nrcscan.errors import InputError, UnsafeError, listed, reason
 
 MAX_DEPTH = 4
 """How deep in a training checkpoint a state dict is looked for."""
@@ -38,22 +38,59 @@ _LEGACY_DATA = re.compile(
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def read_torch(path: Path) -> Contents:
-    content = load_tensors(path)
-    if not isinstance(content, Mapping):
+def read_torch(path: Path, *, trust: bool = False) -> Contents:
+    """Read a file of `torch.save`.
+
+    Args:
+        path: of the file.
+        trust: unpickle it whatever it asks for, which can run code.
+
+    Raises:
+        UnsafeError: it asks for more than data and torch's own layers, and is not trusted.
+        InputError: it is damaged, or holds no weights.
+    """
+    content = _unpickle(path) if trust else _load_layers(path)
+    modules = dict(_modules(content))
+    states = {key: dict(module.state_dict()) for key, module in modules.items()}
+    if isinstance(content, Mapping):
+        states |= dict(_state_dicts(content))
+    elif not modules:
         held = "single tensor" if isinstance(content, Tensor) else type(content).__name__
         raise InputError(f"{path}: holds a {held}, not a state dict; save model.state_dict()")
-    states = dict(_state_dicts(content))
     if not states:
+        keys = listed(content) if isinstance(content, Mapping) and content else "none"
         raise InputError(
-            f"{path}: holds no tensors by name (keys: {listed(content) or 'none'});"
-            " save model.state_dict()"
+            f"{path}: holds no tensors by name (keys: {keys}); save model.state_dict()"
         )
     for state in states.values():
         for name, tensor in state.items():
             require_plain(path, name, tensor)
-    entries = {str(name): _entry(value) for name, value in content.items()}
-    return Contents(path, "torch", files.sha256(path), states, entries, ordered=True)
+    entries, hyper_parameters = {}, {}
+    if isinstance(content, Mapping):
+        entries = {str(name): _entry(value) for name, value in content.items()}
+        found = content.get("hyper_parameters")
+        if isinstance(found, Mapping):
+            hyper_parameters = {str(name): value for name, value in found.items()}
+    return Contents(
+        path,
+        "module" if "" in modules else "torch",
+        files.sha256(path),
+        states,
+        entries,
+        ordered=True,
+        modules=modules,
+        hyper_parameters=hyper_parameters,
+    )
+
+
+def _modules(content: Any) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the whole networks in what a file held, with their keys."""
+    if isinstance(content, nn.Module):
+        yield "", content
+    elif isinstance(content, Mapping):
+        for name, value in content.items():
+            if isinstance(name, str) and isinstance(value, nn.Module):
+                yield name, value
 
 
 def load_tensors(path: Path, *, mapped: bool = False) -> Any:
@@ -67,24 +104,64 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
         UnsafeError: opening it would need unpickling.
         InputError: it is damaged.
     """
+    return _load(path, _NUMBERS, mapped=mapped)
+
+
+def _load_layers(path: Path) -> Any:
+    """Return what a file holds, where that is data and, at most, torch's own layers."""
+    return _load(path, [*_NUMBERS, *_layer_classes()])
+
+
+def _load(path: Path, allowed: list[Any], *, mapped: bool = False) -> Any:
     try:
-        with torch.serialization.safe_globals(_NUMBERS):
+        with torch.serialization.safe_globals(allowed):
             if mapped and zipfile.is_zipfile(path) and path.suffix != ".safetensors":
                 return torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
             # An open file, because torch would go by the extension of a path.
             with path.open("rb") as file:
                 return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        with torch.serialization.safe_globals(_NUMBERS):
+        with torch.serialization.safe_globals(allowed):
             wanted = _unsafe_globals(path)
         if wanted:
             raise UnsafeError(
                 f"{path}: not opened, because it is a pickle that asks for {listed(wanted)},"
-                " which could run code; save model.state_dict() alone with torch.save or"
-                " safetensors, and name the network with --model"
+                " which could run code; save model.state_dict() alone and name the network with"
+                " --model, or use --trust if you know where the file comes from"
             ) from error
         raise damaged(path, error) from error
     except Exception as error:  # torch raises almost anything on a damaged file
+        raise damaged(path, error) from error
+
+
+def _layer_classes() -> list[Any]:
+    """Return torch's own layers: exactly the classes that torch.nn itself defines and offers.
+
+    Their state is tensors, numbers and each other, so a network of them is data. The
+    functions are those that transformer layers keep as their activation.
+    """
+    classes = {
+        value
+        for value in vars(nn).values()
+        if isinstance(value, type)
+        and issubclass(value, nn.Module)
+        and value.__module__.startswith("torch.nn.modules.")
+    }
+    return [*classes, nn.modules.linear.NonDynamicallyQuantizableLinear, nn.functional.relu, set]
+
+
+def _unpickle(path: Path) -> Any:
+    """Return what a file holds, running whatever it asks for."""
+    try:
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=False)
+    except (AttributeError, ModuleNotFoundError) as error:
+        raise InputError(
+            f"{path}: the network's class is not to be found ({reason(error)}); name the folder of"
+            " its module with --pythonpath; a class of a notebook or script (__main__) has to be"
+            " put into a module, or take its state_dict() and name it with --model"
+        ) from error
+    except Exception as error:  # unpickling runs whatever it finds
         raise damaged(path, error) from error
 
 
@@ -103,21 +180,35 @@ def _pickle_globals(file: IO[bytes]) -> set[str]:
     """Return the globals that the pickles at the start of a file ask for, without running them."""
     found: set[str] = set()
     texts: list[str] = []
+    memo: dict[int, str | None] = {}
+    top: str | None = None
     try:
         while True:
             for opcode, argument, _ in pickletools.genops(file):
-                if opcode.name in ("GLOBAL", "INST"):
+                name = opcode.name
+                if name in ("GLOBAL", "INST"):
                     found.add(str(argument).replace(" ", "."))
-                elif opcode.name == "STACK_GLOBAL" and len(texts) > 1:
+                elif name == "STACK_GLOBAL" and len(texts) > 1:
                     found.add(".".join(texts[-2:]))
-                elif isinstance(argument, str):
-                    texts.append(argument)
+                if name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+                    memo[len(memo) if argument is None else int(str(argument))] = top
+                    continue
+                if name in ("GET", "BINGET", "LONG_BINGET"):
+                    top = memo.get(int(str(argument)))
+                else:
+                    top = argument if isinstance(argument, str) else None
+                if top is not None:
+                    texts.append(top)
     except (ValueError, IndexError, EOFError, UnicodeDecodeError, OverflowError):
         return found  # the end of the pickles: raw tensor data, or the end of the file
 
 
-def require_torch_zip(path: Path) -> None:
-    """Refuse zip archives that are not plain `torch.save` files."""
+def zip_kind(path: Path) -> str:
+    """Return what a zip archive is: "torch", "torchscript" or "exported".
+
+    Raises:
+        InputError: it is none of these.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -125,20 +216,12 @@ def require_torch_zip(path: Path) -> None:
         raise damaged(path, error) from error
     leaves = {name.split("/", 1)[-1] for name in names}
     if "constants.pkl" in leaves:
-        raise UnsafeError(
-            f"{path}: not opened, because it is a TorchScript program, which runs code as it loads;"
-            " save its state_dict() and name the network with --model"
-        )
-    if any(
-        name.endswith(("archive_format", "model.json", "serialized_exported_program.json"))
-        for name in names
-    ):
-        raise UnsafeError(
-            f"{path}: not opened, because it is an exported program (.pt2), which can run code as"
-            " it loads; save the network's state_dict() and name the network with --model"
-        )
+        return "torchscript"
+    exported = ("archive_format", "model.json", "serialized_exported_program.json")
+    if any(name.endswith(exported) for name in names):
+        return "exported"
     if "data.pkl" in leaves:
-        return
+        return "torch"
     if any(name.endswith(".npy") for name in names):
         raise InputError(f"{path}: is an .npz data archive; the order is MODEL DATA")
     raise InputError(
@@ -147,6 +230,12 @@ def require_torch_zip(path: Path) -> None:
 
 
 def refuse_other_formats(path: Path, start: bytes) -> None:
+    """Say what a file is that is no checkpoint.
+
+    Raises:
+        UnsafeError: it is a pickle, not of torch.save.
+        InputError: it is anything else.
+    """
     if start[:1] == b"\x80":
         with path.open("rb") as file:
             wanted = sorted(_pickle_globals(file))

@@ -84,7 +84,7 @@ def _call(spec: str) -> Any:
 
 
 def _open_file(path: Path, x_key: str | None, y_key: str | None, columns: TargetColumns) -> Dataset:
-    from nrcscan.checkpoint import LEGACY_MAGIC, looks_like_safetensors, require_torch_zip
+    from nrcscan.checkpoint import LEGACY_MAGIC, looks_like_safetensors
     from nrcscan.dataset import keyed
 
     files.regular_file(path, "data")
@@ -96,7 +96,6 @@ def _open_file(path: Path, x_key: str | None, y_key: str | None, columns: Target
         raise UsageError(f"{path}: is no table; choose its arrays with --x-key and --y-key")
     if start.startswith(b"PK"):
         if _is_torch_zip(path):
-            require_torch_zip(path)
             return keyed.open_keyed(path, keyed.torch_tensors, x_key, y_key)
         return open_npz(path, x_key, y_key)
     if start.startswith(LEGACY_MAGIC):

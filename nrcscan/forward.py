@@ -59,7 +59,7 @@ class Forward:
         self._layers = find_layers(self.module)
         if not self._layers:
             raise InputError(
-                "the network has no weights to watch; those of a frozen program are part of its code"
+                "the network has no weights to watch (a frozen program keeps none apart)"
             )
         seen: list[tuple[Call, Tensor]] = []
         inputs = self._inputs(x[:PROBE_ROWS], 0)

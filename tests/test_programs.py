@@ -101,7 +101,7 @@ def test_a_program_is_refused_before_it_loads(
 def test_a_frozen_program_has_no_weights_to_watch(tmp_path: Path) -> None:
     frozen = torch.jit.freeze(torch.jit.script(mlp(6, 8, 2).eval()))
     torch.jit.save(frozen, tmp_path / "m.pt")
-    with pytest.raises(InputError, match="has no weights to watch; those of a frozen program are"):
+    with pytest.raises(InputError, match="has no weights to watch .a frozen program keeps none"):
         extract(tmp_path / "m.pt", DATA, tmp_path / "a.h5", trust=True)
 
 
@@ -189,6 +189,14 @@ class Marker:
 
     def __reduce__(self) -> Any:
         return os.system, (f"touch {self.path}",)
+
+
+def test_inspect_says_that_the_network_is_in_the_file(tmp_path: Path) -> None:
+    torch.save(nn.Sequential(nn.Conv1d(1, 2, 3)), tmp_path / "m.pt")
+    found = inspect(tmp_path / "m.pt")
+    assert (found.format, found.network) == ("module", "in the file, a Sequential")
+    found = inspect(sharded(tmp_path, "bin"))
+    assert found.entries == {"part-1.bin": "4 tensors", "part-2.bin": "2 tensors"}
 
 
 def test_trust_is_what_it_says(tmp_path: Path) -> None:

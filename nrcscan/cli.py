@@ -131,6 +131,18 @@ def extract(
     pool: Annotated[
         Pool, typer.Option(help="How positions in space or time become one row of features.")
     ] = "mean",
+    output_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Where the predictions are, if the network returns several tensors: a key, a"
+            " field or an index. By default the first.",
+        ),
+    ] = None,
+    output_slice: Annotated[
+        str | None,
+        typer.Option(metavar="A:B", help="Which columns of it are the predictions, such as :2."),
+    ] = None,
     activations: Annotated[bool, typer.Option(help="Store the features themselves too.")] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass.")] = 256,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
@@ -166,6 +178,8 @@ def extract(
                 layers=layers or (),
                 exclude=exclude or (),
                 pool=pool,
+                output_key=output_key,
+                output_slice=output_slice,
                 activations=activations,
                 batch_size=batch_size,
                 limit=limit,

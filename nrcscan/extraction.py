@@ -25,11 +25,12 @@ from nrcscan.capture import evaluating
 from nrcscan.checkpoint import Checkpoint, open_checkpoint
 from nrcscan.dataset import Dataset, open_dataset, standardized
 from nrcscan.errors import InputError, OutputError, UsageError, listed, reason
-from nrcscan.forward import Forward, Plan, to_numpy
+from nrcscan.forward import Forward, Plan
 from nrcscan.model import Network, build
 from nrcscan.moments import Array, Moments
 from nrcscan.onset import LEARNED_R2
 from nrcscan.options import DTYPES, POOLS, DType, Pool
+from nrcscan.output import Output, to_numpy
 from nrcscan.usercode import importable
 
 UNIT_SCALE = (0.1, 20.0)
@@ -75,6 +76,8 @@ def extract(
     layers: Sequence[str] = (),
     exclude: Sequence[str] = (),
     pool: Pool = "mean",
+    output_key: str | None = None,
+    output_slice: str | None = None,
     activations: bool = True,
     batch_size: int = 256,
     limit: int | None = None,
@@ -110,6 +113,9 @@ def extract(
         layers: globs of layer names to watch; all by default.
         exclude: globs of layer names to leave out.
         pool: how positions in space or time become one row of features.
+        output_key: where the predictions are in what the network returns: a key, a field or an
+            index; by default the first tensor.
+        output_slice: which columns of it are the predictions, such as ":2".
         activations: store the features themselves too.
         batch_size: samples per forward pass.
         limit: at most so many samples.
@@ -155,7 +161,8 @@ def extract(
         dataset = standardized(dataset, standardize, scales, limit)
     elif scales is not None:
         raise UsageError("--scales goes with --standardize x, y or x,y")
-    run = Forward(network.module, pool, network.fixed_batch)
+    output_choice = Output.parse(output_key, output_slice)
+    run = Forward(network.module, pool, network.fixed_batch, output_choice)
     total = dataset.n_samples
     if total is not None and limit is not None:
         total = min(total, limit)
@@ -202,6 +209,8 @@ def extract(
                 "pool": pool,
                 "layers": list(layers),
                 "exclude": list(exclude),
+                "output_key": output_key,
+                "output_slice": output_slice,
                 "activations": activations,
                 "batch_size": batch_size,
                 "limit": limit,

@@ -16,6 +16,7 @@ from nrcscan.errors import InputError, NrcscanError, listed, reason
 from nrcscan.layers import Layer, find_layers, pooled, select
 from nrcscan.moments import Array
 from nrcscan.options import Pool
+from nrcscan.output import Output, to_numpy
 from nrcscan.store import LayerRecord
 
 PROBE_ROWS = 3
@@ -41,6 +42,7 @@ class Forward:
     module: nn.Module
     pool: Pool
     fixed_batch: int | None = None
+    output: Output = field(default_factory=Output)
 
     def __post_init__(self) -> None:
         parameter = next((p for p in self.module.parameters() if p.is_floating_point()), None)
@@ -140,9 +142,7 @@ class Forward:
                 f"the network called other layers from sample {first_sample} on than at first;"
                 " statistics need the same path for every sample"
             )
-        if len(inputs) > len(x) and isinstance(output, Tensor) and output.ndim > 0:
-            output = output[: len(x)]
-        predictions = _predictions(output, y)
+        predictions = self.output.predictions(output, len(x), y.shape)
         _require_finite(predictions, "the network's predictions", first_sample)
         return [f for f in features if f is not None], predictions
 
@@ -199,31 +199,6 @@ class Forward:
         if others:
             owners = listed(dict.fromkeys(others))
             note(f"not Linear or convolution layers, so not measured: {owners}")
-
-
-def _predictions(output: Any, y: NDArray[np.float64]) -> Array:
-    """Return the network's output as (n, n_targets), or say how it differs from the targets."""
-    if not isinstance(output, Tensor):
-        raise InputError(
-            f"the network returns a {type(output).__name__}, not a tensor; wrap it in a factory"
-            " that returns its predictions"
-        )
-    if (
-        output.ndim == 0
-        or output.flatten(1 if output.ndim > 1 else 0).reshape(len(output), -1).shape != y.shape
-    ):
-        raise InputError(
-            f"the network predicts shape {tuple(output.shape)} where the targets have {y.shape};"
-            " check that data and network belong together"
-        )
-    return np.asarray(to_numpy(output.reshape(y.shape)), dtype=np.float64)
-
-
-def to_numpy(tensor: Tensor) -> NDArray[Any]:
-    """Return a tensor as an array; half precision, which NumPy may not know, as float32."""
-    tensor = tensor.detach().cpu()
-    array: NDArray[Any] = (tensor if tensor.itemsize > 2 else tensor.float()).numpy()
-    return array
 
 
 def _native(x: NDArray[Any]) -> np.dtype[Any]:

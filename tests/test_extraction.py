@@ -4,8 +4,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -252,7 +253,8 @@ class Returns(nn.Module):
     [
         (mlp(6, 8, 2), r"inputs of shape \(3, 5\) at 0, whose weight has shape \(8, 6\) and whose"),
         (mlp(5, 8, 3), r"predicts shape \(60, 3\) where the targets have \(60, 2\)"),
-        (Returns(lambda out: {"y": out}), "returns a dict, not a tensor; wrap it in a factory"),
+        (Returns(lambda out: {"y": [out]}), "returns a dict without a tensor in it; wrap it in a"),
+        (Returns(lambda out: None), "returns a NoneType without a tensor in it"),
         (Returns(lambda out: out.sum()), r"predicts shape \(\) where the targets have"),
         (nn.Sequential(nn.ReLU()), "the network has no weights to watch"),
         (Returns(lambda out: 1 / 0), "division by zero; check that data and network belong"),
@@ -373,3 +375,57 @@ def test_values_whose_squares_overflow(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="values are too large: their squares exceed float64; re"):
         extract(mlp(5, 2), (x, y.astype(np.float64) * 1e200), tmp_path / "a.h5")
     assert list(tmp_path.iterdir()) == []
+
+
+@dataclass
+class Prediction:
+    loss: float
+    mean: Tensor
+    spread: Tensor
+
+
+class Pair(NamedTuple):
+    mean: Tensor
+    spread: Tensor
+
+
+@pytest.mark.parametrize(
+    ("returns", "options"),
+    [
+        (lambda out: (out, 3 * out), {}),
+        (lambda out: [3 * out, out], {"output_key": "1"}),
+        (lambda out: {"loss": 0.5, "mean": out, "spread": 3 * out}, {}),
+        (lambda out: {"spread": 3 * out, "mean": out}, {"output_key": "mean"}),
+        (lambda out: Prediction(0.5, out, 3 * out), {}),
+        (lambda out: Prediction(0.5, 3 * out, out), {"output_key": "spread"}),
+        (lambda out: Pair(3 * out, out), {"output_key": "spread"}),
+        (lambda out: torch.cat([out, 3 * out], 1), {"output_slice": ":2"}),
+        (lambda out: torch.cat([3 * out, out], 1), {"output_slice": "-2:"}),
+        (lambda out: out[:, :, None, None], {}),
+    ],
+)
+def test_predictions_in_structured_outputs(
+    tmp_path: Path, returns: Any, options: dict[str, str]
+) -> None:
+    data = samples(60, 5, 2)
+    torch.manual_seed(0)
+    model = Returns(lambda out: out)
+    expected = extract(model, data, tmp_path / "a.h5").r2
+    model.what = returns
+    assert extract(model, data, tmp_path / "b.h5", **options).r2 == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("returns", "options", "error", "message"),
+    [
+        (lambda o: {"a": o}, {"output_key": "b"}, InputError, "returns a dict with a"),
+        (lambda o: o, {"output_key": "b"}, InputError, "the network returns a single tensor"),
+        (lambda o: o, {"output_slice": "1"}, UsageError, "write from:to, such as :2"),
+        (lambda o: o, {"output_slice": ":1"}, InputError, r"where the targets have \(60, 2\)"),
+    ],
+)
+def test_outputs_that_are_not_there(
+    tmp_path: Path, returns: Any, options: dict[str, str], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        extract(Returns(returns), samples(60, 5, 2), tmp_path / "a.h5", **options)  # type: ignore[arg-type]

@@ -162,13 +162,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """
     # A frozen program has no mode, and an exported one cannot leave the one it has.
     modes = [(module, getattr(module, "training", None)) for module in model.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
     if modes[0][1] is not None:
         with suppress(NotImplementedError):
             model.eval()
     try:
+        # The fast path of attention runs as one operation, in which no layer can be seen.
+        torch.backends.mha.set_fastpath_enabled(False)
         with torch.inference_mode(), cached():
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for module, training in modes:
             if training is not None:
                 module.training = training

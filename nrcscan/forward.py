@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nrcscan.capture import Call, Capture
 from nrcscan.errors import InputError, NrcscanError, listed, reason
-from nrcscan.layers import Layer, find_layers, pooled, select
+from nrcscan.layers import Layer, Layout, arranged, find_layers, find_layout, pooled, select
 from nrcscan.moments import Array
 from nrcscan.options import Pool
 from nrcscan.output import Output, to_numpy
@@ -32,6 +32,8 @@ class Plan:
     layers: list[Layer] = field(default_factory=list)
     readers: dict[str, int] = field(default_factory=dict)
     """Call whose features stand for a position → that position."""
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    """Call → where the samples are in what reaches it."""
     widths: list[int] = field(default_factory=list)
 
 
@@ -63,12 +65,15 @@ class Forward:
             raise InputError(
                 "the network has no weights to watch (a frozen program keeps none apart)"
             )
-        seen: list[tuple[Call, Tensor]] = []
         inputs = self._inputs(x[:PROBE_ROWS], 0)
-        capture = Capture(
-            self._layers, lambda call, features: seen.append((call, features)), trace_sources=True
-        )
-        self._forward(inputs, capture)
+        order = [*range(1, len(inputs)), 0]
+        seen = self._probe(inputs)
+        reordered = self._probe(inputs[order])
+        if [call.name for call, _ in seen] != [call.name for call, _ in reordered]:
+            raise InputError(
+                "the network calls other layers when its samples come in another order;"
+                " statistics need the same path for every sample"
+            )
         plan = Plan(calls=[call.name for call, _ in seen])
         self._note_idle([call for call, _ in seen], note)
         chosen = set(select(plan.calls, include, exclude))
@@ -80,17 +85,19 @@ class Forward:
                 " of other layers, cannot be measured"
             )
         positions: dict[tuple[Any, ...], int] = {}
-        for call, features in seen:
+        for (call, features), (_, other) in zip(seen, reordered, strict=True):
             if call.name not in chosen:
                 continue
-            if features.ndim < 2 or len(features) != len(inputs):
+            layout = find_layout(features, other, order)
+            if layout is None:
                 note(
                     f"{call.name} is left out: what reaches it has shape {tuple(features.shape)},"
-                    f" whose first axis is not the {len(inputs)} samples"
+                    f" and the {len(inputs)} samples are on none of its axes"
                 )
                 continue
-            rows = pooled(features, call.channel_axis, self.pool)
-            source = (call.channel_axis, *call.source)
+            plan.layouts[call.name] = layout
+            rows = self._rows(features, call, layout, len(inputs))
+            source = (call.channel_axis, layout, *call.source)
             position = positions.setdefault(source, len(positions))
             if position == len(plan.widths):
                 plan.readers[call.name] = position
@@ -103,12 +110,12 @@ class Forward:
                     position=position,
                     groups=call.groups,
                     transposed=call.transposed,
-                    flattened=self.pool == "flatten" and features.ndim > 2,
+                    flattened=self.pool == "flatten" and rows.shape[1] != _width(features, call),
                 )
             )
         if not plan.records:
             raise InputError(
-                "no layer's input has the samples as its first axis; make the network batch-first"
+                "the samples are on no axis of what reaches any layer, so none can be measured"
             )
         return plan
 
@@ -124,13 +131,14 @@ class Forward:
             position = plan.readers.get(call.name)
             if position is None:
                 return
-            if len(tensor) != len(inputs):
+            try:
+                rows = self._rows(tensor, call, plan.layouts[call.name], len(inputs))
+            except RuntimeError as error:
                 raise InputError(
                     f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
-                    f" {len(inputs)} samples; make the network batch-first, or --exclude the layer"
-                )
-            rows = pooled(tensor[: len(x)], call.channel_axis, self.pool)
-            array = to_numpy(rows)
+                    f" {len(inputs)} samples, unlike at first; --exclude the layer"
+                ) from error
+            array = to_numpy(rows[: len(x)])
             _require_finite(array, f"layer {call.name}: its features", first_sample)
             # A copy, where the network could still write to the tensor.
             features[position] = array.copy() if rows.data_ptr() == tensor.data_ptr() else array
@@ -145,6 +153,25 @@ class Forward:
         predictions = self.output.predictions(output, len(x), y.shape)
         _require_finite(predictions, "the network's predictions", first_sample)
         return [f for f in features if f is not None], predictions
+
+    def _probe(self, inputs: Tensor) -> list[tuple[Call, Tensor]]:
+        """Run a few samples, and return every call with a copy of what reached it."""
+        seen: list[tuple[Call, Tensor]] = []
+        capture = Capture(
+            self._layers,
+            lambda call, features: seen.append((call, features.clone())),
+            trace_sources=True,
+        )
+        self._forward(inputs, capture)
+        return seen
+
+    def _rows(self, tensor: Tensor, call: Call, layout: Layout, n: int) -> Tensor:
+        """Return what reaches a layer as features (n, width)."""
+        features = arranged(tensor, layout, n)
+        channel_axis = call.channel_axis
+        if channel_axis > 0 and layout.startswith("flat"):
+            channel_axis += 1
+        return pooled(features, channel_axis, self.pool)
 
     def _forward(self, inputs: Tensor, capture: Capture) -> Any:
         try:
@@ -199,6 +226,11 @@ class Forward:
         if others:
             owners = listed(dict.fromkeys(others))
             note(f"not Linear or convolution layers, so not measured: {owners}")
+
+
+def _width(features: Tensor, call: Call) -> int:
+    """Return the width of what reaches a layer: channels, whatever the positions."""
+    return int(features.shape[call.channel_axis])
 
 
 def _native(x: NDArray[Any]) -> np.dtype[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -99,12 +100,56 @@ def select(names: Sequence[str], include: Sequence[str], exclude: Sequence[str])
     return chosen
 
 
+Layout = Literal["rows", "columns", "flat rows", "flat columns"]
+"""Where the samples are: on the first axis, on the second, or in the first one together with
+time, either sample by sample or step by step."""
+
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+
+def arranged(features: Tensor, layout: Layout, n: int) -> Tensor:
+    """Return features with the n samples as their first axis.
+
+    Raises:
+        RuntimeError: their shape does not allow this layout.
+    """
+    if layout in ("flat rows", "flat columns"):
+        steps = features.unflatten(0, (n, -1) if layout == "flat rows" else (-1, n))
+        return steps if layout == "flat rows" else steps.movedim(1, 0)
+    return features.movedim(1, 0) if layout == "columns" else features
+
+
+def find_layout(features: Tensor, reordered: Tensor, order: Sequence[int]) -> Layout | None:
+    """Return where the samples are in a tensor, or None if nowhere.
+
+    Args:
+        features: what reached a layer, for a few samples.
+        reordered: what reached it for the same samples in another order.
+        order: that order: sample `order[i]` came as the i-th.
+    """
+    n = len(order)
+    close = 1e-5 * float(features.abs().nan_to_num().max()) if features.numel() else 0.0
+    for layout in LAYOUTS:
+        flat = layout.startswith("flat")
+        axis = 1 if layout == "columns" else 0
+        if features.ndim < 2 + (layout == "columns") or features.shape != reordered.shape:
+            continue
+        size = features.shape[axis]
+        if (size % n or size == n) if flat else size != n:
+            continue
+        before, after = arranged(features, layout, n), arranged(reordered, layout, n)
+        if torch.allclose(before[list(order)], after, rtol=1e-4, atol=close, equal_nan=True):
+            return layout
+    return None
+
+
 def pooled(features: Tensor, channel_axis: int, pool: Pool) -> Tensor:
     """Return features as (N, width): positions in space or time reduced as `pool` says.
 
     Args:
         features: (N, width), (N, *positions, width) or (N, width, *positions).
-        channel_axis: -1 or 1, where the width is.
+        channel_axis: where the width is: -1, or after the samples (and time, if they are
+            apart).
         pool: mean over positions, the first or last of them, or all side by side.
     """
     if features.ndim == 2:

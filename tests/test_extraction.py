@@ -174,15 +174,97 @@ def test_sequences(tmp_path: Path) -> None:
     assert first.metrics.undefined["alignment"] == ("the weight does not act on flattened features")
 
 
-def test_time_first_is_left_out_and_said(tmp_path: Path) -> None:
-    class TimeFirst(Sequences):
+class TimeFirst(Sequences):
+    """The same network, on tensors that have the samples elsewhere."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = len(x)
+        if self.how == "columns":
+            return self.b(self.a(x.transpose(0, 1)).relu()).mean(0)
+        if self.how == "flat rows":
+            return self.b(self.a(x.reshape(-1, 5)).relu()).reshape(n, -1, 2).mean(1)
+        flat = self.b(self.a(x.transpose(0, 1).reshape(-1, 5)).relu())
+        return flat.reshape(-1, n, 2).mean(0)
+
+
+@pytest.mark.parametrize("how", ["columns", "flat rows", "flat columns"])
+@pytest.mark.parametrize("steps", [3, 4])  # 3 is also the number of samples of the probe
+@pytest.mark.parametrize("pool", ["mean", "first", "last"])
+def test_samples_are_found_wherever_they_are(
+    tmp_path: Path, how: str, steps: int, pool: Any
+) -> None:
+    x, y = samples(50, 5 * steps, 2)
+    data = (x.reshape(50, steps, 5), y)
+    torch.manual_seed(0)
+    extract(Sequences(), data, tmp_path / "a.h5", pool=pool, batch_size=17)
+    torch.manual_seed(0)
+    done = extract(TimeFirst(how), data, tmp_path / "b.h5", pool=pool, batch_size=17)
+    assert done.layers == ("a", "b")
+    for ours, theirs in zip(
+        report(tmp_path / "b.h5").layers, report(tmp_path / "a.h5").layers, strict=True
+    ):
+        assert ours.metrics.values == pytest.approx(theirs.metrics.values, rel=1e-5, abs=1e-6)
+
+
+def test_what_has_no_samples_is_left_out_and_said(tmp_path: Path) -> None:
+    class Constant(Sequences):
         def forward(self, x: Tensor) -> Tensor:
-            return self.b(self.a(x.transpose(0, 1)).relu().mean(0))
+            return self.b(x[:, 0] @ torch.ones(5, 8)) + self.a(torch.ones(7, 5)).sum()
 
     x, y = samples(60, 20, 2)
-    done = extract(TimeFirst(), (x.reshape(60, 4, 5), y), tmp_path / "a.h5")
+    done = extract(Constant(), (x.reshape(60, 4, 5), y), tmp_path / "a.h5")
     assert done.layers == ("b",)
-    assert "a is left out: what reaches it has shape (4, 3, 5)" in done.notes[0]
+    assert (
+        "a is left out: what reaches it has shape (7, 5), and the 3 samples are on none"
+        in (done.notes[0])
+    )
+
+
+class Attention(nn.Module):
+    """An encoder as users build it: in- and out-projection, and two linear layers."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.batch_first = batch_first
+        self.embed = nn.Linear(5, 8)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(x)
+        h = self.encoder(h) if self.batch_first else self.encoder(h.transpose(0, 1)).transpose(0, 1)
+        return self.head(h.mean(1))
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_transformer_encoder(tmp_path: Path, batch_first: bool) -> None:
+    torch.manual_seed(0)
+    model = Attention(batch_first).eval()
+    x, y = samples(50, 20, 2)
+    x = x.reshape(50, 4, 5)
+    done = extract(model, (x, y), tmp_path / "a.h5", batch_size=16)
+    inner = ["self_attn.in_proj_weight", "self_attn.out_proj", "linear1", "linear2"]
+    expected = [f"encoder.layers.{i}.{name}" for i in (0, 1) for name in inner]
+    assert done.layers == ("embed", *expected, "head")
+    assert done.notes == ()
+    assert torch.backends.mha.get_fastpath_enabled()
+    # The out-projection's features, straight from the definition of attention.
+    attention = model.encoder.layers[0].self_attn
+    with torch.no_grad():
+        h = model.embed(torch.from_numpy(x))
+        q, k, v = (
+            part.reshape(50, 4, 2, 4).transpose(1, 2)
+            for part in (h @ attention.in_proj_weight.T + attention.in_proj_bias).chunk(3, -1)
+        )
+        mixed = ((q @ k.transpose(2, 3)) / 2).softmax(-1) @ v
+        features = mixed.transpose(1, 2).reshape(50, 4, 8).mean(1)
+    found = statistics(tmp_path / "a.h5")["positions/0002/activations"]
+    np.testing.assert_allclose(found, features.numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_module_in_memory_stays_as_it_was(tmp_path: Path) -> None:

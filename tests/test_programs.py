@@ -348,11 +348,19 @@ class Recurrent(nn.Module):
         return self.head(self.rnn(x + self.embed.weight[0])[0])
 
 
+class Batched(Recurrent):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn((x + self.embed.weight[0])[None])[0][0])
+
+
 def test_other_kinds_of_layers_are_named(tmp_path: Path) -> None:
-    done = extract(Recurrent(), DATA, tmp_path / "a.h5")
+    done = extract(Batched(), DATA, tmp_path / "a.h5")
     assert done.layers == ("head",)
     assert done.notes == (
         "not Linear or convolution layers, so not measured: embed (Embedding) and rnn (LSTM)",
     )
+    # Fed as one sequence, the samples are steps in time: no sample has features of its own.
+    with pytest.raises(InputError, match="the samples are on no axis of what reaches any layer"):
+        extract(Recurrent(), DATA, tmp_path / "b.h5")
     with pytest.raises(InputError, match=r"none of the network.s weights, of 0 .LSTM., was seen"):
         extract(nn.Sequential(nn.LSTM(6, 2)), DATA, tmp_path / "b.h5")

@@ -146,7 +146,11 @@ def extract(
 
     if pythonpath is not None:
         importable(Path(pythonpath))
-    opened = model if isinstance(model, nn.Module) else _opened(model, state_key, trust)
+    opened = (
+        model
+        if isinstance(model, nn.Module)
+        else _opened(model, state_key, trust=trust, build=factory is None)
+    )
     network, origin = _network(opened, factory, factory_args, state_key, activation, dtype, device)
     batch_size = network.fixed_batch or batch_size
     for text in network.notes:
@@ -281,12 +285,12 @@ class _Accumulated:
 # --- before and after the pass ---------------------------------------------------------------
 
 
-def _opened(model: object, state_key: str | None, trust: bool) -> Checkpoint:
+def _opened(model: object, state_key: str | None, *, trust: bool, build: bool) -> Checkpoint:
     if not isinstance(model, str | Path):
         raise UsageError(
             f"model is a {type(model).__name__}: give a checkpoint's path or an nn.Module"
         )
-    return open_checkpoint(model, state_key=state_key, trust=trust)
+    return open_checkpoint(model, state_key=state_key, trust=trust, build=build)
 
 
 def _network(

@@ -51,6 +51,8 @@ class Forward:
         self.dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
         self.stored_dtype = np.dtype("f8" if self.dtype == torch.float64 else "f4")
         self.device = torch.device("cpu") if parameter is None else parameter.device
+        self.indices = any(isinstance(module, nn.Embedding) for module in self.module.modules())
+        """Whether integers among the inputs are indices, which stay integers."""
 
     def plan(
         self,
@@ -195,13 +197,14 @@ class Forward:
     def _inputs(self, x: NDArray[Any], first_sample: int) -> Tensor:
         """Return a batch of inputs as the network takes them."""
         kind = x.dtype.kind
+        if self.indices and kind in "iu":
+            return torch.from_numpy(self._filled(x).astype(np.int64)).to(self.device)
         if self.dtype == torch.float32 and kind in "iu" and x.size and _largest(x) > 1 << 24:
             raise InputError(
                 f"the inputs hold integers beyond 2^24 (from sample {first_sample} on), which"
                 " float32 does not tell apart; use --dtype float64"
             )
-        if self.fixed_batch is not None and len(x) < self.fixed_batch:
-            x = np.concatenate([x, np.repeat(x[-1:], self.fixed_batch - len(x), axis=0)])
+        x = self._filled(x)
         wide = torch.from_numpy(np.array(x, dtype=np.float64 if kind != "f" else _native(x)))
         inputs = wide.to(self.device, self.dtype)
         if kind == "f" and not bool(torch.isfinite(inputs).all()):
@@ -210,6 +213,11 @@ class Forward:
                 f" {str(self.dtype).removeprefix('torch.')}; use --dtype float64 or rescale them"
             )
         return inputs
+
+    def _filled(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return a batch filled up to the size that the network takes, with its last sample."""
+        lacking = (self.fixed_batch or 0) - len(x)
+        return np.concatenate([x, np.repeat(x[-1:], lacking, axis=0)]) if lacking > 0 else x
 
     def _note_idle(self, calls: Iterable[Call], note: Callable[[str], None]) -> None:
         called = {call.layer.name: call.layer for call in calls}

@@ -100,8 +100,7 @@ def inspection(found: Inspection) -> RenderableType:
 
 def remarks(report: Report) -> list[str]:
     """Return the lines below the table: what is undefined, and every note."""
-    lines = verdict.undefined(report)
-    lines += [f"{layer.name}: {note}" for layer in report.layers for note in layer.metrics.notes]
+    lines = [*verdict.undefined(report), *verdict.layer_notes(report)]
     return [printable(line) for line in [*lines, *report.notes]]
 
 

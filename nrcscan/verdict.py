@@ -74,9 +74,23 @@ def undefined(report: Report) -> list[str]:
         for why, quantities in by_reason.items():
             reasons.setdefault((why, listed(quantities)), []).append(layer.name)
     return [
-        f"{listed(layers)}: {quantities} undefined: {why}"
+        f"{_together(layers)}: {quantities} undefined: {why}"
         for (why, quantities), layers in reasons.items()
     ]
+
+
+def layer_notes(report: Report) -> list[str]:
+    """Return every note on a layer, once, with the layers that it is on."""
+    notes: dict[str, list[str]] = {}
+    for layer in report.layers:
+        for note in layer.metrics.notes:
+            notes.setdefault(note, []).append(layer.name)
+    return [f"{_together(layers)}: {note}" for note, layers in notes.items()]
+
+
+def _together(names: list[str]) -> str:
+    """Name layers, or the first and the last of many."""
+    return listed(names) if len(names) <= 4 else f"{len(names)} layers, {names[0]} to {names[-1]}"
 
 
 def ordinal(number: int) -> str:

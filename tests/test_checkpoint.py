@@ -178,7 +178,7 @@ def test_missing_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "empty.pt").touch()
     with pytest.raises(InputError, match="the checkpoint file is empty"):
         open_checkpoint(tmp_path / "empty.pt")
-    with pytest.raises(InputError, match="this is a folder"):
+    with pytest.raises(InputError, match="a folder without weights; give the checkpoint file"):
         open_checkpoint(tmp_path)
 
 

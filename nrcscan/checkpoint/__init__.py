@@ -17,9 +17,10 @@ from nrcscan.checkpoint.base import (
     natural_key,
     stripped,
 )
+from nrcscan.checkpoint.huggingface import describes_network, read_folder, weights_in
 from nrcscan.checkpoint.programs import read_program
 from nrcscan.checkpoint.safetensors import looks_like_safetensors, read_safetensors
-from nrcscan.checkpoint.shards import find_index, is_index, read_shards
+from nrcscan.checkpoint.shards import is_index, read_shards
 from nrcscan.checkpoint.torchfile import (
     LEGACY_MAGIC,
     load_tensors,
@@ -45,26 +46,31 @@ __all__ = [
 
 
 def open_checkpoint(
-    path: str | Path, *, state_key: str | None = None, trust: bool = False
+    path: str | Path,
+    *,
+    state_key: str | None = None,
+    trust: bool = False,
+    build: bool = True,
 ) -> Checkpoint:
     """Open a checkpoint and take one network from it.
 
     Args:
         path: of a file of `torch.save` or safetensors, a TorchScript or exported program, an
-            index of shards, or a folder with one.
+            index of shards, a folder with one, or a folder of Hugging Face transformers.
         state_key: which state dict of a training checkpoint, where several could be meant;
             nested keys are joined by dots.
         trust: open also what can run code as it loads.
+        build: build the network too that a folder describes; else its weights will do.
 
     Raises:
         UnsafeError: opening it could run code, and it is not trusted.
         InputError: it is missing, damaged, of another kind, or holds no weights.
         UsageError: `state_key` is needed or names nothing.
     """
-    return choose(read(Path(path), trust=trust), state_key)
+    return choose(read(Path(path), trust=trust, build=build), state_key)
 
 
-def read(path: Path, *, trust: bool = False) -> Contents:
+def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
     """Read what a file holds; as data, unless it is trusted.
 
     Raises:
@@ -72,7 +78,9 @@ def read(path: Path, *, trust: bool = False) -> Contents:
         InputError: it is missing, damaged, of another kind, or holds no weights.
     """
     if path.is_dir():
-        path = find_index(path) or path
+        if build and describes_network(path):
+            return read_folder(path)
+        path = weights_in(path)
     files.regular_file(path, "checkpoint")
     start = files.head(path, 64)
     if looks_like_safetensors(start):

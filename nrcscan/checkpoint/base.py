@@ -18,6 +18,7 @@ FORMATS = {
     "module": "PyTorch (torch.save), a whole network",
     "safetensors": "safetensors",
     "sharded": "shards with an index",
+    "huggingface": "Hugging Face folder",
     "torchscript": "TorchScript program",
     "exported": "exported program (torch.export)",
 }

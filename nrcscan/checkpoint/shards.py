@@ -23,12 +23,6 @@ def is_index(start: bytes) -> bool:
     return start.lstrip()[:1] == b"{"
 
 
-def find_index(folder: Path) -> Path | None:
-    """Return the one index in a folder, if there is one."""
-    found = sorted(folder.glob("*.index.json"))
-    return found[0] if len(found) == 1 else None
-
-
 def read_shards(path: Path) -> Contents:
     """Read every shard that an index names, and only those.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,11 +15,15 @@ from typing import Annotated, Any
 import typer
 
 import nrcscan
-from nrcscan.errors import NrcscanError, UsageError
+from nrcscan.errors import NrcscanError, OutputError, UsageError, printable
 from nrcscan.onset import Thresholds
 from nrcscan.options import Convention, DType, Format, Pool
 
 INTERRUPTED = 130
+CLOSED_PIPE = 141
+_ASCII = str.maketrans(
+    {"✓": "+", "✗": "-", "·": ".", "—": "n/a", "▼": "v", "─": "-", "→": ">", "×": "x", "²": "^2"}
+)
 _DEFAULTS = Thresholds()
 
 app = typer.Typer(
@@ -192,7 +197,8 @@ def extract(
                 ),
             )
         fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"
-        typer.echo(f"{result.path}: {len(result.layers)} layers, {result.n_samples} samples{fit}")
+        done = f"{result.path}: {len(result.layers)} layers, {result.n_samples} samples{fit}"
+        _emit(f"{done}\n", None)
         _say(f"see where it collapses with: nrcscan report {result.path}")
 
 
@@ -240,11 +246,8 @@ def report(
         )
         from nrcscan import tables
 
-        if form == "table" and output is None and sys.stdout.isatty():
-            from rich.console import Console
-
-            Console().print(tables.table(result))
-        else:
+        terminal = form == "table" and output is None
+        if not (terminal and _in_terminal(tables.table(result), tables.least_width(result))):
             _emit(tables.render(result, form), output)
 
 
@@ -267,13 +270,11 @@ def inspect(
         if json_:
             _emit(json.dumps(found.to_dict(), indent=2) + "\n", None)
             return
-        from rich.console import Console
-
         from nrcscan import tables
 
-        terminal = sys.stdout.isatty()
-        console = Console() if terminal else Console(width=tables.WIDE, color_system=None)
-        console.print(tables.inspection(found))
+        shown = tables.inspection(found)
+        if not _in_terminal(shown):
+            _emit(tables.plain(shown), None)
 
 
 @contextmanager
@@ -343,24 +344,74 @@ def _words(text: str | None) -> list[str]:
 def _signal_dim(text: str) -> Any:
     if text in ("t", "auto"):
         return text
-    if text.isdecimal() and int(text) > 0:
+    if text.isdecimal() and len(text) < 10 and int(text) > 0:
         return int(text)
     raise UsageError(f"--signal-dim {text}: give t, auto or a number from 1 up")
 
 
 def _emit(text: str, output: Path | None) -> None:
-    if output is None:
-        sys.stdout.write(text)
-        return
-    from nrcscan.store import write_text
+    """Write a result to a file, or to stdout in the marks that it can show."""
+    if output is not None:
+        from nrcscan.store import write_text
 
-    write_text(output, text)
+        write_text(output, text)
+        return
+    if sys.stdout is None:  # closed by whoever called
+        return
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = text.translate(_ASCII)
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(CLOSED_PIPE) from error
+        raise OutputError(f"the output cannot be written: {error.strerror}") from error
+
+
+def _in_terminal(shown: Any, least_width: int = 0) -> bool:
+    """Show something in colours if stdout is a terminal that can; say whether it was."""
+    stdout = sys.stdout
+    if stdout is None or not stdout.isatty() or stdout.encoding.lower() != "utf-8":
+        return False
+    from rich.console import Console
+
+    console = Console()
+    console.width = max(console.width, least_width)  # numbers are never cut: lines wrap instead
+    console.print(shown)
+    return True
+
+
+class _Stopped(BaseException):
+    """A signal asked the program to end; no code on the way may take it for its own exit."""
+
+
+def _stop(number: int, frame: object) -> None:
+    raise _Stopped(number)
 
 
 def main() -> None:
-    """Run the command line; a polite kill cleans up as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    """Run the command line; a polite kill, or a closed terminal, cleans up as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without ² or ✓ shows "?"
-    app()
+            stream.reconfigure(errors="replace")
+    try:
+        sys.exit(app(standalone_mode=False))
+    except _Stopped as stopped:
+        sys.exit(128 + stopped.args[0])
+    except Exception as error:
+        # Typer keeps the classes of its own usage errors to itself; this tells them.
+        message: Callable[[], str] | None = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        if text := message():  # there is none where the help was shown instead
+            context = getattr(error, "ctx", None)
+            where = context.command_path if context is not None else "nrcscan"
+            print(f"error: {printable(text).rstrip('.')}; see {where} --help", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", UsageError.exit_code))

@@ -45,14 +45,14 @@ def printable(text: str) -> str:
     )
 
 
-def listed(names: Iterable[object]) -> str:
+def listed(names: Iterable[object], last: str = "and") -> str:
     """Return names as one readable enumeration.
 
     >>> listed(["a", "b", "c"])
     'a, b and c'
     """
     words = [str(name) for name in names]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def reason(error: BaseException) -> str:

@@ -138,6 +138,7 @@ def extract(
     if pool not in POOLS:
         raise UsageError(f"--pool {pool}: choose one of {listed(POOLS)}")
     store.require_free(path, force=force)
+    _require_apart(path, model, data)
     notes: list[str] = []
 
     def note(text: str) -> None:
@@ -283,6 +284,15 @@ class _Accumulated:
 
 
 # --- before and after the pass ---------------------------------------------------------------
+
+
+def _require_apart(output: Path, model: object, data: object) -> None:
+    """Refuse to write over an input."""
+    inputs = [model, *(data if isinstance(data, list | tuple) else [data])]
+    for given in inputs:
+        there = isinstance(given, str | Path) and output.exists() and Path(given).exists()
+        if there and output.samefile(given):
+            raise UsageError(f"{output}: is an input too; choose another -o")
 
 
 def _opened(model: object, state_key: str | None, *, trust: bool, build: bool) -> Checkpoint:

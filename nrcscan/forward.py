@@ -181,7 +181,11 @@ class Forward:
                 return self.module(inputs)
         except NrcscanError:
             raise
-        except Exception as error:  # the network's own code may raise anything
+        except MemoryError as error:
+            raise InputError(
+                f"not enough memory for {len(inputs)} samples at once; use a smaller --batch-size"
+            ) from error
+        except (Exception, SystemExit) as error:  # the network's own code may raise anything
             where = ""
             if capture.last is not None:
                 call, features = capture.last
@@ -229,8 +233,8 @@ class Forward:
             elif twin is not None and twin is not layer:
                 note(f"{layer.name} shares its weight with {twin.name} and is shown as its use")
         if idle:
-            note(f"never called in the forward pass, so not measured: {listed(idle)}")
-        others = [la.owner for la in self._layers if not la.expected and la.name not in called]
+            note(f"not seen running with their own weight, so not measured: {listed(idle)}")
+        others = [la.owner for la in self._layers if not la.known and la.name not in called]
         if others:
             owners = listed(dict.fromkeys(others))
             note(f"not Linear or convolution layers, so not measured: {owners}")

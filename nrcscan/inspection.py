@@ -90,8 +90,8 @@ def inspect(
     else:
         key = checkpoint.state_key
         *_, state = stripped(checkpoint.state)
-        before, after = next(n for n in checkpoint.state if n != "n_averaged"), next(iter(state))
-        prefix = before.removesuffix(after)
+        whole = [name for name in checkpoint.state if name != "n_averaged"]
+        prefix = whole[0].removesuffix(next(iter(state))) if whole else ""
         tensors = tuple(
             TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
             for name, tensor in state.items()

@@ -35,7 +35,8 @@ class Layer:
             called "weight", their own.
         weight: the tensor that reaches the operation.
         owner: path and class of the module that holds it, such as "embed (Embedding)".
-        expected: whether that is a Linear or convolution module, and so ought to run.
+        expected: whether it is the weight of a Linear or convolution module, and so ought to run.
+        known: whether it is that, or a weight is computed from it.
         pads_itself: whether the module pads its input before the convolution (circular, …).
     """
 
@@ -43,6 +44,7 @@ class Layer:
     weight: Tensor
     owner: str
     expected: bool
+    known: bool
     pads_itself: bool = False
 
 
@@ -74,6 +76,7 @@ def find_layers(model: nn.Module) -> list[Layer]:
                     weight=weight,
                     owner=f"{path} ({kind})" if path else kind,
                     expected=expected and own,
+                    known=expected or "parametrizations" in path.split("."),
                     pads_itself=getattr(module, "padding_mode", "zeros") != "zeros",
                 )
             )

@@ -155,7 +155,7 @@ def _call(factory: Callable[..., Any], name: str, arguments: Mapping[str, Any]) 
         return factory
     try:
         made = factory(**arguments)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(
             f"--model {name}: calling it failed: {type(error).__name__}: {reason(error)};"
             " give its arguments with --model-args"

@@ -53,6 +53,8 @@ class Output:
             InputError: there are none of the shape `wanted`.
         """
         tensor = self._tensor(output)
+        if tensor.is_complex():
+            raise InputError("the network predicts complex numbers; targets are real")
         if tensor.ndim > 0:
             tensor = tensor[:n]
         shape = tuple(tensor.shape)

@@ -31,6 +31,8 @@ _MARKS: dict[Held, tuple[str, str]] = {
     None: ("·", "dim"),
 }
 BEGINS = "▼ collapsed"
+NAME_WIDTH = 12
+"""A longer layer name is folded where the terminal is narrow."""
 WIDE = 10_000
 """Columns when the output is no terminal: nothing is cut or wrapped."""
 
@@ -43,9 +45,22 @@ def render(report: Report, form: Format) -> str:
         return _csv(report)
     if form == "md":
         return _markdown(report)
+    return plain(table(report))
+
+
+def plain(shown: RenderableType) -> str:
+    """Return what a terminal shows as plain text, nothing of it cut or wrapped."""
     buffer = io.StringIO()
-    Console(file=buffer, width=WIDE, color_system=None).print(table(report))
+    Console(file=buffer, width=WIDE, color_system=None).print(shown)
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+
+
+def least_width(report: Report) -> int:
+    """Return how many columns the table needs so that no number in it is cut."""
+    shown = list(_rows(report))
+    widest = {c: max(len(c), *(len(cells[c]) for _, cells in shown)) for c in COLUMNS}
+    names = min(widest.pop("layer"), NAME_WIDTH)
+    return names + sum(widest.values()) + 2 * len(_JUDGED) + len(COLUMNS) + 1
 
 
 def table(report: Report) -> RenderableType:

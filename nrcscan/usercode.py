@@ -27,7 +27,7 @@ def load_callable(spec: str, option: str) -> Callable[..., Any]:
         raise UsageError(f"{option} {spec}: write package.module:factory or path/file.py:factory")
     try:
         module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(
             f"{option} {spec}: importing {where} failed: {type(error).__name__}: {reason(error)}"
         ) from error

@@ -104,13 +104,19 @@ def ordinal(number: int) -> str:
 
 
 def _nothing_learned(report: Report) -> str:
+    if report.n_samples == 1:
+        return "Nothing can be said of a single sample: nothing varies."
     if report.r2 is None:
         return "Nothing to learn here: the targets do not vary, so R² is undefined."
     return (
-        f"THIS MODEL HAS LEARNED NOTHING: R² = {report.r2:.3f}, its MSE {report.mse:.3g} beside a"
-        f" target variance of {report.target_variance:.3g}. What follows describes no useful"
-        " network."
+        f"THIS MODEL HAS LEARNED NOTHING: R² = {_short(report.r2)}, its MSE {report.mse:.3g}"
+        f" beside a target variance of {report.target_variance:.3g}. What follows describes no"
+        " useful network."
     )
+
+
+def _short(r2: float) -> str:
+    return f"{r2:.3f}" if r2 > -100 else f"{r2:.3g}"
 
 
 def _depth(report: Report, name: str) -> str:

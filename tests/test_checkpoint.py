@@ -74,7 +74,7 @@ def test_numbers_of_numpy_beside_the_weights_are_data(tmp_path: Path, new: bool)
 
 def test_several_networks_need_a_choice(tmp_path: Path) -> None:
     path = save(tmp_path / "m.pt", {"model": STATE, "ema": STATE, "deep": {"net": STATE}})
-    message = "choose with --state-key model, --state-key ema and --state-key deep.net"
+    message = "choose with --state-key model, --state-key ema or --state-key deep.net"
     with pytest.raises(UsageError, match=message):
         open_checkpoint(path)
     assert same(open_checkpoint(path, state_key="deep.net").state)
@@ -263,3 +263,20 @@ def test_inspect_lists_choices_and_reasons(tmp_path: Path) -> None:
     found = inspect(save(tmp_path / "c.pt", nn.Conv2d(1, 2, 3).state_dict()))
     assert found.network is None
     assert "(2, 1, 3, 3)" in str(found.problem)
+
+
+def test_an_averaged_nothing(tmp_path: Path) -> None:
+    found = inspect(save(tmp_path / "m.pt", {"n_averaged": torch.tensor(3)}))
+    assert found.prefix == ""
+    assert "not a plain chain" in str(found.problem)
+
+
+def test_a_zip_directory_that_is_no_text(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.pt", STATE)
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02")
+    content[at + 8 : at + 10] = (0x800).to_bytes(2, "little")  # names are UTF-8, it says
+    content[at + 46] = 0xB7
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged or cut short"):
+        open_checkpoint(path)

@@ -144,8 +144,18 @@ def test_errors_are_one_line_with_an_exit_code(
     assert (tmp_path / "acts.h5").read_bytes() == before
     ok(cli("extract", model, data, "--force"))
     failed(cli("report", "acts.h5", "-o", "a/b"), 3, "there is no folder a")
-    assert cli("report", "acts.h5", "--format", "xml").returncode == 2
-    assert cli("extract", model).returncode == 2
+    failed(
+        cli("report", "acts.h5", "--format", "xml"), 2, "'xml' is not one of 'table', 'json', 'cs"
+    )
+    failed(
+        cli("reprot"), 2, "No such command 'reprot'. Did you mean 'report'; see nrcscan --help|rep"
+    )
+    failed(cli("extract", model), 2, "give either DATA or --data: see nrcscan extract --help")
+    failed(cli("extract", model, data, "-o", data, "--force"), 2, "is an input too; choose another")
+    (tmp_path / "link").symlink_to(tmp_path / "acts.h5")
+    failed(cli("report", "acts.h5", "-o", "link"), 2, "is a link or a device, not a file; give a")
+    os.mkfifo(tmp_path / "pipe")
+    failed(cli("extract", model, data, "-o", "pipe", "--force"), 2, "is a link or a device")
 
 
 SLOW = """
@@ -161,7 +171,9 @@ def build():
 """
 
 
-@pytest.mark.parametrize(("kill", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("kill", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_interrupted_leaves_nothing(
     saved: tuple[Path, Path], tmp_path: Path, kill: signal.Signals, code: int
 ) -> None:
@@ -191,10 +203,10 @@ def test_interrupted_leaves_nothing(
 def test_a_terminal_sees_a_progress_bar_and_colours(
     saved: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    def in_terminal(*args: object) -> str:
+    def in_terminal(*args: object, columns: int = 100) -> str:
         leader, follower = pty.openpty()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
-        environment |= {"COLUMNS": "100", "LINES": "40"}
+        environment |= {"COLUMNS": str(columns), "LINES": "40"}
         running = subprocess.Popen(
             [sys.executable, "-m", "nrcscan", *map(str, args)],
             cwd=tmp_path,
@@ -224,24 +236,38 @@ def test_a_terminal_sees_a_progress_bar_and_colours(
     assert re.search(r"\d+ samples", seen)
     seen = in_terminal("report", "acts.h5")
     assert "\x1b[" in seen
+    numbers = re.findall(r"\d\.\d+(?:e-?\d+)?", seen)
+    narrow = in_terminal("report", "acts.h5", columns=30)
+    assert re.findall(r"\d\.\d+(?:e-?\d+)?", narrow) == numbers  # none of them cut
 
 
 def test_a_closed_pipe_is_no_error(saved: tuple[Path, Path], cli: Run, tmp_path: Path) -> None:
     ok(cli("extract", *saved))
-    command = f"{sys.executable} -m nrcscan report acts.h5 | true"
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
+
+    def shell(command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m nrcscan {command}"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = shell("report acts.h5 | true")
+    assert (done.returncode, done.stderr) in [(141, ""), (0, "")]
+    done = shell("report acts.h5 > /dev/full")
+    message = "error: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (3, message)
+    done = shell("report acts.h5 >&-")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_terminal_without_unicode(saved: tuple[Path, Path], cli: Run) -> None:
     environment = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     done = cli("extract", *saved, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "NRC1" in ok(cli("report", "acts.h5", env=environment))
+    text = ok(cli("report", "acts.h5", env=environment))
+    assert "R^2 = " in text
+    assert re.search(r" 1 +0 +Linear +5 +0\.\d+ [+-] ", text)
+    assert text.isascii()

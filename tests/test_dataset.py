@@ -221,7 +221,7 @@ def test_a_header_that_lies(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(InputError, match="'X' ends at sample"):
+    with pytest.raises(InputError, match="'X' (is shorter|ends at sample)"):
         collect(open_dataset(path))
 
 
@@ -257,3 +257,23 @@ def test_arrays_in_memory_that_are_no_arrays() -> None:
         open_dataset((np.ma.masked_array(X, mask=X > 3), Y))
     with pytest.raises(UsageError, match="data is a dict"):
         open_dataset({"X": X, "y": Y})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"(10, 7), }", b"(10, 7), |"),
+        (b"(10, 7), }" + b" " * 24, b"(10, 99999999999999999999999), }  "),
+    ],
+)
+def test_headers_that_are_no_headers(tmp_path: Path, old: bytes, new: bytes) -> None:
+    np.save(tmp_path / "X.npy", X)
+    np.savez(tmp_path / "d.npz", y=Y)
+    content = (tmp_path / "X.npy").read_bytes()
+    assert old in content
+    (tmp_path / "X.npy").write_bytes(content.replace(old, new))
+    with zipfile.ZipFile(tmp_path / "d.npz", "a") as archive:
+        archive.write(tmp_path / "X.npy", "X.npy")
+    for data in (tmp_path / "d.npz", [tmp_path / "X.npy", tmp_path / "X.npy"]):
+        with pytest.raises(InputError, match="not a readable array|shorter than|damaged"):
+            collect(open_dataset(data))

@@ -14,6 +14,8 @@ import pytest
 import torch
 from conftest import mlp, samples
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
 
 from nrcscan import InputError, UsageError, extract, report
 
@@ -143,7 +145,7 @@ class Branches(nn.Module):
 def test_positions_calls_and_idle_layers(tmp_path: Path) -> None:
     done = extract(Branches(), samples(60, 5, 2), tmp_path / "a.h5")
     assert done.layers == ("stem", "block", "short", "block#2", "head")
-    assert done.notes == ("never called in the forward pass, so not measured: idle",)
+    assert done.notes == ("not seen running with their own weight, so not measured: idle",)
     result = report(done.path)
     assert [layer.position for layer in result.layers] == [0, 1, 1, 2, 3]
     assert len([n for n in statistics(done.path) if n.endswith("covariance")]) == 2 * 4 + 1 + 1
@@ -336,6 +338,8 @@ class Returns(nn.Module):
         (mlp(6, 8, 2), r"inputs of shape \(3, 5\) at 0, whose weight has shape \(8, 6\) and whose"),
         (mlp(5, 8, 3), r"predicts shape \(60, 3\) where the targets have \(60, 2\)"),
         (Returns(lambda out: {"y": [out]}), "returns a dict without a tensor in it; wrap it in a"),
+        (Returns(lambda out: torch.complex(out, out)), "predicts complex numbers; targets are"),
+        (Returns(lambda out: sys.exit(7)), r"the network does not take inputs .*: 7; check"),
         (Returns(lambda out: None), "returns a NoneType without a tensor in it"),
         (Returns(lambda out: out.sum()), r"predicts shape \(\) where the targets have"),
         (nn.Sequential(nn.ReLU()), "the network has no weights to watch"),
@@ -511,3 +515,20 @@ def test_outputs_that_are_not_there(
 ) -> None:
     with pytest.raises(error, match=message):
         extract(Returns(returns), samples(60, 5, 2), tmp_path / "a.h5", **options)  # type: ignore[arg-type]
+
+
+def test_names_that_no_encoding_takes(tmp_path: Path) -> None:
+    model = nn.Sequential()
+    model._modules["a\ud800"] = nn.Linear(5, 2)
+    done = extract(model, samples(60, 5, 2), tmp_path / "a.h5")
+    assert report(done.path).layers[0].name == "a\\ud800"
+
+
+def test_a_recomputed_weight_is_told(tmp_path: Path) -> None:
+    model = mlp(5, 8, 2)
+    prune.random_unstructured(model[0], "weight", 0.5)
+    done = extract(model, samples(60, 5, 2), tmp_path / "a.h5")
+    assert done.layers == ("2",)
+    assert done.notes == ("not seen running with their own weight, so not measured: 0",)
+    parametrised = nn.Sequential(weight_norm(nn.Linear(5, 2)))
+    assert extract(parametrised, samples(60, 5, 2), tmp_path / "b.h5").notes == ()

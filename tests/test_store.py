@@ -142,6 +142,26 @@ def test_truncated_anywhere(acts: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [
+        ("/", "n_samples", 0),
+        ("/", "n_samples", -5),
+        ("/", "epsilon", np.nan),
+        ("/", "version", -1),
+        ("layers/0000", "groups", 0),
+        ("layers/0000", "groups", 3),
+        ("layers/0000", "position", 7),
+        ("layers/0000", "name", np.bytes_(b"2")),
+    ],
+)
+def test_attributes_out_of_range(acts: Path, where: str, name: str, value: object) -> None:
+    with h5py.File(acts, "r+") as file:
+        file[where].attrs[name] = value
+    with pytest.raises(InputError, match="damaged or cut short|has no valid version"):
+        report(acts)
+
+
+@pytest.mark.parametrize(
     "missing",
     ["targets/mean", "model", "positions/0001/covariance", "layers/0000/weight", "provenance"],
 )
@@ -158,6 +178,12 @@ def test_missing_parts(acts: Path, missing: str) -> None:
         ("positions/0000/covariance", np.zeros((5, 4)), r"shape \(5, 4\), expected \(5, 5\)"),
         ("targets/mean", np.array([1, 2]), "dtype int64, expected floating point"),
         ("layers/0000/weight", np.full((8, 5), np.nan), "holds NaN or infinite values"),
+        ("layers/0000/weight", np.zeros(8), r"the weight of layer 0 has shape \(8,\)"),
+        ("layers/0000/weight", np.zeros((0, 5)), r"the weight of layer 0 has shape \(0, 5\)"),
+        ("model/squared_error", -np.ones(2), "a squared error is negative"),
+        ("targets/covariance", -np.eye(2), "targets/covariance has a negative variance"),
+        ("provenance", np.frombuffer(b"[1]", np.uint8), "damaged or cut short"),
+        ("provenance", np.frombuffer(b'{"notes": [5]}', np.uint8), "its notes are not text"),
         ("layers/0000/weight", np.zeros((8, 6)), "the weight of 0 does not act on 5 features"),
     ],
 )

@@ -134,7 +134,7 @@ def _choose_key(contents: Contents, state_key: str | None) -> str:
         return ""
     if len(states) == 1:
         return next(iter(states))
-    options = listed(f"--state-key {key}" for key in states if key)
+    options = listed((f"--state-key {key}" for key in states if key), "or")
     raise UsageError(f"{path}: several state dicts could be meant; choose with {options}")
 
 

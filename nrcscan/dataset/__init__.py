@@ -77,7 +77,7 @@ def _call(spec: str) -> Any:
     factory = load_callable(spec, "--data")
     try:
         return factory()
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(
             f"--data {spec}: calling it failed: {type(error).__name__}: {reason(error)}"
         ) from error
@@ -117,5 +117,5 @@ def _is_torch_zip(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return False  # whoever opens it says what is wrong

@@ -87,7 +87,7 @@ def _guarded(batches: Iterable[Any], name: str) -> Iterator[Any]:
     """Yield what the user's own code yields, naming it when it fails."""
     try:
         yield from batches
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise InputError(
             f"{name}: reading it failed: {type(error).__name__}: {reason(error)}"
         ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
@@ -41,7 +43,7 @@ class _Header:
 
     @property
     def row_bytes(self) -> int:
-        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
 def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
@@ -92,7 +94,7 @@ def _read_header(member: IO[bytes], where: str) -> _Header:
             shape, fortran_order, dtype = npy.read_array_header_2_0(member)
         else:
             raise ValueError(f"format version {version}")
-    except ValueError as error:
+    except Exception as error:  # the header is Python source, which fails in many ways
         raise InputError(
             f"{where}: not a readable array: {reason(error)}; save it again"
         ) from error
@@ -109,6 +111,8 @@ def _npz_rows(path: Path, key: str, batch_size: int) -> Generator[NDArray[Any], 
     with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
         header = _read_header(member, f"{path}: {key!r}")
         n, *rest = header.shape
+        if n * header.row_bytes > archive.getinfo(f"{key}.npy").file_size:
+            raise EOFError(f"{key!r} is shorter than its header says")
         if header.fortran_order:
             yield from _column_major_rows(path, key, member, header, batch_size)
             return
@@ -137,7 +141,16 @@ def _column_major_rows(
         yield array[start : start + batch_size]
 
 
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OSError,
+)
 
 
 def open_npy_pair(x_path: Path, y_path: Path) -> Dataset:
@@ -153,7 +166,7 @@ def open_npy_pair(x_path: Path, y_path: Path) -> Dataset:
             _read_header(file, str(path))
         try:
             arrays.append(np.load(path, mmap_mode="r", allow_pickle=False))
-        except (ValueError, OSError) as error:
+        except (ValueError, OverflowError, OSError) as error:
             raise InputError(
                 f"{path}: the array is damaged or cut short ({reason(error)}); save it again"
             ) from error

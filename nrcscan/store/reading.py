@@ -44,7 +44,14 @@ class Acts:
             self._array("model/prediction_mean", (t,)),
             self._array("model/prediction_covariance", (t, t)),
         )
-        self.provenance: dict[str, Any] = json.loads(bytes(file["provenance"][:]))
+        self.provenance: dict[str, Any] = dict(json.loads(bytes(file["provenance"][:])))
+        notes = self.provenance.get("notes", [])
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            raise ValueError("its notes are not text")
+        if self.n_samples < 1 or not 0 <= self.epsilon < 1:
+            raise ValueError("its number of samples or precision is out of range")
+        if (self.predictions.squared_error < 0).any():
+            raise ValueError("a squared error is negative")
         self.n_positions = len(file["positions"])
         groups = sorted(file["layers"].values(), key=lambda group: int(group.attrs["index"]))
         self._weights = [f"{group.name}/weight" for group in groups]
@@ -61,6 +68,8 @@ class Acts:
         ]
         if not self.layers or {r.position for r in self.layers} != set(range(self.n_positions)):
             raise ValueError("its layers and positions do not belong together")
+        if len({layer.name for layer in self.layers}) < len(self.layers):
+            raise ValueError("two layers have the same name")
 
     def statistics(self, position: int) -> Statistics:
         """Return the statistics of the features at a position."""
@@ -80,7 +89,11 @@ class Acts:
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
         with _reading(self.path):
-            return self._array(self._weights[index], None)
+            weight = self._array(self._weights[index], None)
+            groups = self.layers[index].groups
+            if weight.ndim < 2 or weight.size == 0 or groups < 1 or len(weight) % groups:
+                raise ValueError(f"the weight of layer {index} has shape {weight.shape}")
+            return weight
 
     def _array(self, name: str, shape: tuple[int | None, ...] | None) -> Array:
         """Return a dataset in float64, once its shape and values are as they must be."""
@@ -95,6 +108,8 @@ class Acts:
         values = np.asarray(dataset[()], dtype=np.float64)
         if not np.isfinite(values).all():
             raise ValueError(f"{name} holds NaN or infinite values")
+        if name.endswith("/covariance") and (np.diagonal(values) < 0).any():
+            raise ValueError(f"{name} has a negative variance")
         return values
 
 
@@ -135,6 +150,8 @@ def _require_ours(file: h5py.File, path: Path) -> None:
     if "format" not in file.attrs or _text(file.attrs["format"]) != FORMAT:
         raise InputError(f"{path}: an HDF5 file, but not one of nrcscan extract")
     version = int(file.attrs["version"])
+    if version < 1:
+        raise InputError(f"{path}: has no valid version; run nrcscan extract again")
     if version > VERSION:
         raise InputError(
             f"{path}: written by a newer nrcscan (file version {version}, this one reads up to"

@@ -33,6 +33,8 @@ def require_free(path: Path, *, force: bool) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; give a file name with -o")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UsageError(f"{path}: is a link or a device, not a file; give a file name with -o")
     if path.exists() and not force:
         raise UsageError(f"{path}: exists already; replace it with --force, or choose another -o")
     folder = path.parent
@@ -162,8 +164,7 @@ def create(path: Path, *, n_samples: int | None = None, force: bool = False) -> 
         _sync(path.parent)
     except BaseException:
         if file:
-            _write_nowhere(file)
-            file.close()
+            _abandon(file)
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -182,6 +183,16 @@ def _close(file: h5py.File, path: Path) -> None:
         file.close()
     except (OSError, RuntimeError) as error:
         raise _unwritable(path, error) from error
+
+
+def _abandon(file: h5py.File) -> None:
+    """Close a file that is not wanted any more, whatever state it is in."""
+    with contextlib.suppress(OSError, RuntimeError):
+        file.close()
+        return
+    with contextlib.suppress(OSError, RuntimeError):
+        _write_nowhere(file)
+        file.close()
 
 
 def _write_nowhere(file: h5py.File) -> None:
@@ -222,7 +233,7 @@ def _unwritable(path: Path, error: OSError | RuntimeError) -> OutputError:
 
 def _fixed(text: str) -> np.bytes_:
     """Return text as a fixed-length string: HDF5 can crash on damaged variable-length ones."""
-    return np.bytes_(text.encode())
+    return np.bytes_(text.encode(errors="backslashreplace"))
 
 
 def write_text(path: Path, text: str) -> None:

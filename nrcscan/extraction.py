@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import datetime
 import json
-import os
 import platform
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
@@ -24,8 +22,9 @@ from nrcscan import store
 from nrcscan.capture import evaluating
 from nrcscan.checkpoint import Checkpoint, open_checkpoint
 from nrcscan.dataset import Dataset, open_dataset, standardized
-from nrcscan.errors import InputError, OutputError, UsageError, listed, reason
+from nrcscan.errors import InputError, UsageError, listed
 from nrcscan.forward import Forward, Plan
+from nrcscan.limits import announce_space, require_apart, require_memory, usable_device
 from nrcscan.model import Network, build
 from nrcscan.moments import Array, Moments
 from nrcscan.onset import LEARNED_R2
@@ -138,7 +137,7 @@ def extract(
     if pool not in POOLS:
         raise UsageError(f"--pool {pool}: choose one of {listed(POOLS)}")
     store.require_free(path, force=force)
-    _require_apart(path, model, data)
+    require_apart(path, model, data)
     notes: list[str] = []
 
     def note(text: str) -> None:
@@ -175,9 +174,9 @@ def extract(
         batches = dataset.batches(batch_size, limit)
         first_x, first_y = next(batches)
         plan = run.plan(first_x, layers, exclude, note)
-        _require_memory(plan, first_y.shape[1])
+        require_memory(plan, first_y.shape[1])
         if activations:
-            _announce_space(path, plan, total, run.stored_dtype, on_note)
+            announce_space(path, plan, total, run.stored_dtype, on_note)
         with store.create(path, n_samples=total, force=force) as writer:
             for record, layer in zip(plan.records, plan.layers, strict=True):
                 writer.add_layer(record, to_numpy(layer.weight))
@@ -199,17 +198,8 @@ def extract(
                 output_statistics, r2 = accumulated.predictions()
             except ValueError as error:
                 raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
-            if r2 is not None and r2 < LEARNED_R2 and accumulated.far_from_unit_scale:
-                note(
-                    f"R² is {r2:.3g} and the inputs are far from unit scale"
-                    f" ({accumulated.input_range}): if the network was trained on standardised"
-                    " data, use --standardize"
-                )
-            if network.inferred and r2 is not None and r2 < LEARNED_R2:
-                note(
-                    f"the inferred network explains nothing (R² = {r2:.3g}): if it was trained,"
-                    " the inference is wrong; try --activation, or name its factory with --model"
-                )
+            for doubt in _doubts(r2, accumulated, inferred=network.inferred):
+                note(doubt)
             options = {
                 "pool": pool,
                 "layers": list(layers),
@@ -286,15 +276,6 @@ class _Accumulated:
 # --- before and after the pass ---------------------------------------------------------------
 
 
-def _require_apart(output: Path, model: object, data: object) -> None:
-    """Refuse to write over an input."""
-    inputs = [model, *(data if isinstance(data, list | tuple) else [data])]
-    for given in inputs:
-        there = isinstance(given, str | Path) and output.exists() and Path(given).exists()
-        if there and output.samefile(given):
-            raise UsageError(f"{output}: is an input too; choose another -o")
-
-
 def _opened(model: object, state_key: str | None, *, trust: bool, build: bool) -> Checkpoint:
     if not isinstance(model, str | Path):
         raise UsageError(
@@ -320,7 +301,7 @@ def _network(
             raise UsageError("a network in memory needs neither factory nor state_key")
         if dtype is not None or device is not None:  # the user's own stays as it is
             model = copy.deepcopy(model).to(
-                device=None if device is None else _device(device),
+                device=None if device is None else usable_device(device),
                 dtype=None if dtype is None else getattr(torch, dtype),
             )
         return Network(model, type(model).__qualname__), {"path": None, "sha256": None}
@@ -331,7 +312,7 @@ def _network(
         activation=activation,
         dtype=getattr(torch, dtype or "float32"),
     )
-    network.module.to(_device(device or "cpu"))
+    network.module.to(usable_device(device or "cpu"))
     return network, {
         "path": str(model.path.resolve()),
         "sha256": model.sha256,
@@ -340,48 +321,20 @@ def _network(
     }
 
 
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name}: not usable here: {reason(error)}") from error
-    return device
-
-
-def _require_memory(plan: Plan, n_targets: int) -> None:
-    """Refuse covariances that cannot fit, before anything is allocated."""
-    needed = [8 * (width + n_targets) ** 2 * 3 for width in plan.widths]
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if sum(needed) > there:
-        widest = plan.widths.index(max(plan.widths))
-        name = next(r.name for r in plan.records if r.position == widest)
-        raise UsageError(
-            f"the covariances need {sum(needed) / 1e9:.0f} GB and this machine has"
-            f" {there / 1e9:.0f} GB: {name} has {plan.widths[widest]} features; choose another"
-            " --pool, or leave layers out with --exclude"
-        )
-
-
-def _announce_space(
-    path: Path,
-    plan: Plan,
-    total: int | None,
-    dtype: np.dtype[Any],
-    say: Callable[[str], None],
-) -> None:
-    """Say how much the activations take, and refuse what cannot fit on the disk."""
-    if total is None:
-        say("storing activations of unknown total size; --no-activations keeps statistics alone")
+def _doubts(r2: float | None, accumulated: _Accumulated, *, inferred: bool) -> Iterator[str]:
+    """Yield what a network that explains nothing suggests about how it was run."""
+    if r2 is None or r2 >= LEARNED_R2:
         return
-    needed = total * sum(plan.widths) * dtype.itemsize
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise OutputError(
-            f"{path}: the activations need {needed / 1e9:.1f} GB and the disk has"
-            f" {free / 1e9:.1f} GB free; use --no-activations or choose another place with -o"
+    if accumulated.far_from_unit_scale:
+        yield (
+            f"R² is {r2:.3g} and the inputs are far from unit scale ({accumulated.input_range}):"
+            " if the network was trained on standardised data, use --standardize"
         )
-    say(f"storing {needed / 1e6:,.1f} MB of activations; --no-activations keeps statistics alone")
+    if inferred:
+        yield (
+            f"the inferred network explains nothing (R² = {r2:.3g}): if it was trained, the"
+            " inference is wrong; try --activation, or name its factory with --model"
+        )
 
 
 def _require_whole(dataset: Dataset, done: int, total: int | None) -> None:

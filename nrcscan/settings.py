@@ -1,0 +1,58 @@
+"""Everything that decides what a pass measures, as one value: for one checkpoint or for many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nrcscan.errors import UsageError, listed
+from nrcscan.options import DTYPES, POOLS, DType, Pool
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The options of `nrcscan.extract`, which describes them.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    factory: str | Callable[..., nn.Module] | None = None
+    factory_args: Mapping[str, Any] = field(default_factory=dict)
+    state_key: str | None = None
+    trust: bool = False
+    pythonpath: str | Path | None = None
+    activation: str = "relu"
+    x_key: str | None = None
+    y_key: str | None = None
+    targets: Sequence[str] = ()
+    n_targets: int | None = None
+    standardize: Sequence[str] = ()
+    scales: str | Path | None = None
+    layers: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    pool: Pool = "mean"
+    output_key: str | None = None
+    output_slice: str | None = None
+    activations: bool = True
+    batch_size: int = 256
+    limit: int | None = None
+    device: str | None = None
+    dtype: DType | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size {self.batch_size}: give at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit {self.limit}: give at least 1")
+        if self.pool not in POOLS:
+            raise UsageError(f"--pool {self.pool}: choose one of {listed(POOLS)}")
+        if self.dtype not in (None, *DTYPES):
+            raise UsageError(f"--dtype {self.dtype}: choose one of {listed(DTYPES)}")
+        if self.scales is not None and not self.standardize:
+            raise UsageError("--scales goes with --standardize x, y or x,y")

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extraction import extract
     from nrcscan.inspection import inspect
+    from nrcscan.merging import Merged, merge
     from nrcscan.moments import Moments, Statistics
     from nrcscan.onset import Thresholds
     from nrcscan.results import Report, report
 
 __all__ = [
     "InputError",
+    "Merged",
     "Moments",
     "NrcscanError",
     "OutputError",
@@ -35,6 +37,7 @@ __all__ = [
     "__version__",
     "extract",
     "inspect",
+    "merge",
     "report",
 ]
 
@@ -43,6 +46,8 @@ __all__ = [
 _HOMES = {
     "extract": "extraction",
     "inspect": "inspection",
+    "Merged": "merging",
+    "merge": "merging",
     "Moments": "moments",
     "Statistics": "moments",
     "Thresholds": "onset",

@@ -151,6 +151,7 @@ def extract(
     activations: Annotated[bool, typer.Option(help="Store the features themselves too.")] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass.")] = 256,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many samples first.")] = 0,
     device: Annotated[str, typer.Option(help="Where the network runs.")] = "cpu",
     dtype: Annotated[DType, typer.Option(help="What the network runs in.")] = "float32",
 ) -> None:
@@ -188,6 +189,7 @@ def extract(
                 activations=activations,
                 batch_size=batch_size,
                 limit=limit,
+                offset=offset,
                 device=device,
                 dtype=dtype,
                 force=force,
@@ -249,6 +251,28 @@ def report(
         terminal = form == "table" and output is None
         if not (terminal and _in_terminal(tables.table(result), tables.least_width(result))):
             _emit(tables.render(result, form), output)
+
+
+@app.command(no_args_is_help=True)
+def merge(
+    parts: Annotated[
+        list[Path], typer.Argument(metavar="PART...", help="Files of nrcscan extract.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
+        "acts.h5"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+) -> None:
+    """Merge the statistics of data shards into one file, as if one pass had seen all samples.
+
+    Example: nrcscan merge part1.h5 part2.h5 -o acts.h5
+    """
+    with _errors():
+        result = nrcscan.merge(parts, output, force=force, on_note=_say)
+        fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"
+        size = f"{len(result.layers)} layers, {result.n_samples} samples of {result.n_parts} parts"
+        _emit(f"{result.path}: {size}{fit}\n", None)
+        _say(f"see where it collapses with: nrcscan report {result.path}")
 
 
 @app.command(no_args_is_help=True)

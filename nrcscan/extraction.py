@@ -80,6 +80,7 @@ def extract(
     activations: bool = True,
     batch_size: int = 256,
     limit: int | None = None,
+    offset: int = 0,
     device: str | None = None,
     dtype: DType | None = None,
     force: bool = False,
@@ -118,6 +119,7 @@ def extract(
         activations: store the features themselves too.
         batch_size: samples per forward pass.
         limit: at most so many samples.
+        offset: leave out so many samples before the first: a shard is offset and limit.
         device: where the network runs; by default the CPU for a checkpoint, and where it is
             for a network in memory.
         dtype: what the network runs in; by default float32 for a checkpoint, and its own for
@@ -134,6 +136,8 @@ def extract(
         raise UsageError(f"--batch-size {batch_size}: give at least 1")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: give at least 1")
+    if offset < 0:
+        raise UsageError(f"--offset {offset}: give at least 0")
     if pool not in POOLS:
         raise UsageError(f"--pool {pool}: choose one of {listed(POOLS)}")
     store.require_free(path, force=force)
@@ -162,16 +166,16 @@ def extract(
         )
     dataset = open_dataset(data, x_key=x_key, y_key=y_key, targets=targets, n_targets=n_targets)
     if standardize:
-        dataset = standardized(dataset, standardize, scales, limit)
+        dataset = standardized(dataset, standardize, scales, limit, offset)
     elif scales is not None:
         raise UsageError("--scales goes with --standardize x, y or x,y")
     output_choice = Output.parse(output_key, output_slice)
     run = Forward(network.module, pool, network.fixed_batch, output_choice)
     total = dataset.n_samples
-    if total is not None and limit is not None:
-        total = min(total, limit)
+    if total is not None:
+        total = max(total - offset, 0) if limit is None else min(total - offset, limit)
     with evaluating(network.module):
-        batches = dataset.batches(batch_size, limit)
+        batches = dataset.batches(batch_size, limit, offset)
         first_x, first_y = next(batches)
         plan = run.plan(first_x, layers, exclude, note)
         require_memory(plan, first_y.shape[1])
@@ -209,6 +213,7 @@ def extract(
                 "activations": activations,
                 "batch_size": batch_size,
                 "limit": limit,
+                "offset": offset,
                 "device": str(run.device),
                 "dtype": str(run.dtype).removeprefix("torch."),
             }
@@ -221,7 +226,7 @@ def extract(
                     "layout": network.layout,
                     "factory_args": json.dumps(factory_args or {}, default=repr),
                 },
-                "data": dataset.provenance,
+                "data": {**dataset.provenance, "rows": [offset, offset + done]},
                 "options": options,
                 "notes": notes,
                 "versions": _versions(),

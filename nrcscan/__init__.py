@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nrcscan.comparison import Comparison, compare
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extraction import extract
     from nrcscan.inspection import inspect
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nrcscan.results import Report, report
 
 __all__ = [
+    "Comparison",
     "InputError",
     "Merged",
     "Moments",
@@ -35,6 +37,7 @@ __all__ = [
     "UnsafeError",
     "UsageError",
     "__version__",
+    "compare",
     "extract",
     "inspect",
     "merge",
@@ -44,6 +47,8 @@ __all__ = [
 # Names are looked up when first used: torch takes over a second to import, and only
 # extraction needs it.
 _HOMES = {
+    "Comparison": "comparison",
+    "compare": "comparison",
     "extract": "extraction",
     "inspect": "inspection",
     "Merged": "merging",

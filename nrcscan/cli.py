@@ -22,9 +22,38 @@ from nrcscan.options import Convention, DType, Format, Pool
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 _ASCII = str.maketrans(
-    {"✓": "+", "✗": "-", "·": ".", "—": "n/a", "▼": "v", "─": "-", "→": ">", "×": "x", "²": "^2"}
+    {
+        "✓": "+",
+        "✗": "-",
+        "·": ".",
+        "—": "n/a",
+        "▼": "v",
+        "─": "-",
+        "→": ">",
+        "×": "x",
+        "²": "^2",
+        "≠": "!=",
+    }
 )
 _DEFAULTS = Thresholds()
+
+SignalDim = Annotated[
+    str,
+    typer.Option(
+        metavar="t|auto|INT",
+        help="k: the number of targets, their numerical rank, or a number.",
+    ),
+]
+ConventionOption = Annotated[
+    Convention, typer.Option(help="Details as defined, or as in the authors' script.")
+]
+NoiseMax = Annotated[float, typer.Option(help="NRC1 holds up to this noise component.")]
+CkaMin = Annotated[float, typer.Option(help="NRC2 holds from this CKA on.")]
+AlignmentMin = Annotated[float, typer.Option(help="NRC3 holds from this alignment on.")]
+ExcessMax = Annotated[
+    float,
+    typer.Option(help="NRC4 holds up to this (linear MSE - network MSE) / target variance."),
+]
 
 app = typer.Typer(
     name="nrcscan",
@@ -207,29 +236,12 @@ def extract(
 @app.command(no_args_is_help=True)
 def report(
     acts: Annotated[Path, typer.Argument(help="A file of nrcscan extract.")],
-    signal_dim: Annotated[
-        str,
-        typer.Option(
-            metavar="t|auto|INT",
-            help="k: the number of targets, their numerical rank, or a number.",
-        ),
-    ] = "t",
-    convention: Annotated[
-        Convention, typer.Option(help="Details as defined, or as in the authors' script.")
-    ] = "default",
-    noise_max: Annotated[
-        float, typer.Option(help="NRC1 holds up to this noise component.")
-    ] = _DEFAULTS.noise_max,
-    cka_min: Annotated[
-        float, typer.Option(help="NRC2 holds from this CKA on.")
-    ] = _DEFAULTS.cka_min,
-    alignment_min: Annotated[
-        float, typer.Option(help="NRC3 holds from this alignment on.")
-    ] = _DEFAULTS.alignment_min,
-    excess_max: Annotated[
-        float,
-        typer.Option(help="NRC4 holds up to this (linear MSE - network MSE) / target variance."),
-    ] = _DEFAULTS.excess_max,
+    signal_dim: SignalDim = "t",
+    convention: ConventionOption = "default",
+    noise_max: NoiseMax = _DEFAULTS.noise_max,
+    cka_min: CkaMin = _DEFAULTS.cka_min,
+    alignment_min: AlignmentMin = _DEFAULTS.alignment_min,
+    excess_max: ExcessMax = _DEFAULTS.excess_max,
     form: Annotated[Format, typer.Option("--format", help="What to write.")] = "table",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to a file instead.")
@@ -251,6 +263,47 @@ def report(
         terminal = form == "table" and output is None
         if not (terminal and _in_terminal(tables.table(result), tables.least_width(result))):
             _emit(tables.render(result, form), output)
+
+
+@app.command(no_args_is_help=True)
+def compare(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="ACTS...", help="Files of nrcscan extract, or folders of nrcscan scan."
+        ),
+    ],
+    quantity: Annotated[
+        str, typer.Option(help="What the table shows of every layer: any quantity of a report.")
+    ] = "noise_component",
+    signal_dim: SignalDim = "t",
+    convention: ConventionOption = "default",
+    noise_max: NoiseMax = _DEFAULTS.noise_max,
+    cka_min: CkaMin = _DEFAULTS.cka_min,
+    alignment_min: AlignmentMin = _DEFAULTS.alignment_min,
+    excess_max: ExcessMax = _DEFAULTS.excess_max,
+    form: Annotated[Format, typer.Option("--format", help="What to write.")] = "table",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to a file instead.")
+    ] = None,
+) -> None:
+    """Show several runs side by side, layer by layer, and where they differ.
+
+    Example: nrcscan compare wd0.h5 wd0.01.h5 wd0.05.h5
+    """
+    with _errors():
+        result = nrcscan.compare(
+            paths,
+            signal_dim=_signal_dim(signal_dim),
+            convention=convention,
+            thresholds=Thresholds(noise_max, cka_min, alignment_min, excess_max),
+        )
+        from nrcscan import sidebyside
+
+        shown = sidebyside.Tables(result, quantity)
+        terminal = form == "table" and output is None
+        if not (terminal and _in_terminal(shown, shown.least_width)):
+            _emit(sidebyside.render(result, form, quantity), output)
 
 
 @app.command(no_args_is_help=True)

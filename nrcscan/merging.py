@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nrcscan import store
-from nrcscan.errors import InputError, UsageError, listed
+from nrcscan.errors import InputError, UsageError, some
 from nrcscan.moments import Array, Moments, Statistics
 from nrcscan.shards import fingerprint, problems, section, sources
 from nrcscan.store import Acts, Predictions, open_acts
@@ -178,13 +178,13 @@ def _append_rows(writer: store.Writer, parts: Sequence[Acts]) -> None:
 def _doubts(parts: Sequence[Acts]) -> Iterator[str]:
     bare = [acts.path for acts in parts if not acts.has_activations]
     if 0 < len(bare) < len(parts):
-        yield f"activations are left out: {_some(bare)} hold{'s' * (len(bare) == 1)} none"
+        yield f"activations are left out: {some(bare)} hold{'s' * (len(bare) == 1)} none"
     if len(parts) == 1:
         return
     unknown = [acts.path for acts in parts if not all(map(fingerprint, sources(acts)))]
     if unknown:
         yield (
-            f"whether samples are counted twice cannot be told: {_some(unknown)}"
+            f"whether samples are counted twice cannot be told: {some(unknown)}"
             f" {'has' if len(unknown) == 1 else 'have'} no fingerprint of the data"
         )
     nameless = [
@@ -193,14 +193,8 @@ def _doubts(parts: Sequence[Acts]) -> Iterator[str]:
     if nameless:
         yield (
             "the weights agree; whether biases do cannot be told:"
-            f" {_some(nameless)} {'is' if len(nameless) == 1 else 'are'} of a network in memory"
+            f" {some(nameless)} {'is' if len(nameless) == 1 else 'are'} of a network in memory"
         )
-
-
-def _some(paths: Sequence[Path]) -> str:
-    """Name files, or the first of many."""
-    more = len(paths) - 3
-    return listed(paths) if more <= 0 else f"{', '.join(map(str, paths[:3]))} and {more} more"
 
 
 def _provenance(parts: Sequence[Acts], notes: Sequence[str]) -> dict[str, Any]:
@@ -210,7 +204,7 @@ def _provenance(parts: Sequence[Acts], notes: Sequence[str]) -> dict[str, Any]:
         for note in acts.provenance.get("notes", ()):
             told.setdefault(note, []).append(acts.path)
     of_parts = [
-        note if len(where) == len(parts) else f"{_some(where)}: {note}"
+        note if len(where) == len(parts) else f"{some(where)}: {note}"
         for note, where in told.items()
     ]
     shared = {name: _shared(parts, name) for name in ("checkpoint", "model", "data", "options")}

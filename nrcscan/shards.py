@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nrcscan.errors import listed
+from nrcscan.errors import listed, some
 from nrcscan.store import Acts
 
 FREE_OPTIONS = {"limit", "offset", "batch_size", "device", "activations", "layers", "exclude"}
@@ -89,14 +89,14 @@ def _layer_differences(first: Acts, other: Acts) -> Iterator[str]:
     ours, theirs = ([layer.name for layer in acts.layers] for acts in (first, other))
     if ours == theirs:
         changed = [a.name for a, b in zip(first.layers, other.layers, strict=True) if a != b]
-        yield f"how {_some(changed)} {'is' if len(changed) == 1 else 'are'} used"
+        yield f"how {some(changed)} {'is' if len(changed) == 1 else 'are'} used"
         return
     lacking = [name for name in ours if name not in theirs]
     added = [name for name in theirs if name not in ours]
     if lacking:
-        yield f"lacking {_some(lacking)}"
+        yield f"lacking {some(lacking)}"
     if added:
-        yield f"having {_some(added)}"
+        yield f"having {some(added)}"
     if not lacking and not added:
         yield "the order of its layers"
 
@@ -109,10 +109,10 @@ def _value_differences(first: Acts, other: Acts) -> Iterator[str]:
         if not np.array_equal(ours, theirs):
             changed.append(layer.name)
     if changed:
-        yield f"the weight{'s' * (len(changed) > 1)} of {_some(changed)}"
+        yield f"the weight{'s' * (len(changed) > 1)} of {some(changed)}"
     wider = {p for p in range(first.n_positions) if _width(first, p) != _width(other, p)}
     if wider:
-        yield f"the width of {_some([r.name for r in first.layers if r.position in wider])}"
+        yield f"the width of {some([r.name for r in first.layers if r.position in wider])}"
 
 
 def _width(acts: Acts, position: int) -> int:
@@ -150,11 +150,6 @@ def _worded(value: object) -> str:
 
 def _standardized(acts: Acts) -> dict[str, Any]:
     return section(section(acts.provenance, "data"), "standardized")
-
-
-def _some(names: Sequence[str]) -> str:
-    """Name layers, or the first of many."""
-    return listed(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
 
 
 # --- other samples ---------------------------------------------------------------------------

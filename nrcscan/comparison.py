@@ -13,7 +13,7 @@ from nrcscan.labels import labels
 from nrcscan.onset import CONDITIONS, Thresholds
 from nrcscan.options import Convention
 from nrcscan.results import Report, report
-from nrcscan.scanned import Checkpoint, is_scan, newest
+from nrcscan.scanned import SCAN_FILE, Checkpoint, newest
 from nrcscan.shards import fingerprint
 from nrcscan.verdict import in_words
 
@@ -142,8 +142,8 @@ def compare(
         UsageError: there are fewer than two runs, one is given twice, or an option is out of
             range or does not apply to a scan.
     """
-    given = [Path(path) for path in paths]
-    scans = {path: newest(path) for path in given if is_scan(path)}
+    given = [path.parent if path.name == SCAN_FILE else path for path in map(Path, paths)]
+    scans = {path: newest(path) for path in given if path.is_dir()}
     chosen = (signal_dim, convention, thresholds or Thresholds())
     if scans and chosen != ("t", "default", Thresholds()):
         raise UsageError(
@@ -159,13 +159,14 @@ def compare(
             )
             keyed.append((_absolute(path), _run(path, result)))
             continue
-        for name, (checkpoint, passed_over) in scans[path].items():
+        checkpoints, passed_over = scans[path]
+        for name, checkpoint in checkpoints.items():
             keyed.append((_absolute(path) / name, _scanned(path, checkpoint)))
-            notes += [f"{path}: {why}" for why in passed_over]
+        notes += [f"{path}: {why}" for why in passed_over]
     if scans:  # runs of one name stand beside each other
-        names = list(dict.fromkeys(name for found in scans.values() for name in found))
+        names = list(dict.fromkeys(name for found, _ in scans.values() for name in found))
         order = {name: index for index, name in enumerate(names)}
-        of_scan = {_absolute(p) / name: name for p, found in scans.items() for name in found}
+        of_scan = {_absolute(p) / name: name for p, (found, _) in scans.items() for name in found}
         keyed.sort(key=lambda item: order.get(of_scan.get(item[0], ""), -1))
     keys = [key for key, _ in keyed]
     if len(set(keys)) < len(keys):
@@ -280,7 +281,8 @@ def _unlike(runs: Sequence[Run], rows: Sequence[Row]) -> Iterator[str]:
         if own := [
             row.name
             for row in rows
-            if row.name in run.layers and not any(row.name in r.layers for r in runs if r != run)
+            if row.name in run.layers
+            and not any(row.name in r.layers for r in runs if r is not run)
         ]:
             yield f"{in_words(own)}: in {run.label} alone"
 

@@ -13,7 +13,7 @@ from nrcscan.errors import InputError, reason
 from nrcscan.metrics import QUANTITIES
 from nrcscan.onset import CONDITIONS
 
-NAME = "scan.json"
+SCAN_FILE = "scan.json"
 SCHEMA = "nrcscan.scan/"
 VERSION = 1
 
@@ -31,35 +31,29 @@ class Checkpoint:
     layers: list[dict[str, Any]]
 
 
-def is_scan(path: Path) -> bool:
-    """Say whether a path is meant as a scan: a folder, or the scan.json in one."""
-    return path.is_dir() or path.name == NAME
-
-
-def newest(path: Path) -> dict[str, tuple[Checkpoint, list[str]]]:
-    """Return, per run, its newest good checkpoint and what was passed over for it.
+def newest(folder: Path) -> tuple[dict[str, Checkpoint], list[str]]:
+    """Return the newest good checkpoint of every run, and what was passed over for them.
 
     Raises:
         InputError: there is no scan, it is damaged or newer than this program, or it has no
             good checkpoint.
     """
-    file = path / NAME if path.is_dir() else path
+    file = folder / SCAN_FILE
     if not file.exists():
         raise InputError(
-            f"{path}: holds no {NAME}; give a folder that nrcscan scan wrote, or files"
+            f"{folder}: holds no {SCAN_FILE}; give a folder that nrcscan scan wrote, or files"
         )
     files.regular_file(file, "scan")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         _require_ours(content, file)
         entries = sorted(enumerate(content["checkpoints"]), key=lambda item: _age(*item))
-        runs: dict[str, tuple[Checkpoint, list[str]]] = {}
+        runs: dict[str, Checkpoint] = {}
         passed: dict[str, list[str]] = {}
         for _, entry in entries:
             name = str(entry["run"] or "")
             if entry["status"] == "ok":
-                runs[name] = _checkpoint(entry, content), []
-                passed[name] = []
+                runs[name], passed[name] = _checkpoint(entry, content), []
             else:
                 passed.setdefault(name, []).append(
                     f"{entry['path']} could not be used: {entry['reason']}"
@@ -70,7 +64,7 @@ def newest(path: Path) -> dict[str, tuple[Checkpoint, list[str]]]:
         ) from error
     if not runs:
         raise InputError(f"{file}: no checkpoint of it could be used; see its reasons")
-    return {name: (good, passed[name]) for name, (good, _) in runs.items()}
+    return runs, [why for name in passed for why in passed[name]]
 
 
 def _require_ours(content: Any, file: Path) -> None:

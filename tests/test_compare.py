@@ -5,12 +5,14 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FIXTURES, Run, mlp, samples
+from conftest import FIXTURES, ROOT, Run, mlp, samples
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -259,6 +261,7 @@ def test_the_newest_good_checkpoints_of_one_scan(acts: dict[str, Path], tmp_path
         tmp_path / "scan",
         entry("wd0", 10, acts["wd0"]) | {"epoch": 2, "path": "wd0/2.pt"},
         broken,
+        broken | {"path": "wd1/1.pt", "run": "wd1", "epoch": 1},
         entry("wd0.01", 10, acts["wd0.01"]),
         entry("wd0.01", 2, acts["wd0"]),
     )
@@ -266,6 +269,7 @@ def test_the_newest_good_checkpoints_of_one_scan(acts: dict[str, Path], tmp_path
     assert [(run.label, run.epoch) for run in found.runs] == [("wd0", 2), ("wd0.01", 10)]
     assert found.runs[1].onset["all"] == "layers.4"
     assert f"{folder}: wd0/9.pt could not be used: NaN" in found.notes
+    assert f"{folder}: wd1/1.pt could not be used: NaN" in found.notes
     text = render(found, "table")
     assert f"- wd0.01: epoch 10 of {folder}: wd0.01/10.pt" in text
     assert "2 runs\n" in text
@@ -354,3 +358,10 @@ def test_the_command(cli: Run, acts: dict[str, Path], tmp_path: Path) -> None:
     assert found == ""
     assert json.loads((tmp_path / "c.json").read_text())["schema"] == "nrcscan.compare/1"
     failed(cli("compare", acts["wd0"]), 2, "a single run")
+
+
+def test_comparing_does_not_wait_for_torch(acts: dict[str, Path]) -> None:
+    code = "import sys, nrcscan; nrcscan.compare(sys.argv[1:]); print('torch' in sys.modules)"
+    argv = [sys.executable, "-c", code, str(acts["wd0"]), str(acts["wd0.01"])]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -15,15 +15,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nrcscan.comparison import Comparison, compare
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extraction import extract
     from nrcscan.inspection import inspect
+    from nrcscan.merging import Merged, merge
     from nrcscan.moments import Moments, Statistics
     from nrcscan.onset import Thresholds
     from nrcscan.results import Report, report
 
 __all__ = [
+    "Comparison",
     "InputError",
+    "Merged",
     "Moments",
     "NrcscanError",
     "OutputError",
@@ -33,16 +37,22 @@ __all__ = [
     "UnsafeError",
     "UsageError",
     "__version__",
+    "compare",
     "extract",
     "inspect",
+    "merge",
     "report",
 ]
 
 # Names are looked up when first used: torch takes over a second to import, and only
 # extraction needs it.
 _HOMES = {
+    "Comparison": "comparison",
+    "compare": "comparison",
     "extract": "extraction",
     "inspect": "inspection",
+    "Merged": "merging",
+    "merge": "merging",
     "Moments": "moments",
     "Statistics": "moments",
     "Thresholds": "onset",

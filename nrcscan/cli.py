@@ -22,9 +22,38 @@ from nrcscan.options import Convention, DType, Format, Pool
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 _ASCII = str.maketrans(
-    {"✓": "+", "✗": "-", "·": ".", "—": "n/a", "▼": "v", "─": "-", "→": ">", "×": "x", "²": "^2"}
+    {
+        "✓": "+",
+        "✗": "-",
+        "·": ".",
+        "—": "n/a",
+        "▼": "v",
+        "─": "-",
+        "→": ">",
+        "×": "x",
+        "²": "^2",
+        "≠": "!=",
+    }
 )
 _DEFAULTS = Thresholds()
+
+SignalDim = Annotated[
+    str,
+    typer.Option(
+        metavar="t|auto|INT",
+        help="k: the number of targets, their numerical rank, or a number.",
+    ),
+]
+ConventionOption = Annotated[
+    Convention, typer.Option(help="Details as defined, or as in the authors' script.")
+]
+NoiseMax = Annotated[float, typer.Option(help="NRC1 holds up to this noise component.")]
+CkaMin = Annotated[float, typer.Option(help="NRC2 holds from this CKA on.")]
+AlignmentMin = Annotated[float, typer.Option(help="NRC3 holds from this alignment on.")]
+ExcessMax = Annotated[
+    float,
+    typer.Option(help="NRC4 holds up to this (linear MSE - network MSE) / target variance."),
+]
 
 app = typer.Typer(
     name="nrcscan",
@@ -151,6 +180,7 @@ def extract(
     activations: Annotated[bool, typer.Option(help="Store the features themselves too.")] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass.")] = 256,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many samples first.")] = 0,
     device: Annotated[str, typer.Option(help="Where the network runs.")] = "cpu",
     dtype: Annotated[DType, typer.Option(help="What the network runs in.")] = "float32",
 ) -> None:
@@ -188,6 +218,7 @@ def extract(
                 activations=activations,
                 batch_size=batch_size,
                 limit=limit,
+                offset=offset,
                 device=device,
                 dtype=dtype,
                 force=force,
@@ -205,29 +236,12 @@ def extract(
 @app.command(no_args_is_help=True)
 def report(
     acts: Annotated[Path, typer.Argument(help="A file of nrcscan extract.")],
-    signal_dim: Annotated[
-        str,
-        typer.Option(
-            metavar="t|auto|INT",
-            help="k: the number of targets, their numerical rank, or a number.",
-        ),
-    ] = "t",
-    convention: Annotated[
-        Convention, typer.Option(help="Details as defined, or as in the authors' script.")
-    ] = "default",
-    noise_max: Annotated[
-        float, typer.Option(help="NRC1 holds up to this noise component.")
-    ] = _DEFAULTS.noise_max,
-    cka_min: Annotated[
-        float, typer.Option(help="NRC2 holds from this CKA on.")
-    ] = _DEFAULTS.cka_min,
-    alignment_min: Annotated[
-        float, typer.Option(help="NRC3 holds from this alignment on.")
-    ] = _DEFAULTS.alignment_min,
-    excess_max: Annotated[
-        float,
-        typer.Option(help="NRC4 holds up to this (linear MSE - network MSE) / target variance."),
-    ] = _DEFAULTS.excess_max,
+    signal_dim: SignalDim = "t",
+    convention: ConventionOption = "default",
+    noise_max: NoiseMax = _DEFAULTS.noise_max,
+    cka_min: CkaMin = _DEFAULTS.cka_min,
+    alignment_min: AlignmentMin = _DEFAULTS.alignment_min,
+    excess_max: ExcessMax = _DEFAULTS.excess_max,
     form: Annotated[Format, typer.Option("--format", help="What to write.")] = "table",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to a file instead.")
@@ -249,6 +263,69 @@ def report(
         terminal = form == "table" and output is None
         if not (terminal and _in_terminal(tables.table(result), tables.least_width(result))):
             _emit(tables.render(result, form), output)
+
+
+@app.command(no_args_is_help=True)
+def compare(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="ACTS...", help="Files of nrcscan extract, or folders of nrcscan scan."
+        ),
+    ],
+    quantity: Annotated[
+        str, typer.Option(help="What the table shows of every layer: any quantity of a report.")
+    ] = "noise_component",
+    signal_dim: SignalDim = "t",
+    convention: ConventionOption = "default",
+    noise_max: NoiseMax = _DEFAULTS.noise_max,
+    cka_min: CkaMin = _DEFAULTS.cka_min,
+    alignment_min: AlignmentMin = _DEFAULTS.alignment_min,
+    excess_max: ExcessMax = _DEFAULTS.excess_max,
+    form: Annotated[Format, typer.Option("--format", help="What to write.")] = "table",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to a file instead.")
+    ] = None,
+) -> None:
+    """Show several runs side by side, layer by layer, and where they differ.
+
+    Example: nrcscan compare wd0.h5 wd0.01.h5 wd0.05.h5
+    """
+    with _errors():
+        result = nrcscan.compare(
+            paths,
+            signal_dim=_signal_dim(signal_dim),
+            convention=convention,
+            thresholds=Thresholds(noise_max, cka_min, alignment_min, excess_max),
+        )
+        from nrcscan import sidebyside
+
+        shown = sidebyside.Tables(result, quantity)
+        terminal = form == "table" and output is None
+        if not (terminal and _in_terminal(shown, shown.least_width)):
+            _emit(sidebyside.render(result, form, quantity), output)
+
+
+@app.command(no_args_is_help=True)
+def merge(
+    parts: Annotated[
+        list[Path], typer.Argument(metavar="PART...", help="Files of nrcscan extract.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
+        "acts.h5"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+) -> None:
+    """Merge the statistics of data shards into one file, as if one pass had seen all samples.
+
+    Example: nrcscan merge part1.h5 part2.h5 -o acts.h5
+    """
+    with _errors():
+        result = nrcscan.merge(parts, output, force=force, on_note=_say)
+        fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"
+        size = f"{len(result.layers)} layers, {result.n_samples} samples of {result.n_parts} parts"
+        _emit(f"{result.path}: {size}{fit}\n", None)
+        _say(f"see where it collapses with: nrcscan report {result.path}")
 
 
 @app.command(no_args_is_help=True)

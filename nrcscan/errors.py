@@ -1,6 +1,6 @@
 """Errors a user can cause: each message says what happened, where, and what to do about it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 
@@ -53,6 +53,15 @@ def listed(names: Iterable[object], last: str = "and") -> str:
     """
     words = [str(name) for name in names]
     return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def some(names: Sequence[object]) -> str:
+    """Return names as one readable enumeration, or the first of many.
+
+    >>> some(["a", "b", "c"]), some(range(9))
+    ('a, b and c', '0, 1 and 7 more')
+    """
+    return listed(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
 
 
 def reason(error: BaseException) -> str:

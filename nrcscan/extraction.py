@@ -49,6 +49,7 @@ def extract(
     activations: bool = True,
     batch_size: int = 256,
     limit: int | None = None,
+    offset: int = 0,
     device: str | None = None,
     dtype: DType | None = None,
     force: bool = False,
@@ -87,6 +88,7 @@ def extract(
         activations: store the features themselves too.
         batch_size: samples per forward pass.
         limit: at most so many samples.
+        offset: leave out so many samples before the first: a shard is offset and limit.
         device: where the network runs; by default the CPU for a checkpoint, and where it is
             for a network in memory.
         dtype: what the network runs in; by default float32 for a checkpoint, and its own for
@@ -119,6 +121,7 @@ def extract(
         activations=activations,
         batch_size=batch_size,
         limit=limit,
+        offset=offset,
         device=device,
         dtype=dtype,
     )
@@ -198,5 +201,7 @@ def open_data(data: Any, settings: Settings) -> Dataset:
         n_targets=settings.n_targets,
     )
     if settings.standardize:
-        dataset = standardized(dataset, settings.standardize, settings.scales, settings.limit)
+        dataset = standardized(
+            dataset, settings.standardize, settings.scales, settings.limit, settings.offset
+        )
     return dataset

@@ -94,10 +94,13 @@ def measure(
     output = Output.parse(settings.output_key, settings.output_slice)
     run = Forward(network.module, settings.pool, network.fixed_batch, output)
     total = dataset.n_samples
-    if total is not None and settings.limit is not None:
-        total = min(total, settings.limit)
+    if total is not None:
+        total = max(total - settings.offset, 0)
+        total = total if settings.limit is None else min(total, settings.limit)
     with evaluating(network.module):
-        batches = dataset.batches(network.fixed_batch or settings.batch_size, settings.limit)
+        batches = dataset.batches(
+            network.fixed_batch or settings.batch_size, settings.limit, settings.offset
+        )
         first_x, first_y = next(batches)
         plan = run.plan(first_x, settings.layers, settings.exclude, note)
         require_memory(plan, first_y.shape[1])
@@ -127,7 +130,7 @@ def measure(
                 raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
             for doubt in _doubts(r2, accumulated, inferred=network.inferred):
                 note(doubt)
-            provenance = _provenance(network, origin, dataset, settings, run, notes)
+            provenance = _provenance(network, origin, dataset, settings, run, done, notes)
             epsilon = torch.finfo(run.dtype).eps
             writer.finish(statistics, output_statistics, provenance, epsilon)
     return Extraction(path, done, tuple(r.name for r in plan.records), r2, tuple(notes))
@@ -197,6 +200,7 @@ def _provenance(
     dataset: Dataset,
     settings: Settings,
     run: Forward,
+    done: int,
     notes: list[str],
 ) -> dict[str, Any]:
     """Return how the file came about: from what, with which options and versions."""
@@ -209,7 +213,7 @@ def _provenance(
             "layout": network.layout,
             "factory_args": json.dumps(dict(settings.factory_args), default=repr),
         },
-        "data": dataset.provenance,
+        "data": {**dataset.provenance, "rows": [settings.offset, settings.offset + done]},
         "options": {
             "pool": settings.pool,
             "layers": list(settings.layers),
@@ -219,6 +223,7 @@ def _provenance(
             "activations": settings.activations,
             "batch_size": network.fixed_batch or settings.batch_size,
             "limit": settings.limit,
+            "offset": settings.offset,
             "device": str(run.device),
             "dtype": str(run.dtype).removeprefix("torch."),
         },

@@ -42,6 +42,7 @@ class Settings:
     activations: bool = True
     batch_size: int = 256
     limit: int | None = None
+    offset: int = 0
     device: str | None = None
     dtype: DType | None = None
 
@@ -50,6 +51,8 @@ class Settings:
             raise UsageError(f"--batch-size {self.batch_size}: give at least 1")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: give at least 1")
+        if self.offset < 0:
+            raise UsageError(f"--offset {self.offset}: give at least 0")
         if self.pool not in POOLS:
             raise UsageError(f"--pool {self.pool}: choose one of {listed(POOLS)}")
         if self.dtype not in (None, *DTYPES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from rich import box
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # inspecting needs torch, reporting must not
 
 COLUMNS = ("#", "layer", "kind", "width", *verdict.COLUMNS.values())
 _JUDGED = {"noise": "nrc1", "CKA": "nrc2", "align": "nrc3", "lin. MSE": "nrc4"}
-_MARKS: dict[Held, tuple[str, str]] = {
+MARKS: dict[Held, tuple[str, str]] = {
     True: ("✓", "green"),
     False: ("✗", "red"),
     None: ("·", "dim"),
@@ -155,7 +155,7 @@ def _short(value: float | None) -> str:
 def _styled(layer: LayerResult, column: str, cell: str) -> Text:
     if column not in _JUDGED:
         return Text(cell)
-    mark, style = _MARKS[layer.met[_JUDGED[column]]]
+    mark, style = MARKS[layer.met[_JUDGED[column]]]
     return Text.assemble(cell, " ", (mark, style))
 
 
@@ -175,29 +175,33 @@ def _csv(report: Report) -> str:
     return buffer.getvalue()
 
 
-def _markdown(report: Report) -> str:
-    def row(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def markdown_row(cells: Iterable[str]) -> str:
+    """Return a row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
+
+def _markdown(report: Report) -> str:
     lines = [
-        f"**{_escaped(verdict.headline(report))}**",
+        f"**{escaped(verdict.headline(report))}**",
         "",
         f"{verdict.signal(report)}.",
         "",
-        row(list(COLUMNS)),
-        row(["---" if column in ("layer", "kind") else "---:" for column in COLUMNS]),
+        markdown_row(list(COLUMNS)),
+        markdown_row(["---" if column in ("layer", "kind") else "---:" for column in COLUMNS]),
     ]
     for layer, cells in _rows(report):
         if layer.name == report.onset["all"]:
-            lines.append(row(["", f"**{BEGINS}**"] + [""] * (len(COLUMNS) - 2)))
-        marks = {c: f"{cells[c]} {_MARKS[layer.met[k]][0]}" for c, k in _JUDGED.items()}
-        lines.append(row(list({**cells, **marks, "layer": f"`{cells['layer']}`"}.values())))
-    lines += ["", _escaped(verdict.onsets(report)), ""]
-    lines += [f"- {_escaped(line)}" for line in remarks(report)]
+            lines.append(markdown_row(["", f"**{BEGINS}**"] + [""] * (len(COLUMNS) - 2)))
+        marks = {c: f"{cells[c]} {MARKS[layer.met[k]][0]}" for c, k in _JUDGED.items()}
+        lines.append(
+            markdown_row(list({**cells, **marks, "layer": f"`{cells['layer']}`"}.values()))
+        )
+    lines += ["", escaped(verdict.onsets(report)), ""]
+    lines += [f"- {escaped(line)}" for line in remarks(report)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return text that Markdown and HTML leave alone."""
     for character in "\\`*_<>[]":
         text = text.replace(character, f"\\{character}")

@@ -74,7 +74,7 @@ def undefined(report: Report) -> list[str]:
         for why, quantities in by_reason.items():
             reasons.setdefault((why, listed(quantities)), []).append(layer.name)
     return [
-        f"{_together(layers)}: {quantities} undefined: {why}"
+        f"{in_words(layers)}: {quantities} undefined: {why}"
         for (why, quantities), layers in reasons.items()
     ]
 
@@ -85,10 +85,10 @@ def layer_notes(report: Report) -> list[str]:
     for layer in report.layers:
         for note in layer.metrics.notes:
             notes.setdefault(note, []).append(layer.name)
-    return [f"{_together(layers)}: {note}" for note, layers in notes.items()]
+    return [f"{in_words(layers)}: {note}" for note, layers in notes.items()]
 
 
-def _together(names: list[str]) -> str:
+def in_words(names: list[str]) -> str:
     """Name layers, or the first and the last of many."""
     return listed(names) if len(names) <= 4 else f"{len(names)} layers, {names[0]} to {names[-1]}"
 

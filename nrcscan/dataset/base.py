@@ -38,32 +38,38 @@ class Dataset:
     stream: Callable[[int], Iterator[Batch]]
     once: bool = False
 
-    def batches(self, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
-        """Yield checked batches, up to `limit` samples; 1-D targets become (n, 1).
+    def batches(
+        self, batch_size: int, limit: int | None = None, offset: int = 0
+    ) -> Iterator[Batch]:
+        """Yield checked batches, up to `limit` samples from `offset` on; 1-D targets become (n, 1).
 
         Raises:
             InputError: inputs and targets disagree, are not real numbers, or hold NaN.
+            UsageError: there are no samples from `offset` on.
         """
-        seen = 0
+        passed, seen = 0, 0
         for x, y in self.stream(batch_size):
-            if limit is not None:
-                x, y = x[: limit - seen], y[: limit - seen]
             if len(x) != len(y):
                 raise InputError(
                     f"{self.name}: a batch has {len(x)} inputs but {len(y)} targets;"
                     " each sample needs both"
                 )
+            first, passed = offset + seen - passed, passed + len(x)
+            last = None if limit is None else first + limit - seen
+            x, y = x[first:last], y[first:last]
             if len(x) == 0:
                 continue
             require_numbers(x.dtype, f"{self.name}: the inputs")
             require_numbers(y.dtype, f"{self.name}: the targets")
             y = _target_rows(y, self.name)
-            _require_finite(x, "inputs", seen, self.name)
-            _require_finite(y, "targets", seen, self.name)
+            _require_finite(x, "inputs", offset + seen, self.name)
+            _require_finite(y, "targets", offset + seen, self.name)
             yield x, y
             seen += len(x)
             if seen == limit:
                 return
+        if seen == 0 and passed:
+            raise UsageError(f"--offset {offset}: {self.name} has {passed} samples")
         if seen == 0:
             raise InputError(f"{self.name}: holds no samples")
 

@@ -30,7 +30,11 @@ class Scale:
 
 
 def standardized(
-    dataset: Dataset, parts: Sequence[str], statistics: str | Path | None, limit: int | None
+    dataset: Dataset,
+    parts: Sequence[str],
+    statistics: str | Path | None,
+    limit: int | None,
+    offset: int = 0,
 ) -> Dataset:
     """Return a dataset whose inputs ("x"), targets ("y") or both are standardised.
 
@@ -40,6 +44,7 @@ def standardized(
         statistics: an `.npz` of x_mean, x_std, y_mean, y_std, as far as they are needed; None
             takes them from the data itself.
         limit: how many samples count for statistics from the data.
+        offset: how many samples come before those.
 
     Raises:
         UsageError: a part is neither x nor y.
@@ -48,24 +53,27 @@ def standardized(
     unknown = [part for part in parts if part not in PARTS]
     if unknown or not parts:
         raise UsageError(f"--standardize {','.join(parts)}: give x, y or x,y")
+    fingerprint = None
     if statistics is None:
         if dataset.once:
             raise UsageError(
                 f"{dataset.name}: can be read only once, so its own statistics cannot be taken;"
                 " give them with --scales"
             )
-        scales = _measured(dataset, parts, limit)
+        scales = _measured(dataset, parts, limit, offset)
         source = "the data"
     else:
         scales = _saved(Path(statistics), parts)
         source = str(Path(statistics).resolve())
+        fingerprint = files.sha256(Path(statistics))
 
     def stream(batch_size: int) -> Iterator[Batch]:
         for x, y in dataset.stream(batch_size):
             yield _scaled(x, "x", scales, dataset.name), _scaled(y, "y", scales, dataset.name)
 
-    told = {"standardized": {"parts": list(parts), "statistics": source}}
-    return replace(dataset, stream=stream, provenance={**dataset.provenance, **told})
+    told = {"parts": list(parts), "statistics": source, "sha256": fingerprint}
+    provenance = {**dataset.provenance, "standardized": told}
+    return replace(dataset, stream=stream, provenance=provenance)
 
 
 def _scaled(values: NDArray[Any], part: str, scales: dict[str, Scale], name: str) -> NDArray[Any]:
@@ -80,11 +88,13 @@ def _scaled(values: NDArray[Any], part: str, scales: dict[str, Scale], name: str
     return scale.apply(values)
 
 
-def _measured(dataset: Dataset, parts: Sequence[str], limit: int | None) -> dict[str, Scale]:
+def _measured(
+    dataset: Dataset, parts: Sequence[str], limit: int | None, offset: int
+) -> dict[str, Scale]:
     """Take the statistics in one pass, about the first sample."""
     n = 0
     sums: dict[str, list[NDArray[np.float64]]] = {}
-    for batch in dataset.batches(1024, limit):
+    for batch in dataset.batches(1024, limit, offset):
         for part, values in zip(PARTS, batch, strict=True):
             if part not in parts:
                 continue
@@ -97,9 +107,9 @@ def _measured(dataset: Dataset, parts: Sequence[str], limit: int | None) -> dict
         n += len(batch[0])
     scales = {}
     for part, (shift, total, squares) in sums.items():
-        offset = total / n
-        std = np.sqrt(np.maximum(squares / n - offset**2, 0))
-        scales[part] = Scale(shift + offset, np.where(std > 0, std, 1.0))
+        move = total / n
+        std = np.sqrt(np.maximum(squares / n - move**2, 0))
+        scales[part] = Scale(shift + move, np.where(std > 0, std, 1.0))
     return scales
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from nrcscan import files
 from nrcscan.errors import InputError, reason
@@ -86,17 +87,55 @@ class Acts:
                 target_covariance=self.target_covariance,
             )
 
+    def feature_mean(self, position: int) -> Array:
+        """Return the mean of the features (width,) at a position."""
+        with _reading(self.path):
+            return self._array(f"positions/{position:04d}/mean", (None,))
+
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
+        return self.stored_weight(index).astype(np.float64, copy=False)
+
+    def stored_weight(self, index: int) -> NDArray[Any]:
+        """Return a layer's weight in the dtype that the network holds it in."""
         with _reading(self.path):
-            weight = self._array(self._weights[index], None)
+            weight = self._stored(self._weights[index], None)
             groups = self.layers[index].groups
             if weight.ndim < 2 or weight.size == 0 or groups < 1 or len(weight) % groups:
                 raise ValueError(f"the weight of layer {index} has shape {weight.shape}")
             return weight
 
+    @property
+    def has_activations(self) -> bool:
+        """Whether the features themselves are there, at every position."""
+        return all(f"positions/{p:04d}/activations" in self._file for p in range(self.n_positions))
+
+    def target_rows(self) -> Iterator[NDArray[Any]]:
+        """Yield the targets (n, n_targets), piece by piece."""
+        yield from self._rows("targets/values", len(self.target_mean))
+
+    def activation_rows(self, position: int) -> Iterator[NDArray[Any]]:
+        """Yield the features (n, width) at a position, piece by piece."""
+        width = len(self.feature_mean(position))
+        yield from self._rows(f"positions/{position:04d}/activations", width)
+
+    def _rows(self, name: str, width: int) -> Iterator[NDArray[Any]]:
+        with _reading(self.path):
+            dataset = self._file[name]
+            if dataset.shape != (self.n_samples, width) or dataset.dtype.kind != "f":
+                raise ValueError(f"{name} has shape {dataset.shape} and dtype {dataset.dtype}")
+            step = (dataset.chunks or dataset.shape)[0]
+        for start in range(0, self.n_samples, step):
+            with _reading(self.path):
+                rows = dataset[start : start + step]
+            yield rows
+
     def _array(self, name: str, shape: tuple[int | None, ...] | None) -> Array:
         """Return a dataset in float64, once its shape and values are as they must be."""
+        return self._stored(name, shape).astype(np.float64, copy=False)
+
+    def _stored(self, name: str, shape: tuple[int | None, ...] | None) -> NDArray[Any]:
+        """Return a dataset, once its shape and values are as they must be."""
         dataset = self._file[name]
         if shape is not None and (
             len(dataset.shape) != len(shape)
@@ -105,7 +144,7 @@ class Acts:
             raise ValueError(f"{name} has shape {dataset.shape}, expected {shape}")
         if dataset.dtype.kind != "f":
             raise ValueError(f"{name} has dtype {dataset.dtype}, expected floating point")
-        values = np.asarray(dataset[()], dtype=np.float64)
+        values: NDArray[Any] = dataset[()]
         if not np.isfinite(values).all():
             raise ValueError(f"{name} holds NaN or infinite values")
         if name.endswith("/covariance") and (np.diagonal(values) < 0).any():

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,26 +96,29 @@ class Writer:
 
     def finish(
         self,
-        positions: Sequence[Statistics],
+        positions: Iterable[Statistics],
         predictions: Predictions,
         provenance: Mapping[str, Any],
         epsilon: float,
     ) -> None:
-        """Write what is known at the end of the pass, and mark the file complete."""
-        first = positions[0]
+        """Write what is known at the end of the pass, and mark the file complete.
+
+        One position's statistics are held at a time, if they come that way.
+        """
         with self._writing():
             for index, s in enumerate(positions):
                 self._put(f"positions/{index:04d}/mean", s.feature_mean)
                 self._put(f"positions/{index:04d}/covariance", s.feature_covariance)
                 self._put(f"positions/{index:04d}/target_covariance", s.cross_covariance)
-            self._put("targets/mean", first.target_mean)
-            self._put("targets/covariance", first.target_covariance)
+                if index == 0:
+                    self._put("targets/mean", s.target_mean)
+                    self._put("targets/covariance", s.target_covariance)
+                    self._file.attrs["n_samples"] = s.n_samples
             self._put("model/squared_error", predictions.squared_error)
             self._put("model/prediction_mean", predictions.mean)
             self._put("model/prediction_covariance", predictions.covariance)
             text = json.dumps(provenance, indent=1, allow_nan=False).encode()
             self._put("provenance", np.frombuffer(text, dtype=np.uint8))
-            self._file.attrs["n_samples"] = first.n_samples
             self._file.attrs["epsilon"] = epsilon
             self._file.attrs["complete"] = 1
             self._file.flush()

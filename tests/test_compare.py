@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import FIXTURES, ROOT, Run, mlp, samples
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from test_cli import failed, ok
+
+from nrcscan import InputError, Thresholds, UsageError, compare, extract, report
+from nrcscan.labels import LONGEST, labels
+from nrcscan.metrics import QUANTITIES
+from nrcscan.sidebyside import Tables, render
+
+SWIMMER = FIXTURES / "swimmer"
+
+
+@pytest.fixture(scope="module")
+def acts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The weight-decay study, and a network that shares no layer with it."""
+    folder = tmp_path_factory.mktemp("runs")
+    found = {}
+    for name, epoch in (("wd0", 600), ("wd0.01", 600), ("wd0.05", 100)):
+        found[name] = folder / f"{name}.h5"
+        checkpoint = SWIMMER / name / f"epoch_{epoch}.pt"
+        extract(checkpoint, SWIMMER / "data.npz", found[name], activations=False)
+    found["other"] = folder / "other.h5"
+    with np.load(SWIMMER / "data.npz") as data:
+        extract(mlp(8, 12, 2), (data["X"], data["y"]), found["other"], activations=False)
+    return found
+
+
+def shown(width: int, comparison: Any, quantity: str = "noise_component") -> str:
+    """Return what a terminal of this width shows."""
+    buffer = io.StringIO()
+    Console(file=buffer, width=width, color_system=None).print(Tables(comparison, quantity))
+    return buffer.getvalue()
+
+
+def test_the_numbers_are_those_of_the_reports(acts: dict[str, Path]) -> None:
+    paths = [acts["wd0"], acts["wd0.01"], acts["wd0.05"]]
+    options: dict[str, Any] = {"signal_dim": 1, "convention": "published"}
+    options["thresholds"] = Thresholds(noise_max=0.3)
+    found = compare(paths, **options)
+    for run, path in zip(found.runs, paths, strict=True):
+        expected = report(path, **options).to_dict()
+        assert list(run.layers.values()) == expected["layers"]
+        assert run.onset == expected["onset"]
+        assert run.model == expected["model"]
+        assert (run.label, run.path, run.signal_dim) == (path.stem, str(path), 1)
+
+
+def test_the_weight_decay_study(acts: dict[str, Path]) -> None:
+    text = render(compare([acts["wd0"], acts["wd0.01"], acts["wd0.05"]]), "table")
+    assert text.startswith(
+        "Collapsed through to the output: wd0 from layers.14 on (8th of 8) and wd0.01 from layers.4"
+        " on (3rd of 8); not wd0.05. Conditions differ at 7 of 8 layers.\n"
+        "3 runs, k = 2 signal directions, 800 samples\n"
+    )
+    assert re.search(
+        r"^wd0\.01 +0\.867 +0\.133 +layers\.4 \(3rd of 8\) +1st +1st +3rd +1st$", text, re.M
+    )
+    assert re.search(r"^wd0\.05 +0\.000 +1\.000 +— +— +— +— +—$", text, re.M)
+    assert re.search(r"^3 +layers\.4 +0\.227 ✗✓✗✓ +▼9\.8e-3 ✓✓✓✓ +— ✗✗✗✗ +≠ NRC1,3$", text, re.M)
+    assert re.search(r"^8 +layers\.14 +▼0\.057 ✓✓✓✓ +5\.7e-6 ✓✓✓✓ +— ✗✗✗✗$", text, re.M)
+    assert "- wd0.05 (R² 0.000) has learned nothing" in text
+    assert (
+        "- wd0.05, 6 layers, layers.4 to layers.14: noise, CKA, align and excess undefined" in text
+    )
+
+
+def test_a_dead_run_hides_no_difference_between_two_that_learned(acts: dict[str, Path]) -> None:
+    two, three = (
+        {row.name: row.differs for row in compare([acts[name] for name in names]).rows}
+        for names in (("wd0", "wd0.01"), ("wd0", "wd0.01", "wd0.05"))
+    )
+    assert two == three
+    assert two["layers.4"] == ("nrc1", "nrc3")
+    one = {row.name: row.differs for row in compare([acts["wd0.01"], acts["wd0.05"]]).rows}
+    assert one["layers.4"] == ("nrc1", "nrc2", "nrc3", "nrc4")
+
+
+def test_the_same_conditions_everywhere(acts: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copy(acts["wd0.01"], tmp_path / "copy.h5")
+    text = render(compare([acts["wd0.01"], tmp_path / "copy.h5"]), "table")
+    assert text.startswith("All have collapsed through to the output: ")
+    assert "The same conditions hold at every layer." in text
+    assert not re.search(r"≠ NRC", text)
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_any_quantity_can_be_shown(acts: dict[str, Path], quantity: str) -> None:
+    found = compare([acts["wd0"], acts["wd0.01"]])
+    value = found.runs[0].layers["layers.6"][quantity]
+    (line,) = [s for s in render(found, "table", quantity).splitlines() if "layers.6 " in s]
+    first = float(line.split()[2])
+    assert first == pytest.approx(value, rel=0.06, abs=6e-4)
+
+
+def test_layers_that_one_run_lacks_are_dashes(acts: dict[str, Path], tmp_path: Path) -> None:
+    x, y = samples(80, 5, 2)
+    extract(mlp(5, 8, 6, 2), (x, y), tmp_path / "deep.h5")
+    extract(mlp(5, 10, 2), (x, y), tmp_path / "flat.h5")
+    found = compare([tmp_path / "flat.h5", tmp_path / "deep.h5"])
+    assert [row.name for row in found.rows] == ["0", "2", "4"]
+    text = render(found, "table")
+    assert re.search(r"^3 +4 +— +\S+ [✓✗·]{4}", text, re.M)
+    assert "- 4: in deep alone" in text
+    assert "- 2: width differs: 10 in flat, 8 in deep" in text
+    strangers = compare([acts["wd0"], tmp_path / "deep.h5"])
+    assert [row.name for row in strangers.rows][-3:] == ["0", "2", "4"]
+    assert any("no layer is in all runs" in note for note in strangers.notes)
+    assert any("80 in" in note and "samples differs" in note for note in strangers.notes)
+    assert any("on different data" in note for note in strangers.notes)
+
+
+def test_k_that_differs_is_said(tmp_path: Path) -> None:
+    for t in (1, 2):
+        extract(mlp(5, 8, t), samples(80, 5, t), tmp_path / f"t{t}.h5")
+    found = compare([tmp_path / "t1.h5", tmp_path / "t2.h5"])
+    assert any(note.startswith("k differs: 1 in t1, 2 in t2") for note in found.notes)
+    assert "k = 1 or 2 signal directions" in render(found, "table")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("n_runs", [2, 3, 7])
+def test_it_fits_a_terminal(acts: dict[str, Path], tmp_path: Path, width: int, n_runs: int) -> None:
+    names = [f"swimmer_imitation_mlp8x128_wd{i}e-3_seed1_epoch600" for i in range(n_runs)]
+    for name in names:
+        shutil.copy(acts["wd0.01"], tmp_path / f"{name}.h5")
+    found = compare([tmp_path / f"{name}.h5" for name in names])
+    assert [run.label for run in found.runs] == [f"wd{i}e-3" for i in range(n_runs)]
+    lines = shown(width, found).splitlines()
+    assert max(map(len, lines)) <= width
+    rows = [line for line in lines if re.match(r"3 +layers\.4 ", line)]
+    assert "".join(rows).count("▼9.8e-3 ✓✓✓✓") == n_runs
+    assert len(rows) == (2 if (n_runs, width) == (7, 80) else 1)
+
+
+def test_json(acts: dict[str, Path]) -> None:
+    found = json.loads(render(compare([acts["wd0"], acts["wd0.05"], acts["other"]]), "json"))
+    assert found["schema"] == "nrcscan.compare/1"
+    assert found["convention"] == "default"
+    assert [run["label"] for run in found["runs"]] == ["wd0", "wd0.05", "other"]
+    (layer,) = [layer for layer in found["layers"] if layer["name"] == "layers.4"]
+    assert layer["runs"][0] == report(acts["wd0"]).to_dict()["layers"][2]
+    assert layer["runs"][1]["noise_component"] is None
+    assert "do not vary" in layer["runs"][1]["undefined"]["noise_component"]
+    assert layer["runs"][2] is None
+
+
+def test_csv_is_tidy(acts: dict[str, Path]) -> None:
+    text = render(compare([acts["wd0"], acts["wd0.05"], acts["other"]]), "csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["run"] for row in rows] == ["wd0"] * 8 + ["wd0.05"] * 8 + ["other"] * 2
+    expected = report(acts["wd0"]).layers[3]
+    assert rows[3]["name"] == expected.name
+    for quantity in QUANTITIES:
+        assert float(rows[3][quantity]) == expected.metrics.values[quantity]
+    assert rows[3]["met_nrc3"] == "false"
+    assert rows[12]["noise_component"] == ""
+    assert "do not vary" in rows[12]["undefined"]
+
+
+def test_markdown(acts: dict[str, Path]) -> None:
+    text = render(compare([acts["wd0"], acts["wd0.01"]]), "md")
+    assert "| 3 | `layers.4` | 0.227 ✗✓✗✓ | ▼9.8e-3 ✓✓✓✓ | NRC1,3 |" in text
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.M)
+    assert [len({line.count("|") for line in table.splitlines()}) for table in tables] == [1, 1]
+
+
+def test_names_cannot_steer_the_output(tmp_path: Path) -> None:
+    x, y = samples(60, 5, 2)
+    hostile = ["[red]a", "b\x1b[2J|<i>"]
+    for name in hostile:
+        extract(mlp(5, 8, 2), (x, y), tmp_path / f"{name}.h5")
+    found = compare([tmp_path / f"{name}.h5" for name in hostile])
+    for form in ("table", "md", "csv"):
+        text = render(found, form)
+        assert "\x1b" not in text
+        if form == "table":
+            assert "[red]a" in text
+        if form == "md":
+            assert "<i>" not in text
+
+
+# --- short names -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["/r/wd0.h5", "/r/wd0.01.h5"], ["wd0", "wd0.01"]),
+        (["/r/wd0/acts.h5", "/s/wd1/acts.h5"], ["wd0", "wd1"]),
+        (["/r/a/s1/x.h5", "/r/b/s1/x.h5"], ["a", "b"]),
+        (["/r/run.h5", "/r/run_b.h5"], ["run", "run_b"]),
+        (["/r/lr1e-3.h5", "/r/lr1e-4.h5"], ["lr1e-3", "lr1e-4"]),
+        (["/r/mlp-3-a.h5", "/r/mlp-4-a.h5"], ["3", "4"]),
+        (["/r/wd0_s1_e600.h5", "/r/wd0_s2_e20.h5"], ["s1_e600", "s2_e20"]),
+        (["/r/a-b.h5", "/r/a_b.h5"], ["a-b", "a_b"]),
+        (["/r/" + "x" * 30 + ".h5", "/r/" + "y" * 30 + ".h5"], ["A", "B"]),
+    ],
+)
+def test_labels(paths: list[str], expected: list[str]) -> None:
+    assert labels([PurePath(path) for path in paths]) == expected
+
+
+@given(
+    st.lists(
+        st.from_regex(r"/([ab]{1,9}[_/-]){0,4}[ab0-9.-]{0,9}[ab]", fullmatch=True),
+        min_size=2,
+        max_size=40,
+    )
+)
+def test_labels_are_short_and_all_different(texts: list[str]) -> None:
+    paths = list(dict.fromkeys(PurePath(text) for text in texts))
+    found = labels(paths)
+    assert len(set(found)) == len(paths)
+    assert all(0 < len(label) <= LONGEST for label in found)
+
+
+def test_letters_are_told_what_they_stand_for(acts: dict[str, Path], tmp_path: Path) -> None:
+    paths = [tmp_path / f"{letter * 30}.h5" for letter in "pq"]
+    for path in paths:
+        shutil.copy(acts["wd0.01"], path)
+    text = render(compare(paths), "table")
+    assert f"- A = {paths[0]}\n- B = {paths[1]}\n" in text
+
+
+# --- scans -----------------------------------------------------------------------------------
+
+
+def entry(run: str, epoch: int | None, acts: Path) -> dict[str, Any]:
+    found = report(acts).to_dict()
+    made = {key: found[key] for key in ("model", "onset", "layers")}
+    path = f"{run}/{epoch}.pt"
+    return {"path": path, "run": run, "epoch": epoch, "status": "ok", "reason": None, **made}
+
+
+def scan(folder: Path, *checkpoints: dict[str, Any]) -> Path:
+    folder.mkdir()
+    content = {"schema": "nrcscan.scan/1", "checkpoints": checkpoints}
+    (folder / "scan.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_the_newest_good_checkpoints_of_one_scan(acts: dict[str, Path], tmp_path: Path) -> None:
+    broken = {"path": "wd0/9.pt", "run": "wd0", "epoch": 9, "status": "error", "reason": "NaN"}
+    folder = scan(
+        tmp_path / "scan",
+        entry("wd0", 10, acts["wd0"]) | {"epoch": 2, "path": "wd0/2.pt"},
+        broken,
+        broken | {"path": "wd1/1.pt", "run": "wd1", "epoch": 1},
+        entry("wd0.01", 10, acts["wd0.01"]),
+        entry("wd0.01", 2, acts["wd0"]),
+    )
+    found = compare([folder])
+    assert [(run.label, run.epoch) for run in found.runs] == [("wd0", 2), ("wd0.01", 10)]
+    assert found.runs[1].onset["all"] == "layers.4"
+    assert f"{folder}: wd0/9.pt could not be used: NaN" in found.notes
+    assert f"{folder}: wd1/1.pt could not be used: NaN" in found.notes
+    text = render(found, "table")
+    assert f"- wd0.01: epoch 10 of {folder}: wd0.01/10.pt" in text
+    assert "2 runs\n" in text
+    assert compare([folder / "scan.json"]).to_dict()["layers"] == found.to_dict()["layers"]
+
+
+def test_runs_of_two_scans_stand_beside_their_namesakes(
+    acts: dict[str, Path], tmp_path: Path
+) -> None:
+    old = scan(tmp_path / "old", *(entry(name, 1, acts[name]) for name in ("wd0", "wd0.01")))
+    new = scan(tmp_path / "new", *(entry(name, 1, acts[name]) for name in ("wd0.01", "wd0")))
+    found = compare([old, new])
+    assert [run.label for run in found.runs] == ["old/wd0", "new/wd0", "old/wd0.01", "new/wd0.01"]
+    assert found.convention is None
+    mixed = compare([acts["wd0.05"], old])
+    assert [run.label for run in mixed.runs] == ["wd0.05", "wd0", "wd0.01"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "damaged or not of nrcscan scan"),
+        ("[]", "damaged or not of nrcscan scan"),
+        ('{"schema": "other/1", "checkpoints": []}', "its schema is other/1"),
+        ('{"schema": "nrcscan.scan/2", "checkpoints": []}', "by a newer nrcscan .*upgrade"),
+        ('{"schema": "nrcscan.scan/1", "checkpoints": []}', "no checkpoint of it could be used"),
+        ('{"schema": "nrcscan.scan/1", "checkpoints": [{"run": "a"}]}', "damaged"),
+        ("[" * 100_000, "damaged or not of nrcscan scan"),
+    ],
+)
+def test_scans_that_cannot_be_used(tmp_path: Path, content: str, message: str) -> None:
+    folder = scan(tmp_path / "scan")
+    (folder / "scan.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        compare([folder])
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("layers", 0, "noise_component"), "0.1"),
+        (("layers", 0, "met", "nrc1"), 0.5),
+        (("layers", 0, "width"), None),
+        (("layers", 1, "name"), "layers.0"),
+        (("onset", "all"), "layers.99"),
+        (("model", "r2"), "good"),
+        (("layers",), []),
+    ],
+)
+def test_damaged_entries(
+    acts: dict[str, Path], tmp_path: Path, place: tuple[Any, ...], value: Any
+) -> None:
+    damaged = entry("wd0", 1, acts["wd0"])
+    *outer, last = place
+    inner: Any = damaged
+    for key in outer:
+        inner = inner[key]
+    inner[last] = value
+    with pytest.raises(InputError, match="damaged or not of nrcscan scan"):
+        compare([scan(tmp_path / "scan", damaged, entry("b", 1, acts["wd0"]))])
+
+
+def test_what_a_call_gets_wrong(acts: dict[str, Path], tmp_path: Path) -> None:
+    folder = scan(tmp_path / "scan", *(entry(n, 1, acts[n]) for n in ("wd0", "wd0.01")))
+    one = acts["wd0"]
+    with pytest.raises(UsageError, match="a single run: give at least two"):
+        compare([one])
+    with pytest.raises(UsageError, match=r"wd0\.h5: is given twice"):
+        compare([one, one.parent / "." / one.name])
+    with pytest.raises(UsageError, match="a scan's numbers are made already"):
+        compare([folder], signal_dim=1)
+    with pytest.raises(UsageError, match="--quantity depth: choose one of noise_component"):
+        render(compare([folder]), "table", "depth")
+    with pytest.raises(InputError, match=r"holds no scan\.json"):
+        compare([tmp_path, one])
+    with pytest.raises(InputError, match="no such acts file"):
+        compare([one, tmp_path / "none.h5"])
+
+
+def test_the_command(cli: Run, acts: dict[str, Path], tmp_path: Path) -> None:
+    options = ("--quantity", "cka", "--noise-max", "0.3", "--signal-dim", "1")
+    done = cli("compare", acts["wd0"], acts["wd0.01"], *options)
+    assert "2 runs, k = 1 signal directions, 800 samples" in ok(done)
+    assert " CKA 1234 " in done.stdout
+    found = ok(cli("compare", acts["wd0"], acts["wd0.01"], "--format", "json", "-o", "c.json"))
+    assert found == ""
+    assert json.loads((tmp_path / "c.json").read_text())["schema"] == "nrcscan.compare/1"
+    failed(cli("compare", acts["wd0"]), 2, "a single run")
+
+
+def test_comparing_does_not_wait_for_torch(acts: dict[str, Path]) -> None:
+    code = "import sys, nrcscan; nrcscan.compare(sys.argv[1:]); print('torch' in sys.modules)"
+    argv = [sys.executable, "-c", code, str(acts["wd0"]), str(acts["wd0.01"])]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +21,41 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nrcscan.layers import Layer
 
 _aten = torch.ops.aten
-# Operation → kind of layer, where its groups are among the arguments, and where a flag says
-# that it is transposed.
-_LAYER_OPERATIONS: dict[Any, tuple[str, int | None, int | None]] = {
-    _aten.linear: ("Linear", None, None),
-    _aten.conv1d: ("Conv1d", 6, None),
-    _aten.conv2d: ("Conv2d", 6, None),
-    _aten.conv3d: ("Conv3d", 6, None),
-    _aten.conv_transpose1d: ("ConvTranspose1d", 6, None),
-    _aten.conv_transpose2d: ("ConvTranspose2d", 6, None),
-    _aten.conv_transpose3d: ("ConvTranspose3d", 6, None),
-    _aten.convolution: ("Conv", 8, 6),
-    _aten._convolution: ("Conv", 8, 6),  # of traced programs
+
+
+class _Operation(NamedTuple):
+    """A tensor operation that is a layer: its kind, and where among its arguments things are."""
+
+    kind: str
+    features: int = 0
+    weight: int = 1
+    groups: int | None = None
+    transposed: int | None = None
+    """Where a flag says so."""
+    product: bool = False
+    """Whether it multiplies with the weight as (in, out), rather than (out, in)."""
+
+
+_OPERATIONS: dict[Any, _Operation] = {
+    _aten.linear: _Operation("Linear"),
+    _aten.matmul: _Operation("Linear", product=True),
+    _aten.mm: _Operation("Linear", product=True),
+    _aten.addmm: _Operation("Linear", features=1, weight=2, product=True),
+    _aten.conv1d: _Operation("Conv1d", groups=6),
+    _aten.conv2d: _Operation("Conv2d", groups=6),
+    _aten.conv3d: _Operation("Conv3d", groups=6),
+    _aten.conv_transpose1d: _Operation("ConvTranspose1d", groups=6),
+    _aten.conv_transpose2d: _Operation("ConvTranspose2d", groups=6),
+    _aten.conv_transpose3d: _Operation("ConvTranspose3d", groups=6),
+    _aten.convolution: _Operation("Conv", groups=8, transposed=6),
+    _aten._convolution: _Operation("Conv", groups=8, transposed=6),  # of traced programs
+}
+_RECURRENT = {_aten.lstm: "LSTM", _aten.gru: "GRU", _aten.rnn_tanh: "RNN", _aten.rnn_relu: "RNN"}
+_CELLS = {
+    _aten.lstm_cell: "LSTMCell",
+    _aten.gru_cell: "GRUCell",
+    _aten.rnn_tanh_cell: "RNNCell",
+    _aten.rnn_relu_cell: "RNNCell",
 }
 
 
@@ -44,6 +67,8 @@ class Call:
         layer: the layer.
         name: its name, with "#2" and so on from the second use in the same pass.
         kind: "Linear", "Conv2d", …, as the operation shows it.
+        weight: what the operation runs with, (out, in) or a convolution's kernel: the layer's,
+            turned where it multiplies from the other side, or some rows of it.
         groups: of a convolution, else 1.
         source: what tells tensors apart within a pass; two calls with the same source read
             the same features. Empty unless sources are traced.
@@ -52,6 +77,7 @@ class Call:
     layer: Layer
     name: str
     kind: str
+    weight: Tensor
     groups: int
     source: tuple[Any, ...] = ()
 
@@ -63,7 +89,7 @@ class Call:
     @property
     def channel_axis(self) -> int:
         """Where the channels are in the tensor that reaches the layer."""
-        return -1 if self.kind == "Linear" else 1
+        return 1 if self.kind.startswith("Conv") else -1
 
 
 class Capture(TorchDispatchMode):
@@ -84,7 +110,11 @@ class Capture(TorchDispatchMode):
         trace_sources: bool = False,
     ) -> None:
         super().__init__()
-        self._layers = {_identity(layer.weight): layer for layer in reversed(layers)}
+        self._layers = {_memory(layer.weight): layer for layer in reversed(layers)}
+        self._stored: dict[int, list[Layer]] = {}
+        for layer in layers:
+            where = layer.weight.untyped_storage().data_ptr()
+            self._stored.setdefault(where, []).append(layer)
         self._on_call = on_call
         self._uses: Counter[str] = Counter()
         self._padded: tuple[Tensor, Tensor] | None = None
@@ -103,10 +133,18 @@ class Capture(TorchDispatchMode):
         """Look at one operation before it runs."""
         kwargs = kwargs or {}
         packet = func.overloadpacket
-        if packet in _LAYER_OPERATIONS and len(args) > 1:
-            layer = self._layers.get(_identity(args[1]))
-            if layer is not None:
-                self._see(layer, args[0], *_kind(packet, args))
+        if packet in _RECURRENT and func._overloadname == "input" and self._known(args[2][0]):
+            return self._recur(func, *args)
+        operation = _OPERATIONS.get(packet)
+        if operation is not None and len(args) > operation.weight:
+            weight = args[operation.weight]
+            if not operation.product or weight.ndim == 2:
+                matrix = weight.t() if operation.product else weight
+                self._see(matrix, args[operation.features], *_kind(operation, args))
+        elif packet in _CELLS:
+            features, before = args[0], args[1][0] if isinstance(args[1], list) else args[1]
+            self._see(args[2], features, _CELLS[packet])
+            self._see(args[3], before, _CELLS[packet])
         if self._trace and func._schema.is_mutable:
             self._count_writes(func, args, kwargs)
         out = func(*args, **kwargs)
@@ -114,20 +152,80 @@ class Capture(TorchDispatchMode):
             self._padded = (out, args[0])
         return out
 
-    def _see(self, layer: Layer, features: Tensor, kind: str, groups: int) -> None:
+    def _known(self, weight: Tensor) -> tuple[Layer, str] | None:
+        """Return whose weight a tensor is, and by which name: also some rows of one."""
+        layer = self._layers.get(_memory(weight))
+        if layer is not None:
+            return layer, layer.name
+        for layer in self._stored.get(weight.untyped_storage().data_ptr(), ()):
+            whole = layer.weight
+            first = int(weight.storage_offset()) - int(whole.storage_offset())
+            if weight.ndim == whole.ndim == 2 and weight.stride() == whole.stride():
+                start, odd = divmod(first, int(whole.stride(0)) or 1)
+                if not odd and 0 <= start <= len(whole) - len(weight):
+                    return layer, f"{layer.name}[{start}:{start + len(weight)}]"
+        return None
+
+    def _see(self, weight: Tensor, features: Tensor, kind: str, groups: int = 1) -> None:
+        known = self._known(weight)
+        if known is None:
+            return
+        layer, name = known
         if layer.pads_itself and self._padded is not None and self._padded[0] is features:
             features = self._padded[1]
-        self._uses[layer.name] += 1
-        use = self._uses[layer.name]
-        name = layer.name if use == 1 else f"{layer.name}#{use}"
+        self._uses[name] += 1
+        if self._uses[name] > 1:
+            name = f"{name}#{self._uses[name]}"
         source: tuple[Any, ...] = ()
         if self._trace:
             self._kept.append(features)
             writes = self._writes[features.untyped_storage().data_ptr()]
-            source = (*_identity(features), features.stride(), writes)
-        call = Call(layer, name, kind, groups, source)
+            shape = (tuple(features.shape), features.stride())
+            source = (features.data_ptr(), *shape, writes)
+        call = Call(layer, name, kind, weight, groups, source)
         self.last = (call, features)
         self._on_call(call, features)
+
+    def _recur(
+        self,
+        func: Any,
+        x: Tensor,
+        start: Any,
+        weights: Sequence[Tensor],
+        biases: bool,
+        depth: int,
+        dropout: float,
+        train: bool,
+        both_ways: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, ...]:
+        """Run a recurrent network level by level, and see what reaches each level's two weights.
+
+        The recurrent weight reads the state before each step: the starting one, then the outputs.
+        """
+        kind, time = _RECURRENT[func.overloadpacket], int(batch_first)
+        several = isinstance(start, list | tuple)  # an LSTM starts from two states
+        ways = 2 if both_ways else 1
+        share = len(weights) // (depth * ways)
+        ends = []
+        for level in range(depth):
+            outputs = []
+            for way in range(ways):
+                at = level * ways + way
+                own = weights[at * share : (at + 1) * share]
+                states = [h[at : at + 1] for h in (start if several else [start])]
+                begin = states if several else states[0]
+                steps = x.flip(time) if way else x
+                out, *end = func(steps, begin, own, biases, 1, 0.0, False, False, batch_first)
+                first = states[0].movedim(0, time)
+                before = torch.cat([first, out.narrow(time, 0, out.shape[time] - 1)], time)
+                if len(own) in (2, 4):  # else the state is projected by one more weight
+                    self._see(own[0], x, kind)
+                    self._see(own[1], before.flip(time) if way else before, kind)
+                outputs.append(out.flip(time) if way else out)
+                ends.append(end)
+            x = torch.cat(outputs, -1) if both_ways else outputs[0]
+        return (x, *(torch.cat(states) for states in zip(*ends, strict=True)))
 
     def _count_writes(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         for argument, value in zip(func._schema.arguments, args, strict=False):
@@ -139,19 +237,21 @@ class Capture(TorchDispatchMode):
             self._writes[out.untyped_storage().data_ptr()] += 1
 
 
-def _kind(packet: Any, args: Sequence[Any]) -> tuple[str, int]:
+def _kind(operation: _Operation, args: Sequence[Any]) -> tuple[str, int]:
     """Return the kind of layer that an operation is, and its groups."""
-    kind, groups_at, flag_at = _LAYER_OPERATIONS[packet]
-    if flag_at is not None:
-        transposed = "Transpose" if args[flag_at] else ""
-        kind = f"{kind}{transposed}{args[1].ndim - 2}d"
-    groups = args[groups_at] if groups_at is not None and len(args) > groups_at else 1
-    return kind, int(groups)
+    kind = operation.kind
+    if operation.transposed is not None:
+        transposed = "Transpose" if args[operation.transposed] else ""
+        kind = f"{kind}{transposed}{args[operation.weight].ndim - 2}d"
+    at = operation.groups
+    return kind, int(args[at]) if at is not None and len(args) > at else 1
 
 
-def _identity(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
-    """Return what tells apart two live tensors: where they are, and their shape."""
-    return tensor.data_ptr(), tuple(tensor.shape)
+def _memory(tensor: Tensor) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Return what a live tensor occupies, the same for its transpose."""
+    axes = zip(tensor.shape, tensor.stride(), strict=True)
+    order = sorted(axes) if tensor.ndim == 2 else axes
+    return tensor.data_ptr(), tuple((n, step if n > 1 else 0) for n, step in order)
 
 
 @contextmanager

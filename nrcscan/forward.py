@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +15,8 @@ from torch import Tensor, nn
 
 from nrcscan.capture import Call, Capture
 from nrcscan.errors import InputError, NrcscanError, listed, reason
-from nrcscan.layers import Layer, Layout, arranged, find_layers, find_layout, pooled, select
+from nrcscan.inputs import MASK, Inputs, each, length, shapes
+from nrcscan.layers import Layout, arranged, find_layers, find_layout, pooled, select
 from nrcscan.moments import Array
 from nrcscan.options import Pool
 from nrcscan.output import Output, to_numpy
@@ -29,12 +32,24 @@ class Plan:
 
     calls: list[str] = field(default_factory=list)
     records: list[LayerRecord] = field(default_factory=list)
-    layers: list[Layer] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
     readers: dict[str, int] = field(default_factory=dict)
     """Call whose features stand for a position → that position."""
     layouts: dict[str, Layout] = field(default_factory=dict)
     """Call → where the samples are in what reaches it."""
     widths: list[int] = field(default_factory=list)
+
+
+class Features(NamedTuple):
+    """What reached a position: features (rows, width), in as many rows per sample as told.
+
+    Attributes:
+        rows: the features.
+        counts: rows of each sample, shape (n,); None where each has one.
+    """
+
+    rows: NDArray[Any]
+    counts: NDArray[np.int64] | None
 
 
 @dataclass
@@ -51,12 +66,13 @@ class Forward:
         self.dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
         self.stored_dtype = np.dtype("f8" if self.dtype == torch.float64 else "f4")
         self.device = torch.device("cpu") if parameter is None else parameter.device
-        self.indices = any(isinstance(module, nn.Embedding) for module in self.module.modules())
+        self.indices = any(_embeds(module) for module in self.module.modules())
         """Whether integers among the inputs are indices, which stay integers."""
+        self._names = _parameter_names(self.module)
 
     def plan(
         self,
-        x: NDArray[Any],
+        x: Inputs,
         include: Sequence[str],
         exclude: Sequence[str],
         note: Callable[[str], None],
@@ -67,10 +83,12 @@ class Forward:
             raise InputError(
                 "the network has no weights to watch (a frozen program keeps none apart)"
             )
-        inputs = self._inputs(x[:PROBE_ROWS], 0)
-        order = [*range(1, len(inputs)), 0]
-        seen = self._probe(inputs)
-        reordered = self._probe(inputs[order])
+        inputs = self._inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
+        n = length(inputs)
+        order = [*range(1, n), 0]
+        seen, output = self._probe(inputs)
+        reordered, other_output = self._probe(each(inputs, lambda part: part[order]))
+        self._require_apart(output, other_output, order)
         if [call.name for call, _ in seen] != [call.name for call, _ in reordered]:
             raise InputError(
                 "the network calls other layers when its samples come in another order;"
@@ -94,17 +112,17 @@ class Forward:
             if layout is None:
                 note(
                     f"{call.name} is left out: what reaches it has shape {tuple(features.shape)},"
-                    f" and the {len(inputs)} samples are on none of its axes"
+                    f" and the {n} samples are on none of its axes"
                 )
                 continue
             plan.layouts[call.name] = layout
-            rows = self._rows(features, call, layout, len(inputs))
+            width = self._rows(features, call, layout, inputs)[0].shape[1]
             source = (call.channel_axis, layout, *call.source)
             position = positions.setdefault(source, len(positions))
             if position == len(plan.widths):
                 plan.readers[call.name] = position
-                plan.widths.append(rows.shape[1])
-            plan.layers.append(call.layer)
+                plan.widths.append(width)
+            plan.weights.append(call.weight)
             plan.records.append(
                 LayerRecord(
                     name=call.name,
@@ -112,7 +130,7 @@ class Forward:
                     position=position,
                     groups=call.groups,
                     transposed=call.transposed,
-                    flattened=self.pool == "flatten" and rows.shape[1] != _width(features, call),
+                    flattened=self.pool == "flatten" and width != _width(features, call),
                 )
             )
         if not plan.records:
@@ -122,10 +140,10 @@ class Forward:
         return plan
 
     def forward(
-        self, x: NDArray[Any], y: NDArray[np.float64], plan: Plan, *, first_sample: int
-    ) -> tuple[list[NDArray[Any]], Array]:
+        self, x: Inputs, y: NDArray[np.float64], plan: Plan, *, first_sample: int
+    ) -> tuple[list[Features], Array]:
         """Return the features of every position, and the predictions, for one batch."""
-        features: list[NDArray[Any] | None] = [None] * len(plan.widths)
+        features: list[Features | None] = [None] * len(plan.widths)
         calls: list[str] = []
 
         def take(call: Call, tensor: Tensor) -> None:
@@ -134,75 +152,118 @@ class Forward:
             if position is None:
                 return
             try:
-                rows = self._rows(tensor, call, plan.layouts[call.name], len(inputs))
+                rows, counts = self._rows(tensor, call, plan.layouts[call.name], inputs)
             except RuntimeError as error:
                 raise InputError(
                     f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
-                    f" {len(inputs)} samples, unlike at first; --exclude the layer"
+                    f" {length(inputs)} samples, unlike at first; --exclude the layer"
                 ) from error
-            array = to_numpy(rows[: len(x)])
-            _require_finite(array, f"layer {call.name}: its features", first_sample)
+            if counts is not None:
+                counts = counts[: len(y)]
+            array = to_numpy(rows[: len(y) if counts is None else int(counts.sum())])
+            _require_finite(array, f"layer {call.name}: its features", first_sample, counts)
             # A copy, where the network could still write to the tensor.
-            features[position] = array.copy() if rows.data_ptr() == tensor.data_ptr() else array
+            array = array.copy() if rows.data_ptr() == tensor.data_ptr() else array
+            features[position] = Features(array, counts)
 
         inputs = self._inputs(x, first_sample)
+        _require_positions(_mask(inputs), first_sample)
         output = self._forward(inputs, Capture(self._layers, take))
         if calls != plan.calls:
             raise InputError(
                 f"the network called other layers from sample {first_sample} on than at first;"
                 " statistics need the same path for every sample"
             )
-        predictions = self.output.predictions(output, len(x), y.shape)
+        predictions = self.output.predictions(output, len(y), y.shape)
         _require_finite(predictions, "the network's predictions", first_sample)
         return [f for f in features if f is not None], predictions
 
-    def _probe(self, inputs: Tensor) -> list[tuple[Call, Tensor]]:
-        """Run a few samples, and return every call with a copy of what reached it."""
+    def _require_apart(self, output: Any, reordered: Any, order: list[int]) -> None:
+        """Refuse a network whose prediction for a sample is not the sample's alone."""
+        before, after = self.output.tensor(output), self.output.tensor(reordered)
+        if before.ndim == 0 or len(before) != len(order) or before.shape != after.shape:
+            return  # of the wrong shape, which is said when the targets are at hand
+        close = 1e-3 * float(before.abs().nan_to_num().max())
+        if not torch.allclose(before[order], after, rtol=1e-3, atol=close, equal_nan=True):
+            raise InputError(
+                "the predictions change when the samples come in another order: the network mixes"
+                " samples, takes them on another axis than the first, or is random; statistics"
+                " need a prediction that is the sample's alone"
+            )
+
+    def _probe(self, inputs: Any) -> tuple[list[tuple[Call, Tensor]], Any]:
+        """Run a few samples: every call with a copy of what reached it, and the output."""
         seen: list[tuple[Call, Tensor]] = []
         capture = Capture(
             self._layers,
             lambda call, features: seen.append((call, features.clone())),
             trace_sources=True,
         )
-        self._forward(inputs, capture)
-        return seen
+        return seen, self._forward(inputs, capture)
 
-    def _rows(self, tensor: Tensor, call: Call, layout: Layout, n: int) -> Tensor:
-        """Return what reaches a layer as features (n, width)."""
+    def _rows(
+        self, tensor: Tensor, call: Call, layout: Layout, inputs: Any
+    ) -> tuple[Tensor, NDArray[np.int64] | None]:
+        """Return what reaches a layer as rows of features, and how many rows each sample has."""
+        n = length(inputs)
         features = arranged(tensor, layout, n)
         channel_axis = call.channel_axis
         if channel_axis > 0 and layout.startswith("flat"):
             channel_axis += 1
-        return pooled(features, channel_axis, self.pool)
+        mask = _mask(inputs)
+        rows = pooled(features, channel_axis, self.pool, mask)
+        if self.pool != "tokens" or features.ndim == 2:
+            return rows, None
+        positions = math.prod(features.shape[1:]) // rows.shape[1]
+        if mask is not None and mask.shape == (n, positions):
+            return rows, np.asarray(mask.sum(dim=1).cpu().numpy(), dtype=np.int64)
+        return rows, np.full(n, positions, dtype=np.int64)
 
-    def _forward(self, inputs: Tensor, capture: Capture) -> Any:
+    def _forward(self, inputs: Any, capture: Capture) -> Any:
         try:
             with capture:
-                return self.module(inputs)
+                return self._run(inputs)
         except NrcscanError:
             raise
         except MemoryError as error:
             raise InputError(
-                f"not enough memory for {len(inputs)} samples at once; use a smaller --batch-size"
+                f"not enough memory for {length(inputs)} samples at once; use a smaller"
+                " --batch-size"
             ) from error
         except (Exception, SystemExit) as error:  # the network's own code may raise anything
             where = ""
             if capture.last is not None:
                 call, features = capture.last
                 where = (
-                    f" at {call.name}, whose weight has shape {tuple(call.layer.weight.shape)}"
+                    f" at {call.name}, whose weight has shape {tuple(call.weight.shape)}"
                     f" and whose input {tuple(features.shape)}"
                 )
             raise InputError(
-                f"the network does not take inputs of shape {tuple(inputs.shape)}{where}:"
+                f"the network does not take {shapes(inputs)}{where}:"
                 f" {reason(error)}; check that data and network belong together"
             ) from error
 
-    def _inputs(self, x: NDArray[Any], first_sample: int) -> Tensor:
+    def _run(self, inputs: Any) -> Any:
+        """Call the network: a dict by names, where it has parameters of these names."""
+        if isinstance(inputs, tuple):
+            return self.module(*inputs)
+        if isinstance(inputs, dict):
+            if self._names is None or set(inputs) <= self._names:
+                return self.module(**inputs)
+            return self.module(inputs)
+        return self.module(inputs)
+
+    def _inputs(self, x: Inputs, first_sample: int) -> Any:
         """Return a batch of inputs as the network takes them."""
+        several = isinstance(x, dict | tuple)
+        return each(x, lambda part: self._input(part, first_sample, several=several))
+
+    def _input(self, x: NDArray[Any], first_sample: int, *, several: bool) -> Tensor:
         kind = x.dtype.kind
-        if self.indices and kind in "iu":
-            return torch.from_numpy(self._filled(x).astype(np.int64)).to(self.device)
+        # Among several inputs there are masks, which stay what they are too.
+        if (kind in "iu" and (self.indices or several)) or (kind == "b" and several):
+            as_is = self._filled(x).astype(bool if kind == "b" else np.int64)
+            return torch.from_numpy(as_is).to(self.device)
         if self.dtype == torch.float32 and kind in "iu" and x.size and _largest(x) > 1 << 24:
             raise InputError(
                 f"the inputs hold integers beyond 2^24 (from sample {first_sample} on), which"
@@ -234,10 +295,44 @@ class Forward:
                 note(f"{layer.name} shares its weight with {twin.name} and is shown as its use")
         if idle:
             note(f"not seen running with their own weight, so not measured: {listed(idle)}")
-        others = [la.owner for la in self._layers if not la.known and la.name not in called]
+        others = [
+            la.name if la.recurrent and la.owner in {c.owner for c in called.values()} else la.owner
+            for la in self._layers
+            if not la.known and la.name not in called
+        ]
         if others:
             owners = listed(dict.fromkeys(others))
-            note(f"not Linear or convolution layers, so not measured: {owners}")
+            note(f"not Linear, convolution or recurrent layers, so not measured: {owners}")
+
+
+def _embeds(module: nn.Module) -> bool:
+    """Whether a module, or the module that a program was made from, looks up indices."""
+    kind = getattr(module, "original_name", type(module).__name__)
+    return isinstance(module, nn.Embedding) or kind == "Embedding"
+
+
+def _parameter_names(module: nn.Module) -> set[str] | None:
+    """Return the names that a network can be called with; None for any."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # a program may have no signature
+        return set()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters}
+
+
+def _mask(inputs: Any) -> Tensor | None:
+    """Return which positions of sequences count (n, positions), if the inputs say so."""
+    mask = inputs.get(MASK) if isinstance(inputs, dict) else None
+    return None if mask is None or mask.ndim != 2 else mask.bool()
+
+
+def _require_positions(mask: Tensor | None, first_sample: int) -> None:
+    if mask is None or bool(mask.any(dim=1).all()):
+        return
+    sample = first_sample + int(mask.any(dim=1).int().argmin())
+    raise InputError(f"the {MASK} of sample {sample} counts no position; leave out such samples")
 
 
 def _width(features: Tensor, call: Call) -> int:
@@ -254,12 +349,18 @@ def _largest(x: NDArray[Any]) -> int:
     return max(abs(int(x.max())), abs(int(x.min())))
 
 
-def _require_finite(values: NDArray[Any], what: str, first_sample: int) -> None:
+def _require_finite(
+    values: NDArray[Any],
+    what: str,
+    first_sample: int,
+    counts: NDArray[np.int64] | None = None,
+) -> None:
     if np.isfinite(values).all():
         return
     row, column = np.argwhere(~np.isfinite(values))[0]
     found = "NaN" if np.isnan(values[row, column]) else "an infinite value"
+    sample = row if counts is None else np.searchsorted(counts.cumsum(), row, side="right")
     raise InputError(
-        f"{what} hold {found}, first in sample {first_sample + row};"
+        f"{what} hold {found}, first in sample {first_sample + sample};"
         " look at this sample and at the weights before that layer"
     )

@@ -24,6 +24,7 @@ LAYER_TYPES: tuple[type[nn.Module], ...] = (
     nn.ConvTranspose3d,
 )
 _LAYER_NAMES = {layer.__name__ for layer in LAYER_TYPES}
+RECURRENT_NAMES = {"LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class Layer:
         owner: path and class of the module that holds it, such as "embed (Embedding)".
         expected: whether it is the weight of a Linear or convolution module, and so ought to run.
         known: whether it is that, or a weight is computed from it.
+        recurrent: whether it is one of several weights of an LSTM, GRU or RNN.
         pads_itself: whether the module pads its input before the convolution (circular, …).
     """
 
@@ -45,6 +47,7 @@ class Layer:
     owner: str
     expected: bool
     known: bool
+    recurrent: bool = False
     pads_itself: bool = False
 
 
@@ -77,6 +80,7 @@ def find_layers(model: nn.Module) -> list[Layer]:
                     owner=f"{path} ({kind})" if path else kind,
                     expected=expected and own,
                     known=expected or "parametrizations" in path.split("."),
+                    recurrent=kind in RECURRENT_NAMES,
                     pads_itself=getattr(module, "padding_mode", "zeros") != "zeros",
                 )
             )
@@ -146,20 +150,42 @@ def find_layout(features: Tensor, reordered: Tensor, order: Sequence[int]) -> La
     return None
 
 
-def pooled(features: Tensor, channel_axis: int, pool: Pool) -> Tensor:
+def pooled(features: Tensor, channel_axis: int, pool: Pool, mask: Tensor | None = None) -> Tensor:
     """Return features as (N, width): positions in space or time reduced as `pool` says.
 
     Args:
         features: (N, width), (N, *positions, width) or (N, width, *positions).
         channel_axis: where the width is: -1, or after the samples (and time, if they are
             apart).
-        pool: mean over positions, the first or last of them, or all side by side.
+        pool: mean over positions, the first or last of them, all side by side (flatten), or
+            each a row of its own (tokens), which gives (N · positions, width).
+        mask: (N, positions), which of them count; of no account where there are others.
     """
     if features.ndim == 2:
         return features
     if pool == "flatten":
         return features.flatten(1)
     positions = features.movedim(channel_axis, -1).flatten(1, -2)
+    if mask is not None and mask.shape == positions.shape[:2]:
+        return _pooled_real(positions, pool, mask)
+    if pool == "tokens":
+        return positions.flatten(0, 1)
     if pool == "mean":
         return positions.mean(dim=1, dtype=torch.float64)
     return positions[:, 0 if pool == "first" else -1]
+
+
+def _pooled_real(positions: Tensor, pool: Pool, mask: Tensor) -> Tensor:
+    """Pool only those positions (N, positions, width) that a mask (N, positions) counts."""
+    if pool == "tokens":
+        return positions[mask]
+    if pool == "mean":
+        counted = torch.where(mask[..., None], positions, 0).sum(dim=1, dtype=torch.float64)
+        return counted / mask.sum(dim=1, keepdim=True)
+    places = torch.arange(mask.shape[1], device=mask.device)
+    chosen = (
+        torch.where(mask, places, mask.shape[1]).amin(dim=1)
+        if pool == "first"
+        else torch.where(mask, places, -1).amax(dim=1)
+    )
+    return positions[torch.arange(len(positions), device=mask.device), chosen]

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nrcscan import store
 from nrcscan.capture import evaluating
 from nrcscan.dataset import Dataset
 from nrcscan.errors import InputError
-from nrcscan.forward import Forward, Plan
+from nrcscan.forward import Features, Forward, Plan
+from nrcscan.inputs import Inputs, parts
 from nrcscan.limits import announce_space, require_memory
 from nrcscan.model import Network
-from nrcscan.moments import Array, Moments
+from nrcscan.moments import Array, Moments, Statistics
 from nrcscan.onset import LEARNED_R2
 from nrcscan.output import Output, to_numpy
 from nrcscan.settings import Settings
@@ -107,8 +107,8 @@ def measure(
         if settings.activations:
             announce_space(path, plan, total, run.stored_dtype, on_note)
         with store.create(path, n_samples=total, force=force) as writer:
-            for record, layer in zip(plan.records, plan.layers, strict=True):
-                writer.add_layer(record, to_numpy(layer.weight))
+            for record, weight in zip(plan.records, plan.weights, strict=True):
+                writer.add_layer(record, to_numpy(weight))
             accumulated = _Accumulated(plan, first_y.shape[1])
             done = 0
             for x, y in chain([(first_x, first_y)], batches):
@@ -116,23 +116,23 @@ def measure(
                 accumulated.update(x, features, predictions, y)
                 writer.append("targets/values", y)
                 if settings.activations:
-                    for position, rows in enumerate(features):
-                        kept = rows.astype(run.stored_dtype, copy=False)
+                    for position, reached in enumerate(features):
+                        kept = reached.rows.astype(run.stored_dtype, copy=False)
                         writer.append(f"positions/{position:04d}/activations", kept)
-                done += len(x)
+                done += len(y)
                 on_progress(done, total)
             if total is not None and done < total:
                 raise InputError(f"{dataset.name}: ended after {done} of {total} samples")
             try:
                 statistics = [moments.statistics() for moments in accumulated.positions]
-                output_statistics, r2 = accumulated.predictions()
+                targets, output_statistics, r2 = accumulated.outcome()
             except ValueError as error:
                 raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
             for doubt in _doubts(r2, accumulated, inferred=network.inferred):
                 note(doubt)
             provenance = _provenance(network, origin, dataset, settings, run, done, notes)
             epsilon = torch.finfo(run.dtype).eps
-            writer.finish(statistics, output_statistics, provenance, epsilon)
+            writer.finish(statistics, targets, output_statistics, provenance, epsilon)
     return Extraction(path, done, tuple(r.name for r in plan.records), r2, tuple(notes))
 
 
@@ -157,25 +157,24 @@ class _Accumulated:
         """The range of the inputs, in words."""
         return f"{self._lowest:.3g} to {self._highest:.3g}"
 
-    def update(
-        self, x: NDArray[Any], features: list[NDArray[Any]], predictions: Array, y: Array
-    ) -> None:
+    def update(self, x: Inputs, features: list[Features], predictions: Array, y: Array) -> None:
         """Take in a batch: inputs, features of every position, predictions and targets."""
-        if x.size:
-            self._lowest = min(self._lowest, float(x.min()))
-            self._highest = max(self._highest, float(x.max()))
-        for moments, rows in zip(self.positions, features, strict=True):
-            moments.update(rows, y)
+        for part in parts(x).values():
+            if part.size:
+                self._lowest = min(self._lowest, float(part.min()))
+                self._highest = max(self._highest, float(part.max()))
+        for moments, (rows, counts) in zip(self.positions, features, strict=True):
+            moments.update(rows, y if counts is None else np.repeat(y, counts, axis=0))
         self._output.update(np.hstack([predictions, predictions - y]), y)
 
-    def predictions(self) -> tuple[store.Predictions, float | None]:
-        """Return the predictions' statistics, and R²."""
+    def outcome(self) -> tuple[Statistics, store.Predictions, float | None]:
+        """Return the statistics beside the targets, those of the predictions, and R²."""
         s, t = self._output.statistics(), self._t
         squared = np.diagonal(s.feature_covariance)[t:] + s.feature_mean[t:] ** 2
         variance = float(np.trace(s.target_covariance))
         r2 = 1 - float(squared.sum()) / variance if variance > 0 else None
         covariance = s.feature_covariance[:t, :t]
-        return store.Predictions(squared, s.feature_mean[:t], covariance), r2
+        return s, store.Predictions(squared, s.feature_mean[:t], covariance), r2
 
 
 def _doubts(r2: float | None, accumulated: _Accumulated, *, inferred: bool) -> Iterator[str]:

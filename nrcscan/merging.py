@@ -96,14 +96,15 @@ def merge(
 
         for text in _doubts(opened):
             note(text)
-        predictions, variance = _predictions(opened)
+        targets, predictions = _predictions(opened)
         first, n = opened[0], sum(acts.n_samples for acts in opened)
         with store.create(path, n_samples=n, force=force) as writer:
             for index, record in enumerate(first.layers):
                 writer.add_layer(record, first.stored_weight(index))
             _append_rows(writer, opened)
             provenance = _provenance(opened, notes)
-            writer.finish(_positions(opened), predictions, provenance, first.epsilon)
+            writer.finish(_positions(opened), targets, predictions, provenance, first.epsilon)
+    variance = float(np.trace(targets.target_covariance))
     r2 = 1 - float(predictions.squared_error.sum()) / variance if variance > 0 else None
     names = tuple(record.name for record in first.layers)
     return Merged(path, n, len(paths), names, r2, tuple(provenance["notes"]))
@@ -138,8 +139,8 @@ def _positions(parts: Sequence[Acts]) -> Iterator[Statistics]:
             ) from error
 
 
-def _predictions(parts: Sequence[Acts]) -> tuple[Predictions, float]:
-    """Return the predictions' statistics on all samples, and the summed variance of the targets."""
+def _predictions(parts: Sequence[Acts]) -> tuple[Statistics, Predictions]:
+    """Return the statistics of the targets and of the predictions on all samples."""
     targets = pooled(
         _beside_itself(acts.n_samples, acts.target_mean, acts.target_covariance) for acts in parts
     )
@@ -153,7 +154,7 @@ def _predictions(parts: Sequence[Acts]) -> tuple[Predictions, float]:
         weights=[acts.n_samples for acts in parts],
     )
     predictions = Predictions(squared_error, predicted.feature_mean, predicted.feature_covariance)
-    return predictions, float(np.trace(targets.feature_covariance))
+    return targets, predictions
 
 
 def _beside_itself(n_samples: int, mean: Array, covariance: Array) -> Statistics:

@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-Pool = Literal["mean", "flatten", "first", "last"]
+Pool = Literal["mean", "flatten", "first", "last", "tokens"]
 """How positions in space or time become one row of features."""
 
 DType = Literal["float32", "float64"]

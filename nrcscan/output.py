@@ -52,7 +52,7 @@ class Output:
         Raises:
             InputError: there are none of the shape `wanted`.
         """
-        tensor = self._tensor(output)
+        tensor = self.tensor(output)
         if tensor.is_complex():
             raise InputError("the network predicts complex numbers; targets are real")
         if tensor.ndim > 0:
@@ -69,7 +69,12 @@ class Output:
             )
         return np.asarray(to_numpy(tensor), dtype=np.float64)
 
-    def _tensor(self, output: Any) -> Tensor:
+    def tensor(self, output: Any) -> Tensor:
+        """Return the one tensor among what a network returns that holds its predictions.
+
+        Raises:
+            InputError: there is none, or none by that key.
+        """
         if isinstance(output, Tensor):
             if self.key is not None:
                 raise InputError(f"--output-key {self.key}: the network returns a single tensor")

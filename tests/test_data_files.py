@@ -358,6 +358,7 @@ def test_an_entry_that_never_varies_is_only_centred() -> None:
     from nrcscan.dataset import standardized
 
     ((found, _),) = standardized(dataset, ["x"], None, None).batches(100)
+    assert isinstance(found, np.ndarray)
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-15)
     np.testing.assert_allclose(found.std(axis=0), [1, 0])
 

@@ -244,7 +244,7 @@ def test_not_data(tmp_path: Path) -> None:
 def test_not_even_a_source() -> None:
     with pytest.raises(UsageError, match="data is a int: give a path, a pair of arrays"):
         open_dataset(3)
-    with pytest.raises(InputError, match=r"a batch is a dict; each must be a pair"):
+    with pytest.raises(InputError, match=r"a batch is a dict of x; give a pair of inputs"):
         collect(open_dataset(iter([{"x": X}])))
     with pytest.raises(InputError, match="a batch has 4 inputs but 3 targets"):
         collect(open_dataset(iter([(X[:4], Y[:3])])))

@@ -400,7 +400,7 @@ def test_covariances_larger_than_the_machine(tmp_path: Path) -> None:
     [
         ({"batch_size": 0}, "--batch-size 0: give at least 1"),
         ({"limit": 0}, "--limit 0: give at least 1"),
-        ({"pool": "max"}, "--pool max: choose one of mean, flatten, first and last"),
+        ({"pool": "max"}, "--pool max: choose one of mean, flatten, first, last and tokens"),
         ({"dtype": "bfloat16"}, "--dtype bfloat16: choose one of float32 and float64"),
         ({"device": "toaster"}, "--device toaster: not usable here"),
         ({"factory": "a:b"}, "a network in memory needs neither factory nor state_key"),

@@ -348,6 +348,15 @@ class Recurrent(nn.Module):
         return self.head(self.rnn(x + self.embed.weight[0])[0])
 
 
+class Distances(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.randn(2, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cdist(x, self.centres)
+
+
 class Batched(Recurrent):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.rnn((x + self.embed.weight[0])[None])[0][0])
@@ -355,12 +364,12 @@ class Batched(Recurrent):
 
 def test_other_kinds_of_layers_are_named(tmp_path: Path) -> None:
     done = extract(Batched(), DATA, tmp_path / "a.h5")
-    assert done.layers == ("head",)
+    assert done.layers == ("rnn.weight_ih_l0", "rnn.weight_hh_l0", "head")
     assert done.notes == (
-        "not Linear or convolution layers, so not measured: embed (Embedding) and rnn (LSTM)",
+        "not Linear, convolution or recurrent layers, so not measured: embed (Embedding)",
     )
     # Fed as one sequence, the samples are steps in time: no sample has features of its own.
-    with pytest.raises(InputError, match="the samples are on no axis of what reaches any layer"):
+    with pytest.raises(InputError, match="predictions change when the samples come in another"):
         extract(Recurrent(), DATA, tmp_path / "b.h5")
-    with pytest.raises(InputError, match=r"none of the network.s weights, of 0 .LSTM., was seen"):
-        extract(nn.Sequential(nn.LSTM(6, 2)), DATA, tmp_path / "b.h5")
+    with pytest.raises(InputError, match=r"none of the network.s weights, of Distances, was seen"):
+        extract(Distances(), DATA, tmp_path / "b.h5")

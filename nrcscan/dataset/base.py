@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from nrcscan import files
 from nrcscan.errors import InputError, UsageError, listed, reason
+from nrcscan.inputs import Inputs, each, parts
 
-Batch = tuple[NDArray[Any], NDArray[Any]]
-"""Inputs (n, …) and targets (n, n_targets), of whatever dtype they are kept in."""
+Batch = tuple[Inputs, NDArray[Any]]
+"""Inputs (n, …), one array or several, and targets (n, n_targets), of any real dtype."""
 
 X_KEYS = ("X", "x", "inputs", "features", "observations", "obs", "images")
 Y_KEYS = ("y", "Y", "targets", "target", "labels", "actions")
@@ -49,23 +50,27 @@ class Dataset:
         """
         passed, seen = 0, 0
         for x, y in self.stream(batch_size):
-            if len(x) != len(y):
-                raise InputError(
-                    f"{self.name}: a batch has {len(x)} inputs but {len(y)} targets;"
-                    " each sample needs both"
-                )
-            first, passed = offset + seen - passed, passed + len(x)
+            for what, part in parts(x).items():
+                if len(part) != len(y):
+                    raise InputError(
+                        f"{self.name}: a batch has {len(part)} {what.removeprefix('the ')} but"
+                        f" {len(y)} targets; each sample needs both"
+                    )
+            first, passed = offset + seen - passed, passed + len(y)
             last = None if limit is None else first + limit - seen
-            x, y = x[first:last], y[first:last]
-            if len(x) == 0:
+            rows = slice(first, last)
+            x, y = each(x, lambda part, rows=rows: part[rows]), y[rows]  # type: ignore[misc]
+            if len(y) == 0:
                 continue
-            require_numbers(x.dtype, f"{self.name}: the inputs")
+            for what, part in parts(x).items():
+                require_numbers(part.dtype, f"{self.name}: {what}")
             require_numbers(y.dtype, f"{self.name}: the targets")
             y = _target_rows(y, self.name)
-            _require_finite(x, "inputs", offset + seen, self.name)
+            for what, part in parts(x).items():
+                _require_finite(part, what.removeprefix("the "), offset + seen, self.name)
             _require_finite(y, "targets", offset + seen, self.name)
             yield x, y
-            seen += len(x)
+            seen += len(y)
             if seen == limit:
                 return
         if seen == 0 and passed:
@@ -89,6 +94,25 @@ def choose_key(
         f"{listed(found)} could all be the {what}" if found else f"no array is called {usual[0]}"
     )
     raise UsageError(f"{path}: {problem}; say which of {listed(keys)} are the {what} with {option}")
+
+
+def choose_inputs(path: Path, keys: Sequence[str], key: str | None) -> list[str]:
+    """Return which of a file's arrays are the inputs: one, or several, separated by commas."""
+    if key is None or key in keys or "," not in key:
+        return [choose_key(path, keys, key, X_KEYS, "inputs", "--x-key")]
+    return [choose_key(path, keys, k.strip(), (), "inputs", "--x-key") for k in key.split(",")]
+
+
+def choose_targets(path: Path, keys: Sequence[str], key: str | None) -> str:
+    """Return which of a file's arrays are the targets."""
+    return choose_key(path, keys, key, Y_KEYS, "targets", "--y-key")
+
+
+def named(keys: Sequence[str], arrays: Sequence[NDArray[Any]]) -> Inputs:
+    """Return inputs: the only array, or several by the last part of their keys."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return {key.split("/")[-1]: array for key, array in zip(keys, arrays, strict=True)}
 
 
 def file_provenance(path: Path) -> dict[str, Any]:

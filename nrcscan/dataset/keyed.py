@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.dataset.base import (
-    X_KEYS,
-    Y_KEYS,
     Batch,
     Dataset,
     as_array,
-    choose_key,
+    choose_inputs,
+    choose_targets,
     damaged,
     file_provenance,
+    named,
     require_equal_lengths,
     require_numbers,
 )
@@ -49,28 +49,28 @@ def open_keyed(path: Path, opener: Opener, x_key: str | None, y_key: str | None)
     """
     with _reading(path), opener(path) as arrays:
         keys = list(arrays)
-        x_key = choose_key(path, keys, x_key, X_KEYS, "inputs", "--x-key")
-        y_key = choose_key(path, keys, y_key, Y_KEYS, "targets", "--y-key")
-        for key in (x_key, y_key):
+        x_keys, y_key = choose_inputs(path, keys, x_key), choose_targets(path, keys, y_key)
+        for key in (*x_keys, y_key):
             dtype = arrays[key].dtype
             if dtype is not None:
                 require_numbers(dtype, f"{path}: {key!r}")
             if not arrays[key].shape:
                 raise InputError(f"{path}: {key!r}: a single number, not an array of samples")
-        x_shape, y_shape = arrays[x_key].shape, arrays[y_key].shape
-    require_equal_lengths(path, x_shape, y_shape)
+        n = arrays[y_key].shape[0]
+        for key in x_keys:
+            require_equal_lengths(path, arrays[key].shape, arrays[y_key].shape)
 
     def stream(batch_size: int) -> Iterator[Batch]:
         with _reading(path), opener(path) as arrays:
-            x, y = arrays[x_key], arrays[y_key]
-            for start in range(0, x_shape[0], batch_size):
-                stop = min(start + batch_size, x_shape[0])
-                yield x.read(start, stop), y.read(start, stop)
+            for start in range(0, n, batch_size):
+                stop = min(start + batch_size, n)
+                inputs = [arrays[key].read(start, stop) for key in x_keys]
+                yield named(x_keys, inputs), arrays[y_key].read(start, stop)
 
     return Dataset(
         name=str(path),
-        n_samples=x_shape[0],
-        provenance={**file_provenance(path), "x_key": x_key, "y_key": y_key},
+        n_samples=n,
+        provenance={**file_provenance(path), "x_key": ",".join(x_keys), "y_key": y_key},
         stream=stream,
     )
 

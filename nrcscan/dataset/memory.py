@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.dataset.base import (
+    Y_KEYS,
     Batch,
     Dataset,
     as_array,
     require_equal_lengths,
     require_numbers,
 )
-from nrcscan.errors import InputError, reason
+from nrcscan.errors import InputError, listed, reason
+from nrcscan.inputs import Inputs, each, parts
 
 
 def from_arrays(x: Any, y: Any, *, name: str, provenance: dict[str, Any] | None) -> Dataset:
     """Open a pair of arrays, memory maps or tensors."""
-    inputs, targets = as_array(x, name), as_array(y, name)
-    for array, what in ((inputs, "inputs"), (targets, "targets")):
-        require_numbers(array.dtype, f"{name}: the {what}")
+    inputs, targets = as_inputs(x, name), as_array(y, name)
+    for what, array in {**parts(inputs), "the targets": targets}.items():
+        require_numbers(array.dtype, f"{name}: {what}")
         if array.ndim == 0:
-            raise InputError(f"{name}: the {what} are a single number, not an array of samples")
-    require_equal_lengths(name, inputs.shape, targets.shape)
+            raise InputError(f"{name}: {what} are a single number, not an array of samples")
+        require_equal_lengths(name, array.shape, targets.shape)
 
     def stream(batch_size: int) -> Iterator[Batch]:
-        for start in range(0, len(inputs), batch_size):
+        for start in range(0, len(targets), batch_size):
             rows = slice(start, start + batch_size)
-            yield np.asarray(inputs[rows]), np.asarray(targets[rows])
+            taken = each(inputs, lambda part, rows=rows: np.asarray(part[rows]))  # type: ignore[misc]
+            yield taken, np.asarray(targets[rows])
 
     if provenance is None:
-        provenance = {"path": None, "sha256": _content_sha256(inputs, targets)}
-    return Dataset(name=name, n_samples=len(inputs), provenance=provenance, stream=stream)
+        provenance = {"path": None, "sha256": _content_sha256(*parts(inputs).values(), targets)}
+    return Dataset(name=name, n_samples=len(targets), provenance=provenance, stream=stream)
 
 
 def _content_sha256(*arrays: NDArray[Any]) -> str:
@@ -74,13 +77,46 @@ def from_batches(data: Iterable[Any]) -> Dataset:
 
 def _pairs(batches: Iterable[Any], name: str) -> Iterator[Batch]:
     for batch in _guarded(batches, name):
-        if not isinstance(batch, Sequence) or len(batch) != 2:
+        x, y = _split(batch, name)
+        targets = as_array(y, name)
+        if isinstance(x, list) and _are_inputs(x, len(targets)):
+            x = tuple(x)  # what a DataLoader makes of samples with a tuple of inputs
+        yield as_inputs(x, name), targets
+
+
+def _split(batch: Any, name: str) -> tuple[Any, Any]:
+    """Return inputs and targets of a batch: a pair, or a dict with the targets among its keys."""
+    if isinstance(batch, Mapping):
+        found = [key for key in batch if key in Y_KEYS]
+        if len(found) != 1 or len(batch) < 2:
             raise InputError(
-                f"{name}: a batch is a {type(batch).__name__}; each must be a pair of inputs"
-                " and targets"
+                f"{name}: a batch is a dict of {listed(batch)}; give a pair of inputs and targets,"
+                " or call the targets 'labels'"
             )
-        x, y = as_array(batch[0], name), as_array(batch[1], name)
-        yield x, y
+        inputs = {key: value for key, value in batch.items() if key != found[0]}
+        return (inputs if len(inputs) > 1 else next(iter(inputs.values()))), batch[found[0]]
+    if not isinstance(batch, Sequence) or len(batch) != 2:
+        raise InputError(
+            f"{name}: a batch is a {type(batch).__name__}; each must be a pair of inputs"
+            " and targets"
+        )
+    return batch[0], batch[1]
+
+
+def _are_inputs(x: list[Any], n: int) -> bool:
+    """Whether a list is of several inputs for n samples, rather than of the samples."""
+    lengths = [len(part) if getattr(part, "ndim", 0) else None for part in x]
+    return len(x) != n and all(length == n for length in lengths)
+
+
+def as_inputs(x: Any, name: str) -> Inputs:
+    """Return inputs as arrays: one, or several in a dict or tuple."""
+    if isinstance(x, Mapping):
+        x = {str(key): value for key, value in x.items()}
+    if isinstance(x, dict | tuple) and not x:
+        raise InputError(f"{name}: a sample has no inputs")
+    inputs: Inputs = each(x, lambda part: as_array(part, name))
+    return inputs
 
 
 def _guarded(batches: Iterable[Any], name: str) -> Iterator[Any]:

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from nrcscan import files
 from nrcscan.dataset.base import (
-    X_KEYS,
-    Y_KEYS,
     Batch,
     Dataset,
-    choose_key,
+    choose_inputs,
+    choose_targets,
     damaged,
     file_provenance,
+    named,
     require_equal_lengths,
     require_numbers,
 )
@@ -57,30 +57,31 @@ def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
                     f"{path}: is a zip archive without arrays; an .npz of np.savez holds them"
                 )
             headers = {}
-            x_key = choose_key(path, keys, x_key, X_KEYS, "inputs", "--x-key")
-            y_key = choose_key(path, keys, y_key, Y_KEYS, "targets", "--y-key")
-            for key in (x_key, y_key):
+            x_keys, y_key = choose_inputs(path, keys, x_key), choose_targets(path, keys, y_key)
+            for key in (*x_keys, y_key):
                 with archive.open(f"{key}.npy") as member:
                     headers[key] = _read_header(member, f"{path}: {key!r}")
     except _ZIP_ERRORS as error:
         raise damaged(path, error) from error
-    require_equal_lengths(path, headers[x_key].shape, headers[y_key].shape)
+    for key in x_keys:
+        require_equal_lengths(path, headers[key].shape, headers[y_key].shape)
 
     def stream(batch_size: int) -> Iterator[Batch]:
         try:
             with ExitStack() as stack:
                 rows = [
                     stack.enter_context(closing(_npz_rows(path, key, batch_size)))
-                    for key in (x_key, y_key)
+                    for key in (*x_keys, y_key)
                 ]
-                yield from zip(*rows, strict=True)
+                for *inputs, targets in zip(*rows, strict=True):
+                    yield named(x_keys, inputs), targets
         except _ZIP_ERRORS as error:
             raise damaged(path, error) from error
 
     return Dataset(
         name=str(path),
-        n_samples=headers[x_key].shape[0],
-        provenance={**file_provenance(path), "x_key": x_key, "y_key": y_key},
+        n_samples=headers[y_key].shape[0],
+        provenance={**file_provenance(path), "x_key": ",".join(x_keys), "y_key": y_key},
         stream=stream,
     )
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nrcscan import files
 from nrcscan.dataset.base import Batch, Dataset
 from nrcscan.errors import InputError, UsageError, listed
+from nrcscan.inputs import each
 
 PARTS = ("x", "y")
 
@@ -69,11 +70,22 @@ def standardized(
 
     def stream(batch_size: int) -> Iterator[Batch]:
         for x, y in dataset.stream(batch_size):
-            yield _scaled(x, "x", scales, dataset.name), _scaled(y, "y", scales, dataset.name)
+            if "x" in parts and not isinstance(x, np.ndarray):
+                raise _several(dataset.name)
+            yield (
+                each(x, lambda part: _scaled(part, "x", scales, dataset.name)),
+                _scaled(y, "y", scales, dataset.name),
+            )
 
     told = {"parts": list(parts), "statistics": source, "sha256": fingerprint}
     provenance = {**dataset.provenance, "standardized": told}
     return replace(dataset, stream=stream, provenance=provenance)
+
+
+def _several(name: str) -> UsageError:
+    return UsageError(
+        f"--standardize x: {name} has several inputs; put them on scale in your own code (--data)"
+    )
 
 
 def _scaled(values: NDArray[Any], part: str, scales: dict[str, Scale], name: str) -> NDArray[Any]:
@@ -98,13 +110,15 @@ def _measured(
         for part, values in zip(PARTS, batch, strict=True):
             if part not in parts:
                 continue
+            if not isinstance(values, np.ndarray):
+                raise _several(dataset.name)
             rows = np.asarray(values, dtype=np.float64)
             if part not in sums:
                 sums[part] = [rows[0], np.zeros_like(rows[0]), np.zeros_like(rows[0])]
             shift, total, squares = sums[part]
             total += (rows - shift).sum(axis=0)
             squares += ((rows - shift) ** 2).sum(axis=0)
-        n += len(batch[0])
+        n += len(batch[1])
     scales = {}
     for part, (shift, total, squares) in sums.items():
         move = total / n

@@ -78,13 +78,18 @@ class Acts:
             where = f"positions/{position:04d}"
             mean = self._array(f"{where}/mean", (None,))
             d, t = len(mean), len(self.target_mean)
+            n, target_mean, covariance = self.n_samples, self.target_mean, self.target_covariance
+            if "own_targets" in self._file[where]:
+                n = int(self._file[where].attrs["n_samples"])
+                target_mean = self._array(f"{where}/own_targets/mean", (t,))
+                covariance = self._array(f"{where}/own_targets/covariance", (t, t))
             return Statistics(
-                n_samples=self.n_samples,
+                n_samples=n,
                 feature_mean=mean,
-                target_mean=self.target_mean,
+                target_mean=target_mean,
                 feature_covariance=self._array(f"{where}/covariance", (d, d)),
                 cross_covariance=self._array(f"{where}/target_covariance", (d, t)),
-                target_covariance=self.target_covariance,
+                target_covariance=covariance,
             )
 
     def feature_mean(self, position: int) -> Array:
@@ -112,20 +117,22 @@ class Acts:
 
     def target_rows(self) -> Iterator[NDArray[Any]]:
         """Yield the targets (n, n_targets), piece by piece."""
-        yield from self._rows("targets/values", len(self.target_mean))
+        yield from self._rows("targets/values", len(self.target_mean), self.n_samples)
 
     def activation_rows(self, position: int) -> Iterator[NDArray[Any]]:
         """Yield the features (n, width) at a position, piece by piece."""
         width = len(self.feature_mean(position))
-        yield from self._rows(f"positions/{position:04d}/activations", width)
+        with _reading(self.path):
+            own = self._file[f"positions/{position:04d}"].attrs.get("n_samples", self.n_samples)
+        yield from self._rows(f"positions/{position:04d}/activations", width, int(own))
 
-    def _rows(self, name: str, width: int) -> Iterator[NDArray[Any]]:
+    def _rows(self, name: str, width: int, n: int) -> Iterator[NDArray[Any]]:
         with _reading(self.path):
             dataset = self._file[name]
-            if dataset.shape != (self.n_samples, width) or dataset.dtype.kind != "f":
+            if dataset.shape != (n, width) or dataset.dtype.kind != "f":
                 raise ValueError(f"{name} has shape {dataset.shape} and dtype {dataset.dtype}")
             step = (dataset.chunks or dataset.shape)[0]
-        for start in range(0, self.n_samples, step):
+        for start in range(0, n, step):
             with _reading(self.path):
                 rows = dataset[start : start + step]
             yield rows

@@ -97,23 +97,28 @@ class Writer:
     def finish(
         self,
         positions: Iterable[Statistics],
+        targets: Statistics,
         predictions: Predictions,
         provenance: Mapping[str, Any],
         epsilon: float,
     ) -> None:
         """Write what is known at the end of the pass, and mark the file complete.
 
-        One position's statistics are held at a time, if they come that way.
+        The targets' statistics are sample by sample, beside whatever features. One position's
+        are held at a time, if they come that way.
         """
         with self._writing():
             for index, s in enumerate(positions):
                 self._put(f"positions/{index:04d}/mean", s.feature_mean)
                 self._put(f"positions/{index:04d}/covariance", s.feature_covariance)
                 self._put(f"positions/{index:04d}/target_covariance", s.cross_covariance)
-                if index == 0:
-                    self._put("targets/mean", s.target_mean)
-                    self._put("targets/covariance", s.target_covariance)
-                    self._file.attrs["n_samples"] = s.n_samples
+                if not _of_samples(s, targets):  # every token counts as a sample
+                    self._put(f"positions/{index:04d}/own_targets/mean", s.target_mean)
+                    self._put(f"positions/{index:04d}/own_targets/covariance", s.target_covariance)
+                    self._file[f"positions/{index:04d}"].attrs["n_samples"] = s.n_samples
+            self._put("targets/mean", targets.target_mean)
+            self._put("targets/covariance", targets.target_covariance)
+            self._file.attrs["n_samples"] = targets.n_samples
             self._put("model/squared_error", predictions.squared_error)
             self._put("model/prediction_mean", predictions.mean)
             self._put("model/prediction_covariance", predictions.covariance)
@@ -172,6 +177,14 @@ def create(path: Path, *, n_samples: int | None = None, force: bool = False) -> 
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def _of_samples(s: Statistics, targets: Statistics) -> bool:
+    """Whether statistics count every sample once, as those of the targets do."""
+    spread = np.sqrt(np.diagonal(targets.target_covariance))
+    moved = np.abs(s.target_mean - targets.target_mean)
+    same_mean = (moved <= 1e-9 * (spread + np.abs(targets.target_mean))).all()
+    return s.n_samples == targets.n_samples and bool(same_mean)
 
 
 def _new(partial: Path, path: Path) -> h5py.File:

@@ -173,7 +173,7 @@ def _cell(text: str) -> str:
     r"""Return text that Markdown and HTML leave alone, within a table.
 
     >>> _cell("a|b <i>")
-    'a\\\\|b \\\\<i\\\\>'
+    'a\\|b \\<i\\>'
     """
     if len(text) > LONGEST_CELL:
         text = f"{text[:LONGEST_CELL]}…"

@@ -17,3 +17,7 @@ Format = Literal["table", "json", "csv", "md"]
 POOLS: tuple[Pool, ...] = get_args(Pool)
 DTYPES: tuple[DType, ...] = get_args(DType)
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
+
+Gate = Literal["newest", "all"]
+"""Which checkpoints of a scan its rules apply to: the newest of every run, or all."""
+GATES: tuple[Gate, ...] = get_args(Gate)

@@ -1,0 +1,581 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from conftest import ROOT
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_rules import checkpoint
+
+from nrcscan.baseline import QUANTITIES, read_baseline
+from nrcscan.errors import InputError, OutputError, UsageError
+from nrcscan.gate import RuleResult, exit_code, explain, failed, judge
+from nrcscan.github import SUMMARY_BYTES, publish_github, summary
+from nrcscan.junit import write_junit
+from nrcscan.requirements import gather_rules
+from nrcscan.rules import parse
+
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
+PAGE = (ROOT / "docs" / "ci.md").read_text()
+HOSTILE = "a\x00\x1b[2J\n::error::<b>|`&\u202e\ufffe\ud800]]>\"'%.pt"
+
+
+def good(path: str, r2: float | None = 0.9, noise: float | None = 0.4, onset: str | None = "l.2",
+         **changes: Any) -> dict[str, Any]:  # fmt: skip
+    """Return a usable checkpoint of five layers, l.0 to l.4."""
+    found = checkpoint(path=path, run=path.rpartition("/")[0], epoch=None, step=None, reason=None)
+    found["model"]["r2"] = r2
+    for i, layer in enumerate(found["layers"]):
+        layer["name"] = f"l.{i}"
+    found["layers"][-1]["noise_component"] = noise
+    found["onset"] = dict.fromkeys(found["onset"], onset)
+    return found | changes
+
+
+def bad(path: str, reason: str = "the file is empty") -> dict[str, Any]:
+    run = path.rpartition("/")[0]
+    names = {"path": path, "run": run, "epoch": None, "step": None}
+    return {**names, "status": "error", "reason": reason}
+
+
+def scan(*checkpoints: dict[str, Any]) -> dict[str, Any]:
+    return {"schema": "nrcscan.scan/1", "provenance": {}, "checkpoints": list(checkpoints)}
+
+
+def passed(results: list[RuleResult]) -> dict[tuple[str, str], bool | None]:
+    return {(result.path, result.rule): result.passed for result in results}
+
+
+RULES = [parse("model.r2 >= 0.8"), parse("onset.all <= l.2")]
+TEXTS = [rule.text for rule in RULES]
+
+
+# Which checkpoints are judged
+
+
+def test_the_newest_of_every_run_is_judged() -> None:
+    found = scan(good("a/1.pt", r2=0.1), good("b/1.pt"), good("a/2.pt"), good("b/2.pt", onset=None))
+    results = judge(found, RULES)
+    assert passed(results) == {
+        ("a/1.pt", TEXTS[0]): None,
+        ("a/1.pt", TEXTS[1]): None,
+        ("b/1.pt", TEXTS[0]): None,
+        ("b/1.pt", TEXTS[1]): None,
+        ("a/2.pt", TEXTS[0]): True,
+        ("a/2.pt", TEXTS[1]): True,
+        ("b/2.pt", TEXTS[0]): True,
+        ("b/2.pt", TEXTS[1]): False,
+    }
+    (failure,) = failed(results)
+    assert failure.reason == "onset.all = never, not <= l.2 (3rd)"
+    assert failure.values == {"onset.all": "never"}
+    assert failure.to_dict()["passed"] is False
+
+
+def test_all_are_judged_if_asked() -> None:
+    found = scan(good("a/1.pt", r2=0.1), good("a/2.pt"))
+    assert list(passed(judge(found, RULES, gate="all")).values()) == [False, True, True, True]
+
+
+def test_no_older_checkpoint_stands_in_for_an_unusable_newest() -> None:
+    found = scan(good("a/1.pt"), bad("a/2.pt"))
+    results = judge(found, RULES)
+    assert [result.passed for result in results] == [None, None]
+    assert exit_code(found, results) == 3
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "code"),
+    [
+        ([], 4),
+        ([good("1.pt")], 0),
+        ([good("1.pt"), bad("2.pt")], 3),
+        ([bad("1.pt")], 3),
+        ([good("1.pt", r2=0.1)], 1),
+        ([bad("1.pt"), good("2.pt", r2=0.1)], 1),
+        ([good("1.pt", r2=None)], 1),
+    ],
+)
+def test_exit_codes(checkpoints: list[dict[str, Any]], code: int) -> None:
+    found = scan(*checkpoints)
+    assert exit_code(found, judge(found, RULES)) == code
+
+
+def test_rules_are_explained_with_what_decided_them() -> None:
+    found = scan(good("a/1.pt"), good("a/2.pt", r2=0.5), good("b\x1b/1.pt"))
+    results = judge(found, RULES[:1])
+    assert explain(results) == (
+        "rule model.r2 >= 0.8\n"
+        "  ✗ a/2.pt: model.r2 = 0.5, not >= 0.8\n"
+        "  ✓ b\\x1b/1.pt: model.r2 = 0.9 >= 0.8\n"
+        "  · 1 not judged: not the newest of its run\n"
+    )
+    assert explain(failed(results)).count("\n") == 2
+    assert explain([]) == ""
+
+
+# Settings
+
+
+def test_rules_of_the_file_come_first_and_none_comes_twice(tmp_path: Path) -> None:
+    (tmp_path / "nrcscan.toml").write_text(
+        'require = ["model.r2 > 0"]\ngate = "all"\ntolerance = 1'
+    )
+    (tmp_path / "pyproject.toml").write_text("[tool.other]\nrequire = 3")
+    found = gather_rules(["onset.all <= x", " model.r2 > 0 "], config_dir=tmp_path)
+    assert [rule.text for rule in found.rules] == ["model.r2 > 0", "onset.all <= x"]
+    assert (found.gate, found.tolerance, found.baseline) == ("all", 1.0, None)
+    assert gather_rules(gate="newest", config_dir=tmp_path).gate == "newest"
+    assert gather_rules(tolerance=0, config_dir=tmp_path).tolerance == 0
+
+
+def test_settings_stand_in_pyproject_too(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text(json.dumps(scan(good("a/1.pt"))))
+    text = "[tool.nrcscan]\nrequire = ['model.learned']\nbaseline = 'old.json'"
+    (tmp_path / "pyproject.toml").write_text(text)
+    found = gather_rules(config_dir=tmp_path)
+    assert [rule.text for rule in found.rules] == ["model.learned"]
+    assert found.baseline is not None
+    assert found.baseline.path == tmp_path / "old.json"
+    assert gather_rules(config_dir=tmp_path).gate == "newest"
+
+
+def test_without_a_file_there_are_the_defaults(tmp_path: Path) -> None:
+    found = gather_rules(config_dir=tmp_path)
+    assert (found.rules, found.gate, found.baseline, found.tolerance) == ((), "newest", None, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("requires = []", "toml: unknown key requires; there are require, gate, baseline and"),
+        ("require = 'model.learned'", "nrcscan.toml: require is not a list of rules; write"),
+        ("require = [1]", "require is not a list of rules"),
+        ("require = ['model.r3 > 1']", "toml: require 'model.r3 > 1': unknown field at"),
+        ("gate = 'last'", "nrcscan.toml: gate 'last': choose newest or all"),
+        ("gate = []", "choose newest or all"),
+        ("tolerance = -1", "nrcscan.toml: tolerance -1: give a number from 0 to 1"),
+        ("tolerance = nan", "give a number from 0 to 1"),
+        ("tolerance = true", "give a number from 0 to 1"),
+        ("baseline = 3", "baseline is not a path"),
+        ("gate = \n1", "nrcscan.toml: not TOML: .*line 1.*; mend it"),
+        ("gate = '\udcff'", "not TOML"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "nrcscan.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UsageError, match=message):
+        gather_rules(config_dir=tmp_path)
+
+
+def test_a_wrong_setting_of_the_command_line_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--gate 'last': choose newest or all"):
+        gather_rules(gate="last", config_dir=tmp_path)
+    with pytest.raises(UsageError, match="--tolerance 2: give a number from 0 to 1"):
+        gather_rules(tolerance=2, config_dir=tmp_path)
+
+
+def test_two_files_of_settings_are_one_too_many(tmp_path: Path) -> None:
+    (tmp_path / "nrcscan.toml").write_text("")
+    (tmp_path / "pyproject.toml").write_text("[tool.nrcscan]\n")
+    with pytest.raises(UsageError, match="has a table .tool.nrcscan. too; keep one"):
+        gather_rules(config_dir=tmp_path)
+    (tmp_path / "nrcscan.toml").unlink()
+    (tmp_path / "pyproject.toml").write_text("tool = {nrcscan = 3}")
+    with pytest.raises(UsageError, match="not a table; its keys are require, gate"):
+        gather_rules(config_dir=tmp_path)
+
+
+# Baseline
+
+
+def against(tmp_path: Path, before: dict[str, Any], now: dict[str, Any], **options: Any) -> Any:
+    (tmp_path / "old.json").write_text(json.dumps(before))
+    return judge(now, [], baseline=read_baseline(tmp_path / "old.json"), **options)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "tolerance", "worse"),
+    [
+        ({}, {}, 0.0, None),
+        ({"r2": 0.9}, {"r2": 0.89}, 0.01, None),
+        ({"r2": 0.9}, {"r2": 0.8899}, 0.01, "r2"),
+        ({"r2": 0.9}, {"r2": 0.99}, 0.0, None),
+        ({"r2": None}, {"r2": 0.1}, 0.0, None),
+        ({"r2": 0.9}, {"r2": None}, 1.0, "r2"),
+        ({"noise": 0.4}, {"noise": 0.5}, 0.1, None),
+        ({"noise": 0.4}, {"noise": 0.5}, 0.09, "noise"),
+        ({"noise": 0.5}, {"noise": 0.1}, 0.0, None),
+        ({"noise": None}, {"noise": 0.1}, 0.0, None),
+        ({"noise": None}, {"noise": None}, 1.0, "noise"),
+        ({"onset": "l.2"}, {"onset": "l.3"}, 0.2, None),
+        ({"onset": "l.2"}, {"onset": "l.3"}, 0.19, "onset"),
+        ({"onset": "l.2"}, {"onset": "l.1"}, 0.0, None),
+        ({"onset": "l.2"}, {"onset": None}, 1.0, "onset"),
+        ({"onset": None}, {"onset": None}, 0.0, None),
+        ({"onset": None}, {"onset": "l.4"}, 0.0, None),
+    ],
+)
+def test_no_worse_than_last_time(
+    tmp_path: Path, before: Any, now: Any, tolerance: float, worse: str | None
+) -> None:
+    results = against(
+        tmp_path, scan(good("a/1.pt", **before)), scan(good("a/2.pt", **now)), tolerance=tolerance
+    )
+    assert [result.rule for result in results] == list(QUANTITIES.values())
+    assert [result.rule for result in failed(results)] == ([QUANTITIES[worse]] if worse else [])
+
+
+def test_a_comparison_names_both_values(tmp_path: Path) -> None:
+    before, now = scan(good("a/1.pt")), scan(good("a/2.pt", r2=0.5, onset=None))
+    reasons = [result.reason for result in against(tmp_path, before, now, tolerance=0.1)]
+    assert reasons == [
+        "0.5, and 0.9 in the baseline's a/1.pt (tolerance 0.1)",
+        "0.4, and 0.4 in the baseline's a/1.pt (tolerance 0.1)",
+        "never, and l.2 in the baseline's a/1.pt (tolerance 0.1)",
+    ]
+
+
+def test_the_newest_is_compared_with_the_newest_and_all_with_their_own(tmp_path: Path) -> None:
+    before = scan(good("a/1.pt", r2=0.1), good("a/2.pt", r2=0.5), bad("a/3.pt"))
+    now = scan(good("a/1.pt", r2=0.2), good("a/2.pt", r2=0.3), good("a/4.pt", r2=0.6))
+    name = QUANTITIES["r2"]
+
+    def verdicts(results: list[RuleResult]) -> list[bool | None]:
+        return [result.passed for result in results if result.rule == name]
+
+    assert verdicts(against(tmp_path, before, now)) == [None, None, True]
+    assert verdicts(against(tmp_path, before, now, gate="all")) == [True, False, True]
+
+
+def test_a_new_run_is_not_compared_but_nothing_compared_is_a_failure(tmp_path: Path) -> None:
+    before = scan(good("a/1.pt"))
+    results = against(tmp_path, before, scan(good("a/1.pt"), good("b/1.pt")))
+    assert [result.passed for result in results] == [True] * 3 + [None] * 3
+    assert results[-1].reason == "its run is not in the baseline"
+    results = against(tmp_path, before, scan(good("c/1.pt")))
+    assert [result.passed for result in results] == [False] * 3
+    assert results[0].reason.startswith("no run of this scan is in ")
+    assert results[0].reason.endswith("old.json, which begins with a")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such baseline file"),
+        ("", "the baseline file is empty"),
+        ("{", "not a scan's JSON"),
+        ("[" * 100_000, "not a scan's JSON"),
+        ('{"schema": NaN}', "not a scan's JSON .NaN in it"),
+        ("[]", "not a scan .no schema.; give the scan.json of nrcscan scan"),
+        ('{"schema": "nrcscan.report/1"}', "not a scan .nrcscan.report/1."),
+        ('{"schema": "nrcscan.scan/2"}', "nrcscan.scan/2, and this nrcscan reads .*/1; upgrade"),
+        ('{"schema": "nrcscan.scan/1"}', "damaged"),
+        ('{"schema": "nrcscan.scan/1", "checkpoints": [{}]}', "damaged"),
+        (json.dumps(scan()), "no checkpoint of this scan could be used"),
+        (json.dumps(scan(bad("a"))), "no checkpoint of this scan could be used"),
+        (json.dumps(scan(good("a", layers=[]))), "damaged"),
+        (json.dumps(scan(good("a", onset="gone"))), "damaged"),
+        (json.dumps(scan(good("a", model={"r2": "high"}))), "damaged"),
+    ],
+)  # fmt: skip
+def test_a_baseline_that_cannot_be_used(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "old.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_baseline(path)
+
+
+# JUnit
+
+
+def parsed(path: Path) -> dict[tuple[str | None, str | None], tuple[str, str]]:
+    """Return (checkpoint, case) → (what came of it, its message)."""
+    root = ElementTree.parse(path).getroot()
+    found = {}
+    for case in root.iter("testcase"):
+        (child,) = list(case) or [ElementTree.Element("passed")]
+        found[case.get("classname"), case.get("name")] = (child.tag, child.get("message", ""))
+    return found
+
+
+def test_junit_has_a_case_per_checkpoint_and_rule(tmp_path: Path) -> None:
+    found = scan(good("a/1.pt"), good("a/2.pt", r2=0.1), bad("b/1.pt"))
+    write_junit(tmp_path / "out.xml", found, judge(found, RULES))
+    newest = "not the newest of its run"
+    assert parsed(tmp_path / "out.xml") == {
+        ("a/1.pt", "can be used"): ("passed", ""),
+        ("a/1.pt", TEXTS[0]): ("skipped", newest),
+        ("a/1.pt", TEXTS[1]): ("skipped", newest),
+        ("a/2.pt", "can be used"): ("passed", ""),
+        ("a/2.pt", TEXTS[0]): ("failure", "model.r2 = 0.1, not >= 0.8"),
+        ("a/2.pt", TEXTS[1]): ("system-out", ""),
+        ("b/1.pt", "can be used"): ("error", "the file is empty"),
+    }
+    root = ElementTree.parse(tmp_path / "out.xml").getroot()
+    counts = {name: root.get(name) for name in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": "7", "failures": "1", "errors": "1", "skipped": "2"}
+    assert [suite.get("name") for suite in root] == ["a", "b"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(name=st.text(st.characters(), min_size=1, max_size=8))
+def test_no_name_breaks_the_xml(tmp_path: Path, name: str) -> None:
+    for odd in (name, HOSTILE):
+        found = scan(
+            good(f"{odd}/1.pt", r2=None), bad(f"{odd}/2.pt", odd), good(f"x/{odd}", r2=0.1)
+        )
+        found["checkpoints"][0]["model"]["undefined"]["r2"] = odd
+        rules = [parse("model.r2 >= 0.8"), parse('onset.all <= "\x01\x7f"')]
+        write_junit(tmp_path / "out.xml", found, judge(found, rules, gate="all"))
+        cases = parsed(tmp_path / "out.xml")
+        tags = [tag for tag, _ in cases.values()]
+        assert (tags.count("failure"), tags.count("error")) == (4, 1)
+        assert all(message.isprintable() for _, message in cases.values())
+
+
+def test_junit_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nrcscan.junit.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'nrcscan\[junit\]'"):
+        write_junit(tmp_path / "out.xml", scan(good("1.pt")), [])
+    assert not list(tmp_path.iterdir())
+
+
+# GitHub
+
+
+def published(
+    tmp_path: Path, found: dict[str, Any], results: list[RuleResult], **environ: str
+) -> Any:
+    page, lines = tmp_path / "summary.md", io.StringIO()
+    environ = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page)} | environ
+    publish_github(found, results, "runs", environ=environ, stream=lines)
+    return (page.read_text() if page.exists() else ""), lines.getvalue()
+
+
+def test_the_summary_shows_failed_rules_first(tmp_path: Path) -> None:
+    (tmp_path / "summary.md").write_text("before\n")
+    found = scan(good("a/1.pt"), good("a/2.pt", r2=0.1, epoch=2), bad("b/1.pt"))
+    page, lines = published(tmp_path, found, judge(found, RULES))
+    assert page == (
+        "before\n"
+        "## nrcscan\n\n3 checkpoints, 1 could not be used, 1 of 2 verdicts failed.\n\n"
+        "### Failed rules\n\n"
+        "| checkpoint | rule | decided by |\n| :--- | :--- | :--- |\n"
+        "| a/2.pt | model.r2 \\>= 0.8 | model.r2 = 0.1, not \\>= 0.8 |\n\n"
+        "### Not usable\n\n"
+        "| checkpoint | reason |\n| :--- | :--- |\n"
+        "| b/1.pt | the file is empty |\n\n"
+        "### Checkpoints\n\n"
+        "| checkpoint | epoch | R² | collapsed from | noise, last layer | rules |\n"
+        "| :--- | :--- | :--- | :--- | :--- | :--- |\n"
+        "| a/1.pt |  | 0.900 | l.2 | 0.400 |  |\n"
+        "| a/2.pt | 2 | 0.100 | l.2 | 0.400 | ✗ 1 of 2 |\n"
+        "| b/1.pt |  | not usable |  |  |  |\n"
+    )
+    assert lines == (
+        "::error file=runs/a/2.pt,title=Rule failed::"
+        "a/2.pt: model.r2 >= 0.8: model.r2 = 0.1, not >= 0.8\n"
+        "::error file=runs/b/1.pt,title=Checkpoint cannot be used::b/1.pt: the file is empty\n"
+    )
+
+
+def test_nothing_is_published_elsewhere(tmp_path: Path) -> None:
+    found = scan(good("1.pt", r2=0.1))
+    off = {"GITHUB_ACTIONS": "", "GITHUB_STEP_SUMMARY": ""}
+    assert published(tmp_path, found, judge(found, RULES), **off) == ("", "")
+
+
+def test_what_passes_is_not_annotated(tmp_path: Path) -> None:
+    found = scan(good("0.pt", r2=0), good("1.pt"))
+    page, lines = published(tmp_path, found, judge(found, RULES))
+    assert "2 checkpoints, 0 of 2 verdicts failed." in page
+    assert lines == ""
+    assert "no rule was applied" in summary(found, [])
+
+
+def test_annotations_keep_to_githubs_number_and_escapes(tmp_path: Path) -> None:
+    found = scan(*(good(f"run{i}/1,:%.pt", r2=0.1) for i in range(10)))
+    _, ten = published(tmp_path, found, judge(found, RULES))
+    assert ten.count("::error") == 10
+    assert "More failures" not in ten
+    assert ten.startswith(
+        "::error file=runs/run0/1%2C%3A%25.pt,title=Rule failed::run0/1,:%25.pt: "
+    )
+    found["checkpoints"].append(bad("b/1.pt"))
+    _, more = published(tmp_path, found, judge(found, RULES))
+    assert more.count("::error") == 10
+    assert more.splitlines()[-1].startswith("::error title=More failures::2 more failures")
+
+
+def test_hostile_names_break_no_command_and_no_table(tmp_path: Path) -> None:
+    found = scan(good(f"{HOSTILE}/1.pt", onset=HOSTILE), bad(f"x/{HOSTILE}", HOSTILE))
+    for layer in found["checkpoints"][0]["layers"]:
+        layer["name"] = HOSTILE
+    page, lines = published(tmp_path, found, judge(found, [parse("model.r2 > 1 and onset.all<=x")]))
+    assert [line[:13] for line in lines.splitlines()] == ["::error file="] * 2
+    assert lines.replace("\n", "").isprintable()
+    assert page.replace("\n", "").isprintable()
+    assert not re.search(r"(?<!\\)[<`&]", page)
+    for line in page.splitlines():
+        if line.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) in (3, 4, 7)
+
+
+@pytest.mark.parametrize("n_failed", [0, 20_000])
+def test_a_summary_too_long_is_cut_at_a_row(tmp_path: Path, n_failed: int) -> None:
+    one = good("run/x.pt")
+    found = scan(*({**one, "path": f"run/{'ü' * 60}{i}.pt"} for i in range(8_000)))
+    row = RuleResult("model.r2 > 1", "run/1.pt", False, "model.r2 = 0.9, not > 1" + "é" * 20, {})
+    before = 1000
+    (tmp_path / "summary.md").write_text("x" * before)
+    page, _ = published(tmp_path, found, [row] * n_failed)
+    size = len(page.encode())
+    assert SUMMARY_BYTES - 5000 < size <= SUMMARY_BYTES
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert all(line.endswith(" |") for line in rows)
+    left_out = sum(map(int, re.findall(r"^(\d+) more rows are left out", page, re.MULTILINE)))
+    tables = 2 if n_failed else 1
+    assert len(rows) - 2 * tables + left_out == n_failed + 8_000
+
+
+def test_a_full_page_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "summary.md").write_text("x" * SUMMARY_BYTES)
+    page, _ = published(tmp_path, scan(good("1.pt")), [])
+    assert page == "x" * SUMMARY_BYTES
+
+
+def test_a_summary_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(
+        OutputError, match="GITHUB_STEP_SUMMARY .*cannot be written: Is a directory"
+    ):
+        published(tmp_path, scan(good("1.pt")), [], GITHUB_STEP_SUMMARY=str(tmp_path))
+
+
+# The action and the page
+
+STUB = """#!/usr/bin/env bash
+printf '%s\\0' "$@" > "$RECORD"
+exit "${CODE:-0}"
+"""
+
+
+def act(tmp_path: Path, code: int = 0, **inputs: str) -> list[str]:
+    """Run the action's scan step against a stub, and return the stub's arguments."""
+    step = ACTION["runs"]["steps"][-1]
+    given = {name: str(spec.get("default", "")) for name, spec in ACTION["inputs"].items()} | inputs
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    stub, record = tmp_path / "bin" / "nrcscan", tmp_path / "record"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    env = {"PATH": f"{stub.parent}:{os.environ['PATH']}", "RECORD": str(record), "CODE": str(code)}
+    for name, value in step["env"].items():
+        (key,) = re.fullmatch(r"\$\{\{ inputs\.(\w+) \}\}", value).groups()  # type: ignore[union-attr]
+        env[name] = given[key]
+    command = ["bash", "--noprofile", "--norc", "-euo", "pipefail", "-c", step["run"]]
+    done = subprocess.run(command, env=env, cwd=tmp_path, check=False, capture_output=True)
+    assert done.returncode == code, done.stderr
+    assert done.stderr == b""
+    return record.read_text().split("\0")[:-1]
+
+
+def test_the_action_passes_its_inputs_on(tmp_path: Path) -> None:
+    arguments = act(
+        tmp_path,
+        folder="my runs",
+        data="X.npy\ny.npy\n",
+        require="onset.all <= layers.10\n\n  model.r2 >= 0.9\r\n",
+        options="--model\nnet.py:build\n--gate=all\n",
+        junit="out.xml",
+    )
+    assert arguments == [
+        *("scan", "--output=scan", "--junit=out.xml"),
+        *("--require=onset.all <= layers.10", "--require=model.r2 >= 0.9"),
+        *("--model", "net.py:build", "--gate=all"),
+        *("--", "my runs", "X.npy", "y.npy"),
+    ]
+    assert act(tmp_path, folder="f", data="d") == ["scan", "--output=scan", "--", "f", "d"]
+
+
+def test_the_action_takes_no_input_for_shell(tmp_path: Path) -> None:
+    evil = "$(touch pwned) `touch pwned` \"; touch pwned; ' * ${HOME} \\"
+    arguments = act(
+        tmp_path, folder=evil, data=evil, require=evil, options=evil, junit=evil, output=evil
+    )
+    assert arguments == [
+        *("scan", f"--output={evil}", f"--junit={evil}", f"--require={evil}", evil),
+        *("--", evil, evil),
+    ]
+    assert not (tmp_path / "pwned").exists()
+    for step in ACTION["runs"]["steps"]:
+        assert "${{" not in step["run"]
+    assert act(tmp_path, folder="--help", data="d")[-3:] == ["--", "--help", "d"]
+
+
+@pytest.mark.parametrize("code", [1, 3])
+def test_the_action_fails_as_the_scan_does(tmp_path: Path, code: int) -> None:
+    assert act(tmp_path, code, folder="f", data="d")
+
+
+def test_every_input_of_the_action_is_used() -> None:
+    text = (ROOT / "action.yml").read_text()
+    for name in ACTION["inputs"]:
+        assert f"inputs.{name} }}}}" in text, name
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_workflows_of_the_page_are_whole(tmp_path: Path) -> None:
+    github, gitlab = map(yaml.safe_load, blocks("yaml"))
+    steps = github["jobs"]["collapse"]["steps"]
+    (ours,) = [step["with"] for step in steps if "nrcscan@" in step.get("uses", "")]
+    assert set(ours) <= set(ACTION["inputs"])
+    assert {name for name, spec in ACTION["inputs"].items() if spec.get("required")} <= set(ours)
+    for rule in ours["require"].splitlines():
+        parse(rule)
+    assert act(tmp_path, **ours)[-2:] == ["runs", "data/train.npz"]
+    (script,) = [line for line in gitlab["collapse"]["script"] if line.startswith("nrcscan")]
+    for rule in re.findall(r"--require '(.*?)'", script):
+        parse(rule)
+    assert gitlab["collapse"]["artifacts"]["reports"]["junit"] in script
+
+
+def test_every_rule_of_the_page_can_be_read(tmp_path: Path) -> None:
+    table = PAGE.partition("| rule | passes when |")[2].partition("\n\n")[0]
+    rules = re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+    assert len(rules) >= 10
+    for rule in rules:
+        parse(rule)
+    (toml,) = blocks("toml")
+    assert set(tomllib.loads(toml)["tool"]["nrcscan"]) == {
+        "require",
+        "gate",
+        "baseline",
+        "tolerance",
+    }
+    (tmp_path / "pyproject.toml").write_text(toml)
+    (tmp_path / "baseline.json").write_text(json.dumps(scan(good("1.pt"))))
+    assert len(gather_rules(config_dir=tmp_path).rules) == 2
+
+
+def test_judging_needs_no_torch() -> None:
+    code = (
+        "import sys, nrcscan.requirements, nrcscan.gate, nrcscan.github, nrcscan.junit;"
+        "sys.exit('torch' in sys.modules or 'junitparser' in sys.modules)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0

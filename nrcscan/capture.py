@@ -19,6 +19,7 @@ from torch.nn.utils.parametrize import cached
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nrcscan.layers import Layer
+from nrcscan.observed import REACHES
 
 _aten = torch.ops.aten
 # Operation → kind of layer, where its groups are among the arguments, and where a flag says
@@ -33,6 +34,7 @@ _LAYER_OPERATIONS: dict[Any, tuple[str, int | None, int | None]] = {
     _aten.conv_transpose3d: ("ConvTranspose3d", 6, None),
     _aten.convolution: ("Conv", 8, 6),
     _aten._convolution: ("Conv", 8, 6),  # of traced programs
+    REACHES: ("", 3, None),  # of networks outside torch, which say their kind
 }
 
 
@@ -145,6 +147,8 @@ def _kind(packet: Any, args: Sequence[Any]) -> tuple[str, int]:
     if flag_at is not None:
         transposed = "Transpose" if args[flag_at] else ""
         kind = f"{kind}{transposed}{args[1].ndim - 2}d"
+    if packet is REACHES:
+        kind = args[2]
     groups = args[groups_at] if groups_at is not None and len(args) > groups_at else 1
     return kind, int(groups)
 

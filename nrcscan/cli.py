@@ -152,7 +152,9 @@ def extract(
     batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass.")] = 256,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
     device: Annotated[str, typer.Option(help="Where the network runs.")] = "cpu",
-    dtype: Annotated[DType, typer.Option(help="What the network runs in.")] = "float32",
+    dtype: Annotated[
+        DType | None, typer.Option(help="What the network runs in; by default float32.")
+    ] = None,
 ) -> None:
     """Run a trained network over a dataset once and keep its statistics in a file.
 

@@ -121,7 +121,7 @@ def extract(
         device: where the network runs; by default the CPU for a checkpoint, and where it is
             for a network in memory.
         dtype: what the network runs in; by default float32 for a checkpoint, and its own for
-            a network in memory.
+            a network in memory or an ONNX model.
         force: replace an existing output.
         on_note: called with every note as it comes up.
         on_progress: called with samples done, and in all if known, after every batch.
@@ -310,7 +310,7 @@ def _network(
         factory=factory,
         factory_args=factory_args,
         activation=activation,
-        dtype=getattr(torch, dtype or "float32"),
+        dtype=None if dtype is None else getattr(torch, dtype),
     )
     network.module.to(usable_device(device or "cpu"))
     return network, {

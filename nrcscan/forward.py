@@ -51,7 +51,10 @@ class Forward:
         self.dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
         self.stored_dtype = np.dtype("f8" if self.dtype == torch.float64 else "f4")
         self.device = torch.device("cpu") if parameter is None else parameter.device
-        self.indices = any(isinstance(module, nn.Embedding) for module in self.module.modules())
+        self.indices = any(
+            isinstance(module, nn.Embedding) or getattr(module, "takes_indices", False)
+            for module in self.module.modules()
+        )
         """Whether integers among the inputs are indices, which stay integers."""
 
     def plan(

@@ -18,6 +18,7 @@ from nrcscan.checkpoint.base import (
     stripped,
 )
 from nrcscan.checkpoint.huggingface import describes_network, read_folder, weights_in
+from nrcscan.checkpoint.onnx import looks_like_onnx, read_onnx
 from nrcscan.checkpoint.programs import read_program
 from nrcscan.checkpoint.safetensors import looks_like_safetensors, read_safetensors
 from nrcscan.checkpoint.shards import is_index, read_shards
@@ -87,6 +88,8 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
         return read_safetensors(path)
     if is_index(start):
         return read_shards(path)
+    if looks_like_onnx(start):
+        return read_onnx(path)
     if start.startswith(b"PK\x03\x04"):
         kind = zip_kind(path)
         if kind != "torch":

@@ -21,6 +21,8 @@ FORMATS = {
     "huggingface": "Hugging Face folder",
     "torchscript": "TorchScript program",
     "exported": "exported program (torch.export)",
+    "onnx": "ONNX model",
+    "distributed": "PyTorch distributed checkpoint",
 }
 """Every format of checkpoint, and what to call it."""
 
@@ -57,6 +59,8 @@ class Contents:
         ordered: whether tensors come in the order of the network's definition.
         modules: whole networks in the file, by the key of their state dict.
         fixed_batch: how many samples such a network takes at once; None for any number.
+        fixed_dtype: what such a network computes in; None for any.
+        notes: what the user should know about such a network.
         hyper_parameters: what a training framework would build the network with.
     """
 
@@ -68,6 +72,8 @@ class Contents:
     ordered: bool
     modules: dict[str, nn.Module] = field(default_factory=dict)
     fixed_batch: int | None = None
+    fixed_dtype: torch.dtype | None = None
+    notes: tuple[str, ...] = ()
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,6 +90,8 @@ class Checkpoint:
         ordered: whether the order of `state` is the order of the network's definition.
         module: the network itself, when the file holds it.
         fixed_batch: how many samples that network takes at once; None for any number.
+        fixed_dtype: what that network computes in; None for any.
+        notes: what the user should know about that network.
         hyper_parameters: what a training framework would build the network with.
     """
 
@@ -95,6 +103,8 @@ class Checkpoint:
     ordered: bool
     module: nn.Module | None = None
     fixed_batch: int | None = None
+    fixed_dtype: torch.dtype | None = None
+    notes: tuple[str, ...] = ()
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -114,6 +124,8 @@ def choose(contents: Contents, state_key: str | None) -> Checkpoint:
         contents.ordered,
         contents.modules.get(key),
         contents.fixed_batch,
+        contents.fixed_dtype,
+        contents.notes,
         contents.hyper_parameters,
     )
 

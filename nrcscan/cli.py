@@ -261,14 +261,18 @@ def inspect(
     state_key: Annotated[
         str | None, typer.Option(help="Which state dict of a training checkpoint.")
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Open a checkpoint that can run code as it loads."),
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Show what a checkpoint is and holds, without running anything in it.
+    """Show what a checkpoint is and holds; nothing in it runs, unless it is trusted.
 
     Example: nrcscan inspect model.pt
     """
     with _errors():
-        found = nrcscan.inspect(model, state_key=state_key)
+        found = nrcscan.inspect(model, state_key=state_key, trust=trust)
         if json_:
             _emit(json.dumps(found.to_dict(), indent=2) + "\n", None)
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ STATE_KEYS = (
     "model_ema",
 )
 """Keys under which training scripts keep a network's state dict."""
+
+_PACKED = "._packed_params"
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
 """What DataParallel, torch.compile and Lightning put before every key."""
@@ -192,7 +194,17 @@ def require_plain(path: Path, name: str, tensor: Tensor) -> None:
         )
 
 
-def damaged(path: Path, error: Exception) -> InputError:
+def require_unquantised(path: Path, names: Iterable[str]) -> None:
+    """Refuse networks whose weights are packed for integer arithmetic."""
+    layers = {name.partition(_PACKED)[0]: None for name in names if _PACKED in name}
+    if layers:
+        raise InputError(
+            f"{path}: is quantised: packed integers are all there is of {listed(layers)}, and no"
+            " features are to be seen there; save the network as it was before quantisation"
+        )
+
+
+def damaged(path: Path, error: BaseException) -> InputError:
     """Return the error that a checkpoint cannot be read to its end."""
     return InputError(
         f"{path}: the checkpoint is damaged or cut short ({reason(error)}); save or copy it again"

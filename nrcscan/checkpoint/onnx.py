@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nrcscan import files
 from nrcscan.checkpoint.base import Contents, damaged
-from nrcscan.checkpoint.onnxgraph import OnnxGraph, Run, said, survey
+from nrcscan.checkpoint.onnxgraph import Graph, Run, said, survey
 from nrcscan.errors import InputError, NrcscanError, UsageError, listed
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def read_onnx(path: Path) -> Contents:
     outputs = [output.name for output in model.graph.output]
     features = [layer.features for layer in found.layers if layer.features != source]
     run = _session(path, model, [*outputs, *features])
-    module = OnnxGraph(run, source, dtype, outputs, found.layers, held)
+    module = Graph(run, source, dtype, outputs, found.layers, held)
     taken = {layer.origin for layer in found.layers}
     state = dict(module.state_dict())
     for name, values in held.items():
@@ -161,8 +161,8 @@ def _require_runnable(path: Path, model: onnx.ModelProto) -> None:
     ]
     if integers:
         raise InputError(
-            f"{path}: is quantised: {listed(integers)} computes in integers, where no features are"
-            " to be seen; export the network as it was before quantisation"
+            f"{path}: is quantised: integers are what {listed(integers)} works on, and no features"
+            " are to be seen there; export the network as it was before quantisation"
         )
 
 

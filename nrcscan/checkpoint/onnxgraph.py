@@ -162,7 +162,7 @@ class Use:
 Run = Callable[[list[str], dict[str, NDArray[Any]]], list[Any]]
 
 
-class OnnxGraph(nn.Module):
+class Graph(nn.Module):
     """Runs a graph outside torch, and says which of its tensors reach which weight.
 
     Args:
@@ -224,11 +224,13 @@ class OnnxGraph(nn.Module):
             # Not add_module: a name may hold dots here, and be one that every module has.
             home = self._modules.setdefault(path, _Home(kind)) if path else self
             assert home is not None
-            held = home._parameters.setdefault(leaf, nn.Parameter(weight, requires_grad=False))
-            assert held is not None
-            if held.shape == weight.shape and torch.equal(held, weight):
+            held = home._parameters.get(leaf)
+            if held is None:
+                held = home._parameters[leaf] = nn.Parameter(weight, requires_grad=False)
                 if home is self:
                     self.original_name = kind
+                return held
+            if held.shape == weight.shape and torch.equal(held, weight):
                 return held
         raise InputError(f"two nodes of the graph are called {names[-1].removesuffix('.weight')}")
 

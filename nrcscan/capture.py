@@ -19,6 +19,7 @@ from torch.nn.utils.parametrize import cached
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nrcscan.layers import Layer
+from nrcscan.observed import REACHES
 
 _aten = torch.ops.aten
 
@@ -49,6 +50,7 @@ _OPERATIONS: dict[Any, _Operation] = {
     _aten.conv_transpose3d: _Operation("ConvTranspose3d", groups=6),
     _aten.convolution: _Operation("Conv", groups=8, transposed=6),
     _aten._convolution: _Operation("Conv", groups=8, transposed=6),  # of traced programs
+    REACHES: _Operation("", groups=3),  # of networks outside torch, which say their kind
 }
 _RECURRENT = {_aten.lstm: "LSTM", _aten.gru: "GRU", _aten.rnn_tanh: "RNN", _aten.rnn_relu: "RNN"}
 _CELLS = {
@@ -243,6 +245,7 @@ def _kind(operation: _Operation, args: Sequence[Any]) -> tuple[str, int]:
     if operation.transposed is not None:
         transposed = "Transpose" if args[operation.transposed] else ""
         kind = f"{kind}{transposed}{args[operation.weight].ndim - 2}d"
+    kind = kind or args[2]
     at = operation.groups
     return kind, int(args[at]) if at is not None and len(args) > at else 1
 

@@ -182,7 +182,9 @@ def extract(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many samples first.")] = 0,
     device: Annotated[str, typer.Option(help="Where the network runs.")] = "cpu",
-    dtype: Annotated[DType, typer.Option(help="What the network runs in.")] = "float32",
+    dtype: Annotated[
+        DType | None, typer.Option(help="What the network runs in; by default float32.")
+    ] = None,
 ) -> None:
     """Run a trained network over a dataset once and keep its statistics in a file.
 
@@ -336,14 +338,18 @@ def inspect(
     state_key: Annotated[
         str | None, typer.Option(help="Which state dict of a training checkpoint.")
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Open a checkpoint that can run code as it loads."),
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Show what a checkpoint is and holds, without running anything in it.
+    """Show what a checkpoint is and holds; nothing in it runs, unless it is trusted.
 
     Example: nrcscan inspect model.pt
     """
     with _errors():
-        found = nrcscan.inspect(model, state_key=state_key)
+        found = nrcscan.inspect(model, state_key=state_key, trust=trust)
         if json_:
             _emit(json.dumps(found.to_dict(), indent=2) + "\n", None)
             return

@@ -92,7 +92,7 @@ def extract(
         device: where the network runs; by default the CPU for a checkpoint, and where it is
             for a network in memory.
         dtype: what the network runs in; by default float32 for a checkpoint, and its own for
-            a network in memory.
+            a network in memory or an ONNX model.
         force: replace an existing output.
         on_note: called with every note as it comes up.
         on_progress: called with samples done, and in all if known, after every batch.
@@ -176,7 +176,7 @@ def open_network(
         factory=settings.factory,
         factory_args=settings.factory_args,
         activation=settings.activation,
-        dtype=getattr(torch, dtype or "float32"),
+        dtype=None if dtype is None else getattr(torch, dtype),
     )
     network.module.to(usable_device(device or "cpu"))
     return network, {

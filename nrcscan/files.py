@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from nrcscan.errors import InputError, reason
+from nrcscan.errors import InputError, UnsafeError, reason
 
 
 def regular_file(path: Path, what: str) -> Path:
@@ -40,6 +40,20 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def beside(path: Path, name: str, what: str) -> Path:
+    """Return the file `name` in the folder of `path`, which names it.
+
+    Raises:
+        UnsafeError: it is not a plain name, or a link out of the folder.
+    """
+    if not name or name in (".", "..") or set(name) & set("/\\\0") or Path(name).name != name:
+        raise UnsafeError(f"{path}: names a {what} outside its own folder, {name!r}; not followed")
+    found = path.parent / name
+    if found.is_symlink() and found.resolve().parent != path.parent.resolve():
+        raise UnsafeError(f"{path}: {what} {name!r} is a link out of its folder; not followed")
+    return found
 
 
 def foreign(path: Path) -> str:

@@ -81,7 +81,8 @@ class Forward:
         self._layers = find_layers(self.module)
         if not self._layers:
             raise InputError(
-                "the network has no weights to watch (a frozen program keeps none apart)"
+                "the network has no weights to watch (a frozen program keeps none apart, nor does a"
+                " quantised one)"
             )
         inputs = self._inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
         n = length(inputs)
@@ -231,6 +232,11 @@ class Forward:
                 " --batch-size"
             ) from error
         except (Exception, SystemExit) as error:  # the network's own code may raise anything
+            if "not implemented for" in str(error):  # by torch, in this precision on this device
+                raise InputError(
+                    f"the network cannot run in {_name(self.dtype)} on {self.device.type}:"
+                    f" {reason(error)}; use --dtype float32"
+                ) from error
             where = ""
             if capture.last is not None:
                 call, features = capture.last
@@ -264,10 +270,12 @@ class Forward:
         if (kind in "iu" and (self.indices or several)) or (kind == "b" and several):
             as_is = self._filled(x).astype(bool if kind == "b" else np.int64)
             return torch.from_numpy(as_is).to(self.device)
-        if self.dtype == torch.float32 and kind in "iu" and x.size and _largest(x) > 1 << 24:
+        exact = round(2 / torch.finfo(self.dtype).eps)
+        if kind in "iu" and x.size and _largest(x) > exact:
             raise InputError(
-                f"the inputs hold integers beyond 2^24 (from sample {first_sample} on), which"
-                " float32 does not tell apart; use --dtype float64"
+                f"the inputs hold integers beyond 2^{exact.bit_length() - 1} (from sample"
+                f" {first_sample} on), which {_name(self.dtype)} does not tell apart; use a wider"
+                " --dtype"
             )
         x = self._filled(x)
         wide = torch.from_numpy(np.array(x, dtype=np.float64 if kind != "f" else _native(x)))
@@ -275,7 +283,7 @@ class Forward:
         if kind == "f" and not bool(torch.isfinite(inputs).all()):
             raise InputError(
                 f"the inputs from sample {first_sample} on exceed the range of"
-                f" {str(self.dtype).removeprefix('torch.')}; use --dtype float64 or rescale them"
+                f" {_name(self.dtype)}; use --dtype float64 or rescale them"
             )
         return inputs
 
@@ -308,7 +316,8 @@ class Forward:
 def _embeds(module: nn.Module) -> bool:
     """Whether a module, or the module that a program was made from, looks up indices."""
     kind = getattr(module, "original_name", type(module).__name__)
-    return isinstance(module, nn.Embedding) or kind == "Embedding"
+    embeds = isinstance(module, nn.Embedding) or kind == "Embedding"
+    return embeds or getattr(module, "takes_indices", False)
 
 
 def _parameter_names(module: nn.Module) -> set[str] | None:
@@ -343,6 +352,10 @@ def _width(features: Tensor, call: Call) -> int:
 def _native(x: NDArray[Any]) -> np.dtype[Any]:
     """Return the float type that holds `x` and that torch knows."""
     return np.dtype(np.float32 if x.dtype.itemsize <= 4 else np.float64)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _largest(x: NDArray[Any]) -> int:

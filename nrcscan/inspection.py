@@ -31,7 +31,7 @@ class Inspection:
         format: a key of `checkpoint.FORMATS`.
         format_name: what to call it.
         sha256: of the content.
-        size: of the file, in bytes.
+        size: of the file, or of a folder's files, in bytes.
         entries: what stands at the top level of the file: key → description.
         state_keys: every state dict in it, by dotted key; "" is the file itself.
         state_key: the one that would be taken as the network; None when --state-key must say.
@@ -61,7 +61,11 @@ class Inspection:
 
 
 def inspect(
-    model: str | Path, *, state_key: str | None = None, activation: str = "relu"
+    model: str | Path,
+    *,
+    state_key: str | None = None,
+    activation: str = "relu",
+    trust: bool = False,
 ) -> Inspection:
     """Say what a checkpoint holds and what would be taken as the network.
 
@@ -69,13 +73,14 @@ def inspect(
         model: the checkpoint's path.
         state_key: which state dict of a training checkpoint.
         activation: of a chain that would be inferred.
+        trust: open also what can run code as it loads.
 
     Raises:
-        UnsafeError: opening it would need unpickling.
+        UnsafeError: opening it could run code, and it is not trusted.
         InputError: it is missing, damaged, of another kind, or holds no weights.
         UsageError: `state_key` names nothing.
     """
-    contents = read(Path(model))
+    contents = read(Path(model), trust=trust)
     key: str | None = None
     network: str | None = None
     problem: str | None = None
@@ -109,7 +114,7 @@ def inspect(
         format=contents.format,
         format_name=FORMATS[contents.format],
         sha256=contents.sha256,
-        size=contents.path.stat().st_size,
+        size=_size(contents.path),
         entries=contents.entries,
         state_keys=tuple(contents.states),
         state_key=key,
@@ -118,3 +123,7 @@ def inspect(
         network=network,
         problem=problem,
     )
+
+
+def _size(path: Path) -> int:
+    return sum(p.stat().st_size for p in (path.iterdir() if path.is_dir() else [path]))

@@ -135,7 +135,12 @@ def find_layout(features: Tensor, reordered: Tensor, order: Sequence[int]) -> La
         order: that order: sample `order[i]` came as the i-th.
     """
     n = len(order)
-    close = 1e-5 * float(features.abs().nan_to_num().max()) if features.numel() else 0.0
+    # A few roundings, which differ with the order of the samples.
+    rounding = 4 * torch.finfo(features.dtype).eps if features.is_floating_point() else 0.0
+    tolerance = max(1e-4, rounding)
+    close = (
+        max(1e-5, rounding) * float(features.abs().nan_to_num().max()) if features.numel() else 0.0
+    )
     for layout in LAYOUTS:
         flat = layout.startswith("flat")
         axis = 1 if layout == "columns" else 0
@@ -145,7 +150,7 @@ def find_layout(features: Tensor, reordered: Tensor, order: Sequence[int]) -> La
         if (size % n or size == n) if flat else size != n:
             continue
         before, after = arranged(features, layout, n), arranged(reordered, layout, n)
-        if torch.allclose(before[list(order)], after, rtol=1e-4, atol=close, equal_nan=True):
+        if torch.allclose(before[list(order)], after, rtol=tolerance, atol=close, equal_nan=True):
             return layout
     return None
 

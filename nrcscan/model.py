@@ -16,6 +16,8 @@ from nrcscan.checkpoint import FORMATS, Checkpoint, stripped
 from nrcscan.errors import InputError, UsageError, listed, reason
 from nrcscan.usercode import load_callable
 
+_DTYPE = torch.float32
+
 
 @dataclass(frozen=True)
 class Network:
@@ -44,9 +46,9 @@ def build(
     factory: str | Callable[..., nn.Module] | None = None,
     factory_args: Mapping[str, Any] | None = None,
     activation: str = "relu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> Network:
-    """Return a network holding a checkpoint's weights, in `dtype`, on the CPU.
+    """Return a network holding a checkpoint's weights, on the CPU.
 
     Args:
         checkpoint: the weights.
@@ -56,17 +58,25 @@ def build(
         factory_args: keyword arguments of the factory, before the checkpoint's own
             hyper-parameters of these names.
         activation: of an inferred chain, a key of `chain.ACTIVATIONS`.
-        dtype: what the network runs in.
+        dtype: what the network runs in; by default float32, or what the network of the file
+            cannot but run in.
 
     Raises:
-        UsageError: the factory cannot be found or called, or the activation is not known.
+        UsageError: the factory cannot be found or called, the activation is not known, or the
+            network of the file runs in another dtype alone.
         InputError: weights and network do not fit, a weight is NaN, or nothing can be inferred.
     """
     _require_finite(checkpoint)
     if factory is None and checkpoint.module is not None:
         source = f"the file itself, {FORMATS[checkpoint.format]}"
-        module = checkpoint.module.to(dtype)
-        return Network(module, source, fixed_batch=checkpoint.fixed_batch)
+        fixed = checkpoint.fixed_dtype
+        if fixed is not None and dtype not in (None, fixed):
+            raise UsageError(
+                f"--dtype {_name(dtype)}: {checkpoint.path} computes in {_name(fixed)} and in"
+                " nothing else; leave --dtype out"
+            )
+        module = checkpoint.module if fixed is not None else checkpoint.module.to(dtype or _DTYPE)
+        return Network(module, source, fixed_batch=checkpoint.fixed_batch, notes=checkpoint.notes)
     if factory is None:
         chain = infer(checkpoint, activation)
         module, source = chain.module(), f"inferred from the weights, with {activation}"
@@ -79,7 +89,7 @@ def build(
         taken = sorted(set(offered) - set(factory_args or {}))
         notes = (f"the checkpoint's hyper-parameters give {listed(taken)}",) if taken else ()
         network = Network(_call(called, name, arguments), name, notes=notes)
-    network.module.to(dtype)
+    network.module.to(dtype or _DTYPE)
     load_weights(network.module, checkpoint)
     return network
 
@@ -106,8 +116,7 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
         if k in state and state[k].shape != expected[k].shape
     ]
     mistyped = [
-        f"{k} holds {str(state[k].dtype).removeprefix('torch.')} where the network wants numbers"
-        " in floating point"
+        f"{k} holds {_name(state[k].dtype)} where the network wants numbers in floating point"
         for k in expected
         if k in state and expected[k].is_floating_point() and not state[k].is_floating_point()
     ]
@@ -136,6 +145,10 @@ def _require_finite(checkpoint: Checkpoint) -> None:
             f"{checkpoint.path}: NaN or infinite weights in {listed(broken)};"
             " the training diverged: take an earlier checkpoint"
         )
+
+
+def _name(dtype: object) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _offered(factory: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:

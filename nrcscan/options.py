@@ -5,7 +5,7 @@ from typing import Literal, get_args
 Pool = Literal["mean", "flatten", "first", "last", "tokens"]
 """How positions in space or time become one row of features."""
 
-DType = Literal["float32", "float64"]
+DType = Literal["float32", "float64", "bfloat16", "float16"]
 """What a checkpoint's network runs in."""
 
 Convention = Literal["default", "published"]

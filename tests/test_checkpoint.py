@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import io
 import os
-import pickle
-import tarfile
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -95,78 +92,6 @@ def test_weight_averaging(tmp_path: Path) -> None:
     averaged = AveragedModel(mlp(3, 4, 2)).state_dict()
     *_, bare = stripped(open_checkpoint(save(tmp_path / "m.pt", averaged)).state)
     assert same(bare)
-
-
-# --- what must not be opened ------------------------------------------------------------------
-
-
-class Bomb:
-    """Writes a marker file when it is unpickled."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.marker}",)
-
-
-def _zip(bomb: Bomb, path: Path) -> None:
-    torch.save({"state_dict": STATE, "bomb": bomb}, path)
-
-
-def _legacy(bomb: Bomb, path: Path) -> None:
-    torch.save({"bomb": bomb}, path, _use_new_zipfile_serialization=False)
-
-
-def _raw(bomb: Bomb, path: Path) -> None:
-    path.write_bytes(pickle.dumps(bomb))
-
-
-def _text(bomb: Bomb, path: Path) -> None:
-    path.write_bytes(pickle.dumps(bomb, protocol=0))
-
-
-def _tar(bomb: Bomb, path: Path) -> None:
-    content = pickle.dumps(bomb)
-    with tarfile.open(path, "w") as archive:
-        for name in ("storages", "tensors", "pickle"):
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-
-
-@pytest.mark.parametrize("name", ["m.pt", "m.safetensors"])
-@pytest.mark.parametrize("container", [_zip, _legacy, _raw, _text, _tar])
-@pytest.mark.parametrize("forced", ["", "1"])
-def test_nothing_in_a_file_runs(
-    tmp_path: Path, container: Any, name: str, forced: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", forced)
-    marker, path = tmp_path / "marker", tmp_path / name
-    container(Bomb(marker), path)
-    with pytest.raises(InputError) as caught:
-        open_checkpoint(path)
-    assert not marker.exists()
-    if container in (_zip, _legacy, _raw):
-        assert "posix.system" in str(caught.value)
-        assert isinstance(caught.value, UnsafeError)
-        assert "save model.state_dict()" in str(caught.value)
-    pickle.loads(pickle.dumps(Bomb(marker)))  # the payload works where nobody looks
-    assert marker.exists()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_programs_are_refused_before_they_load(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.jit.save(torch.jit.trace(mlp(3, 2), torch.zeros(1, 3)), tmp_path / "script.pt")
-    exported = torch.export.export(mlp(3, 2), (torch.zeros(1, 3),))
-    torch.export.save(exported, tmp_path / "exported.pt2")
-    monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("opened"))
-    with pytest.raises(UnsafeError, match="is a TorchScript program"):
-        open_checkpoint(tmp_path / "script.pt")
-    with pytest.raises(UnsafeError, match="is an exported program"):
-        open_checkpoint(tmp_path / "exported.pt2")
 
 
 # --- what cannot be read ----------------------------------------------------------------------

@@ -47,10 +47,10 @@ def measured(path: Path, data: Any, **options: Any) -> list[tuple[str, str, dict
     return [(la.name, la.kind, la.metrics.values) for la in report(output).layers]
 
 
-def expect_same(found: Any, expected: Any) -> None:
+def expect_same(found: Any, expected: Any, rel: float = 1e-6) -> None:
     assert [f[:2] for f in found] == [e[:2] for e in expected]
     for (*_, ours), (*_, theirs) in zip(found, expected, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-6, abs=1e-6)
+        assert ours == pytest.approx(theirs, rel=rel, abs=1e-6)
 
 
 def _scripted(model: nn.Module, x: Tensor, path: Path) -> None:

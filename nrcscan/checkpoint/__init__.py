@@ -17,7 +17,9 @@ from nrcscan.checkpoint.base import (
     natural_key,
     stripped,
 )
+from nrcscan.checkpoint.distributed import is_distributed, read_distributed
 from nrcscan.checkpoint.huggingface import describes_network, read_folder, weights_in
+from nrcscan.checkpoint.onnx import looks_like_onnx, read_onnx
 from nrcscan.checkpoint.programs import read_program
 from nrcscan.checkpoint.safetensors import looks_like_safetensors, read_safetensors
 from nrcscan.checkpoint.shards import is_index, read_shards
@@ -26,6 +28,7 @@ from nrcscan.checkpoint.torchfile import (
     load_tensors,
     read_torch,
     refuse_other_formats,
+    refuse_tar,
     zip_kind,
 )
 
@@ -56,7 +59,8 @@ def open_checkpoint(
 
     Args:
         path: of a file of `torch.save` or safetensors, a TorchScript or exported program, an
-            index of shards, a folder with one, or a folder of Hugging Face transformers.
+            index of shards, a folder with one, an ONNX model, or a folder of a distributed
+            checkpoint or of Hugging Face transformers.
         state_key: which state dict of a training checkpoint, where several could be meant;
             nested keys are joined by dots.
         trust: open also what can run code as it loads.
@@ -78,6 +82,8 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
         InputError: it is missing, damaged, of another kind, or holds no weights.
     """
     if path.is_dir():
+        if is_distributed(path):
+            return read_distributed(path, trust=trust)
         if build and describes_network(path):
             return read_folder(path)
         path = weights_in(path)
@@ -87,10 +93,14 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
         return read_safetensors(path)
     if is_index(start):
         return read_shards(path)
+    if looks_like_onnx(start):
+        return read_onnx(path)
     if start.startswith(b"PK\x03\x04"):
         kind = zip_kind(path)
         if kind != "torch":
             return read_program(path, kind, trust=trust)
-    elif not start.startswith(LEGACY_MAGIC) and not tarfile.is_tarfile(path):
+    elif tarfile.is_tarfile(path):
+        refuse_tar(path, trust=trust)
+    elif not start.startswith(LEGACY_MAGIC):
         refuse_other_formats(path, start)
     return read_torch(path, trust=trust)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ FORMATS = {
     "huggingface": "Hugging Face folder",
     "torchscript": "TorchScript program",
     "exported": "exported program (torch.export)",
+    "onnx": "ONNX model",
+    "distributed": "PyTorch distributed checkpoint",
 }
 """Every format of checkpoint, and what to call it."""
 
@@ -40,6 +42,8 @@ STATE_KEYS = (
 )
 """Keys under which training scripts keep a network's state dict."""
 
+_PACKED = "._packed_params"
+
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
 """What DataParallel, torch.compile and Lightning put before every key."""
 
@@ -57,6 +61,8 @@ class Contents:
         ordered: whether tensors come in the order of the network's definition.
         modules: whole networks in the file, by the key of their state dict.
         fixed_batch: how many samples such a network takes at once; None for any number.
+        fixed_dtype: what such a network computes in; None for any.
+        notes: what the user should know about such a network.
         hyper_parameters: what a training framework would build the network with.
     """
 
@@ -68,6 +74,8 @@ class Contents:
     ordered: bool
     modules: dict[str, nn.Module] = field(default_factory=dict)
     fixed_batch: int | None = None
+    fixed_dtype: torch.dtype | None = None
+    notes: tuple[str, ...] = ()
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,6 +92,8 @@ class Checkpoint:
         ordered: whether the order of `state` is the order of the network's definition.
         module: the network itself, when the file holds it.
         fixed_batch: how many samples that network takes at once; None for any number.
+        fixed_dtype: what that network computes in; None for any.
+        notes: what the user should know about that network.
         hyper_parameters: what a training framework would build the network with.
     """
 
@@ -95,6 +105,8 @@ class Checkpoint:
     ordered: bool
     module: nn.Module | None = None
     fixed_batch: int | None = None
+    fixed_dtype: torch.dtype | None = None
+    notes: tuple[str, ...] = ()
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
 
 
@@ -114,6 +126,8 @@ def choose(contents: Contents, state_key: str | None) -> Checkpoint:
         contents.ordered,
         contents.modules.get(key),
         contents.fixed_batch,
+        contents.fixed_dtype,
+        contents.notes,
         contents.hyper_parameters,
     )
 
@@ -180,7 +194,17 @@ def require_plain(path: Path, name: str, tensor: Tensor) -> None:
         )
 
 
-def damaged(path: Path, error: Exception) -> InputError:
+def require_unquantised(path: Path, names: Iterable[str]) -> None:
+    """Refuse networks whose weights are packed for integer arithmetic."""
+    layers = {name.partition(_PACKED)[0]: None for name in names if _PACKED in name}
+    if layers:
+        raise InputError(
+            f"{path}: is quantised: packed integers are all there is of {listed(layers)}, and no"
+            " features are to be seen there; save the network as it was before quantisation"
+        )
+
+
+def damaged(path: Path, error: BaseException) -> InputError:
     """Return the error that a checkpoint cannot be read to its end."""
     return InputError(
         f"{path}: the checkpoint is damaged or cut short ({reason(error)}); save or copy it again"

@@ -9,7 +9,8 @@ from torch import nn
 
 from nrcscan import files
 from nrcscan.checkpoint.base import Contents, damaged
-from nrcscan.errors import UnsafeError
+from nrcscan.checkpoint.pickles import wanted_globals
+from nrcscan.errors import UnsafeError, listed
 
 WORDS = {"torchscript": "a TorchScript program", "exported": "an exported program (.pt2)"}
 
@@ -22,10 +23,12 @@ def read_program(path: Path, kind: str, *, trust: bool) -> Contents:
         InputError: it is damaged.
     """
     if not trust:
+        wanted = wanted_globals(path)
+        asks = f" and asks for {listed(wanted)}" if wanted else ""
         raise UnsafeError(
-            f"{path}: not opened, because it is {WORDS[kind]}, which can run code as it loads; save"
-            " the network's state_dict() and name it with --model, or use --trust if you know"
-            " where the file comes from"
+            f"{path}: not opened, because it is {WORDS[kind]}, which can run code as it loads"
+            f"{asks}; save the network's state_dict() and name it with --model, or use --trust if"
+            " you know where the file comes from"
         )
     fixed_batch = None
     try:

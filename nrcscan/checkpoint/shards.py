@@ -13,7 +13,7 @@ from nrcscan import files
 from nrcscan.checkpoint.base import Contents
 from nrcscan.checkpoint.safetensors import looks_like_safetensors, read_safetensors
 from nrcscan.checkpoint.torchfile import read_torch
-from nrcscan.errors import InputError, UnsafeError, listed, reason
+from nrcscan.errors import InputError, listed, reason
 
 INDEX_LIMIT = 100_000_000
 
@@ -31,7 +31,9 @@ def read_shards(path: Path) -> Contents:
         InputError: the index or a shard is missing, damaged, or lacks a tensor.
     """
     weight_map = _weight_map(path)
-    shards = {name: _inside(path, name) for name in dict.fromkeys(weight_map.values())}
+    shards = {
+        name: files.beside(path, name, "shard") for name in dict.fromkeys(weight_map.values())
+    }
     absent = [name for name, shard in shards.items() if not shard.is_file()]
     if absent:
         raise InputError(f"{path}: shard {listed(absent)} is missing; copy it beside the index")
@@ -70,13 +72,3 @@ def _weight_map(path: Path) -> dict[str, str]:
     if not plain or not weight_map:
         raise InputError(f"{path}: its weight_map is not of tensor names to file names")
     return dict(weight_map)
-
-
-def _inside(index: Path, name: str) -> Path:
-    """Return a shard's path, refusing every name that is not of a file beside the index."""
-    if not name or name in (".", "..") or set(name) & set("/\\\0") or Path(name).name != name:
-        raise UnsafeError(f"{index}: names a shard outside its own folder, {name!r}; not followed")
-    shard = index.parent / name
-    if shard.is_symlink() and shard.resolve().parent != index.parent.resolve():
-        raise UnsafeError(f"{index}: shard {name!r} is a link out of its folder; not followed")
-    return shard

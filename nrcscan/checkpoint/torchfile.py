@@ -7,20 +7,19 @@ it asks for, unless the user trusts the file.
 from __future__ import annotations
 
 import pickle
-import pickletools
-import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nrcscan import files
-from nrcscan.checkpoint.base import Contents, damaged, require_plain
+from nrcscan.checkpoint.base import Contents, damaged, require_plain, require_unquantised
+from nrcscan.checkpoint.pickles import unsafe_globals, wanted_globals
 from nrcscan.errors import InputError, UnsafeError, listed, reason
 
 MAX_DEPTH = 4
@@ -33,9 +32,6 @@ _NUMBERS: list[Any] = [
     np.dtype,
     *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
 ]
-_LEGACY_DATA = re.compile(
-    r"collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.(\w+Storage|Size|device)"
-)
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 
@@ -52,8 +48,13 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
     """
     content = _unpickle(path) if trust else _load_layers(path)
     modules = dict(_modules(content))
-    states = {key: dict(module.state_dict()) for key, module in modules.items()}
+    states = {}
+    for key, module in modules.items():
+        entries = module.state_dict()
+        require_unquantised(path, entries)
+        states[key] = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
     if isinstance(content, Mapping):
+        require_unquantised(path, _keys(content))
         states |= dict(_state_dicts(content))
     elif not modules:
         held = "single tensor" if isinstance(content, Tensor) else type(content).__name__
@@ -66,9 +67,9 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
     for state in states.values():
         for name, tensor in state.items():
             require_plain(path, name, tensor)
-    entries, hyper_parameters = {}, {}
+    described, hyper_parameters = {}, {}
     if isinstance(content, Mapping):
-        entries = {str(name): _entry(value) for name, value in content.items()}
+        described = {str(name): _entry(value) for name, value in content.items()}
         found = content.get("hyper_parameters")
         if isinstance(found, Mapping):
             hyper_parameters = {str(name): value for name, value in found.items()}
@@ -77,7 +78,7 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
         "module" if "" in modules else "torch",
         files.sha256(path),
         states,
-        entries,
+        described,
         ordered=True,
         modules=modules,
         hyper_parameters=hyper_parameters,
@@ -105,15 +106,19 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
         UnsafeError: opening it would need unpickling.
         InputError: it is damaged.
     """
-    return _load(path, _NUMBERS, mapped=mapped)
+    return _load(path, _NUMBERS, "save a dict of tensors alone", mapped=mapped)
 
 
 def _load_layers(path: Path) -> Any:
     """Return what a file holds, where that is data and, at most, torch's own layers."""
-    return _load(path, [*_NUMBERS, *_layer_classes()])
+    remedy = (
+        "save model.state_dict() alone and name the network with --model, or use --trust if you"
+        " know where the file comes from"
+    )
+    return _load(path, [*_NUMBERS, *_layer_classes()], remedy)
 
 
-def _load(path: Path, allowed: list[Any], *, mapped: bool = False) -> Any:
+def _load(path: Path, allowed: list[Any], remedy: str, *, mapped: bool = False) -> Any:
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is refused below, in our own words
@@ -124,12 +129,11 @@ def _load(path: Path, allowed: list[Any], *, mapped: bool = False) -> Any:
                 return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         with torch.serialization.safe_globals(allowed):
-            wanted = _unsafe_globals(path)
+            wanted = unsafe_globals(path)
         if wanted:
             raise UnsafeError(
                 f"{path}: not opened, because it is a pickle that asks for {listed(wanted)},"
-                " which could run code; save model.state_dict() alone and name the network with"
-                " --model, or use --trust if you know where the file comes from"
+                f" which could run code; {remedy}"
             ) from error
         raise damaged(path, error) from error
     except Exception as error:  # torch raises almost anything on a damaged file
@@ -167,44 +171,6 @@ def _unpickle(path: Path) -> Any:
         raise damaged(path, error) from error
 
 
-def _unsafe_globals(path: Path) -> list[str]:
-    """Return the globals that a PyTorch file asks for beyond what counts as data."""
-    if zipfile.is_zipfile(path):
-        try:
-            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-        except Exception:  # a file damaged in this way too is reported as damaged
-            return []
-    with path.open("rb") as file:
-        return sorted(name for name in _pickle_globals(file) if not _LEGACY_DATA.fullmatch(name))
-
-
-def _pickle_globals(file: IO[bytes]) -> set[str]:
-    """Return the globals that the pickles at the start of a file ask for, without running them."""
-    found: set[str] = set()
-    texts: list[str] = []
-    memo: dict[int, str | None] = {}
-    top: str | None = None
-    try:
-        while True:
-            for opcode, argument, _ in pickletools.genops(file):
-                name = opcode.name
-                if name in ("GLOBAL", "INST"):
-                    found.add(str(argument).replace(" ", "."))
-                elif name == "STACK_GLOBAL" and len(texts) > 1:
-                    found.add(".".join(texts[-2:]))
-                if name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
-                    memo[len(memo) if argument is None else int(str(argument))] = top
-                    continue
-                if name in ("GET", "BINGET", "LONG_BINGET"):
-                    top = memo.get(int(str(argument)))
-                else:
-                    top = argument if isinstance(argument, str) else None
-                if top is not None:
-                    texts.append(top)
-    except (ValueError, IndexError, EOFError, UnicodeDecodeError, OverflowError):
-        return found  # the end of the pickles: raw tensor data, or the end of the file
-
-
 def zip_kind(path: Path) -> str:
     """Return what a zip archive is: "torch", "torchscript" or "exported".
 
@@ -239,8 +205,7 @@ def refuse_other_formats(path: Path, start: bytes) -> None:
         InputError: it is anything else.
     """
     if start[:1] == b"\x80":
-        with path.open("rb") as file:
-            wanted = sorted(_pickle_globals(file))
+        wanted = wanted_globals(path)
         asks = f" that asks for {listed(wanted)}" if wanted else ""
         raise UnsafeError(
             f"{path}: not opened, because it is a pickle{asks}, and unpickling runs code;"
@@ -249,6 +214,21 @@ def refuse_other_formats(path: Path, start: bytes) -> None:
     raise InputError(
         f"{path}: is {files.foreign(path)}; a checkpoint is a file of torch.save or safetensors"
     )
+
+
+def refuse_tar(path: Path, *, trust: bool) -> None:
+    """Refuse a file of a torch before 1.0, a tar archive of pickles, unless it is trusted.
+
+    Raises:
+        UnsafeError: it is not trusted.
+    """
+    if not trust:
+        wanted = wanted_globals(path)
+        asks = f" that ask for {listed(wanted)}" if wanted else ""
+        raise UnsafeError(
+            f"{path}: not opened, because it is a tar archive of pickles{asks}, and unpickling runs"
+            " code; save it again with torch.save, or use --trust if you know where it comes from"
+        )
 
 
 def _state_dicts(
@@ -267,6 +247,14 @@ def _state_dicts(
     for name, value in content.items():
         if isinstance(name, str) and isinstance(value, Mapping):
             yield from _state_dicts(value, f"{key}.{name}" if key else name, depth + 1)
+
+
+def _keys(content: Mapping[Any, Any], depth: int = 0) -> Iterator[str]:
+    """Yield every name in a training checkpoint."""
+    for name, value in content.items():
+        yield str(name)
+        if isinstance(value, Mapping) and depth < MAX_DEPTH:
+            yield from _keys(value, depth + 1)
 
 
 def _entry(value: Any) -> str:

@@ -397,6 +397,17 @@ def test_cut_short_anywhere(tmp_path: Path) -> None:
             open_checkpoint(path)
 
 
+def test_a_name_that_is_no_text(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = linear(tmp_path / "m")
+    content = path.read_bytes()
+    for part in (b"x\x12", b"head.weight", b"Gemm", b"transB", b'y"', b"net"):
+        assert part in content
+        path.write_bytes(content.replace(part, b"\xff" + part[1:]))
+        with pytest.raises(InputError, match="damaged or cut short"):
+            open_checkpoint(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, found = linear(tmp_path / "m"), builtins.__import__
 

@@ -106,12 +106,20 @@ def read_onnx(path: Path) -> Contents:
 
 
 def _within(message: Any) -> Iterator[Any]:
-    """Yield a protobuf message, and every message in it."""
+    """Yield a protobuf message, and every message in it.
+
+    Raises:
+        ValueError: a name in one is no text.
+    """
     yield message
     for field, value in message.ListFields():
         if field.message_type is not None:
             for inner in [value] if hasattr(value, "ListFields") else value:
                 yield from _within(inner)
+        elif field.type == field.TYPE_STRING:
+            texts = [value] if isinstance(value, str | bytes) else value
+            if any(isinstance(text, bytes) for text in texts):  # as protobuf gives what is no text
+                raise ValueError(f"a {field.name} that is no text")
 
 
 def _fingerprint(path: Path, model: onnx.ModelProto) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -250,6 +251,6 @@ def _tensors(arrays: list[Any], device: torch.device) -> Iterator[Any]:
 
 
 def said(error: Exception) -> str:
-    """Return what onnxruntime said, on one line and without its prefix."""
-    text = " ".join(str(error).split())
-    return text.rsplit("] : ", 1)[-1].split(" : ", 2)[-1].rstrip(".") or type(error).__name__
+    """Return what onnxruntime said: on one line, without its prefix and its place in the source."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+    return re.sub(r"/\S+\.(cc|h):\d+ .*?\) ", "", text).rstrip(".") or type(error).__name__

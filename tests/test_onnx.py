@@ -128,7 +128,8 @@ def test_attention_recurrence_and_a_layer_used_twice(tmp_path: Path) -> None:
     assert done.notes == ("not Linear or convolution layers, so not measured: /rnn/GRU (GRU)",)
     assert done.layers[-3:] == ("twice", "twice#2", "head")
     extract(model, (x, DATA[1]), tmp_path / "b.h5")
-    ours, theirs = (report(tmp_path / name).layers for name in ("a.h5", "b.h5"))
+    ours = report(tmp_path / "a.h5").layers
+    theirs = [la for la in report(tmp_path / "b.h5").layers if not la.name.startswith("rnn.")]
     for a, b in zip(ours, theirs, strict=True):
         assert a.metrics.values == pytest.approx(b.metrics.values, rel=1e-3, abs=1e-5)
 

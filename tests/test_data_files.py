@@ -184,6 +184,19 @@ def test_columns_that_are_not_told(tmp_path: Path, form: Any) -> None:
         ("a,a,y\n1,2,3\n", "several columns are called 'a'"),
         ("a,y\n", "holds no samples"),
         ("a,y\n1,1_000\n", "column 'y' holds '1_000' in line 2"),
+        ("a,y\n1,2\n\n\n3,x\n", "column 'y' holds 'x' in line 5"),
+        ("a,y\r1,2\r3,x\r", "column 'y' holds 'x' in line 3"),
+        ("a,y\n1,NA\n", "holds 'NA' in line 2, not numbers; remove or impute such samples"),
+        ("a;y\n1,5;2\n", "holds '1,5' in line 2, not numbers; write numbers with a point"),
+        ('a,y\n"1,000",2\n', "holds '1,000' in line 2, not numbers; write numbers with a point"),
+        ("a,y\n١٢,2\n", "column 'a' holds '١٢' in line 2"),
+        ("a,y\n0x10,2\n", "column 'a' holds '0x10' in line 2"),
+        ("a,y\n1e400,2\n", "the inputs hold an infinite value, first in sample 0"),
+        ('a,y\n"1,2\n3,4\n', "line 2 cannot be cut into cells"),
+        (f"a,y\n{'x' * 140_000},2\n", "line 2 cannot be cut into cells"),
+        ("a,b,y\n1,2\n3,4\n", "line 2 has 2 cells, and there are 3 columns"),
+        (",a,y\n0,1,2\n", r"column 1 has no name; .* \(an index of pandas: save with index=False"),
+        ("0,1,2\n5,6,7\n", "line 1 counts 0, 1, 2, … and could be names or a sample"),
     ],
 )
 def test_cells_that_are_no_numbers(tmp_path: Path, text: str, message: str) -> None:
@@ -192,13 +205,40 @@ def test_cells_that_are_no_numbers(tmp_path: Path, text: str, message: str) -> N
         collect(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"a,y\n" + b"1,2\n" * 9000 + b"\xe9,3\n",
+            r"is not UTF-8 text \(after line \d+\)",
+        ),
+        ("a,y\n1,2\n".encode("utf-16"), "is UTF-16 text, to be saved as UTF-8"),
+        (b"a y\n1 2\n", "is a text file without commas, semicolons or tabs in its first line"),
+        (b"a,y\n" + b"1,2\n" * 3000 + b"\0,3\n", r"column 'a' holds '\\x00' in line 3002"),
+    ],
+)
+def test_text_that_is_no_table(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        collect(tmp_path / "t.csv", n_targets=1)
+
+
+def test_columns_that_are_chosen_twice(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n a , p\tq , y \n 1 , +.5 , 1.E1 \n")
+    assert collect(tmp_path / "t.csv", n_targets=2)[1].tolist() == [[0.5, 10]]
+    with pytest.raises(UsageError, match="--targets and --n-targets both say which"):
+        open_dataset(tmp_path / "t.csv", targets=["y"], n_targets=1)
+    with pytest.raises(UsageError, match="--targets y,y: names a column twice"):
+        open_dataset(tmp_path / "t.csv", targets=["y", "y"])
+
+
 def test_parquet_columns_that_are_no_numbers(tmp_path: Path) -> None:
     table = pyarrow.table({"sex": ["male", "female"], "y": [1.0, 2.0]})
     parquet.write_table(table, tmp_path / "t")
     with pytest.raises(InputError, match="column 'sex' holds string, not numbers; encode it"):
         open_dataset(tmp_path / "t")
     parquet.write_table(pyarrow.table({"a": [1, None], "y": [1.0, 2.0]}), tmp_path / "n")
-    with pytest.raises(InputError, match="the inputs hold NaN, first in sample 1"):
+    with pytest.raises(InputError, match="column 'a' has no value in sample 1; remove"):
         collect(tmp_path / "n")
 
 

@@ -232,7 +232,10 @@ def test_not_data(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no array is called X; say which of w are the inputs"):
         open_dataset(tmp_path / "m.pt")
     (tmp_path / "t.csv").write_text("hello\n")
-    with pytest.raises(InputError, match=r"is a text file; data is an .npz archive, a pair"):
+    with pytest.raises(
+        InputError,
+        match=r"is a text file without .* in its first line; data is .npz, a pair of .npy, .csv",
+    ):
         open_dataset(tmp_path / "t.csv")
     np.save(tmp_path / "X.npy", X)
     with pytest.raises(UsageError, match=r"one array; give two: X.npy y.npy"):

@@ -272,7 +272,9 @@ def test_truncated(tmp_path: Path, form: Any) -> None:
 
 def test_pickles_are_not_opened(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(3), "y": torch.zeros(3), "z": Path("a")}, tmp_path / "d.pt")
-    with pytest.raises(UnsafeError, match=r"a pickle that asks for pathlib\.PosixPath"):
+    with pytest.raises(
+        UnsafeError, match=r"a pickle that asks for pathlib\.PosixPath.* save plain"
+    ):
         open_dataset(tmp_path / "d.pt")
 
 
@@ -297,6 +299,26 @@ def test_our_own_file_is_no_data(tmp_path: Path) -> None:
     extract(mlp(4, 2), (X, Y), tmp_path / "acts.h5")
     with pytest.raises(InputError, match="is a file of nrcscan extract, not data"):
         open_dataset(tmp_path / "acts.h5")
+
+
+def test_text_in_hdf5(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["X"], file["y"] = ["a"] * 50, Y
+    with pytest.raises(InputError, match="'X': text, references or lists of unequal length; save"):
+        open_dataset(tmp_path / "d.h5")
+
+
+def test_tensors_of_other_kinds(tmp_path: Path) -> None:
+    x = torch.from_numpy(X)
+    torch.save({"x": x.to(torch.float8_e5m2), "y": (1j * x).conj().imag}, tmp_path / "d")
+    np.testing.assert_array_equal(collect(tmp_path / "d")[1], -X)
+    huge = {"x": torch.ones(1, 1).expand(2**40, 1), "y": torch.ones(1).expand(2**40)}
+    torch.save(huge, tmp_path / "e")
+    with pytest.raises(InputError, match=f"'x' claims {2**40} values and holds 1; save a contig"):
+        collect(tmp_path / "e")
+    torch.save({"train": {"x": x}}, tmp_path / "g")
+    with pytest.raises(InputError, match="holds no arrays by name"):
+        open_dataset(tmp_path / "g")
 
 
 def test_complex_tensors(tmp_path: Path) -> None:
@@ -324,12 +346,15 @@ def loader(): return DataLoader(dataset(), batch_size=3)
 def batches():
     for i in range(0, 10, 5): yield x[i:i + 5], y[i:i + 5]
 def arrays(): return x.numpy(), y.numpy()
+def listed(): return [(x[:4], y[:4]), (x[4:], y[4:])]
+class Samples(torch.utils.data.IterableDataset):
+    def __iter__(self): return iter(zip(x, y))
 def broken(): raise RuntimeError("no such disk")
 def nothing(): return None
 """
 
 
-@pytest.mark.parametrize("name", ["dataset", "loader", "batches", "arrays"])
+@pytest.mark.parametrize("name", ["dataset", "loader", "batches", "arrays", "listed", "Samples"])
 def test_data_from_code(tmp_path: Path, name: str) -> None:
     (tmp_path / "mine.py").write_text(LOADERS)
     x, y = collect(f"{tmp_path / 'mine.py'}:{name}")
@@ -390,6 +415,16 @@ def test_raw_data_on_a_network_that_wants_it_scaled_is_told(tmp_path: Path) -> N
         "the inputs are far from unit scale" in note and "use --standardize" in note
         for note in done.notes
     )
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_one_dimensional_targets_are_standardised(tmp_path: Path, saved: bool) -> None:
+    from nrcscan.dataset import standardized
+
+    np.savez(tmp_path / "scales.npz", y_mean=Y[:, 0].mean(), y_std=Y[:, 0].std())
+    scales = tmp_path / "scales.npz" if saved else None
+    ((_, y),) = standardized(open_dataset((X, Y[:, 0])), ["y"], scales, None).batches(100)
+    np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=1e-6)
 
 
 def test_an_entry_that_never_varies_is_only_centred() -> None:

@@ -245,6 +245,8 @@ def test_not_data(tmp_path: Path) -> None:
 
 
 def test_not_even_a_source() -> None:
+    with pytest.raises(UsageError, match="3 data files: give one, or two that belong together"):
+        open_dataset(["X.npy", "y.npy", "z.npy"])
     with pytest.raises(UsageError, match="data is a int: give a path, a pair of arrays"):
         open_dataset(3)
     with pytest.raises(InputError, match=r"a batch is a dict; each must be a pair"):

@@ -15,6 +15,7 @@ from nrcscan.checkpoint.base import (
     Contents,
     choose,
     natural_key,
+    require_plain,
     stripped,
 )
 from nrcscan.checkpoint.huggingface import describes_network, read_folder, weights_in
@@ -40,6 +41,7 @@ __all__ = [
     "natural_key",
     "open_checkpoint",
     "read",
+    "require_plain",
     "stripped",
     "zip_kind",
 ]

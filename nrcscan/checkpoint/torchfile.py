@@ -105,15 +105,20 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
         UnsafeError: opening it would need unpickling.
         InputError: it is damaged.
     """
-    return _load(path, _NUMBERS, mapped=mapped)
+    remedy = "save plain tensors, as {'x': inputs, 'y': targets}"
+    return _load(path, _NUMBERS, remedy, mapped=mapped)
 
 
 def _load_layers(path: Path) -> Any:
     """Return what a file holds, where that is data and, at most, torch's own layers."""
-    return _load(path, [*_NUMBERS, *_layer_classes()])
+    remedy = (
+        "save model.state_dict() alone and name the network with --model, or use --trust if you"
+        " know where the file comes from"
+    )
+    return _load(path, [*_NUMBERS, *_layer_classes()], remedy)
 
 
-def _load(path: Path, allowed: list[Any], *, mapped: bool = False) -> Any:
+def _load(path: Path, allowed: list[Any], remedy: str, *, mapped: bool = False) -> Any:
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is refused below, in our own words
@@ -128,8 +133,7 @@ def _load(path: Path, allowed: list[Any], *, mapped: bool = False) -> Any:
         if wanted:
             raise UnsafeError(
                 f"{path}: not opened, because it is a pickle that asks for {listed(wanted)},"
-                " which could run code; save model.state_dict() alone and name the network with"
-                " --model, or use --trust if you know where the file comes from"
+                f" which could run code; {remedy}"
             ) from error
         raise damaged(path, error) from error
     except Exception as error:  # torch raises almost anything on a damaged file

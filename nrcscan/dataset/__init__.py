@@ -40,8 +40,8 @@ def open_dataset(
         data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, safetensors or `.pt` file, or of a
             folder of `Dataset.save_to_disk`; two paths: of `.npy` files, or of a folder of
             images and the CSV of their targets; two arrays or tensors of equal length; a torch
-            Dataset; an iterable of (inputs, targets) batches; or "package.module:callable" or
-            "path/file.py:callable", which returns one of the latter.
+            Dataset; an iterable or list of (inputs, targets) batches; or
+            "package.module:callable" or "path/file.py:callable", which returns one of the latter.
         x_key: in a file of named arrays, the key of the inputs, where usual names do not tell.
         y_key: likewise of the targets.
         targets: in a table, the columns of the targets.
@@ -72,16 +72,29 @@ def open_dataset(
         raise UsageError("--x-key, --y-key, --targets and --n-targets choose within one file")
     if pair is not None:
         return open_npy_pair(*pair)
+    if isinstance(data, list | tuple) and data and all(isinstance(d, str | Path) for d in data):
+        raise UsageError(f"{len(data)} data files: give one, or two that belong together")
+    if isinstance(data, list) and (len(data) != 2 or all(isinstance(d, tuple) for d in data)):
+        return from_batches(data)
     if isinstance(data, Sequence) and len(data) == 2:
         return from_arrays(*data, name="the given arrays", provenance=None)
     known = not isinstance(data, Mapping | tuple)
-    if known and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+    if known and (
+        _iterates_samples(data) or (hasattr(data, "__getitem__") and hasattr(data, "__len__"))
+    ):
         return from_torch_dataset(data)
     if known and isinstance(data, Iterable):
         return from_batches(data)
     raise UsageError(
         f"data is a {type(data).__name__}: give a path, a pair of arrays, a Dataset or a loader"
     )
+
+
+def _iterates_samples(data: Any) -> bool:
+    """Whether this is a torch Dataset without indices: of samples, where a loader has batches."""
+    from torch.utils.data import IterableDataset
+
+    return isinstance(data, IterableDataset)
 
 
 def _call(spec: str) -> Any:

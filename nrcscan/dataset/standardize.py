@@ -52,7 +52,7 @@ def standardized(
         if dataset.once:
             raise UsageError(
                 f"{dataset.name}: can be read only once, so its own statistics cannot be taken;"
-                " give them with --scales"
+                " give them with --scales, or data that can be read again"
             )
         scales = _measured(dataset, parts, limit)
         source = "the data"
@@ -71,6 +71,8 @@ def standardized(
 def _scaled(values: NDArray[Any], part: str, scales: dict[str, Scale], name: str) -> NDArray[Any]:
     if part not in scales:
         return values
+    if part == "y" and values.ndim == 1:
+        values = values[:, None]
     scale = scales[part]
     if scale.mean.shape not in ((), values.shape[1:]):
         raise InputError(

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import nrcscan
+from nrcscan import formats
 from nrcscan.errors import NrcscanError, OutputError, UsageError, printable
 from nrcscan.onset import Thresholds
 from nrcscan.options import Convention, DType, Format, Pool
@@ -89,7 +90,7 @@ def extract(
     data: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="An .npz, .csv, .tsv, .parquet, .h5, .pt or .safetensors file, or X.npy y.npy."
+            help=f"{formats.data_kinds()}.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
@@ -147,6 +148,14 @@ def extract(
     ] = None,
     n_targets: Annotated[
         int | None, typer.Option(min=1, help="So many last columns of a table are targets.")
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="'NAME=VALUE …'",
+            help="How images become inputs: channels=rgb|grey height= width= scale= mean= std=,"
+            " resized, then (pixels / scale - mean) / std.",
+        ),
     ] = None,
     standardize: Annotated[
         str | None,
@@ -210,6 +219,7 @@ def extract(
                 y_key=y_key,
                 targets=_words(targets),
                 n_targets=n_targets,
+                images=images,
                 standardize=_words(standardize),
                 scales=scales,
                 layers=layers or (),

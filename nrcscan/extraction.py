@@ -39,6 +39,7 @@ def extract(
     y_key: str | None = None,
     targets: Sequence[str] = (),
     n_targets: int | None = None,
+    images: str | None = None,
     standardize: Sequence[str] = (),
     scales: str | Path | None = None,
     layers: Sequence[str] = (),
@@ -60,8 +61,9 @@ def extract(
 
     Args:
         model: a checkpoint's path, or a network in memory.
-        data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, safetensors or `.pt` file, two
-            paths of `.npy` files, two arrays, a torch Dataset, or an iterable of (inputs,
+        data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, safetensors or `.pt` file or of a
+            folder of `Dataset.save_to_disk`, two paths of `.npy` files or of a folder of images
+            and the CSV of their targets, two arrays, a torch Dataset, or an iterable of (inputs,
             targets) batches; or "package.module:callable" or "path/file.py:callable" that
             returns one of the latter.
         output: the HDF5 file to write.
@@ -76,6 +78,8 @@ def extract(
         y_key: the targets' key, in a file of named arrays.
         targets: the targets' columns, in a table.
         n_targets: how many of the last columns are targets, in a table.
+        images: how images become inputs, such as "channels=grey height=64 width=64 scale=255
+            mean=0.5 std=0.25".
         standardize: "x", "y" or both are put to mean 0 and spread 1.
         scales: an `.npz` of x_mean, x_std, y_mean, y_std to do so; by default they are taken
             from the data.
@@ -111,6 +115,7 @@ def extract(
         y_key=y_key,
         targets=targets,
         n_targets=n_targets,
+        images=images,
         standardize=standardize,
         scales=scales,
         layers=layers,
@@ -199,6 +204,7 @@ def open_data(data: Any, settings: Settings) -> Dataset:
         y_key=settings.y_key,
         targets=settings.targets,
         n_targets=settings.n_targets,
+        images=settings.images,
     )
     if settings.standardize:
         dataset = standardized(

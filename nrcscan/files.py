@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from nrcscan.errors import InputError, UnsafeError, reason
@@ -32,14 +33,29 @@ def head(path: Path, size: int) -> bytes:
         with path.open("rb") as file:
             return file.read(size)
     except OSError as error:
-        why = error.strerror or reason(error)
-        raise InputError(f"{path}: cannot be read: {why}; check its permissions") from error
+        raise _unreadable(path, error) from error
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    why = error.strerror or reason(error)
+    return InputError(f"{path}: cannot be read: {why}; check its permissions")
+
+
+def sha256_all(paths: Iterable[Path]) -> str:
+    """Return one SHA-256, in hex, for the contents of several files in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(bytes.fromhex(sha256(path)))
+    return digest.hexdigest()
 
 
 def beside(path: Path, name: str, what: str) -> Path:
@@ -69,6 +85,10 @@ def foreign(path: Path) -> str:
         b"\x89PNG": "an image",
         b"\xff\xd8\xff": "an image",
         b"%PDF": "a PDF",
+        b"\xff\xfe": "UTF-16 text, to be saved as UTF-8",
+        b"\xfe\xff": "UTF-16 text, to be saved as UTF-8",
+        b"ARROW1": "an Arrow (Feather) file",
+        b"\xff\xff\xff\xff": "a stream of Arrow, whose folder is the data",
         b"\x7fELF": "a program",
         b"version https://": "a Git LFS pointer, not the file itself",
     }

@@ -32,6 +32,7 @@ class Settings:
     y_key: str | None = None
     targets: Sequence[str] = ()
     n_targets: int | None = None
+    images: str | None = None
     standardize: Sequence[str] = ()
     scales: str | Path | None = None
     layers: Sequence[str] = ()

@@ -12,7 +12,7 @@ import torch
 from conftest import samples
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from nrcscan import InputError, UsageError, extract, report
@@ -245,6 +245,17 @@ X, Y = samples(50, 8, 2)
 PARTS = {"left": X[:, :4], "right": X[:, 4:]}
 
 
+class Samples(Dataset[Any]):
+    def __init__(self, held: list[Any]) -> None:
+        self.held = held
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.held[index]
+
+
 def loaded(kind: str) -> Any:
     """Return data with two inputs, in one of the forms that people have it in."""
     left, right, y = (torch.from_numpy(a) for a in (*PARTS.values(), Y))
@@ -258,7 +269,7 @@ def loaded(kind: str) -> Any:
             [{"left": a, "right": b, "labels": c} for a, b, c in rows],  # type: ignore[arg-type]
             batch_size=9,
         ),
-        "dataset": [({"left": a, "right": b}, c) for a, b, c in rows],
+        "dataset": Samples([({"left": a, "right": b}, c) for a, b, c in rows]),
     }
     return forms[kind]
 
@@ -303,7 +314,7 @@ def test_what_several_inputs_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not take inputs left of shape .3, 4., inputs right"):
         extract(Sum(), ({"left": X[:, :4], "right": X[:, :3]}, Y), tmp_path / "a.h5")
     with pytest.raises(InputError, match="a batch is a dict of left and right; give a pair of in"):
-        extract(Sum(), [PARTS], tmp_path / "a.h5")  # a list is a Dataset of samples
+        extract(Sum(), [PARTS], tmp_path / "a.h5")
     with pytest.raises(InputError, match="a sample has no inputs"):
         extract(Sum(), ({}, Y), tmp_path / "a.h5")
 

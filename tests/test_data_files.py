@@ -184,6 +184,19 @@ def test_columns_that_are_not_told(tmp_path: Path, form: Any) -> None:
         ("a,a,y\n1,2,3\n", "several columns are called 'a'"),
         ("a,y\n", "holds no samples"),
         ("a,y\n1,1_000\n", "column 'y' holds '1_000' in line 2"),
+        ("a,y\n1,2\n\n\n3,x\n", "column 'y' holds 'x' in line 5"),
+        ("a,y\r1,2\r3,x\r", "column 'y' holds 'x' in line 3"),
+        ("a,y\n1,NA\n", "holds 'NA' in line 2, not numbers; remove or impute such samples"),
+        ("a;y\n1,5;2\n", "holds '1,5' in line 2, not numbers; write numbers with a point"),
+        ('a,y\n"1,000",2\n', "holds '1,000' in line 2, not numbers; write numbers with a point"),
+        ("a,y\n١٢,2\n", "column 'a' holds '١٢' in line 2"),
+        ("a,y\n0x10,2\n", "column 'a' holds '0x10' in line 2"),
+        ("a,y\n1e400,2\n", "the inputs hold an infinite value, first in sample 0"),
+        ('a,y\n"1,2\n3,4\n', "line 2 cannot be cut into cells"),
+        (f"a,y\n{'x' * 140_000},2\n", "line 2 cannot be cut into cells"),
+        ("a,b,y\n1,2\n3,4\n", "line 2 has 2 cells, and there are 3 columns"),
+        (",a,y\n0,1,2\n", r"column 1 has no name; .* \(an index of pandas: save with index=False"),
+        ("0,1,2\n5,6,7\n", "line 1 counts 0, 1, 2, … and could be names or a sample"),
     ],
 )
 def test_cells_that_are_no_numbers(tmp_path: Path, text: str, message: str) -> None:
@@ -192,13 +205,40 @@ def test_cells_that_are_no_numbers(tmp_path: Path, text: str, message: str) -> N
         collect(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"a,y\n" + b"1,2\n" * 9000 + b"\xe9,3\n",
+            r"is not UTF-8 text \(after line \d+\)",
+        ),
+        ("a,y\n1,2\n".encode("utf-16"), "is UTF-16 text, to be saved as UTF-8"),
+        (b"a y\n1 2\n", "is a text file without commas, semicolons or tabs in its first line"),
+        (b"a,y\n" + b"1,2\n" * 3000 + b"\0,3\n", r"column 'a' holds '\\x00' in line 3002"),
+    ],
+)
+def test_text_that_is_no_table(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        collect(tmp_path / "t.csv", n_targets=1)
+
+
+def test_columns_that_are_chosen_twice(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n a , p\tq , y \n 1 , +.5 , 1.E1 \n")
+    assert collect(tmp_path / "t.csv", n_targets=2)[1].tolist() == [[0.5, 10]]
+    with pytest.raises(UsageError, match="--targets and --n-targets both say which"):
+        open_dataset(tmp_path / "t.csv", targets=["y"], n_targets=1)
+    with pytest.raises(UsageError, match="--targets y,y: names a column twice"):
+        open_dataset(tmp_path / "t.csv", targets=["y", "y"])
+
+
 def test_parquet_columns_that_are_no_numbers(tmp_path: Path) -> None:
     table = pyarrow.table({"sex": ["male", "female"], "y": [1.0, 2.0]})
     parquet.write_table(table, tmp_path / "t")
     with pytest.raises(InputError, match="column 'sex' holds string, not numbers; encode it"):
         open_dataset(tmp_path / "t")
     parquet.write_table(pyarrow.table({"a": [1, None], "y": [1.0, 2.0]}), tmp_path / "n")
-    with pytest.raises(InputError, match="the inputs hold NaN, first in sample 1"):
+    with pytest.raises(InputError, match="column 'a' has no value in sample 1; remove"):
         collect(tmp_path / "n")
 
 
@@ -232,7 +272,9 @@ def test_truncated(tmp_path: Path, form: Any) -> None:
 
 def test_pickles_are_not_opened(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(3), "y": torch.zeros(3), "z": Path("a")}, tmp_path / "d.pt")
-    with pytest.raises(UnsafeError, match=r"a pickle that asks for pathlib\.PosixPath"):
+    with pytest.raises(
+        UnsafeError, match=r"a pickle that asks for pathlib\.PosixPath.* save plain"
+    ):
         open_dataset(tmp_path / "d.pt")
 
 
@@ -257,6 +299,26 @@ def test_our_own_file_is_no_data(tmp_path: Path) -> None:
     extract(mlp(4, 2), (X, Y), tmp_path / "acts.h5")
     with pytest.raises(InputError, match="is a file of nrcscan extract, not data"):
         open_dataset(tmp_path / "acts.h5")
+
+
+def test_text_in_hdf5(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["X"], file["y"] = ["a"] * 50, Y
+    with pytest.raises(InputError, match="'X': text, references or lists of unequal length; save"):
+        open_dataset(tmp_path / "d.h5")
+
+
+def test_tensors_of_other_kinds(tmp_path: Path) -> None:
+    x = torch.from_numpy(X)
+    torch.save({"x": x.to(torch.float8_e5m2), "y": (1j * x).conj().imag}, tmp_path / "d")
+    np.testing.assert_array_equal(collect(tmp_path / "d")[1], -X)
+    huge = {"x": torch.ones(1, 1).expand(2**40, 1), "y": torch.ones(1).expand(2**40)}
+    torch.save(huge, tmp_path / "e")
+    with pytest.raises(InputError, match=f"'x' claims {2**40} values and holds 1; save a contig"):
+        collect(tmp_path / "e")
+    torch.save({"train": {"x": x}}, tmp_path / "g")
+    with pytest.raises(InputError, match="holds no arrays by name"):
+        open_dataset(tmp_path / "g")
 
 
 def test_complex_tensors(tmp_path: Path) -> None:
@@ -284,12 +346,15 @@ def loader(): return DataLoader(dataset(), batch_size=3)
 def batches():
     for i in range(0, 10, 5): yield x[i:i + 5], y[i:i + 5]
 def arrays(): return x.numpy(), y.numpy()
+def listed(): return [(x[:4], y[:4]), (x[4:], y[4:])]
+class Samples(torch.utils.data.IterableDataset):
+    def __iter__(self): return iter(zip(x, y))
 def broken(): raise RuntimeError("no such disk")
 def nothing(): return None
 """
 
 
-@pytest.mark.parametrize("name", ["dataset", "loader", "batches", "arrays"])
+@pytest.mark.parametrize("name", ["dataset", "loader", "batches", "arrays", "listed", "Samples"])
 def test_data_from_code(tmp_path: Path, name: str) -> None:
     (tmp_path / "mine.py").write_text(LOADERS)
     x, y = collect(f"{tmp_path / 'mine.py'}:{name}")
@@ -350,6 +415,16 @@ def test_raw_data_on_a_network_that_wants_it_scaled_is_told(tmp_path: Path) -> N
         "the inputs are far from unit scale" in note and "use --standardize" in note
         for note in done.notes
     )
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_one_dimensional_targets_are_standardised(tmp_path: Path, saved: bool) -> None:
+    from nrcscan.dataset import standardized
+
+    np.savez(tmp_path / "scales.npz", y_mean=Y[:, 0].mean(), y_std=Y[:, 0].std())
+    scales = tmp_path / "scales.npz" if saved else None
+    ((_, y),) = standardized(open_dataset((X, Y[:, 0])), ["y"], scales, None).batches(100)
+    np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=1e-6)
 
 
 def test_an_entry_that_never_varies_is_only_centred() -> None:

@@ -232,7 +232,10 @@ def test_not_data(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no array is called X; say which of w are the inputs"):
         open_dataset(tmp_path / "m.pt")
     (tmp_path / "t.csv").write_text("hello\n")
-    with pytest.raises(InputError, match=r"is a text file; data is an .npz archive, a pair"):
+    with pytest.raises(
+        InputError,
+        match=r"is a text file without .* in its first line; data is .npz, a pair of .npy, .csv",
+    ):
         open_dataset(tmp_path / "t.csv")
     np.save(tmp_path / "X.npy", X)
     with pytest.raises(UsageError, match=r"one array; give two: X.npy y.npy"):
@@ -242,6 +245,8 @@ def test_not_data(tmp_path: Path) -> None:
 
 
 def test_not_even_a_source() -> None:
+    with pytest.raises(UsageError, match="3 data files: give one, or two that belong together"):
+        open_dataset(["X.npy", "y.npy", "z.npy"])
     with pytest.raises(UsageError, match="data is a int: give a path, a pair of arrays"):
         open_dataset(3)
     with pytest.raises(InputError, match=r"a batch is a dict of x; give a pair of inputs"):

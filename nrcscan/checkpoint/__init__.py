@@ -15,6 +15,7 @@ from nrcscan.checkpoint.base import (
     Contents,
     choose,
     natural_key,
+    require_plain,
     stripped,
 )
 from nrcscan.checkpoint.distributed import is_distributed, read_distributed
@@ -43,6 +44,7 @@ __all__ = [
     "natural_key",
     "open_checkpoint",
     "read",
+    "require_plain",
     "stripped",
     "zip_kind",
 ]

@@ -106,7 +106,8 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
         UnsafeError: opening it would need unpickling.
         InputError: it is damaged.
     """
-    return _load(path, _NUMBERS, "save a dict of tensors alone", mapped=mapped)
+    remedy = "save plain tensors, as {'x': inputs, 'y': targets}"
+    return _load(path, _NUMBERS, remedy, mapped=mapped)
 
 
 def _load_layers(path: Path) -> Any:

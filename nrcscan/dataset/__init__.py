@@ -7,13 +7,15 @@ never by extension.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nrcscan import files
+from nrcscan import files, formats
+from nrcscan.dataset.arrow import open_folder, open_parquet
 from nrcscan.dataset.base import Batch, Dataset
-from nrcscan.dataset.columns import TargetColumns, is_table, open_csv, open_parquet
+from nrcscan.dataset.columns import TargetColumns, is_table, open_csv
+from nrcscan.dataset.images import Preparation, open_images
 from nrcscan.dataset.memory import from_arrays, from_batches, from_torch_dataset
 from nrcscan.dataset.npz import open_npy_pair, open_npz
 from nrcscan.dataset.standardize import standardized
@@ -21,8 +23,6 @@ from nrcscan.errors import InputError, UsageError, reason
 from nrcscan.usercode import load_callable
 
 __all__ = ["Batch", "Dataset", "open_dataset", "standardized"]
-
-FORMATS = "an .npz archive, a pair of .npy files, CSV, TSV, Parquet, HDF5, safetensors or .pt"
 
 
 def open_dataset(
@@ -32,18 +32,21 @@ def open_dataset(
     y_key: str | None = None,
     targets: Sequence[str] = (),
     n_targets: int | None = None,
+    images: str | None = None,
 ) -> Dataset:
     """Open a dataset.
 
     Args:
-        data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, safetensors or `.pt` file; two
-            paths of `.npy` files; two arrays or tensors of equal length; a torch Dataset; an
-            iterable of (inputs, targets) batches; or "package.module:callable" or
-            "path/file.py:callable", which returns one of the latter.
+        data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, safetensors or `.pt` file, or of a
+            folder of `Dataset.save_to_disk`; two paths: of `.npy` files, or of a folder of
+            images and the CSV of their targets; two arrays or tensors of equal length; a torch
+            Dataset; an iterable or list of (inputs, targets) batches; or
+            "package.module:callable" or "path/file.py:callable", which returns one of the latter.
         x_key: in a file of named arrays, the key of the inputs, where usual names do not tell.
         y_key: likewise of the targets.
         targets: in a table, the columns of the targets.
         n_targets: in a table, how many of the last columns are targets.
+        images: how images become inputs: name=value for each attribute of `Preparation`.
 
     Raises:
         InputError: it cannot be read or used.
@@ -54,22 +57,44 @@ def open_dataset(
         data = data[0]
     if isinstance(data, str) and ":" in data and not Path(data).exists():
         data = _call(data)
+    pair = _two_paths(data)
+    if pair is not None and any(path.is_dir() for path in pair):
+        if not pair[0].is_dir() or pair[1].is_dir():
+            raise UsageError("images are a folder, then the table of their targets, in this order")
+        if x_key or y_key:
+            raise UsageError("images have no --x-key or --y-key; --targets chooses in their table")
+        return open_images(*pair, columns, Preparation.parse(images))
+    if images is not None:
+        raise UsageError("--images goes with a folder of images and the CSV of their targets")
     if isinstance(data, str | Path):
-        return _open_file(Path(data), x_key, y_key, columns)
+        return _open_path(Path(data), x_key, y_key, columns)
     if x_key or y_key or targets or n_targets is not None:
         raise UsageError("--x-key, --y-key, --targets and --n-targets choose within one file")
+    if pair is not None:
+        return open_npy_pair(*pair)
+    if isinstance(data, list | tuple) and data and all(isinstance(d, str | Path) for d in data):
+        raise UsageError(f"{len(data)} data files: give one, or two that belong together")
+    if isinstance(data, list) and (len(data) != 2 or all(isinstance(d, tuple) for d in data)):
+        return from_batches(data)
     if isinstance(data, Sequence) and len(data) == 2:
-        if all(isinstance(part, str | Path) for part in data):
-            return open_npy_pair(Path(data[0]), Path(data[1]))
         return from_arrays(*data, name="the given arrays", provenance=None)
     known = not isinstance(data, Mapping | tuple)
-    if known and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+    if known and (
+        _iterates_samples(data) or (hasattr(data, "__getitem__") and hasattr(data, "__len__"))
+    ):
         return from_torch_dataset(data)
     if known and isinstance(data, Iterable):
         return from_batches(data)
     raise UsageError(
         f"data is a {type(data).__name__}: give a path, a pair of arrays, a Dataset or a loader"
     )
+
+
+def _iterates_samples(data: Any) -> bool:
+    """Whether this is a torch Dataset without indices: of samples, where a loader has batches."""
+    from torch.utils.data import IterableDataset
+
+    return isinstance(data, IterableDataset)
 
 
 def _call(spec: str) -> Any:
@@ -83,34 +108,54 @@ def _call(spec: str) -> Any:
         ) from error
 
 
-def _open_file(path: Path, x_key: str | None, y_key: str | None, columns: TargetColumns) -> Dataset:
+def _two_paths(data: Any) -> tuple[Path, Path] | None:
+    if not isinstance(data, list | tuple) or len(data) != 2:
+        return None
+    if not all(isinstance(part, str | Path) for part in data):
+        return None
+    return Path(data[0]), Path(data[1])
+
+
+def _open_path(path: Path, x_key: str | None, y_key: str | None, columns: TargetColumns) -> Dataset:
+    if path.is_dir():
+        return open_folder(path, x_key, y_key, columns)
+    files.regular_file(path, "data")
+    start = files.head(path, 4096)
+    if start.startswith(b"PAR1"):
+        return open_parquet(path, x_key, y_key, columns)
+    if start.startswith(b"\x93NUMPY"):
+        raise UsageError(f"{path}: one .npy file holds one array; give two: X.npy y.npy")
+    if (opener := _opener(path, start)) is not None:
+        if columns.told:
+            raise UsageError(f"{path}: is no table; choose its arrays with --x-key and --y-key")
+        return opener(path, x_key, y_key)
+    if is_table(start):
+        if x_key or y_key:
+            raise UsageError(
+                f"{path}: is a table; choose its columns with --targets or --n-targets"
+            )
+        return open_csv(path, columns)
+    kind = files.foreign(path)
+    if kind == "a text file":
+        kind += " without commas, semicolons or tabs in its first line"
+    raise InputError(f"{path}: is {kind}; data is {formats.data_kinds()}")
+
+
+def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None], Dataset] | None:
+    """Return what opens a file of named arrays; None if this is none."""
     from nrcscan.checkpoint import LEGACY_MAGIC, looks_like_safetensors
     from nrcscan.dataset import keyed
 
-    files.regular_file(path, "data")
-    start = files.head(path, 4096)
-    table = start.startswith(b"PAR1") or is_table(start)
-    if table and (x_key or y_key):
-        raise UsageError(f"{path}: is a table; choose its columns with --targets or --n-targets")
-    if not table and (columns.names or columns.last is not None):
-        raise UsageError(f"{path}: is no table; choose its arrays with --x-key and --y-key")
-    if start.startswith(b"PK"):
-        if _is_torch_zip(path):
-            return keyed.open_keyed(path, keyed.torch_tensors, x_key, y_key)
-        return open_npz(path, x_key, y_key)
+    def of(arrays: keyed.Opener) -> Callable[[Path, str | None, str | None], Dataset]:
+        return lambda path, x_key, y_key: keyed.open_keyed(path, arrays, x_key, y_key)
+
     if start.startswith(LEGACY_MAGIC):
-        return keyed.open_keyed(path, keyed.torch_tensors, x_key, y_key)
+        return of(keyed.torch_tensors)
+    if start.startswith(b"PK"):
+        return of(keyed.torch_tensors) if _is_torch_zip(path) else open_npz
     if looks_like_safetensors(start):
-        return keyed.open_keyed(path, keyed.safetensors, x_key, y_key)
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return keyed.open_keyed(path, keyed.hdf5, x_key, y_key)
-    if start.startswith(b"PAR1"):
-        return open_parquet(path, columns)
-    if start.startswith(b"\x93NUMPY"):
-        raise UsageError(f"{path}: one .npy file holds one array; give two: X.npy y.npy")
-    if table:
-        return open_csv(path, columns)
-    raise InputError(f"{path}: is {files.foreign(path)}; data is {FORMATS}")
+        return of(keyed.safetensors)
+    return of(keyed.hdf5) if start.startswith(b"\x89HDF\r\n\x1a\n") else None
 
 
 def _is_torch_zip(path: Path) -> bool:

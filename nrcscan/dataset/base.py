@@ -87,6 +87,8 @@ def choose_key(
         if key not in keys:
             raise UsageError(f"{path}: has no array {key!r}; {option} is one of {listed(keys)}")
         return key
+    if not keys:
+        raise InputError(f"{path}: holds no arrays by name; save the inputs and the targets in it")
     found = [name for name in usual if name in keys]
     if len(found) == 1:
         return found[0]
@@ -129,6 +131,10 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 def require_numbers(dtype: np.dtype[Any], where: str) -> None:
     """Refuse dtypes that are not real numbers."""
+    if dtype.hasobject and dtype.metadata:  # what HDF5 has beyond numbers
+        raise InputError(
+            f"{where}: text, references or lists of unequal length; save it as an array of numbers"
+        )
     if dtype.hasobject:
         raise InputError(
             f"{where}: an object array, which only unpickling could read;"
@@ -177,8 +183,9 @@ def _require_finite(values: NDArray[Any], what: str, first_sample: int, name: st
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """Return an array, memory map or tensor as an array, without a copy where possible."""
     if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+        values = values.detach().cpu().resolve_conj().resolve_neg()
+        if str(values.dtype).startswith(("torch.bfloat", "torch.float8")):  # NumPy has none
+            values = values.float()
     if np.ma.is_masked(values):
         raise InputError(f"{name}: holds masked values; fill them or leave out their samples")
     try:

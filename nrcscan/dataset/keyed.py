@@ -121,7 +121,7 @@ def torch_tensors(path: Path) -> Iterator[Mapping[str, Rows]]:
     """Open the tensors of `torch.save`: a dict of them, or a pair (inputs, targets)."""
     import torch
 
-    from nrcscan.checkpoint import load_tensors
+    from nrcscan.checkpoint import load_tensors, require_plain
 
     content = load_tensors(path, mapped=True)
     if isinstance(content, list | tuple) and len(content) == 2:
@@ -131,9 +131,15 @@ def torch_tensors(path: Path) -> Iterator[Mapping[str, Rows]]:
             f"{path}: holds a {type(content).__name__}; save a dict of tensors, or a pair"
         )
 
-    def rows(tensor: torch.Tensor) -> Rows:
-        return Rows(tuple(tensor.shape), None, lambda a, b: as_array(tensor[a:b], str(path)))
+    def rows(name: str, tensor: torch.Tensor) -> Rows:
+        def read(start: int, stop: int) -> NDArray[Any]:
+            require_plain(path, name, tensor)
+            return as_array(tensor[start:stop], str(path))
+
+        return Rows(tuple(tensor.shape), None, read)
 
     yield {
-        str(name): rows(value) for name, value in content.items() if isinstance(value, torch.Tensor)
+        str(name): rows(str(name), value)
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor)
     }

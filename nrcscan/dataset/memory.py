@@ -51,7 +51,7 @@ def _content_sha256(*arrays: NDArray[Any]) -> str:
 
 
 def from_torch_dataset(data: Any) -> Dataset:
-    """Open a torch Dataset of (inputs, targets) samples."""
+    """Open a torch Dataset of (inputs, targets) samples, one by index or one to iterate."""
     from torch.utils.data import DataLoader
 
     def stream(batch_size: int) -> Iterator[Batch]:
@@ -59,7 +59,8 @@ def from_torch_dataset(data: Any) -> Dataset:
 
     name = type(data).__name__
     provenance = {"path": None, "sha256": None}
-    return Dataset(name=name, n_samples=len(data), provenance=provenance, stream=stream)
+    n_samples = len(data) if hasattr(data, "__len__") else None
+    return Dataset(name=name, n_samples=n_samples, provenance=provenance, stream=stream)
 
 
 def from_batches(data: Iterable[Any]) -> Dataset:

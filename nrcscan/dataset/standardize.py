@@ -59,7 +59,7 @@ def standardized(
         if dataset.once:
             raise UsageError(
                 f"{dataset.name}: can be read only once, so its own statistics cannot be taken;"
-                " give them with --scales"
+                " give them with --scales, or data that can be read again"
             )
         scales = _measured(dataset, parts, limit, offset)
         source = "the data"
@@ -91,6 +91,8 @@ def _several(name: str) -> UsageError:
 def _scaled(values: NDArray[Any], part: str, scales: dict[str, Scale], name: str) -> NDArray[Any]:
     if part not in scales:
         return values
+    if part == "y" and values.ndim == 1:
+        values = values[:, None]
     scale = scales[part]
     if scale.mean.shape not in ((), values.shape[1:]):
         raise InputError(

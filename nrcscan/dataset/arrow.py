@@ -1,0 +1,368 @@
+"""Arrow's columns as inputs and targets: Parquet files, and folders of Dataset.save_to_disk.
+
+Both are read by pyarrow alone, so nothing of what a folder says about itself is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nrcscan import files
+from nrcscan.dataset.base import (
+    X_KEYS,
+    Y_KEYS,
+    Batch,
+    Dataset,
+    choose_key,
+    damaged,
+    file_provenance,
+)
+from nrcscan.dataset.columns import TargetColumns, not_numbers
+from nrcscan.errors import InputError, UsageError, listed, reason
+
+STATE, INDEX = "state.json", "dataset_dict.json"
+"""What `save_to_disk` writes beside one dataset, and beside several splits."""
+
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+
+INDEX_COLUMN = "__index_level_0__"
+"""What pandas calls its index when it is kept as a column."""
+
+ASSETS = ("Image", "Audio", "Video", "Pdf", "Nifti")
+"""What `datasets` keeps as encoded files."""
+
+Tables = Callable[[int, list[str]], Iterator[Any]]
+"""Batch size and columns → record batches of at most so many rows."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which columns are the inputs and which the targets; several are put side by side."""
+
+    x: list[str]
+    y: list[str]
+    stacked: bool
+
+
+def open_parquet(
+    path: Path, x_key: str | None, y_key: str | None, targets: TargetColumns
+) -> Dataset:
+    """Open a Parquet file.
+
+    Raises:
+        InputError: it is damaged, or a column is not of numbers.
+        UsageError: pyarrow is not installed, or the columns are not told.
+    """
+    _require_pyarrow(f"{path}: reading Parquet", "parquet")
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            schema, n_samples = file.schema_arrow, file.metadata.num_rows
+    except _arrow_errors() as error:
+        raise damaged(path, error) from error
+
+    def tables(batch_size: int, columns: list[str]) -> Iterator[Any]:
+        with parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(batch_size=batch_size, columns=columns)
+
+    choice = _choose(path, schema, x_key, y_key, targets)
+    return _dataset(path, choice, n_samples, file_provenance(path), tables)
+
+
+def open_folder(
+    folder: Path, x_key: str | None, y_key: str | None, targets: TargetColumns
+) -> Dataset:
+    """Open a folder that `datasets` saved.
+
+    Raises:
+        InputError: it is damaged, or a column is not of numbers.
+        UsageError: pyarrow is not installed, the folder holds several datasets or none, or the
+            columns are not told.
+    """
+    paths = _data_files(folder)
+    _require_pyarrow(f"{folder}: reading a folder of datasets", "datasets")
+    import pyarrow
+
+    schema, counts = None, []
+    for path in paths:
+        try:
+            with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
+                if schema is not None and not schema.equals(stream.schema):
+                    raise InputError(f"{path}: has other columns than {paths[0].name}; save again")
+                schema = stream.schema
+                counts.append(sum(batch.num_rows for batch in stream))
+        except _arrow_errors() as error:
+            raise damaged(path, error) from error
+    if schema is None or not sum(counts):
+        raise InputError(f"{folder}: holds no samples")
+
+    def tables(batch_size: int, columns: list[str]) -> Iterator[Any]:
+        for path in paths:
+            with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
+                for batch in stream:
+                    batch.validate(full=True)
+                    chosen = batch.select(columns)
+                    for start in range(0, batch.num_rows, batch_size):
+                        yield chosen.slice(start, batch_size)
+
+    choice = _choose(folder, schema, x_key, y_key, targets)
+    provenance = {"path": str(folder.resolve()), "sha256": files.sha256_all(paths)}
+    return _dataset(folder, choice, sum(counts), provenance, tables)
+
+
+def _dataset(
+    path: Path, choice: Choice, n_samples: int, provenance: dict[str, Any], tables: Tables
+) -> Dataset:
+    def stream(batch_size: int) -> Iterator[Batch]:
+        seen = 0
+        shapes: dict[str, tuple[int, ...]] = {}
+        try:
+            for table in tables(batch_size, [*choice.x, *choice.y]):
+                columns = [(name, table.column(name)) for name in table.schema.names]
+                values = {name: _values(column, path, name, seen) for name, column in columns}
+                for name, rows in values.items():
+                    if rows.shape[1:] != shapes.setdefault(name, rows.shape[1:]):
+                        raise InputError(
+                            f"{path}: column {name!r} holds arrays of shape {shapes[name]} and,"
+                            f" from sample {seen} on, {rows.shape[1:]}; pad or cut them to one"
+                        )
+                x = [values[name] for name in choice.x]
+                y = [values[name] for name in choice.y]
+                yield _side_by_side(x) if choice.stacked else x[0], _side_by_side(y)
+                seen += table.num_rows
+        except _arrow_errors() as error:
+            raise damaged(path, error) from error
+
+    told = {"targets": choice.y} if choice.stacked else {"x_key": choice.x[0], "y_key": choice.y}
+    return Dataset(str(path), n_samples, {**provenance, **told}, stream)
+
+
+def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return one array as it is, and several of single numbers as (n, columns) float64."""
+    if len(columns) == 1 and columns[0].ndim > 1:
+        return columns[0]
+    return np.stack([column.astype(np.float64) for column in columns], axis=1)
+
+
+# --- which columns ----------------------------------------------------------------------------
+
+
+def _choose(
+    path: Path, schema: Any, x_key: str | None, y_key: str | None, targets: TargetColumns
+) -> Choice:
+    """Take the columns by name if any holds arrays, else as a table.
+
+    Raises:
+        UsageError: the choice does not fit, or cannot be guessed.
+        InputError: a column that is needed is not of numbers.
+    """
+    names = list(schema.names)
+    features = _features(schema)
+    arrays = [
+        field.name for field in schema if _is_list(field.type) and not features.get(field.name)
+    ]
+    if not arrays:
+        if x_key or y_key:
+            raise UsageError(
+                f"{path}: is a table; choose its columns with --targets or --n-targets"
+            )
+        if INDEX_COLUMN in names:
+            raise InputError(
+                f"{path}: holds an index of pandas as a column, {INDEX_COLUMN}; save it without"
+                " (index=False, or preserve_index=False)"
+            )
+        chosen = targets.choose(path, names)
+        y = [names[i] for i in chosen]
+        choice = Choice([name for name in names if name not in y], y, stacked=True)
+    else:
+        if targets.told and y_key:
+            raise UsageError("--y-key and --targets both say which are the targets; give one")
+        y = (
+            [names[i] for i in targets.choose(path, names)]
+            if targets.told
+            else [choose_key(path, names, y_key, Y_KEYS, "targets", "--y-key")]
+        )
+        x = choose_key(path, names, x_key, X_KEYS, "inputs", "--x-key")
+        choice = Choice([x], y, stacked=False)
+        if len(y) > 1 and any(name in arrays for name in y):
+            raise UsageError(f"{path}: {listed(y)} hold arrays; give one as --y-key")
+    for name in (*choice.x, *choice.y):
+        _require_numbers(path, name, schema.field(name).type, features.get(name))
+    return choice
+
+
+def _features(schema: Any) -> dict[str, Mapping[str, Any]]:
+    """Return what `datasets` knows of columns beyond their type: classes, and encoded files."""
+    try:
+        told = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            name: feature
+            for name, feature in told.items()
+            if feature.get("_type") in ("ClassLabel", *ASSETS)
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _require_numbers(path: Path, name: str, kind: Any, feature: Mapping[str, Any] | None) -> None:
+    from pyarrow import types
+
+    if feature is not None and feature["_type"] == "ClassLabel":
+        classes = [str(label) for label in feature.get("names") or ()]
+        raise not_numbers(
+            path,
+            name,
+            f"classes ({listed(classes[:3], 'or')}{', …' if len(classes) > 3 else ''})",
+            "encode it as one column each; or, if its codes are meant,"
+            f" ds.cast_column({name!r}, datasets.Value('int64'))",
+        )
+    if feature is not None:
+        raise not_numbers(
+            path,
+            name,
+            f"{feature['_type'].lower()} files",
+            "decode them into arrays as the network takes them, with ds.map",
+        )
+    while _is_list(kind):
+        kind = _storage(kind).value_type
+    numeric = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+    if not any(is_kind(kind) for is_kind in numeric):
+        categories = types.is_dictionary(kind)
+        raise not_numbers(
+            path, name, f"categories of {kind.value_type}" if categories else str(kind)
+        )
+
+
+def _is_list(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = _storage(kind)
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _storage(kind: Any) -> Any:
+    return getattr(kind, "storage_type", kind)
+
+
+# --- what they hold ---------------------------------------------------------------------------
+
+
+def _values(column: Any, path: Path, name: str, first_sample: int) -> NDArray[Any]:
+    """Return a column as an array (n, …), lists in it as further axes.
+
+    Raises:
+        InputError: it has gaps, or its lists are not equally long.
+    """
+    from pyarrow import compute, types
+
+    n, shape = len(column), [len(column)]
+
+    def sample(index: int) -> int:
+        return first_sample + index * n // max(1, len(column))
+
+    while True:
+        if column.null_count:
+            index = compute.index(compute.is_null(column), True).as_py()
+            raise InputError(
+                f"{path}: column {name!r} has no value in sample {sample(index)};"
+                " remove or impute such samples"
+            )
+        if hasattr(column, "to_numpy_ndarray"):  # tensors: their shape is part of the type
+            return column.to_numpy_ndarray()
+        column = getattr(column, "storage", column)
+        if not _is_list(column.type):
+            break
+        lengths = compute.list_value_length(column).to_numpy(zero_copy_only=False)
+        other = np.flatnonzero(lengths != lengths[0])
+        if len(other):
+            raise InputError(
+                f"{path}: column {name!r} holds lists of {lengths[0]} and, in sample"
+                f" {sample(int(other[0]))}, of {lengths[other[0]]}; pad or cut them to one length"
+            )
+        shape.append(int(lengths[0]))
+        column = column.flatten()
+    if types.is_decimal(column.type):
+        column = column.cast("float64")
+    return column.to_numpy(zero_copy_only=False).reshape(shape)
+
+
+# --- the folder -------------------------------------------------------------------------------
+
+
+def _data_files(folder: Path) -> list[Path]:
+    """Return a saved dataset's files in order.
+
+    Raises:
+        UsageError: the folder holds several splits, or no dataset.
+        InputError: it is damaged.
+    """
+    if (folder / INDEX).is_file():
+        splits = [str(name) for name in _json(folder / INDEX, "splits")]
+        if not splits:
+            raise InputError(f"{folder}: holds no samples")
+        raise UsageError(
+            f"{folder}: holds the splits {listed(splits)}; give the sub-folder of one, such as"
+            f" {folder / splits[0]}"
+        )
+    if not (folder / STATE).is_file():
+        raise UsageError(
+            f"{folder}: is no folder of Dataset.save_to_disk (it has no {STATE}); images go with"
+            " the table of their targets: IMAGES_FOLDER targets.csv"
+        )
+    if _json(folder / STATE, "_indices_data_files", needed=False):
+        raise InputError(
+            f"{folder}: takes its rows through an index, as datasets once did; load it and save it"
+            " again"
+        )
+    paths = []
+    for entry in _json(folder / STATE, "_data_files"):
+        name = entry.get("filename") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or name in ("", "..") or set(name) & set("/\\\0"):
+            raise InputError(
+                f"{folder / STATE}: names a file outside its own folder, {name!r}; not followed"
+            )
+        path = folder / name
+        if path.is_symlink() and path.resolve().parent != folder.resolve():
+            raise InputError(f"{path}: is a link out of its folder; not followed")
+        files.regular_file(path, "data")
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - len(END_OF_STREAM)))
+            if file.read() != END_OF_STREAM:  # else what is cut off would not be missed
+                raise damaged(path, EOFError("it does not end as Arrow's streams do"))
+        paths.append(path)
+    return paths
+
+
+def _json(path: Path, key: str, *, needed: bool = True) -> Sequence[Any]:
+    """Return a list of a small file of JSON."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        value = content[key] if needed else content.get(key) or []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: is not as datasets writes it ({reason(error)}); save the dataset again"
+        ) from error
+    if not isinstance(value, list):
+        raise InputError(f"{path}: {key} is not a list of names; save the dataset again")
+    return value
+
+
+def _require_pyarrow(who: str, extra: str) -> None:
+    try:
+        import pyarrow.ipc  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"{who} needs pyarrow; pip install 'nrcscan[{extra}]'") from error
+
+
+def _arrow_errors() -> tuple[type[Exception], ...]:
+    import pyarrow
+
+    return pyarrow.ArrowException, OSError

@@ -1,0 +1,226 @@
+"""Every form of data and checkpoint that is read, each with a command that works.
+
+What help, error messages and docs/formats.md list comes from here. `python -m nrcscan.formats
+docs/formats.md` writes the tables into the page. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nrcscan.errors import listed
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form that an input comes in.
+
+    Attributes:
+        words: what it is.
+        command: what reads it.
+        kind: of data, how lists call it, or nothing for a further case of the same; of
+            checkpoints, its format: a key of `nrcscan.checkpoint.FORMATS`.
+        extra: what must be installed for it.
+    """
+
+    words: str
+    command: str
+    kind: str = ""
+    extra: str = ""
+
+
+IMAGES = "channels=rgb height=8 width=8 scale=255 mean=0.5,0.4,0.3 std=0.25"
+
+DATA = (
+    Form(
+        "`.npz` with `X` and `y` (or `inputs`, `observations`, …; `targets`, `actions`, …)",
+        "nrcscan extract model.pt data.npz",
+        ".npz",
+    ),
+    Form(
+        "`.npz` with other names",
+        "nrcscan extract model.pt other.npz --x-key states --y-key torques",
+    ),
+    Form(
+        "one with several inputs",
+        "nrcscan extract model.pt parts.npz --x-key left,right --model mine.py:joined",
+    ),
+    Form("a pair of `.npy`", "nrcscan extract model.pt X.npy y.npy", "a pair of .npy"),
+    Form(
+        "`.csv`, with a line of names",
+        "nrcscan extract model.pt data.csv --targets speed,turn",
+        ".csv",
+    ),
+    Form(
+        "`.tsv`, or `;` between cells; with or without names",
+        "nrcscan extract model.pt data.tsv --n-targets 2",
+        ".tsv",
+    ),
+    Form(
+        "`.parquet`",
+        "nrcscan extract model.pt data.parquet --targets speed,turn",
+        ".parquet",
+        "parquet",
+    ),
+    Form(
+        "`.parquet` with arrays in its columns",
+        "nrcscan extract model.pt arrays.parquet --x-key states --y-key torques",
+        extra="parquet",
+    ),
+    Form(
+        "`.h5`, `.hdf5`",
+        "nrcscan extract model.pt data.h5 --x-key train/X --y-key train/y",
+        ".h5",
+    ),
+    Form("`.safetensors`", "nrcscan extract model.pt data.safetensors", ".safetensors"),
+    Form("tensors of `torch.save`: a dict, or a pair", "nrcscan extract model.pt data.pt", ".pt"),
+    Form(
+        "a folder of `Dataset.save_to_disk`",
+        "nrcscan extract model.pt saved --targets speed,turn",
+        "a folder of datasets",
+        "datasets",
+    ),
+    Form(
+        "one with arrays in its columns, and the split of a `DatasetDict`",
+        "nrcscan extract model.pt splits/train --x-key states --y-key torques",
+        extra="datasets",
+    ),
+    Form(
+        "a folder of images, and a CSV of their file names and targets",
+        f"nrcscan extract conv.pt photos targets.csv --images '{IMAGES}' --model mine.py:conv",
+        "a folder of images and a CSV",
+        "images",
+    ),
+    Form(
+        "your code: a Dataset, a DataLoader, a pair of arrays, or batches",
+        "nrcscan extract model.pt --data mine.py:loader",
+    ),
+)
+
+SCALES = (
+    Form("statistics of the data", "nrcscan extract model.pt raw.npz --standardize x,y"),
+    Form(
+        "saved statistics",
+        "nrcscan extract model.pt raw.npz --standardize x,y --scales scales.npz",
+    ),
+)
+
+CHECKPOINTS = (
+    Form(
+        "a state dict of `torch.save`, whatever the file is called",
+        "nrcscan extract model.pt data.npz",
+        "torch",
+    ),
+    Form("`.safetensors`", "nrcscan extract model.safetensors data.npz", "safetensors"),
+    Form(
+        "a training checkpoint: the state dict under `state_dict`, `model`, `net`, …",
+        "nrcscan extract training.ckpt data.npz",
+        "torch",
+    ),
+    Form(
+        "one with several networks",
+        "nrcscan extract several.pt data.npz --state-key ema",
+        "torch",
+    ),
+    Form(
+        "wrapped by DataParallel, `torch.compile`, Lightning or weight averaging",
+        "nrcscan extract wrapped.pt data.npz",
+        "torch",
+    ),
+    Form(
+        "a Lightning `.ckpt`: its `hyper_parameters` are offered to the factory",
+        "nrcscan extract lightning.ckpt data.npz --model mine.py:build",
+        "torch",
+    ),
+    Form(
+        "shards with a `*.index.json`: the index, or the folder with it",
+        "nrcscan extract shards data.npz",
+        "sharded",
+    ),
+    Form("a Hugging Face folder", "nrcscan extract hub tokens.npz", "huggingface", "huggingface"),
+    Form(
+        "a whole network of torch's own layers, pickled",
+        "nrcscan extract sequential.pt data.npz",
+        "module",
+    ),
+    Form(
+        "a whole network of your classes, pickled",
+        "nrcscan extract pickled.pt data.npz --trust --pythonpath code",
+        "module",
+    ),
+    Form("a TorchScript program", "nrcscan extract script.pt data.npz --trust", "torchscript"),
+    Form(
+        "an exported program, of any or of a fixed batch size",
+        "nrcscan extract exported.pt2 data.npz --trust",
+        "exported",
+    ),
+    Form(
+        "a folder of `torch.distributed.checkpoint`",
+        "nrcscan extract step_100 data.npz --trust",
+        "distributed",
+    ),
+    Form(
+        "ONNX, of any or of a fixed batch size",
+        "nrcscan extract model.onnx data.npz",
+        "onnx",
+        "onnx",
+    ),
+    Form(
+        "weights in bfloat16, float16 or float8, run in float32",
+        "nrcscan extract half.pt data.npz",
+        "torch",
+    ),
+    Form(
+        "any architecture, from your code",
+        "nrcscan extract model.pt data.npz --model mine.py:build --model-args '{\"width\": 16}'",
+        "torch",
+    ),
+    Form(
+        "a chain with another activation",
+        "nrcscan extract tanh.pt data.npz --activation tanh",
+        "torch",
+    ),
+)
+
+TABLES = {"data": DATA, "scales": SCALES, "checkpoints": CHECKPOINTS}
+"""The page's tables, by the name in the comment that stands before each."""
+
+
+def data_kinds() -> str:
+    """Return every kind of data, as messages list them.
+
+    >>> data_kinds().split(", ")[:2]
+    ['.npz', 'a pair of .npy']
+    """
+    return listed((form.kind for form in DATA if form.kind), "or")
+
+
+def table(forms: Sequence[Form]) -> str:
+    """Return forms as a Markdown table."""
+    rows = ["| form | a command that works |", "|---|---|"]
+    for form in forms:
+        install = f" (`pip install 'nrcscan[{form.extra}]'`)" if form.extra else ""
+        rows.append(f"| {form.words}{install} | `{form.command}` |")
+    return "\n".join(rows)
+
+
+def filled(page: str) -> str:
+    """Return a page with its tables as they are here.
+
+    A table follows a line `<!-- NAME: … -->`, NAME being a key of `TABLES`.
+    """
+    for name, forms in TABLES.items():
+        place = rf"(<!-- {name}:[^\n]*-->\n)(?:\|[^\n]*\n)*"
+        page, n = re.subn(place, lambda m, forms=forms: f"{m[1]}{table(forms)}\n", page)  # type: ignore[misc]
+        if n != 1:
+            raise ValueError(f"the page has {n} places for the table {name!r}")
+    return page
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[1])
+    where.write_text(filled(where.read_text(encoding="utf-8")), encoding="utf-8")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nrcscan.moments import Moments, Statistics
     from nrcscan.onset import Thresholds
     from nrcscan.results import Report, report
+    from nrcscan.scanning import Scan, scan
 
 __all__ = [
     "InputError",
@@ -28,6 +29,7 @@ __all__ = [
     "NrcscanError",
     "OutputError",
     "Report",
+    "Scan",
     "Statistics",
     "Thresholds",
     "UnsafeError",
@@ -36,6 +38,7 @@ __all__ = [
     "extract",
     "inspect",
     "report",
+    "scan",
 ]
 
 # Names are looked up when first used: torch takes over a second to import, and only
@@ -48,6 +51,8 @@ _HOMES = {
     "Thresholds": "onset",
     "Report": "results",
     "report": "results",
+    "Scan": "scanning",
+    "scan": "scanning",
 }
 
 

@@ -14,7 +14,6 @@ from nrcscan.checkpoint.base import (
     Checkpoint,
     Contents,
     choose,
-    natural_key,
     stripped,
 )
 from nrcscan.checkpoint.huggingface import describes_network, read_folder, weights_in
@@ -37,7 +36,6 @@ __all__ = [
     "choose",
     "load_tensors",
     "looks_like_safetensors",
-    "natural_key",
     "open_checkpoint",
     "read",
     "stripped",

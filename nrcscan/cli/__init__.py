@@ -14,6 +14,7 @@ import nrcscan
 from nrcscan.cli.extract import extract
 from nrcscan.cli.inspect import inspect
 from nrcscan.cli.report import report
+from nrcscan.cli.scan import scan
 from nrcscan.errors import UsageError, printable
 
 app = typer.Typer(
@@ -42,7 +43,7 @@ def _root(
     pass
 
 
-for _command in (extract, report, inspect):
+for _command in (extract, report, scan, inspect):
     app.command(no_args_is_help=True)(_command)
 
 

@@ -32,7 +32,8 @@ def inspect(
         emit(json.dumps(found.to_dict(), indent=2) + "\n", None)
         return
     from nrcscan import tables
+    from nrcscan.shown import plain
 
     shown = tables.inspection(found)
     if not in_terminal(shown):
-        emit(tables.plain(shown), None)
+        emit(plain(shown), None)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nrcscan.moments import Moments, Statistics
     from nrcscan.onset import Thresholds
     from nrcscan.results import Report, report
+    from nrcscan.scanning import Scan, scan
 
 __all__ = [
     "Comparison",
@@ -32,6 +33,7 @@ __all__ = [
     "NrcscanError",
     "OutputError",
     "Report",
+    "Scan",
     "Statistics",
     "Thresholds",
     "UnsafeError",
@@ -42,6 +44,7 @@ __all__ = [
     "inspect",
     "merge",
     "report",
+    "scan",
 ]
 
 # Names are looked up when first used: torch takes over a second to import, and only
@@ -58,6 +61,8 @@ _HOMES = {
     "Thresholds": "onset",
     "Report": "results",
     "report": "results",
+    "Scan": "scanning",
+    "scan": "scanning",
 }
 
 

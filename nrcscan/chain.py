@@ -8,8 +8,9 @@ from itertools import groupby, pairwise
 
 from torch import Tensor, nn
 
-from nrcscan.checkpoint import Checkpoint, natural_key, stripped
+from nrcscan.checkpoint import Checkpoint, stripped
 from nrcscan.errors import InputError, UsageError, listed
+from nrcscan.files import natural_key
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

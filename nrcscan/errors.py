@@ -27,6 +27,12 @@ class UnsafeError(InputError):
     """An input wants to run code when it is opened, and was not opened."""
 
 
+class NothingError(NrcscanError):
+    """There is nothing to scan."""
+
+    exit_code = 4
+
+
 class OutputError(NrcscanError):
     """A result cannot be written."""
 

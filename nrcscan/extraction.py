@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nrcscan import store
-from nrcscan.checkpoint import open_checkpoint
+from nrcscan.checkpoint import Checkpoint, open_checkpoint
 from nrcscan.dataset import Dataset, open_dataset, standardized
 from nrcscan.errors import UsageError
 from nrcscan.limits import require_apart, usable_device
@@ -184,7 +184,12 @@ def open_network(
         dtype=None if dtype is None else getattr(torch, dtype),
     )
     network.module.to(usable_device(device or "cpu"))
-    return network, {
+    return network, origin(checkpoint)
+
+
+def origin(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return where weights came from, for a file's provenance."""
+    return {
         "path": str(checkpoint.path.resolve()),
         "sha256": checkpoint.sha256,
         "format": checkpoint.format,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -102,3 +103,12 @@ def foreign(path: Path) -> str:
     except UnicodeDecodeError:
         return "of an unknown format"
     return "a text file"
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts "layers.2" before "layers.10".
+
+    >>> sorted(["l.10.b", "l.2.b", "l.2.a"], key=natural_key)
+    ['l.2.a', 'l.2.b', 'l.10.b']
+    """
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name) if p]

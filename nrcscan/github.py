@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from nrcscan.errors import OutputError, printable, reason
 from nrcscan.gate import RuleResult, Scan, failed, unusable
-from nrcscan.tables import number
+from nrcscan.shown import number
 
 SUMMARY_BYTES = 1024 * 1024
 """What GitHub takes as the summary of a step; a larger one it drops altogether."""

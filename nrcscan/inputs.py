@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 Inputs = NDArray[Any] | dict[str, NDArray[Any]] | tuple[NDArray[Any], ...]
@@ -45,6 +46,20 @@ def each(x: Any, change: Callable[[Any], T]) -> Any:
 def length(x: Any) -> int:
     """Return the number of samples."""
     return len(next(iter(parts(x).values())))
+
+
+def joined(batches: Sequence[Any]) -> Any:
+    """Return batches of the same structure as one, sample after sample.
+
+    Raises:
+        ValueError: the samples have different shapes.
+    """
+    first = batches[0]
+    if isinstance(first, Mapping):
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in first}
+    if isinstance(first, tuple):
+        return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
+    return np.concatenate(batches)
 
 
 def shapes(x: Any) -> str:

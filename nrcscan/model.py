@@ -66,7 +66,7 @@ def build(
             network of the file runs in another dtype alone.
         InputError: weights and network do not fit, a weight is NaN, or nothing can be inferred.
     """
-    _require_finite(checkpoint)
+    require_finite(checkpoint)
     if factory is None and checkpoint.module is not None:
         source = f"the file itself, {FORMATS[checkpoint.format]}"
         fixed = checkpoint.fixed_dtype
@@ -134,7 +134,12 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
     module.load_state_dict(state, strict=False)
 
 
-def _require_finite(checkpoint: Checkpoint) -> None:
+def require_finite(checkpoint: Checkpoint) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        InputError: some are; all their tensors are named.
+    """
     broken = [
         name
         for name, tensor in checkpoint.state.items()

@@ -19,7 +19,8 @@ from nrcscan.errors import UsageError, listed, printable
 from nrcscan.metrics import QUANTITIES
 from nrcscan.onset import CONDITIONS
 from nrcscan.options import Format
-from nrcscan.tables import MARKS, NAME_WIDTH, escaped, markdown_row, number, plain
+from nrcscan.shown import number, plain
+from nrcscan.tables import MARKS, NAME_WIDTH, escaped, markdown_row
 from nrcscan.verdict import COLUMNS, in_words, ordinal
 
 BEGINS = "▼"

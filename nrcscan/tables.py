@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +19,7 @@ from nrcscan.metrics import QUANTITIES
 from nrcscan.onset import CONDITIONS, Held
 from nrcscan.options import Format
 from nrcscan.results import LayerResult, Report
+from nrcscan.shown import number, plain
 
 if TYPE_CHECKING:  # inspecting needs torch, reporting must not
     from nrcscan.inspection import Inspection
@@ -33,8 +34,6 @@ MARKS: dict[Held, tuple[str, str]] = {
 BEGINS = "▼ collapsed"
 NAME_WIDTH = 12
 """A longer layer name is folded where the terminal is narrow."""
-WIDE = 10_000
-"""Columns when the output is no terminal: nothing is cut or wrapped."""
 
 
 def render(report: Report, form: Format) -> str:
@@ -46,13 +45,6 @@ def render(report: Report, form: Format) -> str:
     if form == "md":
         return _markdown(report)
     return plain(table(report))
-
-
-def plain(shown: RenderableType) -> str:
-    """Return what a terminal shows as plain text, nothing of it cut or wrapped."""
-    buffer = io.StringIO()
-    Console(file=buffer, width=WIDE, color_system=None).print(shown)
-    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
 
 
 def least_width(report: Report) -> int:
@@ -117,20 +109,6 @@ def remarks(report: Report) -> list[str]:
     """Return the lines below the table: what is undefined, and every note."""
     lines = [*verdict.undefined(report), *verdict.layer_notes(report)]
     return [printable(line) for line in [*lines, *report.notes]]
-
-
-def number(value: float | None) -> str:
-    """Return a number short enough for a table, or a dash where there is none.
-
-    >>> number(0.97961), number(1.23e-7), number(12.345), number(None)
-    ('0.980', '1.2e-7', '12.3', '—')
-    """
-    if value is None:
-        return "—"
-    if value == 0 or 1e-2 <= abs(value) < 1e4:
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
 
 
 def _rows(report: Report) -> Iterator[tuple[LayerResult, dict[str, str]]]:

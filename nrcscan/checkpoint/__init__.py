@@ -14,7 +14,6 @@ from nrcscan.checkpoint.base import (
     Checkpoint,
     Contents,
     choose,
-    natural_key,
     require_plain,
     stripped,
 )
@@ -41,7 +40,6 @@ __all__ = [
     "choose",
     "load_tensors",
     "looks_like_safetensors",
-    "natural_key",
     "open_checkpoint",
     "read",
     "require_plain",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,15 +167,6 @@ def stripped(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         if prefix is None or not names:
             return
         current = {name.removeprefix(prefix): current[name] for name in names}
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts "layers.2" before "layers.10".
-
-    >>> sorted(["l.10.b", "l.2.b", "l.2.a"], key=natural_key)
-    ['l.2.a', 'l.2.b', 'l.10.b']
-    """
-    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name) if p]
 
 
 def require_plain(path: Path, name: str, tensor: Tensor) -> None:

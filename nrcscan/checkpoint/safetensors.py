@@ -9,8 +9,9 @@ from pathlib import Path
 import safetensors.torch
 
 from nrcscan import files
-from nrcscan.checkpoint.base import Contents, damaged, natural_key
+from nrcscan.checkpoint.base import Contents, damaged
 from nrcscan.errors import InputError
+from nrcscan.files import natural_key
 
 _SAFETENSORS_HEADER_LIMIT = 100_000_000
 

@@ -1,0 +1,106 @@
+"""What earlier scans found: statistics files, and a record beside each that vouches for it.
+
+An entry is `<key>.h5` and `<key>.json`. The record is written last, holds the SHA-256 of the
+file and its own, and replaces an older one in one step: half of an entry is never taken for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nrcscan import files
+from nrcscan.errors import OutputError
+from nrcscan.scanning.fingerprint import digest
+
+FOLDER = "statistics"
+
+
+@dataclass
+class Record:
+    """What is known of a checkpoint.
+
+    Attributes:
+        sha256: of the statistics file.
+        epoch: as the checkpoint's own keys tell it, or None.
+        step: likewise.
+        reports: options of a report, as `judgement_key` names them → what it found.
+    """
+
+    sha256: str
+    epoch: int | None = None
+    step: int | None = None
+    reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def content(self) -> dict[str, Any]:
+        """Return the record as JSON has it."""
+        return {
+            "sha256": self.sha256,
+            "epoch": self.epoch,
+            "step": self.step,
+            "reports": self.reports,
+        }
+
+
+class Cache:
+    """The entries in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def statistics(self, key: str) -> Path:
+        """Return where the statistics file of an entry is."""
+        return self.folder / f"{key}.h5"
+
+    def load(self, key: str) -> Record | None:
+        """Return an entry's record if it and its file are whole, else None."""
+        try:
+            held = json.loads(self._record(key).read_text(encoding="utf-8"))
+            content, vouched = held["record"], held["sha256"]
+            if digest(content) != vouched:
+                return None
+            record = Record(**content)
+            whole = files.sha256(self.statistics(key)) == record.sha256
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            return None
+        return record if whole else None
+
+    def save(self, key: str, record: Record) -> None:
+        """Write an entry's record; its file is in place."""
+        content = record.content()
+        text = json.dumps({"sha256": digest(content), "record": content}, allow_nan=False)
+        replace_text(self._record(key), text)
+
+    def sweep(self) -> None:
+        """Remove what killed programs left half-written."""
+        for left in self.folder.glob(".*.part"):
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+    def _record(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written: {os.strerror(error.errno or 0)}; choose another place"
+            " with -o"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()

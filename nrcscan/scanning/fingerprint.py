@@ -1,0 +1,99 @@
+"""What a result depends on, as hashes: checkpoint, data, code, options and versions.
+
+Nothing here imports torch: a scan in which nothing is new has no use for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from importlib import metadata
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from nrcscan import files
+from nrcscan.errors import InputError, reason
+from nrcscan.scanning.task import Judgement
+from nrcscan.settings import Settings
+
+CACHE_VERSION = 1
+"""Raised when entries of the cache change their meaning."""
+
+LIBRARIES = ("nrcscan", "torch", "numpy", "scipy")
+
+
+def digest(value: object) -> str:
+    """Return the SHA-256 of a value as JSON has it, in hex."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the version of every library that numbers depend on."""
+    return {name: metadata.version(name) for name in LIBRARIES}
+
+
+def of_files(paths: Sequence[Path]) -> str:
+    """Return the SHA-256 of a file's content; of several, that of theirs.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    hashes = []
+    for path in paths:
+        try:
+            hashes.append(files.sha256(path))
+        except OSError as error:
+            why = error.strerror or reason(error)
+            raise InputError(f"{path}: cannot be read: {why}; check its permissions") from error
+    return hashes[0] if len(hashes) == 1 else digest(hashes)
+
+
+def of_settings(settings: Settings) -> dict[str, Any]:
+    """Return the options of a pass, and hashes of the files that they name."""
+    chosen: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    if settings.scales is not None:
+        chosen["scales"] = of_files([Path(settings.scales)])
+    if settings.factory is not None:
+        chosen["code"] = of_code(str(settings.factory))
+    return chosen
+
+
+def of_code(spec: str) -> str | None:
+    """Return a hash of the Python files in the folder of "package.module:name" or "file.py:name".
+
+    That is the code itself and the modules beside it, which it may import. None where it is
+    not found; whoever imports it says so.
+    """
+    where = spec.rpartition(":")[0]
+    source = Path(where) if where.endswith(".py") else _module_file(where)
+    if source is None or not source.is_file():
+        return None
+    beside = sorted(source.parent.glob("*.py"))
+    return digest([[path.name, files.sha256(path)] for path in beside if path.is_file()])
+
+
+def _module_file(name: str) -> Path | None:
+    """Return where a module is, without importing it or what it is in."""
+    search: Sequence[str] | None = [*sys.path, str(Path.cwd())]
+    spec = None
+    for end in range(1, name.count(".") + 2):
+        spec = PathFinder.find_spec(".".join(name.split(".")[:end]), search)
+        if spec is None:
+            return None
+        search = spec.submodule_search_locations
+    return Path(spec.origin) if spec is not None and spec.origin is not None else None
+
+
+def key(checkpoint: str, depends_on: Sequence[object]) -> str:
+    """Return the name of a checkpoint's statistics: the same inputs, the same name."""
+    return digest([CACHE_VERSION, checkpoint, *depends_on])[:32]
+
+
+def judgement_key(judgement: Judgement) -> str:
+    """Return the name of a report's options."""
+    return digest(asdict(judgement))[:16]

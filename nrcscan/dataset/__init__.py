@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nrcscan import files, formats
-from nrcscan.dataset.arrow import open_folder, open_parquet
+from nrcscan.dataset.arrow import open_parquet
 from nrcscan.dataset.base import Batch, Dataset
 from nrcscan.dataset.columns import TargetColumns, is_table, open_csv
 from nrcscan.dataset.images import Preparation, open_images
 from nrcscan.dataset.memory import from_arrays, from_batches, from_torch_dataset
 from nrcscan.dataset.npz import open_npy_pair, open_npz
+from nrcscan.dataset.saved import open_folder
 from nrcscan.dataset.standardize import standardized
 from nrcscan.errors import InputError, UsageError, reason
 from nrcscan.usercode import load_callable

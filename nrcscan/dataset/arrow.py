@@ -1,12 +1,9 @@
-"""Arrow's columns as inputs and targets: Parquet files, and folders of Dataset.save_to_disk.
-
-Both are read by pyarrow alone, so nothing of what a folder says about itself is run.
-"""
+"""Arrow's columns as inputs and targets, wherever they are kept; Parquet files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan import files
 from nrcscan.dataset.base import (
     X_KEYS,
     Y_KEYS,
@@ -25,12 +21,7 @@ from nrcscan.dataset.base import (
     file_provenance,
 )
 from nrcscan.dataset.columns import TargetColumns, not_numbers
-from nrcscan.errors import InputError, UsageError, listed, reason
-
-STATE, INDEX = "state.json", "dataset_dict.json"
-"""What `save_to_disk` writes beside one dataset, and beside several splits."""
-
-END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+from nrcscan.errors import InputError, UsageError, listed
 
 INDEX_COLUMN = "__index_level_0__"
 """What pandas calls its index when it is kept as a column."""
@@ -60,67 +51,32 @@ def open_parquet(
         InputError: it is damaged, or a column is not of numbers.
         UsageError: pyarrow is not installed, or the columns are not told.
     """
-    _require_pyarrow(f"{path}: reading Parquet", "parquet")
+    require_pyarrow(f"{path}: reading Parquet", "parquet")
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
             schema, n_samples = file.schema_arrow, file.metadata.num_rows
-    except _arrow_errors() as error:
+    except arrow_errors() as error:
         raise damaged(path, error) from error
 
     def tables(batch_size: int, columns: list[str]) -> Iterator[Any]:
         with parquet.ParquetFile(path) as file:
             yield from file.iter_batches(batch_size=batch_size, columns=columns)
 
-    choice = _choose(path, schema, x_key, y_key, targets)
-    return _dataset(path, choice, n_samples, file_provenance(path), tables)
+    choice = choose(path, schema, x_key, y_key, targets)
+    return column_dataset(path, choice, n_samples, file_provenance(path), tables)
 
 
-def open_folder(
-    folder: Path, x_key: str | None, y_key: str | None, targets: TargetColumns
-) -> Dataset:
-    """Open a folder that `datasets` saved.
-
-    Raises:
-        InputError: it is damaged, or a column is not of numbers.
-        UsageError: pyarrow is not installed, the folder holds several datasets or none, or the
-            columns are not told.
-    """
-    paths = _data_files(folder)
-    _require_pyarrow(f"{folder}: reading a folder of datasets", "datasets")
-    import pyarrow
-
-    schema, counts = None, []
-    for path in paths:
-        try:
-            with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
-                if schema is not None and not schema.equals(stream.schema):
-                    raise InputError(f"{path}: has other columns than {paths[0].name}; save again")
-                schema = stream.schema
-                counts.append(sum(batch.num_rows for batch in stream))
-        except _arrow_errors() as error:
-            raise damaged(path, error) from error
-    if schema is None or not sum(counts):
-        raise InputError(f"{folder}: holds no samples")
-
-    def tables(batch_size: int, columns: list[str]) -> Iterator[Any]:
-        for path in paths:
-            with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
-                for batch in stream:
-                    batch.validate(full=True)
-                    chosen = batch.select(columns)
-                    for start in range(0, batch.num_rows, batch_size):
-                        yield chosen.slice(start, batch_size)
-
-    choice = _choose(folder, schema, x_key, y_key, targets)
-    provenance = {"path": str(folder.resolve()), "sha256": files.sha256_all(paths)}
-    return _dataset(folder, choice, sum(counts), provenance, tables)
-
-
-def _dataset(
+def column_dataset(
     path: Path, choice: Choice, n_samples: int, provenance: dict[str, Any], tables: Tables
 ) -> Dataset:
+    """Return the dataset of the chosen columns.
+
+    Raises:
+        InputError: as it is read: it is damaged, has gaps, or its arrays are not of one shape.
+    """
+
     def stream(batch_size: int) -> Iterator[Batch]:
         seen = 0
         shapes: dict[str, tuple[int, ...]] = {}
@@ -138,7 +94,7 @@ def _dataset(
                 y = [values[name] for name in choice.y]
                 yield _side_by_side(x) if choice.stacked else x[0], _side_by_side(y)
                 seen += table.num_rows
-        except _arrow_errors() as error:
+        except arrow_errors() as error:
             raise damaged(path, error) from error
 
     told = {"targets": choice.y} if choice.stacked else {"x_key": choice.x[0], "y_key": choice.y}
@@ -155,7 +111,7 @@ def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:
 # --- which columns ----------------------------------------------------------------------------
 
 
-def _choose(
+def choose(
     path: Path, schema: Any, x_key: str | None, y_key: str | None, targets: TargetColumns
 ) -> Choice:
     """Take the columns by name if any holds arrays, else as a table.
@@ -294,75 +250,20 @@ def _values(column: Any, path: Path, name: str, first_sample: int) -> NDArray[An
     return column.to_numpy(zero_copy_only=False).reshape(shape)
 
 
-# --- the folder -------------------------------------------------------------------------------
-
-
-def _data_files(folder: Path) -> list[Path]:
-    """Return a saved dataset's files in order.
+def require_pyarrow(who: str, extra: str) -> None:
+    """Refuse to go on without pyarrow.
 
     Raises:
-        UsageError: the folder holds several splits, or no dataset.
-        InputError: it is damaged.
+        UsageError: it is not installed.
     """
-    if (folder / INDEX).is_file():
-        splits = [str(name) for name in _json(folder / INDEX, "splits")]
-        if not splits:
-            raise InputError(f"{folder}: holds no samples")
-        raise UsageError(
-            f"{folder}: holds the splits {listed(splits)}; give the sub-folder of one, such as"
-            f" {folder / splits[0]}"
-        )
-    if not (folder / STATE).is_file():
-        raise UsageError(
-            f"{folder}: is no folder of Dataset.save_to_disk (it has no {STATE}); images go with"
-            " the table of their targets: IMAGES_FOLDER targets.csv"
-        )
-    if _json(folder / STATE, "_indices_data_files", needed=False):
-        raise InputError(
-            f"{folder}: takes its rows through an index, as datasets once did; load it and save it"
-            " again"
-        )
-    paths = []
-    for entry in _json(folder / STATE, "_data_files"):
-        name = entry.get("filename") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or name in ("", "..") or set(name) & set("/\\\0"):
-            raise InputError(
-                f"{folder / STATE}: names a file outside its own folder, {name!r}; not followed"
-            )
-        path = folder / name
-        if path.is_symlink() and path.resolve().parent != folder.resolve():
-            raise InputError(f"{path}: is a link out of its folder; not followed")
-        files.regular_file(path, "data")
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - len(END_OF_STREAM)))
-            if file.read() != END_OF_STREAM:  # else what is cut off would not be missed
-                raise damaged(path, EOFError("it does not end as Arrow's streams do"))
-        paths.append(path)
-    return paths
-
-
-def _json(path: Path, key: str, *, needed: bool = True) -> Sequence[Any]:
-    """Return a list of a small file of JSON."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        value = content[key] if needed else content.get(key) or []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: is not as datasets writes it ({reason(error)}); save the dataset again"
-        ) from error
-    if not isinstance(value, list):
-        raise InputError(f"{path}: {key} is not a list of names; save the dataset again")
-    return value
-
-
-def _require_pyarrow(who: str, extra: str) -> None:
     try:
         import pyarrow.ipc  # noqa: F401
     except ImportError as error:
         raise UsageError(f"{who} needs pyarrow; pip install 'nrcscan[{extra}]'") from error
 
 
-def _arrow_errors() -> tuple[type[Exception], ...]:
+def arrow_errors() -> tuple[type[Exception], ...]:
+    """Return what pyarrow raises on damaged files."""
     import pyarrow
 
     return pyarrow.ArrowException, OSError

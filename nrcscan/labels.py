@@ -35,9 +35,10 @@ def labels(paths: Sequence[PurePath]) -> list[str]:
     for depth in range(1, deepest + 1):
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
-            short = _without_shared_words(names)
-            if len(set(short)) == len(short) and max(map(len, short)) <= LONGEST:
-                return short
+            for short in (_without_shared_words(names), names):
+                brief = all(0 < len(name) <= LONGEST for name in short)
+                if brief and len(set(short)) == len(short):
+                    return short
             break
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     if len(paths) <= len(alphabet):

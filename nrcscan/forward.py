@@ -17,6 +17,7 @@ from nrcscan.layers import Layer, Layout, arranged, find_layers, find_layout, po
 from nrcscan.moments import Array
 from nrcscan.options import Pool
 from nrcscan.output import Output, to_numpy
+from nrcscan.purity import kept
 from nrcscan.store import LayerRecord
 
 PROBE_ROWS = 3
@@ -35,6 +36,8 @@ class Plan:
     layouts: dict[str, Layout] = field(default_factory=dict)
     """Call → where the samples are in what reaches it."""
     widths: list[int] = field(default_factory=list)
+    pure: bool = True
+    """Whether a pass leaves nothing behind in the network, so that several can run at once."""
 
 
 @dataclass
@@ -69,14 +72,16 @@ class Forward:
             )
         inputs = self._inputs(x[:PROBE_ROWS], 0)
         order = [*range(1, len(inputs)), 0]
-        seen = self._probe(inputs)
-        reordered = self._probe(inputs[order])
+        seen, _ = self._probe(inputs)
+        before = kept(self.module)
+        reordered, wrote = self._probe(inputs[order])
         if [call.name for call, _ in seen] != [call.name for call, _ in reordered]:
             raise InputError(
                 "the network calls other layers when its samples come in another order;"
                 " statistics need the same path for every sample"
             )
-        plan = Plan(calls=[call.name for call, _ in seen])
+        pure = not wrote and kept(self.module) == before
+        plan = Plan(calls=[call.name for call, _ in seen], pure=pure)
         self._note_idle([call for call, _ in seen], note)
         chosen = set(select(plan.calls, include, exclude))
         if not chosen:
@@ -122,13 +127,21 @@ class Forward:
         return plan
 
     def forward(
-        self, x: NDArray[Any], y: NDArray[np.float64], plan: Plan, *, first_sample: int
-    ) -> tuple[list[NDArray[Any]], Array]:
-        """Return the features of every position, and the predictions, for one batch."""
-        features: list[NDArray[Any] | None] = [None] * len(plan.widths)
+        self,
+        x: NDArray[Any],
+        y: NDArray[np.float64],
+        plan: Plan,
+        *,
+        first_sample: int,
+        take: Callable[[int, NDArray[Any]], None],
+    ) -> Array:
+        """Hand the features of every position to `take`, and return the predictions of a batch.
+
+        The network may still write to the features once `take` returns.
+        """
         calls: list[str] = []
 
-        def take(call: Call, tensor: Tensor) -> None:
+        def see(call: Call, tensor: Tensor) -> None:
             calls.append(call.name)
             position = plan.readers.get(call.name)
             if position is None:
@@ -140,13 +153,14 @@ class Forward:
                     f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
                     f" {len(inputs)} samples, unlike at first; --exclude the layer"
                 ) from error
-            array = to_numpy(rows[: len(x)])
-            _require_finite(array, f"layer {call.name}: its features", first_sample)
-            # A copy, where the network could still write to the tensor.
-            features[position] = array.copy() if rows.data_ptr() == tensor.data_ptr() else array
+            rows = rows[: len(x)]
+            array = to_numpy(rows)
+            if not _surely_finite(rows):
+                _require_finite(array, f"layer {call.name}: its features", first_sample)
+            take(position, array)
 
         inputs = self._inputs(x, first_sample)
-        output = self._forward(inputs, Capture(self._layers, take))
+        output = self._forward(inputs, Capture(self._layers, see))
         if calls != plan.calls:
             raise InputError(
                 f"the network called other layers from sample {first_sample} on than at first;"
@@ -154,10 +168,13 @@ class Forward:
             )
         predictions = self.output.predictions(output, len(x), y.shape)
         _require_finite(predictions, "the network's predictions", first_sample)
-        return [f for f in features if f is not None], predictions
+        return predictions
 
-    def _probe(self, inputs: Tensor) -> list[tuple[Call, Tensor]]:
-        """Run a few samples, and return every call with a copy of what reached it."""
+    def _probe(self, inputs: Tensor) -> tuple[list[tuple[Call, Tensor]], bool]:
+        """Run a few samples, and return every call with a copy of what reached it.
+
+        Also says whether the network wrote to its own buffers.
+        """
         seen: list[tuple[Call, Tensor]] = []
         capture = Capture(
             self._layers,
@@ -165,7 +182,7 @@ class Forward:
             trace_sources=True,
         )
         self._forward(inputs, capture)
-        return seen
+        return seen, capture.wrote_to(self.module.buffers())
 
     def _rows(self, tensor: Tensor, call: Call, layout: Layout, n: int) -> Tensor:
         """Return what reaches a layer as features (n, width)."""
@@ -211,7 +228,8 @@ class Forward:
         x = self._filled(x)
         wide = torch.from_numpy(np.array(x, dtype=np.float64 if kind != "f" else _native(x)))
         inputs = wide.to(self.device, self.dtype)
-        if kind == "f" and not bool(torch.isfinite(inputs).all()):
+        rounded = wide.dtype != self.dtype or x.dtype.itemsize > 8
+        if rounded and not bool(torch.isfinite(inputs).all()):
             raise InputError(
                 f"the inputs from sample {first_sample} on exceed the range of"
                 f" {str(self.dtype).removeprefix('torch.')}; use --dtype float64 or rescale them"
@@ -252,6 +270,11 @@ def _native(x: NDArray[Any]) -> np.dtype[Any]:
 
 def _largest(x: NDArray[Any]) -> int:
     return max(abs(int(x.max())), abs(int(x.min())))
+
+
+def _surely_finite(values: Tensor) -> bool:
+    """Say whether values are finite, or False where their sum alone does not tell."""
+    return bool(torch.isfinite(values.sum()))
 
 
 def _require_finite(values: NDArray[Any], what: str, first_sample: int) -> None:

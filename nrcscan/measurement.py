@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
@@ -14,22 +14,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nrcscan import store
+from nrcscan.accumulation import Accumulated, Batch, lane, together
 from nrcscan.capture import evaluating
 from nrcscan.dataset import Dataset
+from nrcscan.dataset.base import Batch as Rows
 from nrcscan.errors import InputError
 from nrcscan.forward import Forward, Plan
+from nrcscan.lanes import in_order, most_lanes, threads_for
 from nrcscan.limits import announce_space, require_memory
 from nrcscan.model import Network
-from nrcscan.moments import Array, Moments
+from nrcscan.moments import Moments
 from nrcscan.onset import LEARNED_R2
 from nrcscan.output import Output, to_numpy
 from nrcscan.settings import Settings
-
-UNIT_SCALE = (0.1, 20.0)
-"""The largest input, in absolute value, of a usually scaled dataset lies between these."""
 
 
 @dataclass(frozen=True)
@@ -106,22 +105,21 @@ def measure(
         with store.create(path, n_samples=total, force=force) as writer:
             for record, layer in zip(plan.records, plan.layers, strict=True):
                 writer.add_layer(record, to_numpy(layer.weight))
-            accumulated = _Accumulated(plan, first_y.shape[1])
+            lanes = _lanes(run, plan, first_y.shape[1], settings)
+            workers = [lane(run, plan, one, keep=settings.activations) for one in lanes]
             done = 0
-            for x, y in chain([(first_x, first_y)], batches):
-                features, predictions = run.forward(x, y, plan, first_sample=done)
-                accumulated.update(x, features, predictions, y)
-                writer.append("targets/values", y)
-                if settings.activations:
-                    for position, rows in enumerate(features):
-                        kept = rows.astype(run.stored_dtype, copy=False)
-                        writer.append(f"positions/{position:04d}/activations", kept)
-                done += len(x)
-                on_progress(done, total)
+            with threads_for(len(lanes), max(plan.widths)):
+                for taken in in_order(_numbered(chain([(first_x, first_y)], batches)), workers):
+                    writer.append("targets/values", taken.y)
+                    for position, rows in taken.features.items():
+                        writer.append(f"positions/{position:04d}/activations", rows)
+                    done += len(taken.y)
+                    on_progress(done, total)
+                accumulated = together(lanes)
             if total is not None and done < total:
                 raise InputError(f"{dataset.name}: ended after {done} of {total} samples")
             try:
-                statistics = [moments.statistics() for moments in accumulated.positions]
+                statistics = [m.statistics() for m in accumulated.positions.values()]
                 output_statistics, r2 = accumulated.predictions()
             except ValueError as error:
                 raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
@@ -133,49 +131,26 @@ def measure(
     return Extraction(path, done, tuple(r.name for r in plan.records), r2, tuple(notes))
 
 
-class _Accumulated:
-    """The moments of every position, and of the network's predictions."""
-
-    def __init__(self, plan: Plan, n_targets: int) -> None:
-        self.positions = [Moments(width, n_targets) for width in plan.widths]
-        # Predictions beside residuals: each keeps its own small variance.
-        self._output = Moments(2 * n_targets, n_targets)
-        self._t = n_targets
-        self._lowest, self._highest = np.inf, -np.inf
-
-    @property
-    def far_from_unit_scale(self) -> bool:
-        """Whether the inputs are unlike what a network is usually trained on."""
-        largest = max(abs(self._lowest), abs(self._highest))
-        return not UNIT_SCALE[0] <= largest <= UNIT_SCALE[1]
-
-    @property
-    def input_range(self) -> str:
-        """The range of the inputs, in words."""
-        return f"{self._lowest:.3g} to {self._highest:.3g}"
-
-    def update(
-        self, x: NDArray[Any], features: list[NDArray[Any]], predictions: Array, y: Array
-    ) -> None:
-        """Take in a batch: inputs, features of every position, predictions and targets."""
-        if x.size:
-            self._lowest = min(self._lowest, float(x.min()))
-            self._highest = max(self._highest, float(x.max()))
-        for moments, rows in zip(self.positions, features, strict=True):
-            moments.update(rows, y)
-        self._output.update(np.hstack([predictions, predictions - y]), y)
-
-    def predictions(self) -> tuple[store.Predictions, float | None]:
-        """Return the predictions' statistics, and R²."""
-        s, t = self._output.statistics(), self._t
-        squared = np.diagonal(s.feature_covariance)[t:] + s.feature_mean[t:] ** 2
-        variance = float(np.trace(s.target_covariance))
-        r2 = 1 - float(squared.sum()) / variance if variance > 0 else None
-        covariance = s.feature_covariance[:t, :t]
-        return store.Predictions(squared, s.feature_mean[:t], covariance), r2
+def _lanes(run: Forward, plan: Plan, n_targets: int, settings: Settings) -> list[Accumulated]:
+    """Return empty accumulators for as many lanes as the network and the machine allow."""
+    lanes = most_lanes() if plan.pure and run.device.type == "cpu" else 1
+    return [
+        Accumulated(
+            {p: Moments(width, n_targets) for p, width in enumerate(plan.widths)}, n_targets
+        )
+        for _ in range(lanes)
+    ]
 
 
-def _doubts(r2: float | None, accumulated: _Accumulated, *, inferred: bool) -> Iterator[str]:
+def _numbered(batches: Iterable[Rows]) -> Iterator[Batch]:
+    """Yield batches with the number of their first sample."""
+    seen = 0
+    for x, y in batches:
+        yield Batch(seen, x, y)
+        seen += len(x)
+
+
+def _doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> Iterator[str]:
     """Yield what a network that explains nothing suggests about how it was run."""
     if r2 is None or r2 >= LEARNED_R2:
         return

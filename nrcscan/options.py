@@ -8,6 +8,9 @@ Pool = Literal["mean", "flatten", "first", "last"]
 DType = Literal["float32", "float64"]
 """What a checkpoint's network runs in."""
 
+Precision = Literal["float64", "float32"]
+"""What covariances are multiplied in; they are added up in float64 either way."""
+
 Convention = Literal["default", "published"]
 """Whose details the metrics follow: docs/metrics.md lists where the two differ."""
 
@@ -17,3 +20,4 @@ Format = Literal["table", "json", "csv", "md"]
 POOLS: tuple[Pool, ...] = get_args(Pool)
 DTYPES: tuple[DType, ...] = get_args(DType)
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)

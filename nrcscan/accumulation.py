@@ -1,0 +1,135 @@
+"""What one lane adds up of the batches it is given, and how lanes become one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nrcscan import store
+from nrcscan.forward import Forward, Plan
+from nrcscan.moments import Array, Moments
+
+UNIT_SCALE = (0.1, 20.0)
+"""The largest input, in absolute value, of a usually scaled dataset lies between these."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and targets on their way to a lane, and which sample of the dataset is first."""
+
+    first_sample: int
+    x: NDArray[Any]
+    y: Array
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What is left of a batch once it is added up.
+
+    Attributes:
+        y: its targets.
+        features: of every position, as they are stored; empty where none are.
+    """
+
+    y: Array
+    features: dict[int, NDArray[Any]]
+
+
+class Accumulated:
+    """The moments of some positions, and of the network's predictions.
+
+    Args:
+        positions: position → an accumulator for its features.
+        n_targets: t.
+    """
+
+    def __init__(self, positions: dict[int, Moments], n_targets: int) -> None:
+        self.positions = positions
+        # Predictions beside residuals: each keeps its own small variance.
+        self._output = Moments(2 * n_targets, n_targets)
+        self._t = n_targets
+        self._lowest, self._highest = np.inf, -np.inf
+
+    @property
+    def far_from_unit_scale(self) -> bool:
+        """Whether the inputs are unlike what a network is usually trained on."""
+        largest = max(abs(self._lowest), abs(self._highest))
+        return not UNIT_SCALE[0] <= largest <= UNIT_SCALE[1]
+
+    @property
+    def input_range(self) -> str:
+        """The range of the inputs, in words."""
+        return f"{self._lowest:.3g} to {self._highest:.3g}"
+
+    def update(self, x: NDArray[Any], predictions: Array, y: Array) -> None:
+        """Take in inputs, predictions and targets of a batch."""
+        if x.size:
+            self._lowest = min(self._lowest, float(x.min()))
+            self._highest = max(self._highest, float(x.max()))
+        self._output.update(np.hstack([predictions, predictions - y]), y)
+
+    def merge(self, other: Accumulated) -> None:
+        """Take in everything that another lane has seen, which is then of no more use."""
+        for position, moments in self.positions.items():
+            moments.merge(other.positions.pop(position))
+        self._output.merge(other._output)
+        self._lowest = min(self._lowest, other._lowest)
+        self._highest = max(self._highest, other._highest)
+
+    def targets(self) -> tuple[Array, Array]:
+        """Return the targets' mean (t,) and covariance (t, t)."""
+        statistics = self._output.statistics()
+        return statistics.target_mean, statistics.target_covariance
+
+    def predictions(self) -> tuple[store.Predictions, float | None]:
+        """Return the predictions' statistics, and R²."""
+        s, t = self._output.statistics(), self._t
+        squared = np.diagonal(s.feature_covariance)[t:] + s.feature_mean[t:] ** 2
+        variance = float(np.trace(s.target_covariance))
+        r2 = 1 - float(squared.sum()) / variance if variance > 0 else None
+        covariance = s.feature_covariance[:t, :t]
+        return store.Predictions(squared, s.feature_mean[:t], covariance), r2
+
+
+def lane(
+    run: Forward, plan: Plan, accumulated: Accumulated, *, keep: bool
+) -> Callable[[Batch], Taken]:
+    """Return what takes a batch through the network and into an accumulator of its own.
+
+    Args:
+        run: the network, shared with other lanes.
+        plan: which of its layers are watched.
+        accumulated: this lane's own.
+        keep: whether the features are wanted afterwards, to be stored.
+    """
+
+    def work(batch: Batch) -> Taken:
+        kept: dict[int, NDArray[Any]] = {}
+
+        def take(position: int, rows: NDArray[Any]) -> None:
+            if position in accumulated.positions:
+                accumulated.positions[position].take(rows, batch.y)
+            if keep:  # as a copy: the network may still write to these
+                kept[position] = rows.astype(run.stored_dtype)
+
+        with torch.inference_mode():  # known to each thread alone
+            predictions = run.forward(
+                batch.x, batch.y, plan, first_sample=batch.first_sample, take=take
+            )
+        accumulated.update(batch.x, predictions, batch.y)
+        return Taken(batch.y, kept)
+
+    return work
+
+
+def together(lanes: Sequence[Accumulated]) -> Accumulated:
+    """Merge lanes into the first of them, in order."""
+    first, *others = lanes
+    for other in others:
+        first.merge(other)
+    return first

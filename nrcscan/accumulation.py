@@ -44,7 +44,7 @@ class Accumulated:
     """The moments of some positions, and of the network's predictions.
 
     Args:
-        positions: position → an accumulator for its features.
+        positions: position → an accumulator of its features, which may be a sketch.
         n_targets: t.
     """
 
@@ -81,19 +81,16 @@ class Accumulated:
         self._lowest = min(self._lowest, other._lowest)
         self._highest = max(self._highest, other._highest)
 
-    def targets(self) -> tuple[Array, Array]:
-        """Return the targets' mean (t,) and covariance (t, t)."""
-        statistics = self._output.statistics()
-        return statistics.target_mean, statistics.target_covariance
+    def output(self) -> store.Output:
+        """Return the statistics of predictions and targets.
 
-    def predictions(self) -> tuple[store.Predictions, float | None]:
-        """Return the predictions' statistics, and R²."""
+        Raises:
+            ValueError: the values' squares overflow float64.
+        """
         s, t = self._output.statistics(), self._t
         squared = np.diagonal(s.feature_covariance)[t:] + s.feature_mean[t:] ** 2
-        variance = float(np.trace(s.target_covariance))
-        r2 = 1 - float(squared.sum()) / variance if variance > 0 else None
-        covariance = s.feature_covariance[:t, :t]
-        return store.Predictions(squared, s.feature_mean[:t], covariance), r2
+        predictions = store.Predictions(squared, s.feature_mean[:t], s.feature_covariance[:t, :t])
+        return store.Output(s.n_samples, s.target_mean, s.target_covariance, predictions)
 
 
 def lane(

@@ -17,7 +17,7 @@ import typer
 import nrcscan
 from nrcscan.errors import NrcscanError, OutputError, UsageError, printable
 from nrcscan.onset import Thresholds
-from nrcscan.options import Convention, DType, Format, Pool
+from nrcscan.options import Convention, DType, Format, Pool, Precision
 
 INTERRUPTED = 130
 CLOSED_PIPE = 141
@@ -149,6 +149,28 @@ def extract(
         typer.Option(metavar="A:B", help="Which columns of it are the predictions, such as :2."),
     ] = None,
     activations: Annotated[bool, typer.Option(help="Store the features themselves too.")] = True,
+    precision: Annotated[
+        Precision, typer.Option(help="What covariances are multiplied in; float32 is faster.")
+    ] = "float64",
+    sketch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="RANK",
+            help="For wide layers: sketch covariances from so many random directions.",
+        ),
+    ] = None,
+    sketch_passes: Annotated[
+        int, typer.Option(min=1, max=2, help="A second pass over the data sharpens a sketch.")
+    ] = 1,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="BYTES",
+            help="Covariances take so much at most; layers that do not fit wait for another pass.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass.")] = 256,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
     device: Annotated[str, typer.Option(help="Where the network runs.")] = "cpu",
@@ -186,6 +208,10 @@ def extract(
                 output_key=output_key,
                 output_slice=output_slice,
                 activations=activations,
+                precision=precision,
+                sketch=sketch,
+                sketch_passes=sketch_passes,
+                memory=memory,
                 batch_size=batch_size,
                 limit=limit,
                 device=device,

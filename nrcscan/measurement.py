@@ -20,14 +20,14 @@ from nrcscan.accumulation import Accumulated, Batch, lane, together
 from nrcscan.capture import evaluating
 from nrcscan.dataset import Dataset
 from nrcscan.dataset.base import Batch as Rows
-from nrcscan.errors import InputError
-from nrcscan.forward import Forward, Plan
-from nrcscan.lanes import in_order, most_lanes, threads_for
-from nrcscan.limits import announce_space, require_memory
+from nrcscan.errors import InputError, UsageError
+from nrcscan.forward import Forward
+from nrcscan.lanes import in_order, threads_for
+from nrcscan.limits import announce_space
 from nrcscan.model import Network
-from nrcscan.moments import Moments
 from nrcscan.onset import LEARNED_R2
 from nrcscan.output import Output, to_numpy
+from nrcscan.passes import Passes
 from nrcscan.settings import Settings
 
 
@@ -95,51 +95,63 @@ def measure(
     total = dataset.n_samples
     if total is not None and settings.limit is not None:
         total = min(total, settings.limit)
+    size = network.fixed_batch or settings.batch_size
     with evaluating(network.module):
-        batches = dataset.batches(network.fixed_batch or settings.batch_size, settings.limit)
-        first_x, first_y = next(batches)
-        plan = run.plan(first_x, settings.layers, settings.exclude, note)
-        require_memory(plan, first_y.shape[1])
+        batches = dataset.batches(size, settings.limit)
+        first = next(batches)
+        plan = run.plan(first[0], settings.layers, settings.exclude, note)
+        passes = Passes(run, plan, first[1].shape[1], settings)
+        _announce(passes, dataset, on_note)
         if settings.activations:
             announce_space(path, plan, total, run.stored_dtype, on_note)
         with store.create(path, n_samples=total, force=force) as writer:
             for record, layer in zip(plan.records, plan.layers, strict=True):
                 writer.add_layer(record, to_numpy(layer.weight))
-            lanes = _lanes(run, plan, first_y.shape[1], settings)
-            workers = [lane(run, plan, one, keep=settings.activations) for one in lanes]
-            done = 0
-            with threads_for(len(lanes), max(plan.widths)):
-                for taken in in_order(_numbered(chain([(first_x, first_y)], batches)), workers):
-                    writer.append("targets/values", taken.y)
-                    for position, rows in taken.features.items():
-                        writer.append(f"positions/{position:04d}/activations", rows)
-                    done += len(taken.y)
-                    on_progress(done, total)
-                accumulated = together(lanes)
-            if total is not None and done < total:
-                raise InputError(f"{dataset.name}: ended after {done} of {total} samples")
-            try:
-                statistics = [m.statistics() for m in accumulated.positions.values()]
-                output_statistics, r2 = accumulated.predictions()
-            except ValueError as error:
-                raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
+            for number, group in enumerate(passes.order):
+                if number > 0:
+                    batches = dataset.batches(size, settings.limit)
+                lanes = passes.accumulators(group)
+                keep = settings.activations and number == 0
+                workers = [lane(run, plan, one, keep=keep) for one in lanes]
+                done = 0
+                with threads_for(passes.lanes, max(plan.widths)):
+                    items = batches if number else chain([first], batches)
+                    for taken in in_order(_numbered(items), workers):
+                        if number == 0:
+                            writer.append("targets/values", taken.y)
+                        for position, rows in taken.features.items():
+                            writer.append(f"positions/{position:04d}/activations", rows)
+                        done += len(taken.y)
+                        on_progress(done, total)
+                    accumulated = together(lanes)
+                if total is not None and done < total:
+                    raise InputError(f"{dataset.name}: ended after {done} of {total} samples")
+                total = done
+                try:
+                    passes.keep(number, accumulated, writer)
+                    outcome = accumulated.output()
+                except ValueError as error:
+                    raise InputError(
+                        f"{dataset.name}: {error}; rescale inputs and targets"
+                    ) from error
+            r2 = outcome.r2
             for doubt in _doubts(r2, accumulated, inferred=network.inferred):
                 note(doubt)
             provenance = _provenance(network, origin, dataset, settings, run, notes)
-            epsilon = torch.finfo(run.dtype).eps
-            writer.finish(statistics, output_statistics, provenance, epsilon)
+            epsilon = max(torch.finfo(run.dtype).eps, passes.epsilon)
+            writer.finish(outcome, provenance, epsilon, passes.epsilon)
     return Extraction(path, done, tuple(r.name for r in plan.records), r2, tuple(notes))
 
 
-def _lanes(run: Forward, plan: Plan, n_targets: int, settings: Settings) -> list[Accumulated]:
-    """Return empty accumulators for as many lanes as the network and the machine allow."""
-    lanes = most_lanes() if plan.pure and run.device.type == "cpu" else 1
-    return [
-        Accumulated(
-            {p: Moments(width, n_targets) for p, width in enumerate(plan.widths)}, n_targets
+def _announce(passes: Passes, dataset: Dataset, say: Callable[[str], None]) -> None:
+    """Say how often the data will be read, if more than once, and whether it can be."""
+    if (announcement := passes.announcement()) is not None:
+        say(announcement)
+    if len(passes.order) > 1 and dataset.once:
+        raise UsageError(
+            f"{dataset.name}: can be read a single time, and {len(passes.order)} passes are"
+            " needed; give a file, or an iterable that can begin again"
         )
-        for _ in range(lanes)
-    ]
 
 
 def _numbered(batches: Iterable[Rows]) -> Iterator[Batch]:
@@ -192,6 +204,9 @@ def _provenance(
             "output_key": settings.output_key,
             "output_slice": settings.output_slice,
             "activations": settings.activations,
+            "precision": settings.precision,
+            "sketch": settings.sketch,
+            "sketch_passes": settings.sketch_passes,
             "batch_size": network.fixed_batch or settings.batch_size,
             "limit": settings.limit,
             "device": str(run.device),

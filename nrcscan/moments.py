@@ -41,6 +41,11 @@ class Statistics:
     cross_covariance: Array
     target_covariance: Array
 
+    @property
+    def variances(self) -> Array:
+        """The diagonal of Σ_H, shape (width,)."""
+        return np.diagonal(self.feature_covariance)
+
 
 class _Sums(NamedTuple):
     """Sums over n samples z = [h, y, 1], shifted by `shift` except for the 1.

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from nrcscan.errors import OutputError, UsageError, reason
 from nrcscan.moments import Statistics
-from nrcscan.store.schema import FORMAT, VERSION, LayerRecord, Predictions
+from nrcscan.sketch import Sketched
+from nrcscan.store.schema import DOUBLE, FORMAT, PLAIN_VERSION, VERSION, LayerRecord, Output
 
 CHUNK_BYTES = 1 << 20
 
@@ -60,7 +61,7 @@ class Writer:
         self._datasets: dict[str, h5py.Dataset] = {}
         with self._writing():
             file.attrs["format"] = _fixed(FORMAT)
-            file.attrs["version"] = VERSION
+            file.attrs["version"] = PLAIN_VERSION
             file.attrs["complete"] = 0
 
     def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
@@ -94,29 +95,41 @@ class Writer:
             dataset.resize(start + len(rows), axis=0)
             dataset[start:] = rows
 
+    def add_statistics(self, position: int, statistics: Statistics | Sketched) -> None:
+        """Add what a pass has left of the features at a position."""
+        where = f"positions/{position:04d}"
+        with self._writing():
+            self._put(f"{where}/mean", statistics.feature_mean)
+            self._put(f"{where}/target_covariance", statistics.cross_covariance)
+            if isinstance(statistics, Sketched):
+                self._file.attrs["version"] = VERSION
+                self._put(f"{where}/variances", statistics.variances)
+                self._put(f"{where}/test_matrix", statistics.test_matrix)
+                self._put(f"{where}/sketch", statistics.sketch)
+            else:
+                self._put(f"{where}/covariance", statistics.feature_covariance)
+
     def finish(
         self,
-        positions: Sequence[Statistics],
-        predictions: Predictions,
+        output: Output,
         provenance: Mapping[str, Any],
         epsilon: float,
+        product_epsilon: float = DOUBLE,
     ) -> None:
         """Write what is known at the end of the pass, and mark the file complete."""
-        first = positions[0]
         with self._writing():
-            for index, s in enumerate(positions):
-                self._put(f"positions/{index:04d}/mean", s.feature_mean)
-                self._put(f"positions/{index:04d}/covariance", s.feature_covariance)
-                self._put(f"positions/{index:04d}/target_covariance", s.cross_covariance)
-            self._put("targets/mean", first.target_mean)
-            self._put("targets/covariance", first.target_covariance)
-            self._put("model/squared_error", predictions.squared_error)
-            self._put("model/prediction_mean", predictions.mean)
-            self._put("model/prediction_covariance", predictions.covariance)
+            self._put("targets/mean", output.target_mean)
+            self._put("targets/covariance", output.target_covariance)
+            self._put("model/squared_error", output.predictions.squared_error)
+            self._put("model/prediction_mean", output.predictions.mean)
+            self._put("model/prediction_covariance", output.predictions.covariance)
             text = json.dumps(provenance, indent=1, allow_nan=False).encode()
             self._put("provenance", np.frombuffer(text, dtype=np.uint8))
-            self._file.attrs["n_samples"] = first.n_samples
+            self._file.attrs["n_samples"] = output.n_samples
             self._file.attrs["epsilon"] = epsilon
+            if product_epsilon != DOUBLE:
+                self._file.attrs["version"] = VERSION
+                self._file.attrs["product_epsilon"] = product_epsilon
             self._file.attrs["complete"] = 1
             self._file.flush()
 

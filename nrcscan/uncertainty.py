@@ -1,9 +1,9 @@
 """How far each quantity of a layer can be off, where its covariance is known to a resolution only.
 
-What a sketch misses is known by its trace, and the rounding of float32 products is estimated from
-their machine epsilon: together they bound the error of Σ_H. Bounds on eigenvalues follow from Weyl's inequality, those on
-subspaces from the sin Θ theorem of Davis and Kahan. A quantity whose bound is too wide to read
-anything from is refused.
+What a sketch misses is known by its trace, and the rounding of float32 products is estimated
+from their machine epsilon: together they bound the error of Σ_H. Bounds on eigenvalues follow
+from Weyl's inequality, those on subspaces from the sin Θ theorem of Davis and Kahan. A quantity
+whose bound is too wide to read anything from is refused.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def bounds(
         "noise_alignment": turned,
         "weight_signal_energy": turned,
         "feature_stable_rank": _ratio_error(
-            values, "feature_stable_rank", known.total, norm, largest
+            values.get("feature_stable_rank", 0.0), known.total, norm, largest
         ),
         "feature_rank": 0.0 if _rank_resolved(features, tau) else np.inf,
     }
@@ -136,13 +136,10 @@ def _sine(features: Spectrum, k: int, tau: float) -> float:
     return min(1.0, tau / gap) if gap > 0 else 1.0
 
 
-def _ratio_error(
-    values: dict[str, float], name: str, tau: float, norm: float, largest: float
-) -> float:
+def _ratio_error(value: float, tau: float, norm: float, largest: float) -> float:
     """Return how far Σλ²/λ₁² can be off when each norm can be off by τ."""
     if tau >= largest:
         return np.inf
-    value = values.get(name, 0.0)
     upper = ((norm + tau) / (largest - tau)) ** 2
     lower = ((norm - tau) / (largest + tau)) ** 2
     return float(max(upper - value, value - lower))

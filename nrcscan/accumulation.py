@@ -93,6 +93,21 @@ class Accumulated:
         return store.Output(s.n_samples, s.target_mean, s.target_covariance, predictions)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What some of the samples, or all, have added up to.
+
+    Attributes:
+        accumulated: the sums.
+        targets: batches of targets, in order, where they have not been written yet.
+        n_samples: how many there were.
+    """
+
+    accumulated: Accumulated
+    targets: list[Array]
+    n_samples: int
+
+
 def lane(
     run: Forward, plan: Plan, accumulated: Accumulated, *, keep: bool
 ) -> Callable[[Batch], Taken]:

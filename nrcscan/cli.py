@@ -224,7 +224,8 @@ def extract(
             )
         fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"
         done = f"{result.path}: {len(result.layers)} layers, {result.n_samples} samples{fit}"
-        _emit(f"{done}\n", None)
+        if _speaks():
+            _emit(f"{done}\n", None)
         _say(f"see where it collapses with: nrcscan report {result.path}")
 
 
@@ -309,15 +310,22 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except NrcscanError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if _speaks():
+            print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         print("interrupted: nothing was written", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from error
 
 
+def _speaks() -> bool:
+    """Say whether this process is the only one, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _say(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+    if _speaks():
+        print(f"note: {text}", file=sys.stderr)
 
 
 def _progress() -> Any:
@@ -343,7 +351,7 @@ def _progress() -> Any:
         Rate(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() and _speaks()),
         transient=True,
     )
 

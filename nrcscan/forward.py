@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -274,7 +275,7 @@ def _largest(x: NDArray[Any]) -> int:
 
 def _surely_finite(values: Tensor) -> bool:
     """Say whether values are finite, or False where their sum alone does not tell."""
-    return bool(torch.isfinite(values.sum()))
+    return math.isfinite(float(values.sum()))
 
 
 def _require_finite(values: NDArray[Any], what: str, first_sample: int) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -16,15 +18,17 @@ import numpy as np
 import torch
 
 from nrcscan import store
-from nrcscan.accumulation import Accumulated, Batch, lane, together
+from nrcscan.accumulation import Accumulated, Batch, Part, lane, together
 from nrcscan.capture import evaluating
 from nrcscan.dataset import Dataset
 from nrcscan.dataset.base import Batch as Rows
+from nrcscan.distributed import team
 from nrcscan.errors import InputError, UsageError
-from nrcscan.forward import Forward
+from nrcscan.forward import Forward, Plan
 from nrcscan.lanes import in_order, threads_for
 from nrcscan.limits import announce_space
 from nrcscan.model import Network
+from nrcscan.moments import Array
 from nrcscan.onset import LEARNED_R2
 from nrcscan.output import Output, to_numpy
 from nrcscan.passes import Passes
@@ -96,51 +100,98 @@ def measure(
     if total is not None and settings.limit is not None:
         total = min(total, settings.limit)
     size = network.fixed_batch or settings.batch_size
-    with evaluating(network.module):
-        batches = dataset.batches(size, settings.limit)
-        first = next(batches)
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(network.module))
+        ranks = stack.enter_context(team())
+        ranks.check(total, settings)
+        first, batches = _peeked(dataset.batches(size, settings.limit))
         plan = run.plan(first[0], settings.layers, settings.exclude, note)
         passes = Passes(run, plan, first[1].shape[1], settings)
         _announce(passes, dataset, on_note)
         if settings.activations:
             announce_space(path, plan, total, run.stored_dtype, on_note)
-        with store.create(path, n_samples=total, force=force) as writer:
+        writer: store.Writer | None = None
+        if ranks.first:
+            writer = stack.enter_context(store.create(path, n_samples=total, force=force))
             for record, layer in zip(plan.records, plan.layers, strict=True):
                 writer.add_layer(record, to_numpy(layer.weight))
-            for number, group in enumerate(passes.order):
-                if number > 0:
-                    batches = dataset.batches(size, settings.limit)
-                lanes = passes.accumulators(group)
-                keep = settings.activations and number == 0
-                workers = [lane(run, plan, one, keep=keep) for one in lanes]
-                done = 0
-                with threads_for(passes.lanes, max(plan.widths)):
-                    items = batches if number else chain([first], batches)
-                    for taken in in_order(_numbered(items), workers):
-                        if number == 0:
-                            writer.append("targets/values", taken.y)
-                        for position, rows in taken.features.items():
-                            writer.append(f"positions/{position:04d}/activations", rows)
-                        done += len(taken.y)
-                        on_progress(done, total)
-                    accumulated = together(lanes)
-                if total is not None and done < total:
-                    raise InputError(f"{dataset.name}: ended after {done} of {total} samples")
-                total = done
-                try:
-                    passes.keep(number, accumulated, writer)
-                    outcome = accumulated.output()
-                except ValueError as error:
+        part: Part | None = None
+        for number, group in enumerate(passes.order):
+            if number > 0:
+                batches = dataset.batches(size, settings.limit)
+            mine = ranks.mine(batches, total)
+            into = writer if number == 0 and ranks.size == 1 else None
+            work = partial(_add_up, run, plan, passes, group, mine, into, settings, on_progress)
+            part = ranks.gathered(partial(work, total))
+            if part is not None and writer is not None:
+                if part.n_samples != (total or part.n_samples):
                     raise InputError(
-                        f"{dataset.name}: {error}; rescale inputs and targets"
-                    ) from error
+                        f"{dataset.name}: ended after {part.n_samples} of {total} samples"
+                    )
+                total = part.n_samples
+                for y in part.targets if number == 0 else ():
+                    writer.append("targets/values", y)
+                with _overflow(dataset):
+                    passes.keep(number, part.accumulated, writer)
+            passes.tests = ranks.shared(passes.tests)
+        r2 = None
+        if part is not None and writer is not None:
+            with _overflow(dataset):
+                outcome = part.accumulated.output()
             r2 = outcome.r2
-            for doubt in _doubts(r2, accumulated, inferred=network.inferred):
+            for doubt in _doubts(r2, part.accumulated, inferred=network.inferred):
                 note(doubt)
             provenance = _provenance(network, origin, dataset, settings, run, notes)
             epsilon = max(torch.finfo(run.dtype).eps, passes.epsilon)
             writer.finish(outcome, provenance, epsilon, passes.epsilon)
-    return Extraction(path, done, tuple(r.name for r in plan.records), r2, tuple(notes))
+    return Extraction(path, total or 0, tuple(r.name for r in plan.records), r2, tuple(notes))
+
+
+def _peeked(batches: Iterator[Rows]) -> tuple[Rows, Iterator[Rows]]:
+    """Return the first batch, and all of them."""
+    first = next(batches)
+    return first, chain([first], batches)
+
+
+def _add_up(
+    run: Forward,
+    plan: Plan,
+    passes: Passes,
+    group: Sequence[int],
+    batches: Iterator[Batch],
+    writer: store.Writer | None,
+    settings: Settings,
+    on_progress: Callable[[int, int | None], None],
+    total: int | None,
+) -> Part:
+    """Take batches through the network and return what they add up to.
+
+    Their rows go to the writer as they come, or, where there is none, the targets are kept.
+    """
+    lanes = passes.accumulators(group)
+    keep = settings.activations and writer is not None
+    workers = [lane(run, plan, one, keep=keep) for one in lanes]
+    targets: list[Array] = []
+    done = 0
+    with threads_for(passes.lanes, max(plan.widths)):
+        for taken in in_order(batches, workers):
+            if writer is None:
+                targets.append(taken.y)
+            else:
+                writer.append("targets/values", taken.y)
+                for position, rows in taken.features.items():
+                    writer.append(f"positions/{position:04d}/activations", rows)
+            done += len(taken.y)
+            on_progress(done, total)
+        return Part(together(lanes), targets, done)
+
+
+@contextmanager
+def _overflow(dataset: Dataset) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
 
 
 def _announce(passes: Passes, dataset: Dataset, say: Callable[[str], None]) -> None:
@@ -152,14 +203,6 @@ def _announce(passes: Passes, dataset: Dataset, say: Callable[[str], None]) -> N
             f"{dataset.name}: can be read a single time, and {len(passes.order)} passes are"
             " needed; give a file, or an iterable that can begin again"
         )
-
-
-def _numbered(batches: Iterable[Rows]) -> Iterator[Batch]:
-    """Yield batches with the number of their first sample."""
-    seen = 0
-    for x, y in batches:
-        yield Batch(seen, x, y)
-        seen += len(x)
 
 
 def _doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> Iterator[str]:

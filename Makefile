@@ -1,6 +1,7 @@
 # make demo   set up, measure the shipped networks, and show where they collapse
 # make test   set up, and run the tests
 # make check  set up, and run the linter, the formatter and the type checker
+# make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +10,7 @@ NRCSCAN := $(BIN)/nrcscan
 SWIMMER := fixtures/swimmer
 PENDULUM := fixtures/pendulum
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench clean
 
 demo: .venv/core
 	@mkdir -p demo
@@ -32,8 +33,11 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/core
+	$(BIN)/python benchmarks/bench.py --json bench.json
+
 clean:
-	rm -rf .venv demo build dist
+	rm -rf .venv demo build dist bench.json
 
 .venv/core: pyproject.toml constraints.txt
 	@echo 'Setting up .venv (once; torch makes it a minute or two)'

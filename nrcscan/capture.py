@@ -8,7 +8,7 @@ before an in-place activation can overwrite it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -153,6 +153,10 @@ class Capture(TorchDispatchMode):
         if packet is _aten.pad:
             self._padded = (out, args[0])
         return out
+
+    def wrote_to(self, tensors: Iterable[Tensor]) -> bool:
+        """Say whether the pass wrote to any of these in place; only known of a traced one."""
+        return any(t.numel() and t.untyped_storage().data_ptr() in self._writes for t in tensors)
 
     def _known(self, weight: Tensor) -> tuple[Layer, str] | None:
         """Return whose weight a tensor is, and by which name: also some rows of one."""

@@ -17,7 +17,7 @@ from nrcscan.errors import UsageError
 from nrcscan.limits import require_apart, usable_device
 from nrcscan.measurement import Extraction, measure
 from nrcscan.model import Network, build
-from nrcscan.options import DType, Pool
+from nrcscan.options import DType, Pool, Precision
 from nrcscan.settings import Settings
 from nrcscan.usercode import importable
 
@@ -48,6 +48,10 @@ def extract(
     output_key: str | None = None,
     output_slice: str | None = None,
     activations: bool = True,
+    precision: Precision = "float64",
+    sketch: int | None = None,
+    sketch_passes: int = 1,
+    memory: int | None = None,
     batch_size: int = 256,
     limit: int | None = None,
     offset: int = 0,
@@ -90,6 +94,11 @@ def extract(
             index; by default the first tensor.
         output_slice: which columns of it are the predictions, such as ":2".
         activations: store the features themselves too.
+        precision: what covariances are multiplied in; they are added up in float64.
+        sketch: approximate the features' covariances from so many random directions, with
+            bounds on the error: for wide layers.
+        sketch_passes: 2 sharpens a sketch with a second pass over the data.
+        memory: bytes that covariances may take; what does not fit waits for another pass.
         batch_size: samples per forward pass.
         limit: at most so many samples.
         offset: leave out so many samples before the first: a shard is offset and limit.
@@ -124,6 +133,10 @@ def extract(
         output_key=output_key,
         output_slice=output_slice,
         activations=activations,
+        precision=precision,
+        sketch=sketch,
+        sketch_passes=sketch_passes,
+        memory=memory,
         batch_size=batch_size,
         limit=limit,
         offset=offset,

@@ -20,6 +20,7 @@ from nrcscan.layers import Layout, arranged, find_layers, find_layout, pooled, s
 from nrcscan.moments import Array
 from nrcscan.options import Pool
 from nrcscan.output import Output, to_numpy
+from nrcscan.purity import kept
 from nrcscan.store import LayerRecord
 
 PROBE_ROWS = 3
@@ -38,6 +39,8 @@ class Plan:
     layouts: dict[str, Layout] = field(default_factory=dict)
     """Call → where the samples are in what reaches it."""
     widths: list[int] = field(default_factory=list)
+    pure: bool = True
+    """Whether a pass leaves nothing behind in the network, so that several can run at once."""
 
 
 class Features(NamedTuple):
@@ -87,15 +90,17 @@ class Forward:
         inputs = self._inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
         n = length(inputs)
         order = [*range(1, n), 0]
-        seen, output = self._probe(inputs)
-        reordered, other_output = self._probe(each(inputs, lambda part: part[order]))
+        seen, output, _ = self._probe(inputs)
+        before = kept(self.module)
+        reordered, other_output, wrote = self._probe(each(inputs, lambda part: part[order]))
         self._require_apart(output, other_output, order)
         if [call.name for call, _ in seen] != [call.name for call, _ in reordered]:
             raise InputError(
                 "the network calls other layers when its samples come in another order;"
                 " statistics need the same path for every sample"
             )
-        plan = Plan(calls=[call.name for call, _ in seen])
+        pure = not wrote and kept(self.module) == before
+        plan = Plan(calls=[call.name for call, _ in seen], pure=pure)
         self._note_idle([call for call, _ in seen], note)
         chosen = set(select(plan.calls, include, exclude))
         if not chosen:
@@ -141,13 +146,21 @@ class Forward:
         return plan
 
     def forward(
-        self, x: Inputs, y: NDArray[np.float64], plan: Plan, *, first_sample: int
-    ) -> tuple[list[Features], Array]:
-        """Return the features of every position, and the predictions, for one batch."""
-        features: list[Features | None] = [None] * len(plan.widths)
+        self,
+        x: Inputs,
+        y: NDArray[np.float64],
+        plan: Plan,
+        *,
+        first_sample: int,
+        take: Callable[[int, Features], None],
+    ) -> Array:
+        """Hand the features of every position to `take`, and return the predictions of a batch.
+
+        The network may still write to the features once `take` returns.
+        """
         calls: list[str] = []
 
-        def take(call: Call, tensor: Tensor) -> None:
+        def see(call: Call, tensor: Tensor) -> None:
             calls.append(call.name)
             position = plan.readers.get(call.name)
             if position is None:
@@ -161,15 +174,15 @@ class Forward:
                 ) from error
             if counts is not None:
                 counts = counts[: len(y)]
-            array = to_numpy(rows[: len(y) if counts is None else int(counts.sum())])
-            _require_finite(array, f"layer {call.name}: its features", first_sample, counts)
-            # A copy, where the network could still write to the tensor.
-            array = array.copy() if rows.data_ptr() == tensor.data_ptr() else array
-            features[position] = Features(array, counts)
+            rows = rows[: len(y) if counts is None else int(counts.sum())]
+            array = to_numpy(rows)
+            if not _surely_finite(rows):
+                _require_finite(array, f"layer {call.name}: its features", first_sample, counts)
+            take(position, Features(array, counts))
 
         inputs = self._inputs(x, first_sample)
         _require_positions(_mask(inputs), first_sample)
-        output = self._forward(inputs, Capture(self._layers, take))
+        output = self._forward(inputs, Capture(self._layers, see))
         if calls != plan.calls:
             raise InputError(
                 f"the network called other layers from sample {first_sample} on than at first;"
@@ -177,7 +190,7 @@ class Forward:
             )
         predictions = self.output.predictions(output, len(y), y.shape)
         _require_finite(predictions, "the network's predictions", first_sample)
-        return [f for f in features if f is not None], predictions
+        return predictions
 
     def _require_apart(self, output: Any, reordered: Any, order: list[int]) -> None:
         """Refuse a network whose prediction for a sample is not the sample's alone."""
@@ -192,15 +205,19 @@ class Forward:
                 " need a prediction that is the sample's alone"
             )
 
-    def _probe(self, inputs: Any) -> tuple[list[tuple[Call, Tensor]], Any]:
-        """Run a few samples: every call with a copy of what reached it, and the output."""
+    def _probe(self, inputs: Any) -> tuple[list[tuple[Call, Tensor]], Any, bool]:
+        """Run a few samples: every call with a copy of what reached it, and the output.
+
+        Also says whether the network wrote to its own buffers.
+        """
         seen: list[tuple[Call, Tensor]] = []
         capture = Capture(
             self._layers,
             lambda call, features: seen.append((call, features.clone())),
             trace_sources=True,
         )
-        return seen, self._forward(inputs, capture)
+        output = self._forward(inputs, capture)
+        return seen, output, capture.wrote_to(self.module.buffers())
 
     def _rows(
         self, tensor: Tensor, call: Call, layout: Layout, inputs: Any
@@ -280,7 +297,8 @@ class Forward:
         x = self._filled(x)
         wide = torch.from_numpy(np.array(x, dtype=np.float64 if kind != "f" else _native(x)))
         inputs = wide.to(self.device, self.dtype)
-        if kind == "f" and not bool(torch.isfinite(inputs).all()):
+        rounded = wide.dtype != self.dtype or x.dtype.itemsize > 8
+        if rounded and not bool(torch.isfinite(inputs).all()):
             raise InputError(
                 f"the inputs from sample {first_sample} on exceed the range of"
                 f" {_name(self.dtype)}; use --dtype float64 or rescale them"
@@ -360,6 +378,11 @@ def _name(dtype: torch.dtype) -> str:
 
 def _largest(x: NDArray[Any]) -> int:
     return max(abs(int(x.max())), abs(int(x.min())))
+
+
+def _surely_finite(values: Tensor) -> bool:
+    """Say whether values are finite, or False where their sum alone does not tell."""
+    return math.isfinite(float(values.sum()))
 
 
 def _require_finite(

@@ -42,22 +42,9 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def require_memory(plan: Plan, n_targets: int) -> None:
-    """Refuse covariances that cannot fit, before anything is allocated.
-
-    Raises:
-        UsageError: they need more memory than the machine has.
-    """
-    needed = [8 * (width + n_targets) ** 2 * 3 for width in plan.widths]
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if sum(needed) > there:
-        widest = plan.widths.index(max(plan.widths))
-        name = next(r.name for r in plan.records if r.position == widest)
-        raise UsageError(
-            f"the covariances need {sum(needed) / 1e9:.0f} GB and this machine has"
-            f" {there / 1e9:.0f} GB: {name} has {plan.widths[widest]} features; choose another"
-            " --pool, or leave layers out with --exclude"
-        )
+def memory_of_machine() -> int:
+    """Return how many bytes of memory this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def announce_space(

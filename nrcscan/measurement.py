@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -16,20 +18,21 @@ import numpy as np
 import torch
 
 from nrcscan import store
+from nrcscan.accumulation import Accumulated, Batch, Part, lane, together
 from nrcscan.capture import evaluating
 from nrcscan.dataset import Dataset
-from nrcscan.errors import InputError
-from nrcscan.forward import Features, Forward, Plan
-from nrcscan.inputs import Inputs, parts
-from nrcscan.limits import announce_space, require_memory
+from nrcscan.dataset.base import Batch as Rows
+from nrcscan.distributed import team
+from nrcscan.errors import InputError, UsageError
+from nrcscan.forward import Forward, Plan
+from nrcscan.lanes import in_order, threads_for
+from nrcscan.limits import announce_space
 from nrcscan.model import Network
-from nrcscan.moments import Array, Moments, Statistics
+from nrcscan.moments import Array
 from nrcscan.onset import LEARNED_R2
 from nrcscan.output import Output, to_numpy
+from nrcscan.passes import Passes
 from nrcscan.settings import Settings
-
-UNIT_SCALE = (0.1, 20.0)
-"""The largest input, in absolute value, of a usually scaled dataset lies between these."""
 
 
 @dataclass(frozen=True)
@@ -97,87 +100,113 @@ def measure(
     if total is not None:
         total = max(total - settings.offset, 0)
         total = total if settings.limit is None else min(total, settings.limit)
-    with evaluating(network.module):
-        batches = dataset.batches(
-            network.fixed_batch or settings.batch_size, settings.limit, settings.offset
-        )
-        first_x, first_y = next(batches)
-        plan = run.plan(first_x, settings.layers, settings.exclude, note)
-        require_memory(plan, first_y.shape[1])
+    size = network.fixed_batch or settings.batch_size
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(network.module))
+        ranks = stack.enter_context(team())
+        ranks.check(total, settings)
+        first, batches = _peeked(dataset.batches(size, settings.limit, settings.offset))
+        plan = run.plan(first[0], settings.layers, settings.exclude, note)
+        passes = Passes(run, plan, first[1].shape[1], settings)
+        _announce(passes, dataset, on_note)
         if settings.activations:
             announce_space(path, plan, total, run.stored_dtype, on_note)
-        with store.create(path, n_samples=total, force=force) as writer:
+        writer: store.Writer | None = None
+        if ranks.first:
+            writer = stack.enter_context(store.create(path, n_samples=total, force=force))
             for record, weight in zip(plan.records, plan.weights, strict=True):
                 writer.add_layer(record, to_numpy(weight))
-            accumulated = _Accumulated(plan, first_y.shape[1])
-            done = 0
-            for x, y in chain([(first_x, first_y)], batches):
-                features, predictions = run.forward(x, y, plan, first_sample=done)
-                accumulated.update(x, features, predictions, y)
-                writer.append("targets/values", y)
-                if settings.activations:
-                    for position, reached in enumerate(features):
-                        kept = reached.rows.astype(run.stored_dtype, copy=False)
-                        writer.append(f"positions/{position:04d}/activations", kept)
-                done += len(y)
-                on_progress(done, total)
-            if total is not None and done < total:
-                raise InputError(f"{dataset.name}: ended after {done} of {total} samples")
-            try:
-                statistics = [moments.statistics() for moments in accumulated.positions]
-                targets, output_statistics, r2 = accumulated.outcome()
-            except ValueError as error:
-                raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
-            for doubt in _doubts(r2, accumulated, inferred=network.inferred):
+        part: Part | None = None
+        for number, group in enumerate(passes.order):
+            if number > 0:
+                batches = dataset.batches(size, settings.limit, settings.offset)
+            mine = ranks.mine(batches, total)
+            into = writer if number == 0 and ranks.size == 1 else None
+            work = partial(_add_up, run, plan, passes, group, mine, into, settings, on_progress)
+            part = ranks.gathered(partial(work, total))
+            if part is not None and writer is not None:
+                if part.n_samples != (total or part.n_samples):
+                    raise InputError(
+                        f"{dataset.name}: ended after {part.n_samples} of {total} samples"
+                    )
+                total = part.n_samples
+                for y in part.targets if number == 0 else ():
+                    writer.append("targets/values", y)
+                with _overflow(dataset):
+                    passes.keep(number, part.accumulated, writer)
+            passes.tests = ranks.shared(passes.tests)
+        r2 = None
+        if part is not None and writer is not None:
+            with _overflow(dataset):
+                outcome = part.accumulated.output()
+            r2 = outcome.r2
+            for doubt in _doubts(r2, part.accumulated, inferred=network.inferred):
                 note(doubt)
-            provenance = _provenance(network, origin, dataset, settings, run, done, notes)
-            epsilon = torch.finfo(run.dtype).eps
-            writer.finish(statistics, targets, output_statistics, provenance, epsilon)
-    return Extraction(path, done, tuple(r.name for r in plan.records), r2, tuple(notes))
+            provenance = _provenance(network, origin, dataset, settings, run, part.n_samples, notes)
+            epsilon = max(torch.finfo(run.dtype).eps, passes.epsilon)
+            writer.finish(outcome, provenance, epsilon, passes.epsilon)
+    return Extraction(path, total or 0, tuple(r.name for r in plan.records), r2, tuple(notes))
 
 
-class _Accumulated:
-    """The moments of every position, and of the network's predictions."""
-
-    def __init__(self, plan: Plan, n_targets: int) -> None:
-        self.positions = [Moments(width, n_targets) for width in plan.widths]
-        # Predictions beside residuals: each keeps its own small variance.
-        self._output = Moments(2 * n_targets, n_targets)
-        self._t = n_targets
-        self._lowest, self._highest = np.inf, -np.inf
-
-    @property
-    def far_from_unit_scale(self) -> bool:
-        """Whether the inputs are unlike what a network is usually trained on."""
-        largest = max(abs(self._lowest), abs(self._highest))
-        return not UNIT_SCALE[0] <= largest <= UNIT_SCALE[1]
-
-    @property
-    def input_range(self) -> str:
-        """The range of the inputs, in words."""
-        return f"{self._lowest:.3g} to {self._highest:.3g}"
-
-    def update(self, x: Inputs, features: list[Features], predictions: Array, y: Array) -> None:
-        """Take in a batch: inputs, features of every position, predictions and targets."""
-        for part in parts(x).values():
-            if part.size:
-                self._lowest = min(self._lowest, float(part.min()))
-                self._highest = max(self._highest, float(part.max()))
-        for moments, (rows, counts) in zip(self.positions, features, strict=True):
-            moments.update(rows, y if counts is None else np.repeat(y, counts, axis=0))
-        self._output.update(np.hstack([predictions, predictions - y]), y)
-
-    def outcome(self) -> tuple[Statistics, store.Predictions, float | None]:
-        """Return the statistics beside the targets, those of the predictions, and R²."""
-        s, t = self._output.statistics(), self._t
-        squared = np.diagonal(s.feature_covariance)[t:] + s.feature_mean[t:] ** 2
-        variance = float(np.trace(s.target_covariance))
-        r2 = 1 - float(squared.sum()) / variance if variance > 0 else None
-        covariance = s.feature_covariance[:t, :t]
-        return s, store.Predictions(squared, s.feature_mean[:t], covariance), r2
+def _peeked(batches: Iterator[Rows]) -> tuple[Rows, Iterator[Rows]]:
+    """Return the first batch, and all of them."""
+    first = next(batches)
+    return first, chain([first], batches)
 
 
-def _doubts(r2: float | None, accumulated: _Accumulated, *, inferred: bool) -> Iterator[str]:
+def _add_up(
+    run: Forward,
+    plan: Plan,
+    passes: Passes,
+    group: Sequence[int],
+    batches: Iterator[Batch],
+    writer: store.Writer | None,
+    settings: Settings,
+    on_progress: Callable[[int, int | None], None],
+    total: int | None,
+) -> Part:
+    """Take batches through the network and return what they add up to.
+
+    Their rows go to the writer as they come, or, where there is none, the targets are kept.
+    """
+    lanes = passes.accumulators(group)
+    keep = settings.activations and writer is not None
+    workers = [lane(run, plan, one, keep=keep) for one in lanes]
+    targets: list[Array] = []
+    done = 0
+    with threads_for(passes.lanes, max(plan.widths)):
+        for taken in in_order(batches, workers):
+            if writer is None:
+                targets.append(taken.y)
+            else:
+                writer.append("targets/values", taken.y)
+                for position, rows in taken.features.items():
+                    writer.append(f"positions/{position:04d}/activations", rows)
+            done += len(taken.y)
+            on_progress(done, total)
+        return Part(together(lanes), targets, done)
+
+
+@contextmanager
+def _overflow(dataset: Dataset) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
+
+
+def _announce(passes: Passes, dataset: Dataset, say: Callable[[str], None]) -> None:
+    """Say how often the data will be read, if more than once, and whether it can be."""
+    if (announcement := passes.announcement()) is not None:
+        say(announcement)
+    if len(passes.order) > 1 and dataset.once:
+        raise UsageError(
+            f"{dataset.name}: can be read a single time, and {len(passes.order)} passes are"
+            " needed; give a file, or an iterable that can begin again"
+        )
+
+
+def _doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> Iterator[str]:
     """Yield what a network that explains nothing suggests about how it was run."""
     if r2 is None or r2 >= LEARNED_R2:
         return
@@ -220,6 +249,9 @@ def _provenance(
             "output_key": settings.output_key,
             "output_slice": settings.output_slice,
             "activations": settings.activations,
+            "precision": settings.precision,
+            "sketch": settings.sketch,
+            "sketch_passes": settings.sketch_passes,
             "batch_size": network.fixed_batch or settings.batch_size,
             "limit": settings.limit,
             "offset": settings.offset,

@@ -17,6 +17,7 @@ from nrcscan import store
 from nrcscan.errors import InputError, UsageError, some
 from nrcscan.moments import Array, Moments, Statistics
 from nrcscan.shards import fingerprint, problems, section, sources
+from nrcscan.sketch import Sketched
 from nrcscan.store import Acts, Predictions, open_acts
 
 MOST_PARTS = 256
@@ -103,7 +104,10 @@ def merge(
                 writer.add_layer(record, first.stored_weight(index))
             _append_rows(writer, opened)
             provenance = _provenance(opened, notes)
-            writer.finish(_positions(opened), targets, predictions, provenance, first.epsilon)
+            outcome = store.Output(n, targets.target_mean, targets.target_covariance, predictions)
+            for position, statistics in enumerate(_positions(opened)):
+                writer.add_statistics(position, statistics, outcome)
+            writer.finish(outcome, provenance, first.epsilon, first.product_epsilon)
     variance = float(np.trace(targets.target_covariance))
     r2 = 1 - float(predictions.squared_error.sum()) / variance if variance > 0 else None
     names = tuple(record.name for record in first.layers)
@@ -128,11 +132,21 @@ def pooled(parts: Iterable[Statistics]) -> Statistics:
     return moments.statistics()
 
 
+def _exact(acts: Acts, position: int) -> Statistics:
+    statistics = acts.statistics(position)
+    if isinstance(statistics, Sketched):
+        raise InputError(
+            f"{acts.path}: holds sketches, which cannot be merged; extract the shards without"
+            " --sketch, or all data at once"
+        )
+    return statistics
+
+
 def _positions(parts: Sequence[Acts]) -> Iterator[Statistics]:
     """Yield the statistics of every position, one at a time."""
     for position in range(parts[0].n_positions):
         try:
-            yield pooled(acts.statistics(position) for acts in parts)
+            yield pooled(_exact(acts, position) for acts in parts)
         except ValueError as error:
             raise InputError(
                 f"the parts cannot be merged: {error}; rescale inputs and targets"

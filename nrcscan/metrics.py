@@ -18,9 +18,17 @@ import scipy.linalg
 
 from nrcscan.moments import Array, Statistics
 from nrcscan.options import Convention
-
-DIRECTION_CUTOFF = 1e-3
-"""A direction counts when its singular value exceeds this share of the largest one."""
+from nrcscan.sketch import Sketched
+from nrcscan.spectrum import (
+    DIRECTION_CUTOFF,
+    Spectrum,
+    WeightDirections,
+    spectrum,
+    top_weight_directions,
+    triangle,
+    weight_directions,
+)
+from nrcscan.uncertainty import Resolution, bounds, refused
 
 CONSTANT_OUTPUT = 1e-10
 """Predictions that vary less than this share of the targets' variance are a constant."""
@@ -33,6 +41,8 @@ VANISHED = 1e-12
 
 CUTOFF_ROUNDINGS = 10
 """A singular value within so many roundings of the cut-off can fall on either side of it."""
+
+EXACT = Resolution()
 
 QUANTITIES = (
     "noise_component",
@@ -50,6 +60,18 @@ QUANTITIES = (
 )
 """Every quantity of a layer, in the order of the report."""
 
+FROM_FEATURES = [
+    "noise_component",
+    "cka",
+    "cka_full",
+    "linear_mse",
+    "excess",
+    "feature_stable_rank",
+    "feature_rank",
+]
+FROM_BOTH = ["alignment", "noise_alignment", "weight_signal_energy"]
+FROM_WEIGHT = ["weight_stable_rank", "weight_rank"]
+
 
 @dataclass
 class LayerMetrics:
@@ -59,53 +81,19 @@ class LayerMetrics:
         values: quantity → number; every name of `QUANTITIES` is here or in `undefined`.
         undefined: quantity → why it is not a number here.
         notes: what a reader should know about the numbers.
+        bounds: quantity → how far it can be off, where the covariance is not exact.
         varies: whether the features vary at all; nothing holds at a layer where they do not.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     undefined: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    bounds: dict[str, float] = field(default_factory=dict)
     varies: bool = True
 
     def get(self, quantity: str) -> float | None:
         """Return a quantity, or None where it is undefined."""
         return self.values.get(quantity)
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """Eigenvalues λ (d,), descending and clamped at 0, and eigenvectors U (d, d) as columns."""
-
-    values: Array
-    vectors: Array
-
-    @property
-    def rank(self) -> int:
-        """Numerical rank: how many directions count (0 … d)."""
-        return int(np.count_nonzero(self.values > DIRECTION_CUTOFF**2 * self.values[0]))
-
-
-@dataclass(frozen=True)
-class WeightDirections:
-    """Input directions of a weight: singular values (r,), descending; vectors V (d, r) as columns.
-
-    Attributes:
-        out: number of rows of W, the most directions it can have.
-    """
-
-    values: Array
-    vectors: Array
-
-    @property
-    def rank(self) -> int:
-        """Numerical rank: how many directions count."""
-        return int(np.count_nonzero(self.values > DIRECTION_CUTOFF * self.values[0]))
-
-
-def spectrum(covariance: Array) -> Spectrum:
-    """Return the eigendecomposition of a covariance (d, d)."""
-    values, vectors = scipy.linalg.eigh(covariance, check_finite=False)
-    return Spectrum(np.maximum(values[::-1], 0.0), vectors[:, ::-1])
 
 
 def stable_rank(values: Array) -> float:
@@ -132,40 +120,30 @@ def input_matrix(weight: Array, *, groups: int = 1, transposed: bool = False) ->
         kernel = grouped.transpose(0, 2, 1, 3).reshape(groups, c_in, -1)
     if groups == 1:
         return np.ascontiguousarray(kernel[0].T)
-    return np.asarray(scipy.linalg.block_diag(*(_triangle(block.T) for block in kernel)))
-
-
-def _triangle(matrix: Array) -> Array:
-    """Return R of a QR decomposition: at most d rows, with the same right singular vectors."""
-    (triangle,) = scipy.linalg.qr(matrix, mode="r", check_finite=False)
-    return np.asarray(triangle[: matrix.shape[1]])
-
-
-def weight_directions(matrix: Array) -> WeightDirections:
-    """Return the singular values and right singular vectors of a weight matrix (rows, d)."""
-    if matrix.shape[0] > matrix.shape[1]:
-        matrix = _triangle(matrix)
-    _, values, vectors = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
-    return WeightDirections(values, vectors.T)
+    return np.asarray(scipy.linalg.block_diag(*(triangle(block.T) for block in kernel)))
 
 
 def noise_component(features: Spectrum, k: int) -> float:
     """NRC1 (paper section 3): Σ_{i>k} λ_i / Σ_i λ_i, in [0, 1]; collapsed → 0."""
-    return float(features.values[k:].sum() / features.values.sum())
+    return float((features.values[k:].sum() + features.residual) / features.total)
 
 
-def projected_cka(features: Spectrum, statistics: Statistics, k: int) -> float:
+def projected_cka(features: Spectrum, statistics: Statistics | Sketched, k: int) -> float:
     """NRC2 (paper section 3): linear CKA of U_k U_kᵀ H with Y, in [0, 1]; collapsed → 1."""
     cross = features.vectors[:, :k].T @ statistics.cross_covariance
     own = np.linalg.norm(features.values[:k])
     return float((cross**2).sum() / (own * np.linalg.norm(statistics.target_covariance)))
 
 
-def full_cka(statistics: Statistics, columns: int | None = None) -> float:
-    """Linear CKA of H, or of its first `columns` features, with Y, in [0, 1].
+def full_cka(features: Spectrum, statistics: Statistics | Sketched) -> float:
+    """Linear CKA of H with Y, in [0, 1]; ‖Σ_H‖ is that of its eigenvalues."""
+    cross = statistics.cross_covariance
+    own = np.linalg.norm(features.values)
+    return float((cross**2).sum() / (own * np.linalg.norm(statistics.target_covariance)))
 
-    0 where those features never vary, as the published script has it.
-    """
+
+def cka_of_first(statistics: Statistics, columns: int) -> float:
+    """Linear CKA of the first `columns` features with Y, in [0, 1]; 0 where they never vary."""
     cross = statistics.cross_covariance[:columns]
     own = np.linalg.norm(statistics.feature_covariance[:columns, :columns])
     if own == 0:
@@ -238,20 +216,20 @@ def vanished(variances: Sequence[float], output_variance: float) -> list[str | N
     return found
 
 
-def unresolved(statistics: Statistics, epsilon: float) -> str | None:
+def unresolved(statistics: Statistics | Sketched, epsilon: float) -> str | None:
     """Say why a layer's features do not vary, or None if they do.
 
     A feature varies when its spread exceeds the rounding of its own values; `epsilon` is the
     machine epsilon of the arithmetic that made them.
     """
-    spread = np.sqrt(np.diagonal(statistics.feature_covariance))
+    spread = np.sqrt(statistics.variances)
     if (spread > 4 * epsilon * np.abs(statistics.feature_mean)).any():
         return None
     return "the features do not vary"
 
 
 def layer_metrics(
-    statistics: Statistics,
+    statistics: Statistics | Sketched,
     features: Spectrum,
     weight: Array | None,
     *,
@@ -260,6 +238,7 @@ def layer_metrics(
     convention: Convention = "default",
     epsilon: float = 0.0,
     dead: str | None = None,
+    known: Resolution = EXACT,
 ) -> LayerMetrics:
     """Return every quantity of one layer.
 
@@ -273,6 +252,7 @@ def layer_metrics(
         convention: "published" follows the authors' script where it differs.
         epsilon: machine epsilon of the arithmetic that made the features.
         dead: why this layer counts as not varying although its features do by a trace.
+        known: how well the covariance is known.
     """
     constant = dead or unresolved(statistics, epsilon)
     result = LayerMetrics(varies=constant is None)
@@ -285,9 +265,17 @@ def layer_metrics(
     wanted = {q for q in QUANTITIES if q not in result.undefined}
     directions = None
     if weight is not None and "weight_rank" in wanted:
-        directions = weight_directions(weight)
-        put("weight_rank", directions.rank)
-        put("weight_stable_rank", stable_rank(directions.values))
+        directions = _weight_directions(weight, signal_dim, partly=known.sketched)
+        if directions is None:
+            why = "the top directions of the weight cannot be told apart"
+            result.undefined.update(dict.fromkeys(FROM_WEIGHT + FROM_BOTH, why))
+        else:
+            put("weight_stable_rank", directions.stable_rank)
+            if directions.whole:
+                put("weight_rank", directions.rank)
+            else:
+                why = f"only the top {len(directions.values)} directions were looked for"
+                result.undefined["weight_rank"] = why
     if not result.varies:
         return result
     n, d = statistics.n_samples, len(statistics.feature_mean)
@@ -297,9 +285,13 @@ def layer_metrics(
     put("feature_stable_rank", stable_rank(features.values))
     put("noise_component", noise_component(features, signal_dim))
     if "cka_full" in wanted:
-        put("cka_full", full_cka(statistics))
-    if "cka" in wanted and convention == "published":
-        put("cka", full_cka(statistics, len(statistics.target_mean)))
+        put("cka_full", full_cka(features, statistics))
+    if isinstance(statistics, Sketched) and convention == "published":
+        why = "the published convention needs the whole covariance, and this is a sketch"
+        result.undefined.update(cka=why, linear_mse=why, excess=why)
+        wanted -= {"cka", "linear_mse", "excess"}
+    elif "cka" in wanted and convention == "published" and isinstance(statistics, Statistics):
+        put("cka", cka_of_first(statistics, len(statistics.target_mean)))
     elif "cka" in wanted:
         put("cka", projected_cka(features, statistics, signal_dim))
     if directions is not None and "alignment" in wanted:
@@ -308,7 +300,44 @@ def layer_metrics(
         put("weight_signal_energy", weight_signal_energy(counted, np.asarray(weight)))
     if "linear_mse" in wanted:
         _put_linear_mse(result, statistics, features, model_mse, convention, epsilon)
+    if known.tau:
+        _put_bounds(result, statistics, features, signal_dim, known)
     return result
+
+
+def _weight_directions(weight: Array, k: int, *, partly: bool) -> WeightDirections | None:
+    """Return the directions of a weight, or of a wide one only the top k."""
+    return top_weight_directions(weight, k) if partly else weight_directions(weight)
+
+
+def _put_bounds(
+    result: LayerMetrics,
+    statistics: Statistics | Sketched,
+    features: Spectrum,
+    k: int,
+    known: Resolution,
+) -> None:
+    """Say how far each quantity can be off, and refuse what is too far."""
+    found = bounds(
+        features,
+        statistics.cross_covariance,
+        statistics.target_covariance,
+        result.values,
+        k,
+        known,
+    )
+    variance = float(np.trace(statistics.target_covariance)) / len(statistics.target_mean)
+    for quantity in refused(found, result.values, variance):
+        del result.values[quantity]
+        result.undefined[quantity] = known.refusal(found.pop(quantity))
+    result.bounds.update(found)
+    noise = result.values.get("noise_component")
+    if noise is not None and noise < found["noise_component"]:
+        floor = found["noise_component"]
+        result.values["noise_component"] = floor
+        result.notes.append(
+            f"the noise component is {floor:.1g} at most, which is all that can be resolved"
+        )
 
 
 def _put_alignment(
@@ -335,14 +364,14 @@ def _put_alignment(
 
 def _put_linear_mse(
     result: LayerMetrics,
-    statistics: Statistics,
+    statistics: Statistics | Sketched,
     features: Spectrum,
     model_mse: float,
     convention: Convention,
     epsilon: float,
 ) -> None:
     """Predict the targets linearly: about the mean, or without an intercept as published."""
-    if convention == "published":
+    if convention == "published" and isinstance(statistics, Statistics):
         mean = statistics.feature_mean
         features = spectrum(statistics.feature_covariance + np.outer(mean, mean))
     n = statistics.n_samples
@@ -364,24 +393,13 @@ def _put_linear_mse(
 
 
 def _undefined(
-    statistics: Statistics,
+    statistics: Statistics | Sketched,
     weight: Array | None,
     k: int,
     constant: str | None,
 ) -> Mapping[str, str]:
     """Return quantity → reason for all that these samples and this weight do not define."""
     n, d = statistics.n_samples, len(statistics.feature_mean)
-    from_features = [
-        "noise_component",
-        "cka",
-        "cka_full",
-        "linear_mse",
-        "excess",
-        "feature_stable_rank",
-        "feature_rank",
-    ]
-    from_both = ["alignment", "noise_alignment", "weight_signal_energy"]
-    from_weight = ["weight_stable_rank", "weight_rank"]
     undefined: dict[str, str] = {}
 
     def say(quantities: list[str], why: str) -> None:
@@ -389,19 +407,19 @@ def _undefined(
             undefined.setdefault(quantity, why)
 
     if weight is None:
-        say(from_both + from_weight, "the weight does not act on flattened features")
+        say(FROM_BOTH + FROM_WEIGHT, "the weight does not act on flattened features")
     elif not weight.any():
-        say(from_both + from_weight, "the weight is zero")
+        say(FROM_BOTH + FROM_WEIGHT, "the weight is zero")
     if constant:
-        say(from_features + from_both, constant)
+        say(FROM_FEATURES + FROM_BOTH, constant)
         return undefined
     if n <= k + 1:
         say(
-            ["noise_component", "cka", "linear_mse", "excess", *from_both],
+            ["noise_component", "cka", "linear_mse", "excess", *FROM_BOTH],
             f"{n} samples have at most {n - 1} directions, and k = {k}",
         )
     if d <= k:
-        say(["noise_component", *from_both], f"width {d} leaves nothing beside k = {k} directions")
+        say(["noise_component", *FROM_BOTH], f"width {d} leaves nothing beside k = {k} directions")
     if not statistics.target_covariance.any():
         say(["cka", "cka_full", "linear_mse", "excess"], "the targets do not vary")
     return undefined

@@ -8,6 +8,9 @@ Pool = Literal["mean", "flatten", "first", "last", "tokens"]
 DType = Literal["float32", "float64", "bfloat16", "float16"]
 """What a checkpoint's network runs in."""
 
+Precision = Literal["float64", "float32"]
+"""What covariances are multiplied in; they are added up in float64 either way."""
+
 Convention = Literal["default", "published"]
 """Whose details the metrics follow: docs/metrics.md lists where the two differ."""
 
@@ -17,6 +20,7 @@ Format = Literal["table", "json", "csv", "md"]
 POOLS: tuple[Pool, ...] = get_args(Pool)
 DTYPES: tuple[DType, ...] = get_args(DType)
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 Gate = Literal["newest", "all"]
 """Which checkpoints of a scan its rules apply to: the newest of every run, or all."""

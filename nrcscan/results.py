@@ -16,11 +16,10 @@ from nrcscan.metrics import (
     LayerMetrics,
     input_matrix,
     layer_metrics,
-    spectrum,
     stable_rank,
     vanished,
 )
-from nrcscan.moments import Array, Statistics
+from nrcscan.moments import Array
 from nrcscan.onset import (
     CONDITIONS,
     LEARNED_R2,
@@ -32,7 +31,10 @@ from nrcscan.onset import (
     together,
 )
 from nrcscan.options import CONVENTIONS, Convention
+from nrcscan.sketch import Sketched
+from nrcscan.spectrum import spectrum
 from nrcscan.store import Acts, LayerRecord, open_acts
+from nrcscan.uncertainty import resolution, spectrum_of
 
 SCHEMA = "nrcscan.report/1"
 
@@ -219,14 +221,19 @@ def _measure(
     learned: bool,
 ) -> list[LayerResult]:
     """Return every layer's result, the features' eigenvectors computed once per position."""
-    variances = [_mean_variance(acts.statistics(p)) for p in range(acts.n_positions)]
+    variances = [float(acts.statistics(p).variances.mean()) for p in range(acts.n_positions)]
     output = float(np.trace(acts.predictions.covariance))
     targets = float(np.trace(acts.target_covariance))
     dead = vanished(variances, output / targets if targets else math.inf)
     results = []
     for position in range(acts.n_positions):
         statistics = acts.statistics(position)
-        features = spectrum(statistics.feature_covariance)
+        if isinstance(statistics, Sketched):
+            features = spectrum_of(statistics, acts.product_epsilon)
+        else:
+            features = spectrum(statistics.feature_covariance)
+        sketched = isinstance(statistics, Sketched)
+        known = resolution(features, acts.product_epsilon, sketched=sketched)
         for index, record in enumerate(acts.layers):
             if record.position != position:
                 continue
@@ -239,6 +246,7 @@ def _measure(
                 convention=convention,
                 epsilon=acts.epsilon,
                 dead=dead[position],
+                known=known,
             )
             results.append(
                 LayerResult(
@@ -254,10 +262,6 @@ def _measure(
                 )
             )
     return sorted(results, key=lambda layer: layer.index)
-
-
-def _mean_variance(statistics: Statistics) -> float:
-    return float(np.diagonal(statistics.feature_covariance).mean())
 
 
 def _matrix(acts: Acts, index: int, record: LayerRecord, width: int) -> Array | None:
@@ -329,5 +333,6 @@ def _layer_dict(layer: LayerResult) -> dict[str, Any]:
         **numbers,
         "met": layer.met,
         "undefined": layer.metrics.undefined,
+        "bounds": layer.metrics.bounds,
         "notes": layer.metrics.notes,
     }

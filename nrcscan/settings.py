@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nrcscan.errors import UsageError, listed
-from nrcscan.options import DTYPES, POOLS, DType, Pool
+from nrcscan.options import DTYPES, POOLS, PRECISIONS, DType, Pool, Precision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +41,10 @@ class Settings:
     output_key: str | None = None
     output_slice: str | None = None
     activations: bool = True
+    precision: Precision = "float64"
+    sketch: int | None = None
+    sketch_passes: int = 1
+    memory: int | None = None
     batch_size: int = 256
     limit: int | None = None
     offset: int = 0
@@ -56,6 +60,16 @@ class Settings:
             raise UsageError(f"--offset {self.offset}: give at least 0")
         if self.pool not in POOLS:
             raise UsageError(f"--pool {self.pool}: choose one of {listed(POOLS)}")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"--precision {self.precision}: choose one of {listed(PRECISIONS)}")
+        if self.sketch is not None and self.sketch < 1:
+            raise UsageError(f"--sketch {self.sketch}: give at least 1")
+        if self.sketch_passes not in (1, 2):
+            raise UsageError(f"--sketch-passes {self.sketch_passes}: give 1 or 2")
+        if self.sketch_passes == 2 and self.sketch is None:
+            raise UsageError("--sketch-passes goes with --sketch RANK")
+        if self.memory is not None and self.memory < 1:
+            raise UsageError(f"--memory {self.memory}: give at least 1 byte")
         if self.dtype not in (None, *DTYPES):
             raise UsageError(f"--dtype {self.dtype}: choose one of {listed(DTYPES)}")
         if self.scales is not None and not self.standardize:

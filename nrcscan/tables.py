@@ -107,7 +107,7 @@ def inspection(found: Inspection) -> RenderableType:
 
 def remarks(report: Report) -> list[str]:
     """Return the lines below the table: what is undefined, and every note."""
-    lines = [*verdict.undefined(report), *verdict.layer_notes(report)]
+    lines = [*verdict.undefined(report), *verdict.bounds(report), *verdict.layer_notes(report)]
     return [printable(line) for line in [*lines, *report.notes]]
 
 

@@ -88,6 +88,19 @@ def layer_notes(report: Report) -> list[str]:
     return [f"{in_words(layers)}: {note}" for note, layers in notes.items()]
 
 
+def bounds(report: Report) -> list[str]:
+    """Say how far the numbers can be off, where covariances are not exact to float64."""
+    widest: dict[str, float] = {}
+    for layer in report.layers:
+        for quantity, bound in layer.metrics.bounds.items():
+            if quantity in COLUMNS:
+                widest[quantity] = max(widest.get(quantity, 0.0), bound)
+    if not widest:
+        return []
+    shown = listed(f"{COLUMNS[quantity]} {bound:.1g}" for quantity, bound in widest.items())
+    return [f"not exact: at most, over all layers, these are off by: {shown}"]
+
+
 def in_words(names: list[str]) -> str:
     """Name layers, or the first and the last of many."""
     return listed(names) if len(names) <= 4 else f"{len(names)} layers, {names[0]} to {names[-1]}"

@@ -16,10 +16,9 @@ from nrcscan.metrics import (
     LayerMetrics,
     input_matrix,
     layer_metrics,
-    spectrum,
     vanished,
-    weight_directions,
 )
+from nrcscan.spectrum import spectrum, weight_directions
 
 Matrix = NDArray[Any]
 

@@ -124,7 +124,7 @@ def test_foreign_files(tmp_path: Path) -> None:
 def test_newer_and_unfinished(acts: Path) -> None:
     with h5py.File(acts, "r+") as file:
         file.attrs["version"] = store.VERSION + 1
-    with pytest.raises(InputError, match=r"written by a newer nrcscan \(file version 2, .*upgrade"):
+    with pytest.raises(InputError, match=r"written by a newer nrcscan \(file version 3, .*upgrade"):
         report(acts)
     with h5py.File(acts, "r+") as file:
         file.attrs["version"] = store.VERSION

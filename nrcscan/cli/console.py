@@ -37,16 +37,23 @@ def errors() -> Iterator[None]:
     try:
         yield
     except NrcscanError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if speaks():
+            print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         print("interrupted: nothing was written", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from error
 
 
+def speaks() -> bool:
+    """Say whether this process is the only one, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
     """Show a note on stderr."""
-    print(f"note: {text}", file=sys.stderr)
+    if speaks():
+        print(f"note: {text}", file=sys.stderr)
 
 
 def progress(unit: str) -> Any:
@@ -73,7 +80,7 @@ def progress(unit: str) -> Any:
         Rate(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() and speaks()),
         transient=True,
     )
 

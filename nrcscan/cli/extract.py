@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import nrcscan
-from nrcscan.cli.console import emit, progress, say
+from nrcscan.cli.console import emit, progress, say, speaks
 from nrcscan.cli.options import DataFactory, DataFiles, one_source, pass_options, takes
 
 
@@ -47,5 +47,6 @@ def extract(
             ),
         )
     fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"
-    emit(f"{result.path}: {len(result.layers)} layers, {result.n_samples} samples{fit}\n", None)
+    if speaks():
+        emit(f"{result.path}: {len(result.layers)} layers, {result.n_samples} samples{fit}\n", None)
     say(f"see where it collapses with: nrcscan report {result.path}")

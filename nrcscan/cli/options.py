@@ -15,7 +15,7 @@ from nrcscan import formats
 from nrcscan.cli.console import errors
 from nrcscan.errors import UsageError
 from nrcscan.onset import Thresholds
-from nrcscan.options import Convention, DType, Pool
+from nrcscan.options import Convention, DType, Pool, Precision
 
 _DEFAULTS = Thresholds()
 
@@ -150,6 +150,28 @@ def pass_options(
         str | None,
         typer.Option(metavar="A:B", help="Which columns of it are the predictions, such as :2."),
     ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="What covariances are multiplied in; float32 is faster.")
+    ] = "float64",
+    sketch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="RANK",
+            help="For wide layers: sketch covariances from so many random directions.",
+        ),
+    ] = None,
+    sketch_passes: Annotated[
+        int, typer.Option(min=1, max=2, help="A second pass over the data sharpens a sketch.")
+    ] = 1,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="BYTES",
+            help="Covariances take so much at most; layers that do not fit wait for another pass.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass.")] = 256,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many samples first.")] = 0,
@@ -178,6 +200,10 @@ def pass_options(
         "pool": pool,
         "output_key": output_key,
         "output_slice": output_slice,
+        "precision": precision,
+        "sketch": sketch,
+        "sketch_passes": sketch_passes,
+        "memory": memory,
         "batch_size": batch_size,
         "limit": limit,
         "offset": offset,

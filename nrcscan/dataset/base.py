@@ -169,8 +169,11 @@ def _target_rows(y: NDArray[Any], name: str) -> NDArray[np.float64]:
 
 
 def _require_finite(values: NDArray[Any], what: str, first_sample: int, name: str) -> None:
-    if values.dtype.kind != "f" or np.isfinite(values).all():
+    if values.dtype.kind != "f":
         return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()) or np.isfinite(values).all():
+            return  # a finite sum tells it sooner
     index = np.argwhere(~np.isfinite(values))[0]
     found = "NaN" if np.isnan(values[tuple(index)]) else "an infinite value"
     place = f" at {tuple(int(i) for i in index[1:])}" if len(index) > 1 else ""

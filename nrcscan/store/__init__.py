@@ -4,14 +4,16 @@ Its layout is docs/file-format.md. Nothing else writes HDF5.
 """
 
 from nrcscan.store.reading import Acts, open_acts, require_self_contained
-from nrcscan.store.schema import FORMAT, VERSION, LayerRecord, Predictions
+from nrcscan.store.schema import DOUBLE, FORMAT, VERSION, LayerRecord, Output, Predictions
 from nrcscan.store.writing import Writer, create, require_free, write_text
 
 __all__ = [
+    "DOUBLE",
     "FORMAT",
     "VERSION",
     "Acts",
     "LayerRecord",
+    "Output",
     "Predictions",
     "Writer",
     "create",

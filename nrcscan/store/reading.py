@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from nrcscan import files
 from nrcscan.errors import InputError, reason
 from nrcscan.moments import Array, Statistics
-from nrcscan.store.schema import FILTERS, FORMAT, VERSION, LayerRecord, Predictions
+from nrcscan.sketch import Sketched
+from nrcscan.store.schema import DOUBLE, FILTERS, FORMAT, VERSION, LayerRecord, Predictions
 
 
 class Acts:
@@ -25,6 +26,7 @@ class Acts:
         path: of the file.
         n_samples: N.
         epsilon: machine epsilon of the arithmetic that made the features.
+        product_epsilon: machine epsilon of the products in the covariances.
         target_mean: μ_Y, shape (n_targets,).
         target_covariance: Σ_Y, shape (n_targets, n_targets).
         predictions: of the network itself.
@@ -37,6 +39,7 @@ class Acts:
         self.path = path
         self.n_samples = int(file.attrs["n_samples"])
         self.epsilon = float(file.attrs["epsilon"])
+        self.product_epsilon = float(file.attrs.get("product_epsilon", DOUBLE))
         self.target_mean = self._array("targets/mean", (None,))
         t = len(self.target_mean)
         self.target_covariance = self._array("targets/covariance", (t, t))
@@ -49,7 +52,7 @@ class Acts:
         notes = self.provenance.get("notes", [])
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
             raise ValueError("its notes are not text")
-        if self.n_samples < 1 or not 0 <= self.epsilon < 1:
+        if self.n_samples < 1 or not 0 <= max(self.epsilon, self.product_epsilon) < 1:
             raise ValueError("its number of samples or precision is out of range")
         if (self.predictions.squared_error < 0).any():
             raise ValueError("a squared error is negative")
@@ -72,23 +75,39 @@ class Acts:
         if len({layer.name for layer in self.layers}) < len(self.layers):
             raise ValueError("two layers have the same name")
 
-    def statistics(self, position: int) -> Statistics:
+    def statistics(self, position: int) -> Statistics | Sketched:
         """Return the statistics of the features at a position."""
         with _reading(self.path):
             where = f"positions/{position:04d}"
             mean = self._array(f"{where}/mean", (None,))
             d, t = len(mean), len(self.target_mean)
+            cross_covariance = self._array(f"{where}/target_covariance", (d, t))
             n, target_mean, covariance = self.n_samples, self.target_mean, self.target_covariance
             if "own_targets" in self._file[where]:
                 n = int(self._file[where].attrs["n_samples"])
                 target_mean = self._array(f"{where}/own_targets/mean", (t,))
                 covariance = self._array(f"{where}/own_targets/covariance", (t, t))
+            if f"{where}/sketch" in self._file:
+                sketch = self._array(f"{where}/sketch", (d, None))
+                variances = self._array(f"{where}/variances", (d,))
+                if (variances < 0).any():
+                    raise ValueError(f"{where}/variances has a negative one")
+                return Sketched(
+                    n_samples=n,
+                    feature_mean=mean,
+                    target_mean=target_mean,
+                    variances=variances,
+                    test_matrix=self._array(f"{where}/test_matrix", sketch.shape),
+                    sketch=sketch,
+                    cross_covariance=cross_covariance,
+                    target_covariance=covariance,
+                )
             return Statistics(
                 n_samples=n,
                 feature_mean=mean,
                 target_mean=target_mean,
                 feature_covariance=self._array(f"{where}/covariance", (d, d)),
-                cross_covariance=self._array(f"{where}/target_covariance", (d, t)),
+                cross_covariance=cross_covariance,
                 target_covariance=covariance,
             )
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import h5py
+import numpy as np
 
 from nrcscan.moments import Array
 
 FORMAT = "nrcscan.acts"
-VERSION = 1
+VERSION = 2
+PLAIN_VERSION = 1
+"""Of a file without a sketch, of float64 products, which older programs read as well."""
+DOUBLE = 2.0**-52
+"""Machine epsilon of the products of such a file."""
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 """What every build of HDF5 can undo, without a plug-in."""
 
@@ -48,3 +53,26 @@ class Predictions:
     squared_error: Array
     mean: Array
     covariance: Array
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the network predicts, beside the targets.
+
+    Attributes:
+        n_samples: N.
+        target_mean: μ_Y, shape (n_targets,).
+        target_covariance: Σ_Y, shape (n_targets, n_targets).
+        predictions: the network's own.
+    """
+
+    n_samples: int
+    target_mean: Array
+    target_covariance: Array
+    predictions: Predictions
+
+    @property
+    def r2(self) -> float | None:
+        """R² of the predictions; None when the targets do not vary."""
+        variance = float(np.trace(self.target_covariance))
+        return 1 - float(self.predictions.squared_error.sum()) / variance if variance > 0 else None

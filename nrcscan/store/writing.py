@@ -8,7 +8,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from nrcscan.errors import OutputError, UsageError, reason
 from nrcscan.moments import Statistics
-from nrcscan.store.schema import FORMAT, VERSION, LayerRecord, Predictions
+from nrcscan.sketch import Sketched
+from nrcscan.store.schema import DOUBLE, FORMAT, PLAIN_VERSION, VERSION, LayerRecord, Output
 
 CHUNK_BYTES = 1 << 20
 
@@ -60,7 +61,7 @@ class Writer:
         self._datasets: dict[str, h5py.Dataset] = {}
         with self._writing():
             file.attrs["format"] = _fixed(FORMAT)
-            file.attrs["version"] = VERSION
+            file.attrs["version"] = PLAIN_VERSION
             file.attrs["complete"] = 0
 
     def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
@@ -94,37 +95,47 @@ class Writer:
             dataset.resize(start + len(rows), axis=0)
             dataset[start:] = rows
 
+    def add_statistics(
+        self, position: int, statistics: Statistics | Sketched, output: Output
+    ) -> None:
+        """Add what a pass has left of the features at a position, beside the output's."""
+        where = f"positions/{position:04d}"
+        with self._writing():
+            if not _of_samples(statistics, output):  # every token counts as a sample
+                self._put(f"{where}/own_targets/mean", statistics.target_mean)
+                self._put(f"{where}/own_targets/covariance", statistics.target_covariance)
+                self._file[where].attrs["n_samples"] = statistics.n_samples
+            self._put(f"{where}/mean", statistics.feature_mean)
+            self._put(f"{where}/target_covariance", statistics.cross_covariance)
+            if isinstance(statistics, Sketched):
+                self._file.attrs["version"] = VERSION
+                self._put(f"{where}/variances", statistics.variances)
+                self._put(f"{where}/test_matrix", statistics.test_matrix)
+                self._put(f"{where}/sketch", statistics.sketch)
+            else:
+                self._put(f"{where}/covariance", statistics.feature_covariance)
+
     def finish(
         self,
-        positions: Iterable[Statistics],
-        targets: Statistics,
-        predictions: Predictions,
+        output: Output,
         provenance: Mapping[str, Any],
         epsilon: float,
+        product_epsilon: float = DOUBLE,
     ) -> None:
-        """Write what is known at the end of the pass, and mark the file complete.
-
-        The targets' statistics are sample by sample, beside whatever features. One position's
-        are held at a time, if they come that way.
-        """
+        """Write what is known at the end of the pass, and mark the file complete."""
         with self._writing():
-            for index, s in enumerate(positions):
-                self._put(f"positions/{index:04d}/mean", s.feature_mean)
-                self._put(f"positions/{index:04d}/covariance", s.feature_covariance)
-                self._put(f"positions/{index:04d}/target_covariance", s.cross_covariance)
-                if not _of_samples(s, targets):  # every token counts as a sample
-                    self._put(f"positions/{index:04d}/own_targets/mean", s.target_mean)
-                    self._put(f"positions/{index:04d}/own_targets/covariance", s.target_covariance)
-                    self._file[f"positions/{index:04d}"].attrs["n_samples"] = s.n_samples
-            self._put("targets/mean", targets.target_mean)
-            self._put("targets/covariance", targets.target_covariance)
-            self._file.attrs["n_samples"] = targets.n_samples
-            self._put("model/squared_error", predictions.squared_error)
-            self._put("model/prediction_mean", predictions.mean)
-            self._put("model/prediction_covariance", predictions.covariance)
+            self._put("targets/mean", output.target_mean)
+            self._put("targets/covariance", output.target_covariance)
+            self._put("model/squared_error", output.predictions.squared_error)
+            self._put("model/prediction_mean", output.predictions.mean)
+            self._put("model/prediction_covariance", output.predictions.covariance)
             text = json.dumps(provenance, indent=1, allow_nan=False).encode()
             self._put("provenance", np.frombuffer(text, dtype=np.uint8))
+            self._file.attrs["n_samples"] = output.n_samples
             self._file.attrs["epsilon"] = epsilon
+            if product_epsilon != DOUBLE:
+                self._file.attrs["version"] = VERSION
+                self._file.attrs["product_epsilon"] = product_epsilon
             self._file.attrs["complete"] = 1
             self._file.flush()
 
@@ -179,8 +190,8 @@ def create(path: Path, *, n_samples: int | None = None, force: bool = False) -> 
             partial.unlink()
 
 
-def _of_samples(s: Statistics, targets: Statistics) -> bool:
-    """Whether statistics count every sample once, as those of the targets do."""
+def _of_samples(s: Statistics | Sketched, targets: Output) -> bool:
+    """Whether statistics count every sample once, as those of the output do."""
     spread = np.sqrt(np.diagonal(targets.target_covariance))
     moved = np.abs(s.target_mean - targets.target_mean)
     same_mean = (moved <= 1e-9 * (spread + np.abs(targets.target_mean))).all()

@@ -1,0 +1,151 @@
+"""What one lane adds up of the batches it is given, and how lanes become one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nrcscan import store
+from nrcscan.forward import Features, Forward, Plan
+from nrcscan.inputs import Inputs, parts
+from nrcscan.moments import Array, Moments
+
+UNIT_SCALE = (0.1, 20.0)
+"""The largest input, in absolute value, of a usually scaled dataset lies between these."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs and targets on their way to a lane, and which sample of the dataset is first."""
+
+    first_sample: int
+    x: Inputs
+    y: Array
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What is left of a batch once it is added up.
+
+    Attributes:
+        y: its targets.
+        features: of every position, as they are stored; empty where none are.
+    """
+
+    y: Array
+    features: dict[int, NDArray[Any]]
+
+
+class Accumulated:
+    """The moments of some positions, and of the network's predictions.
+
+    Args:
+        positions: position → an accumulator of its features, which may be a sketch.
+        n_targets: t.
+    """
+
+    def __init__(self, positions: dict[int, Moments], n_targets: int) -> None:
+        self.positions = positions
+        # Predictions beside residuals: each keeps its own small variance.
+        self._output = Moments(2 * n_targets, n_targets)
+        self._t = n_targets
+        self._lowest, self._highest = np.inf, -np.inf
+
+    @property
+    def far_from_unit_scale(self) -> bool:
+        """Whether the inputs are unlike what a network is usually trained on."""
+        largest = max(abs(self._lowest), abs(self._highest))
+        return not UNIT_SCALE[0] <= largest <= UNIT_SCALE[1]
+
+    @property
+    def input_range(self) -> str:
+        """The range of the inputs, in words."""
+        return f"{self._lowest:.3g} to {self._highest:.3g}"
+
+    def update(self, x: Inputs, predictions: Array, y: Array) -> None:
+        """Take in inputs, predictions and targets of a batch."""
+        for part in parts(x).values():
+            if part.size:
+                self._lowest = min(self._lowest, float(part.min()))
+                self._highest = max(self._highest, float(part.max()))
+        self._output.update(np.hstack([predictions, predictions - y]), y)
+
+    def merge(self, other: Accumulated) -> None:
+        """Take in everything that another lane has seen, which is then of no more use."""
+        for position, moments in self.positions.items():
+            moments.merge(other.positions.pop(position))
+        self._output.merge(other._output)
+        self._lowest = min(self._lowest, other._lowest)
+        self._highest = max(self._highest, other._highest)
+
+    def output(self) -> store.Output:
+        """Return the statistics of predictions and targets.
+
+        Raises:
+            ValueError: the values' squares overflow float64.
+        """
+        s, t = self._output.statistics(), self._t
+        squared = np.diagonal(s.feature_covariance)[t:] + s.feature_mean[t:] ** 2
+        predictions = store.Predictions(squared, s.feature_mean[:t], s.feature_covariance[:t, :t])
+        return store.Output(s.n_samples, s.target_mean, s.target_covariance, predictions)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What some of the samples, or all, have added up to.
+
+    Attributes:
+        accumulated: the sums.
+        targets: batches of targets, in order, where they have not been written yet.
+        n_samples: how many there were.
+    """
+
+    accumulated: Accumulated
+    targets: list[Array]
+    n_samples: int
+
+
+def lane(
+    run: Forward, plan: Plan, accumulated: Accumulated, *, keep: bool
+) -> Callable[[Batch], Taken]:
+    """Return what takes a batch through the network and into an accumulator of its own.
+
+    Args:
+        run: the network, shared with other lanes.
+        plan: which of its layers are watched.
+        accumulated: this lane's own.
+        keep: whether the features are wanted afterwards, to be stored.
+    """
+
+    def work(batch: Batch) -> Taken:
+        kept: dict[int, NDArray[Any]] = {}
+
+        def take(position: int, reached: Features) -> None:
+            rows, counts = reached
+            if position in accumulated.positions:
+                y = batch.y if counts is None else np.repeat(batch.y, counts, axis=0)
+                accumulated.positions[position].take(rows, y)
+            if keep:  # as a copy: the network may still write to these
+                kept[position] = rows.astype(run.stored_dtype)
+
+        with torch.inference_mode():  # known to each thread alone
+            predictions = run.forward(
+                batch.x, batch.y, plan, first_sample=batch.first_sample, take=take
+            )
+        accumulated.update(batch.x, predictions, batch.y)
+        return Taken(batch.y, kept)
+
+    return work
+
+
+def together(lanes: Sequence[Accumulated]) -> Accumulated:
+    """Merge lanes into the first of them, in order."""
+    first, *others = lanes
+    for other in others:
+        first.merge(other)
+    return first

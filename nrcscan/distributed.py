@@ -1,0 +1,130 @@
+"""One extraction by several processes: `torchrun --nproc-per-node K -m nrcscan extract …`.
+
+Each rank takes a contiguous slice of the samples; what they add up is merged in the order of
+ranks, and rank 0 alone writes the file. A rank that fails ends the others with its reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import distributed
+
+from nrcscan.accumulation import Batch, Part, together
+from nrcscan.dataset.base import Batch as Rows
+from nrcscan.errors import InputError, NrcscanError, UsageError
+from nrcscan.inputs import each
+from nrcscan.settings import Settings
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that share one extraction, usually a single one.
+
+    Attributes:
+        rank: of this one.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def check(self, total: int | None, settings: Settings) -> None:
+        """Refuse what cannot be shared out.
+
+        Raises:
+            UsageError: activations are asked for, or the number of samples is not known.
+        """
+        if self.size == 1:
+            return
+        if settings.activations:
+            raise UsageError("several ranks keep statistics alone: add --no-activations")
+        if total is None or total < self.size:
+            raise UsageError(
+                "ranks take slices of the samples, so their number must be known and no less than"
+                " that of ranks: give a file, or arrays"
+            )
+
+    def mine(self, batches: Iterable[Rows], total: int | None) -> Iterator[Batch]:
+        """Yield this rank's slice of all batches, numbered by their first sample."""
+        start = stop = None
+        if self.size > 1 and total is not None:
+            start, stop = total * self.rank // self.size, total * (self.rank + 1) // self.size
+        seen = 0
+        for x, y in batches:
+            first = 0 if start is None else max(start - seen, 0)
+            last = len(y) if stop is None else min(stop - seen, len(y))
+            if first < last:
+                rows = slice(first, last)
+                yield Batch(seen + first, each(x, lambda part, rows=rows: part[rows]), y[rows])  # type: ignore[misc]
+            seen += len(y)
+            if stop is not None and seen >= stop:
+                return
+
+    def gathered(self, work: Callable[[], Part]) -> Part | None:
+        """Return what all ranks have added up, on the first rank; None on the others.
+
+        Raises:
+            NrcscanError: what this rank's work, or another's, raised.
+        """
+        if self.size == 1:
+            return work()
+        mine: Part | None = None
+        failure: NrcscanError | None = None
+        try:
+            mine = work()
+        except NrcscanError as error:
+            failure = type(error)(f"rank {self.rank}: {error}")
+        failures: list[Any] = [None] * self.size
+        distributed.all_gather_object(failures, failure)
+        for found in failures:
+            if found is not None:
+                raise found
+        parts: list[Any] | None = [None] * self.size if self.first else None
+        distributed.gather_object(mine, parts)
+        if parts is None:
+            return None
+        return Part(
+            together([part.accumulated for part in parts]),
+            [y for part in parts for y in part.targets],
+            sum(part.n_samples for part in parts),
+        )
+
+    def shared(self, value: Value) -> Value:
+        """Return the first rank's value on every rank."""
+        if self.size == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values)
+        return values[0]
+
+
+@contextmanager
+def team() -> Iterator[Team]:
+    """Join the processes that torchrun has started, or be alone.
+
+    Raises:
+        InputError: the others do not answer.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+        yield Team()
+        return
+    try:
+        distributed.init_process_group("gloo")
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"the ranks of torchrun do not find each other: {error}") from error
+    try:
+        yield Team(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()

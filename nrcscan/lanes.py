@@ -1,0 +1,74 @@
+"""One worker thread per core, each with single-threaded kernels: pools never fight over cores."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
+import torch
+from threadpoolctl import threadpool_limits
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+AHEAD = 3
+"""Items that wait for, or are in, a lane at most; more would hold their memory for nothing."""
+
+WIDE = 2048
+"""From this width on a product is long enough for a pool of threads to pay."""
+
+
+def most_lanes() -> int:
+    """Return how many lanes this machine has, or fewer where torch is held to fewer threads."""
+    return torch.get_num_threads()
+
+
+@contextmanager
+def threads_for(lanes: int, widest: int) -> Iterator[None]:
+    """Hold the kernels of torch and NumPy to what lets so many lanes run side by side.
+
+    Args:
+        lanes: how many there are.
+        widest: the largest width of a position: in a single lane, what is not wide is
+            multiplied in one thread, because a second pool would spin against torch's.
+    """
+    before = torch.get_num_threads()
+    alone = lanes == 1 and widest >= WIDE
+    try:
+        if lanes > 1:
+            torch.set_num_threads(1)
+        with threadpool_limits(before if alone else 1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def in_order(
+    items: Iterable[Item], workers: Sequence[Callable[[Item], Result]]
+) -> Iterator[Result]:
+    """Have the i-th item done by worker i modulo their number, and yield results in order.
+
+    Which worker does what depends on nothing but the order, so whatever each of them adds up
+    is the same in every run. A single worker runs in the calling thread. An error comes up in
+    its turn; what has not been begun by then never is.
+    """
+    if len(workers) == 1:
+        yield from map(workers[0], items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ExitStack() as stack:
+        lanes = []
+        for _ in workers:
+            lane = ThreadPoolExecutor(1, "lane", initializer=torch.set_num_threads, initargs=(1,))
+            stack.callback(lane.shutdown, wait=True, cancel_futures=True)
+            lanes.append(lane)
+        for index, item in enumerate(items):
+            at = index % len(lanes)
+            waiting.append(lanes[at].submit(workers[at], item))
+            if len(waiting) >= AHEAD * len(lanes):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,29 @@
+"""Whether a network keeps something from one pass to the next, and so must run in one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any
+
+from torch import nn
+
+Kept = list[tuple[int, str, int, int]]
+
+
+def kept(model: nn.Module) -> Kept:
+    """Return what a network's modules hold right now, to be compared with a later look.
+
+    An attribute is told by which object it is, and a container by its length too: what a pass
+    replaces or adds shows. What it writes into a tensor in place does not.
+    """
+    found: Kept = []
+    for number, module in enumerate(model.modules()):
+        values: dict[str, Any] = {**vars(module), **getattr(module, "_buffers", {})}
+        for name, value in values.items():
+            size = len(value) if isinstance(value, Sized) and not _is_tensor(value) else 0
+            found.append((number, name, id(value), size))
+    return found
+
+
+def _is_tensor(value: object) -> bool:
+    return hasattr(value, "untyped_storage")

@@ -1,0 +1,142 @@
+"""A randomised sketch of Σ_H, for layers too wide for the whole: cost d·rank per sample, not d².
+
+The sketch is Σ_H Ω for a fixed test matrix Ω of a few orthonormal columns, beside exact means,
+variances and Σ_HY. From it follows the Nyström approximation, which lies below Σ_H in every
+direction; what it misses has the trace of Σ_H minus its own, and so is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from nrcscan.moments import Array, Moments
+from nrcscan.options import Precision
+
+SEED = 20260
+"""Of the test matrices: the same layer is sketched alike in every run and every shard."""
+
+_RUN = 128
+"""Rows whose squares are added up in the block's own precision."""
+
+
+@dataclass(frozen=True)
+class Sketched:
+    """What a pass leaves behind where Σ_H was sketched, normalised by N.
+
+    Attributes:
+        n_samples: N.
+        feature_mean: μ_H, shape (width,).
+        target_mean: μ_Y, shape (n_targets,).
+        variances: the diagonal of Σ_H, shape (width,).
+        test_matrix: Ω, orthonormal columns, shape (width, rank).
+        sketch: Σ_H Ω, shape (width, rank).
+        cross_covariance: Σ_HY, shape (width, n_targets).
+        target_covariance: Σ_Y, shape (n_targets, n_targets).
+    """
+
+    n_samples: int
+    feature_mean: Array
+    target_mean: Array
+    variances: Array
+    test_matrix: Array
+    sketch: Array
+    cross_covariance: Array
+    target_covariance: Array
+
+
+class Sketch(Moments):
+    """Accumulates a sketch of the features' covariance; merges with one of the same test matrix.
+
+    Args:
+        test_matrix: Ω, orthonormal columns, shape (width, rank).
+        n_targets: t.
+        precision: of the products within a block.
+    """
+
+    def __init__(
+        self, test_matrix: Array, n_targets: int, *, precision: Precision = "float64"
+    ) -> None:
+        super().__init__(len(test_matrix), n_targets, precision=precision)
+        self.test_matrix = test_matrix
+        self._tests = {np.dtype(t): test_matrix.astype(t) for t in (np.float64, np.float32)}
+
+    def merge(self, other: Moments) -> None:
+        """Take in everything that another sketch has seen.
+
+        Raises:
+            ValueError: the other one has another test matrix.
+        """
+        if not isinstance(other, Sketch) or not np.array_equal(other.test_matrix, self.test_matrix):
+            raise ValueError("only sketches with the same test matrix can be merged")
+        super().merge(other)
+
+    def sketched(self) -> Sketched:
+        """Return the sketch, means and variances of all samples so far.
+
+        Raises:
+            ValueError: no sample has been seen, or the values' squares overflow float64.
+        """
+        n, mean, products, variances = self._centred()
+        d, t = self.width, self.n_targets
+        return Sketched(
+            n_samples=n,
+            feature_mean=mean[:d],
+            target_mean=mean[d:],
+            variances=np.maximum(variances, 0.0),
+            test_matrix=self.test_matrix,
+            sketch=products[:d, :-t].copy(),
+            cross_covariance=products[:d, -t:].copy(),
+            target_covariance=products[d:, -t:].copy(),
+        )
+
+    def _right(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return what the rows z = [h, y, 1] are multiplied with: [Ωᵀ h, y, 1]."""
+        d = self.width
+        return np.hstack([rows[:, :d] @ self._tests[rows.dtype], rows[:, d:]])
+
+    def _squares(self, rows: NDArray[Any]) -> Array:
+        """Return Σ h² of a block's features."""
+        total = np.zeros(self.width)
+        for start in range(0, len(rows), _RUN):
+            part = rows[start : start + _RUN, : self.width]
+            total += np.einsum("ij,ij->j", part, part)
+        return total
+
+
+def test_matrix(width: int, rank: int) -> Array:
+    """Return orthonormal random directions, shape (width, min(rank, width))."""
+    draws = np.random.default_rng([SEED, width]).standard_normal((width, min(rank, width)))
+    return orthonormal(draws)
+
+
+test_matrix.__test__ = False  # type: ignore[attr-defined]  # a name that pytest would collect
+
+
+def orthonormal(columns: Array) -> Array:
+    """Return an orthonormal basis of the columns' span, or of more where they are dependent."""
+    basis, _ = scipy.linalg.qr(columns, mode="economic", check_finite=False)
+    return np.ascontiguousarray(basis)
+
+
+def nystrom(sketched: Sketched, epsilon: float) -> tuple[Array, Array, float]:
+    """Return eigenvalues (m,), descending, and vectors (d, m) of the Nyström approximation.
+
+    Also returns the trace of what it misses of Σ_H, which is positive semidefinite.
+
+    Args:
+        sketched: the sketch.
+        epsilon: machine epsilon of the products; directions below it are rounding.
+    """
+    trace = float(sketched.variances.sum())
+    core = sketched.test_matrix.T @ sketched.sketch
+    weights, basis = scipy.linalg.eigh((core + core.T) / 2, check_finite=False)
+    kept = weights > 10 * epsilon * max(weights[-1], 0.0)
+    factor = (sketched.sketch @ basis[:, kept]) / np.sqrt(weights[kept])
+    vectors, values, _ = scipy.linalg.svd(factor, full_matrices=False, check_finite=False)
+    eigenvalues = values**2
+    return eigenvalues, vectors, max(trace - float(eigenvalues.sum()), 0.0)

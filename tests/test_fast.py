@@ -1,0 +1,334 @@
+"""Lanes, float32 products, sketches, memory, ranks: faster or smaller, and true to the exact."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from conftest import FIXTURES, PARITY, ROOT, Run, mlp, samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_extraction import statistics
+from torch import Tensor, nn
+
+from nrcscan import InputError, Moments, Report, UsageError, extract, report, tables
+from nrcscan.lanes import in_order
+from nrcscan.sketch import Sketch, nystrom, orthonormal, test_matrix
+
+
+@pytest.fixture
+def lanes(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Set how many lanes an extraction has."""
+
+    def set_lanes(n: int) -> None:
+        monkeypatch.setattr("nrcscan.passes.most_lanes", lambda: n)
+
+    return set_lanes
+
+
+def test_results_come_in_order_whatever_takes_long() -> None:
+    def slow_if_even(item: int) -> int:
+        time.sleep(0.02 * (item % 2 == 0))
+        return item
+
+    assert list(in_order(range(9), [slow_if_even] * 3)) == list(range(9))
+
+
+def test_an_error_comes_in_its_turn_and_ends_the_rest() -> None:
+    begun: list[int] = []
+
+    def fail(item: int) -> int:
+        begun.append(item)
+        if item == 2:
+            raise ValueError("item 2")
+        return item
+
+    results: list[int] = []
+    with pytest.raises(ValueError, match="item 2"):
+        results.extend(in_order(range(1000), [fail] * 2))
+    assert len(begun) < 20
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lanes_change_nothing(tmp_path: Path, lanes: Any, dtype: Any) -> None:
+    model, data = mlp(5, 32, 16, 2), samples(5000, 5, 2)
+    found = []
+    for n, name in ((1, "a"), (3, "b"), (3, "c")):
+        lanes(n)
+        extract(model, data, tmp_path / f"{name}.h5", dtype=dtype, batch_size=100)
+        found.append(statistics(tmp_path / f"{name}.h5"))
+    one, three, again = found
+    for name, values in one.items():
+        np.testing.assert_array_equal(three[name], again[name])  # bit by bit, in every run
+        assert np.linalg.norm(three[name] - values) <= 1e-10 * np.linalg.norm(values), name
+        if name.endswith(("values", "activations", "weight")):
+            np.testing.assert_array_equal(three[name], values)
+
+
+def test_the_first_bad_sample_is_named_whichever_lane_has_it(tmp_path: Path, lanes: Any) -> None:
+    class Roots(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.a(x.sqrt())
+
+    lanes(3)
+    x = np.ones((100, 1), np.float32)
+    x[[33, 57, 91]] = -1
+    with pytest.raises(InputError, match="layer a: its features hold NaN, first in sample 33"):
+        extract(Roots(), (x, x), tmp_path / "a.h5", batch_size=8)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Forgetful(nn.Module):
+    """Hands its features to itself through an attribute, as no two threads could."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 8), nn.Linear(8, 2)
+        self.seen: Tensor
+        self.register_buffer("seen", torch.zeros(()))
+        self.how = "attribute"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "attribute":
+            self.kept = self.a(x)
+            time.sleep(0.001)
+            return self.b(self.kept)
+        self.seen.add_(1)
+        return self.b(self.a(x))
+
+
+@pytest.mark.parametrize("how", ["attribute", "buffer"])
+def test_a_network_that_keeps_something_runs_in_one_thread(
+    tmp_path: Path, lanes: Any, how: str
+) -> None:
+    lanes(4)
+    model, data = Forgetful(), samples(400, 5, 2)
+    model.how = how
+    with torch.inference_mode():
+        model.seen = torch.zeros(())
+    extract(model, data, tmp_path / "a.h5", batch_size=4)
+    if how == "buffer":
+        assert model.seen == 102  # 100 batches and two probes, none of them lost
+    expected = model.a(torch.from_numpy(data[0])).detach().numpy()
+    found = statistics(tmp_path / "a.h5")["positions/0001/activations"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def rows(n: int, d: int, decay: float, mean: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n)
+    h = (
+        rng.standard_normal((n, d))
+        * np.logspace(0, -decay, d)
+        @ orthonormal(rng.standard_normal((d, d)))
+    )
+    return h + mean, h[:, :2] + 0.1
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e3])
+def test_float32_products(mean: float) -> None:
+    h, y = rows(5000, 40, 1, mean)
+    single, double = Moments(40, 2, precision="float32"), Moments(40, 2)
+    for moments in (single, double):
+        for start in range(0, 5000, 300):
+            moments.update(h[start : start + 300], y[start : start + 300])
+    found, exact = single.statistics(), double.statistics()
+    error = np.linalg.norm(found.feature_covariance - exact.feature_covariance)
+    assert 1e-10 < error / np.linalg.norm(exact.feature_covariance) < 4e-6
+    np.testing.assert_allclose(found.feature_mean, exact.feature_mean, rtol=1e-6, atol=1e-7)
+
+
+@settings(deadline=None, max_examples=20)
+@given(cut=st.integers(0, 3000), mean=st.sampled_from([0.0, 1e3]), rank=st.integers(1, 30))
+def test_a_sketch_is_what_it_says_and_merges(cut: int, mean: float, rank: int) -> None:
+    h, y = rows(3000, 20, 1, mean)
+    parts = [Sketch(test_matrix(20, rank), 2) for _ in range(2)]
+    parts[0].update(h[:cut], y[:cut])
+    parts[1].update(h[cut:], y[cut:])
+    parts[0].merge(parts[1])
+    found, exact = parts[0].sketched(), Moments(20, 2)
+    exact.update(h, y)
+    whole = exact.statistics()
+    covariance = whole.feature_covariance
+    np.testing.assert_allclose(found.sketch, covariance @ found.test_matrix, atol=1e-10)
+    np.testing.assert_allclose(found.variances, np.diagonal(covariance), atol=1e-10)
+    np.testing.assert_allclose(found.cross_covariance, whole.cross_covariance, atol=1e-10)
+    np.testing.assert_allclose(found.target_covariance, whole.target_covariance, atol=1e-10)
+    values, vectors, missed = nystrom(found, 2.0**-52)
+    rest = covariance - (vectors * values) @ vectors.T  # what is missed is never negative
+    assert np.linalg.eigvalsh(rest)[0] > -1e-10
+    assert missed == pytest.approx(np.trace(rest), abs=1e-10)
+
+
+def test_sketches_of_other_directions_do_not_merge() -> None:
+    one, other = Sketch(test_matrix(8, 3), 1), Sketch(test_matrix(8, 4), 1)
+    with pytest.raises(ValueError, match="only sketches with the same test matrix can be merged"):
+        one.merge(other)
+    with pytest.raises(ValueError, match="only sketches with the same test matrix"):
+        one.merge(Moments(8, 1))
+
+
+CASES = [
+    *sorted((FIXTURES / "swimmer").glob("*/epoch_600.pt")),
+    *sorted(PARITY.glob("*/model.pth")),
+]
+
+
+def measured(path: Path, output: Path, **options: Any) -> Report:
+    data = path.parent / "data.npz"
+    data = data if data.exists() else path.parent.parent / "data.npz"
+    extract(path, data, output, activations=False, **options)
+    return report(output)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "float32"}, {"sketch": 32}, {"sketch": 32, "sketch_passes": 2}],
+    ids=["float32", "sketch", "two passes"],
+)
+def test_every_number_is_within_its_bound(
+    tmp_path: Path, case: Path, options: dict[str, Any]
+) -> None:
+    exact = measured(case, tmp_path / "exact.h5")
+    found = measured(case, tmp_path / "found.h5", **options)
+    shown = 0
+    for ours, theirs in zip(found.layers, exact.layers, strict=True):
+        for quantity, value in ours.metrics.values.items():
+            if quantity.startswith("weight_") and quantity != "weight_signal_energy":
+                assert value == pytest.approx(theirs.metrics.values[quantity], rel=1e-9)
+                continue
+            error = abs(value - theirs.metrics.values[quantity])
+            assert error <= ours.metrics.bounds[quantity] + 1e-12, (ours.name, quantity)
+            shown += 1
+        if all(met is not False for met in theirs.met.values()):  # collapsed here
+            for quantity in ("noise_component", "cka", "alignment"):
+                difference = ours.metrics.values[quantity] - theirs.metrics.values[quantity]
+                assert abs(difference) < 1e-3
+    assert shown >= 8
+    assert "not exact: at most, over all layers, these are off by: noise" in tables.render(
+        found, "table"
+    )
+    assert found.to_dict()["layers"][0]["bounds"].keys() == found.layers[0].metrics.bounds.keys()
+    assert not exact.layers[0].metrics.bounds
+
+
+def test_what_a_sketch_cannot_resolve_is_refused_and_not_judged(tmp_path: Path) -> None:
+    x, y = samples(2000, 60, 2)
+    extract(mlp(60, 60, 2), (x, y), tmp_path / "a.h5", sketch=5, activations=False)
+    first = report(tmp_path / "a.h5").layers[0]
+    for quantity in ("noise_component", "alignment", "linear_mse"):
+        assert "a higher --sketch, or --sketch-passes 2" in first.metrics.undefined[quantity]
+    assert first.met["nrc1"] is None
+    assert first.metrics.undefined["weight_rank"] == "only the top 2 directions were looked for"
+
+
+def test_a_noise_component_below_the_floor_is_no_good_number(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((3000, 2)).astype(np.float32)
+    x = np.hstack([x, 1e-6 * x[:, ::-1], np.zeros((3000, 6), np.float32)])
+    data = (x, x[:, :2].copy())
+    extract(mlp(10, 16, 2), data, tmp_path / "a.h5", precision="float32", layers=["0"])
+    first = report(tmp_path / "a.h5").layers[0].metrics
+    assert first.values["noise_component"] == first.bounds["noise_component"] < 1e-5
+    assert "which is all that can be resolved" in first.notes[-1]
+
+
+def test_only_what_needs_it_has_the_newer_version(tmp_path: Path) -> None:
+    model, data = mlp(5, 8, 2), samples(60, 5, 2)
+    for options, version in (({}, 1), ({"precision": "float32"}, 2), ({"sketch": 3}, 2)):
+        extract(model, data, tmp_path / "a.h5", force=True, **options)
+        with h5py.File(tmp_path / "a.h5") as file:
+            assert file.attrs["version"] == version
+
+
+def test_little_memory_takes_more_passes_to_the_same_numbers(tmp_path: Path) -> None:
+    model, data = mlp(64, 64, 64, 64, 2), samples(3000, 64, 2)
+    notes: list[str] = []
+    extract(model, data, tmp_path / "a.h5")
+    extract(model, data, tmp_path / "b.h5", memory=1_500_000, on_note=notes.append)
+    assert any("2 passes over the data, for 2 and 2 positions" in note for note in notes)
+    expected, found = statistics(tmp_path / "a.h5"), statistics(tmp_path / "b.h5")
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-10, atol=1e-12)
+    with pytest.raises(UsageError, match="GB and --memory allows .* GB: 0 has 64 features; choose"):
+        extract(model, data, tmp_path / "c.h5", memory=1000)
+
+
+def test_a_stream_that_cannot_begin_again(tmp_path: Path) -> None:
+    def once() -> Iterator[Any]:
+        yield samples(300, 64, 2)
+
+    with pytest.raises(UsageError, match="can be read a single time, and 2 passes are needed"):
+        extract(mlp(64, 64, 2), once(), tmp_path / "a.h5", sketch=8, sketch_passes=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "float16"}, "--precision float16: choose one of float64 and float32"),
+        ({"sketch": 0}, "--sketch 0: give at least 1"),
+        ({"sketch": 4, "sketch_passes": 3}, "--sketch-passes 3: give 1 or 2"),
+        ({"sketch_passes": 2}, "--sketch-passes goes with --sketch RANK"),
+        ({"memory": 0}, "--memory 0: give at least 1 byte"),
+    ],
+)
+def test_options_out_of_range(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        extract(mlp(5, 2), samples(60, 5, 2), tmp_path / "a.h5", **options)
+
+
+def ranks(cwd: Path, *args: object) -> subprocess.CompletedProcess[str]:
+    """Run two ranks of the command line."""
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    return subprocess.run(
+        [sys.executable, *launcher, "-m", "nrcscan", *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_two_ranks_are_one(tmp_path: Path, saved: tuple[Path, Path]) -> None:
+    done = ranks(tmp_path, "extract", *saved, "--no-activations", "-o", "two.h5", "--batch-size", 7)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("two.h5: 3 layers, 100 samples") == 1
+    extract(*saved, tmp_path / "one.h5", activations=False, batch_size=7)
+    expected, found = statistics(tmp_path / "one.h5"), statistics(tmp_path / "two.h5")
+    assert expected.keys() == found.keys()
+    for name, values in expected.items():
+        tolerance = 1e-6 if name.startswith(("positions", "model")) else 1e-14  # float32 forward
+        np.testing.assert_allclose(found[name], values, rtol=tolerance, atol=tolerance)
+
+
+def test_a_rank_that_fails_ends_all_with_its_reason(tmp_path: Path) -> None:
+    x, y = samples(100, 5, 2)
+    x[80] = np.nan
+    np.savez(tmp_path / "data.npz", X=x, y=y)
+    torch.save(mlp(5, 16, 2).state_dict(), tmp_path / "model.pt")
+    done = ranks(tmp_path, "extract", "model.pt", "data.npz", "--no-activations")
+    assert done.returncode != 0
+    assert "error: rank 1: data.npz: the inputs hold NaN, first in sample 80" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "model.pt"]
+
+
+def test_the_command_line_has_them(cli: Run, saved: tuple[Path, Path]) -> None:
+    done = cli("extract", *saved, "--sketch", 4, "--sketch-passes", 2, "--memory", 10**9)
+    assert done.returncode == 0, done.stderr
+    assert cli("report", "acts.h5").returncode == 0

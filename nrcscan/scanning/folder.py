@@ -145,7 +145,10 @@ def _settings(options: dict[str, Any]) -> Settings:
     unknown = sorted(set(options) - {field.name for field in fields(Settings)})
     if unknown:
         raise TypeError(f"scan() takes no argument {listed(unknown)}")
-    settings = Settings(**{"activations": False, **options})
+    given = {"activations": False, **options}
+    for name, usual in (("device", "cpu"), ("dtype", "float32")):
+        given[name] = given.get(name) or usual
+    settings = Settings(**given)
     if settings.factory is not None and not isinstance(settings.factory, str):
         raise UsageError(
             "the factory is called in other processes: name it as package.module:callable or"

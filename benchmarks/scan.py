@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ def make(folder: Path, n: int) -> None:
     for epoch in range(n):
         torch.manual_seed(epoch)
         layers: list[nn.Module] = []
-        for width, out in zip(WIDTHS, WIDTHS[1:], strict=False):
+        for width, out in pairwise(WIDTHS):
             layers += [nn.Linear(width, out), nn.ReLU()]
         torch.save(nn.Sequential(*layers[:-1]).state_dict(), folder / "run" / f"{epoch}.pth")
 
@@ -50,7 +52,7 @@ def bare(folder: Path, repeats: int = 10) -> dict[str, float]:
 
     torch.set_num_threads(1)
     layers: list[nn.Module] = []
-    for width, out in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for width, out in pairwise(WIDTHS):
         layers += [nn.Linear(width, out), nn.ReLU()]
     network = nn.Sequential(*layers[:-1])
     state = torch.load(folder / "run" / "0.pth", weights_only=True)
@@ -92,9 +94,9 @@ def _median(function: Any, repeats: int) -> float:
     return statistics.median(taken)
 
 
-def timed_scan(folder: Path, output: str, *options: str) -> float:
-    """Return the seconds of the whole command."""
-    started = time.perf_counter()
+def timed_scan(folder: Path, output: str, *options: str) -> tuple[float, float]:
+    """Return the seconds of the whole command, and those of processors in it and its workers."""
+    started, busy = time.perf_counter(), _busy()
     subprocess.run(
         [
             *(sys.executable, "-m", "nrcscan", "scan", str(folder / "run")),
@@ -103,7 +105,12 @@ def timed_scan(folder: Path, output: str, *options: str) -> float:
         check=True,
         capture_output=True,
     )
-    return time.perf_counter() - started
+    return time.perf_counter() - started, _busy() - busy
+
+
+def _busy() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -127,16 +134,21 @@ def main() -> None:
         again = timed_scan(folder, "one", "--jobs", "1")
         single = timed_scan(folder, "few", "--jobs", "1", "--pattern", "0.pth")
     needed = alone["forward"] + alone["eigen"]
-    per_checkpoint = (one - single) / (n - 1)
+    wall, busy = ((one[i] - single[i]) / (n - 1) for i in (0, 1))
     found = {
         "checkpoints": n,
-        "seconds": {**alone, "one job": one, "two jobs": two, "again": again, "start": single},
-        "per checkpoint ÷ (forward + eigendecompositions)": per_checkpoint / needed,
-        "the same, start included": one / n / needed,
-        "per checkpoint ÷ (forward + eigendecompositions + SVDs)": per_checkpoint
-        / (needed + alone["svd"]),
-        "throughput of two jobs ÷ one": one / two,
-        "second scan ÷ first": again / one,
+        "seconds": {
+            **alone,
+            **dict(zip(("one job", "one job, busy"), one, strict=True)),
+            **dict(zip(("two jobs", "two jobs, busy"), two, strict=True)),
+            **dict(zip(("again", "again, busy"), again, strict=True)),
+            **dict(zip(("start", "start, busy"), single, strict=True)),
+        },
+        "per checkpoint ÷ (forward + eigendecompositions)": wall / needed,
+        "the same in processor time, which other programs do not disturb": busy / needed,
+        "per checkpoint ÷ (forward + eigendecompositions + SVDs)": wall / (needed + alone["svd"]),
+        "throughput of two jobs ÷ one": one[0] / two[0],
+        "second scan ÷ first": again[0] / one[0],
     }
     for name, value in found.items():
         if isinstance(value, float):

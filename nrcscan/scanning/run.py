@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -67,7 +68,10 @@ def on_cluster(where: str, setup: Setup, timeout: float | None) -> Iterator[Subm
         try:
             if kind == "local":
                 cluster = LocalCluster(
-                    n_workers=int(rest), threads_per_worker=1, dashboard_address=None
+                    n_workers=int(rest),
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=logging.ERROR,
                 )
             client = Client(cluster or where, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError, RuntimeError) as error:

@@ -290,8 +290,9 @@ def test_ctrl_c_keeps_what_is_done(data: Path, tmp_path: Path) -> None:
     wait_for(lambda: not any(Path(f"/proc/{p}").exists() for p in workers))
     assert not (tmp_path / "scan" / "scan.json").exists()
     (tmp_path / "runs" / "9.pt").unlink()
-    options = {"factory": f"{tmp_path / 'net.py'}:build"}
-    assert len(nrcscan.scan(tmp_path / "runs", data, tmp_path / "scan", **options).checkpoints) == 3
+    factory = f"{tmp_path / 'net.py'}:build"
+    found = nrcscan.scan(tmp_path / "runs", data, tmp_path / "scan", factory=factory)
+    assert len(found.checkpoints) == 3
 
 
 def test_nothing_to_scan_never_exits_0(data: Path, tmp_path: Path, cli: Run) -> None:
@@ -336,7 +337,7 @@ def test_what_concerns_all_is_one_error(data: Path, tmp_path: Path) -> None:
         ({"batch_size": 0}, "--batch-size 0: give at least 1"),
     ):
         with pytest.raises(UsageError, match=message):
-            nrcscan.scan(folder, data, tmp_path / "out", **options)  # type: ignore[arg-type]
+            nrcscan.scan(folder, data, tmp_path / "out", **options)
     with pytest.raises(UsageError, match="data is a dict, which a scan cannot hand"):
         nrcscan.scan(folder, {}, tmp_path / "out")
     with pytest.raises(TypeError, match="takes no argument colour"):

@@ -23,6 +23,10 @@ class InputError(NrcscanError):
     """An input cannot be read or used."""
 
 
+class NoNetworkError(InputError):
+    """A file is a checkpoint, but of something else than a network."""
+
+
 class UnsafeError(InputError):
     """An input wants to run code when it is opened, and was not opened."""
 

@@ -91,7 +91,7 @@ def test_inspect(cli: Run, tmp_path: Path) -> None:
     assert found["tensors"][0] == {"name": "0.weight", "shape": [4, 3], "dtype": "float32"}
 
 
-@pytest.mark.parametrize("command", [[], ["extract"], ["report"], ["inspect"]])
+@pytest.mark.parametrize("command", [[], ["extract"], ["report"], ["scan"], ["inspect"]])
 def test_help_and_report_need_no_torch(command: list[str]) -> None:
     code = (
         "import sys; from nrcscan.cli import app; app(standalone_mode=False); print(*sys.modules)"

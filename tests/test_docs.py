@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ import pytest
 from conftest import FIXTURES, ROOT, Run
 from typer.main import get_command
 
-from nrcscan import extract, report
+from nrcscan import extract, report, scan
 from nrcscan.chain import ACTIVATIONS
 from nrcscan.cli import app
 from nrcscan.metrics import QUANTITIES
@@ -100,6 +101,25 @@ def test_every_field_of_the_json_report_is_documented(folder: Path) -> None:
             assert f"`{name}`" in page, name
     for key in found["layers"][0]:
         assert f"`{key}`" in page or key in QUANTITIES, key
+
+
+def test_every_field_of_a_scan_is_documented(folder: Path) -> None:
+    (folder / "runs").mkdir()
+    shutil.copy(FIXTURES / "swimmer" / "wd0" / "epoch_600.pt", folder / "runs")
+    (folder / "runs" / "empty.pt").touch()
+    found = scan(folder / "runs", FIXTURES / "swimmer" / "data.npz", folder / "scan")
+    page, held = PAGES["scan.md"], json.loads((folder / "scan" / "scan.json").read_text())
+    for key, value in held.items():
+        names = [f"{key}.{inner}" for inner in value] if key == "provenance" else [key]
+        for name in names:
+            assert f"`{name}`" in page, name
+    for checkpoint in held["checkpoints"]:
+        for key in checkpoint:
+            assert f"`{key}`" in page, key
+    assert len(found.checkpoints) == 2
+    columns = found.to_csv().partition("\n")[0].split(",")
+    for column in columns:
+        assert f"`{column}`" in page or column in (*QUANTITIES, "met_nrc2", "met_nrc3"), column
 
 
 def test_every_object_of_the_file_is_documented(folder: Path) -> None:

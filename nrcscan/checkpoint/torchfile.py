@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nrcscan import files
 from nrcscan.checkpoint.base import Contents, damaged, require_plain, require_unquantised
 from nrcscan.checkpoint.pickles import unsafe_globals, wanted_globals
-from nrcscan.errors import InputError, UnsafeError, listed, reason
+from nrcscan.errors import InputError, NoNetworkError, UnsafeError, listed, reason
 
 MAX_DEPTH = 4
 """How deep in a training checkpoint a state dict is looked for."""
@@ -59,6 +59,10 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
     elif not modules:
         held = "single tensor" if isinstance(content, Tensor) else type(content).__name__
         raise InputError(f"{path}: holds a {held}, not a state dict; save model.state_dict()")
+    if isinstance(content, Mapping) and content.keys() == {"state", "param_groups"}:
+        raise NoNetworkError(
+            f"{path}: holds an optimizer's state, without a network; save model.state_dict()"
+        )
     if not states:
         keys = listed(content) if isinstance(content, Mapping) and content else "none"
         raise InputError(

@@ -97,9 +97,10 @@ def scan(
             chosen = fingerprint.of_settings(settings)
             made_by = [source["sha256"], code_of(data), chosen, fingerprint.versions()]
             plan = Plan(where, found.candidates, cache, made_by, judgement)
-            if plan.n_known and plan.tasks:
-                on_note(f"{plan.n_known} of {len(found.candidates)} checkpoints are as they were")
-            on_progress(len(found.candidates) - plan.n_open, len(found.candidates))
+            total = len(found.candidates)
+            if plan.n_known:
+                on_note(f"{plan.n_known} of {total} checkpoints are as they were at the last scan")
+            on_progress(total - plan.n_open, total)
             if plan.tasks:
                 sent = replace(sent, measures=plan.measures)
                 bench.prepare(sent)
@@ -111,7 +112,7 @@ def scan(
                 with pool as submit:
                     for task, outcome in outcomes(submit, plan.tasks, timeout):
                         plan.settle(task, outcome)
-                        on_progress(len(found.candidates) - plan.n_open, len(found.candidates))
+                        on_progress(total - plan.n_open, total)
         finally:
             bench.close()
         rows, no_networks = plan.rows()
@@ -145,7 +146,10 @@ def _settings(options: dict[str, Any]) -> Settings:
     unknown = sorted(set(options) - {field.name for field in fields(Settings)})
     if unknown:
         raise TypeError(f"scan() takes no argument {listed(unknown)}")
-    settings = Settings(**{"activations": False, **options})
+    given = {"activations": False, **options}
+    for name, usual in (("device", "cpu"), ("dtype", "float32")):
+        given[name] = given.get(name) or usual
+    settings = Settings(**given)
     if settings.factory is not None and not isinstance(settings.factory, str):
         raise UsageError(
             "the factory is called in other processes: name it as package.module:callable or"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,9 @@ from typing import Any
 from nrcscan.errors import InputError, NrcscanError, UsageError, reason
 from nrcscan.scanning.bench import Bench, do_anywhere
 from nrcscan.scanning.task import Died, Outcome, Setup, Task, TookTooLong
+
+PATIENCE = 10
+"""Seconds that a scheduler has to answer."""
 
 Submit = Callable[[Task], "Future[Outcome]"]
 
@@ -64,9 +68,12 @@ def on_cluster(where: str, setup: Setup, timeout: float | None) -> Iterator[Subm
         try:
             if kind == "local":
                 cluster = LocalCluster(
-                    n_workers=int(rest), threads_per_worker=1, dashboard_address=None
+                    n_workers=int(rest),
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=logging.ERROR,
                 )
-            client = Client(cluster or where, timeout=10, set_as_default=False)
+            client = Client(cluster or where, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"--cluster {where}: no scheduler answers ({reason(error)}); start one with"

@@ -135,8 +135,8 @@ def _depth(checkpoint: Checkpoint) -> int:
 
 def _legend() -> str:
     return (
-        "NRC1 to NRC4: from which position in depth on each holds through to the output (✗ nowhere)"
-        " · collapsed: positions from which all hold · noise: NRC1 of the last layer"
+        "NRC1 to NRC4: position in depth from which each holds on (✗ nowhere);"
+        " collapsed: positions from where all four do; noise: of the last layer"
     )
 
 

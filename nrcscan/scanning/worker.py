@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nrcscan.errors import NrcscanError, UsageError, reason
+from nrcscan.errors import NoNetworkError, NrcscanError, UsageError, reason
 from nrcscan.files import sha256
 from nrcscan.inputs import joined, parts
 from nrcscan.results import report
@@ -96,8 +96,10 @@ class Worker:
         """Return what becomes of a checkpoint; never raises."""
         try:
             return self._do(task)
+        except NoNetworkError as error:
+            return Outcome(_without(task.path, error), skipped=True)
         except NrcscanError as error:
-            return Outcome(str(error).removeprefix(f"{task.path}: "))
+            return Outcome(_without(task.path, error))
         except Exception as error:  # one checkpoint must not end the scan of the others
             return Outcome(f"failed unexpectedly: {type(error).__name__}: {reason(error)}")
 
@@ -139,8 +141,6 @@ class Worker:
         contents = read(task.path, trust=settings.trust, build=settings.factory is None)
         if task.sha256 is not None and contents.sha256 != task.sha256:
             return Outcome("was written to during the scan; scan again")
-        if set(contents.entries) == {"state", "param_groups"}:
-            return Outcome("an optimizer's state, without a network", skipped=True)
         checkpoint = choose(contents, settings.state_key)
         network = self._loaded(checkpoint)
         data = self._data or open_data(self._setup.data, settings)
@@ -172,6 +172,11 @@ class Worker:
         network.module.to(usable_device(settings.device or "cpu"))
         self._network, self._built_for = network, wanted
         return network
+
+
+def _without(path: Path, error: NrcscanError) -> str:
+    """Return what an error says of a checkpoint; the path stands beside it anyway."""
+    return str(error).removeprefix(f"{path}: ")
 
 
 def _architecture(checkpoint: Checkpoint, settings: Settings) -> object:

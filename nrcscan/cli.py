@@ -310,8 +310,7 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except NrcscanError as error:
-        if _speaks():
-            print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         print("interrupted: nothing was written", file=sys.stderr)

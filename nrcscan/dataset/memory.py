@@ -80,7 +80,8 @@ def _pairs(batches: Iterable[Any], name: str) -> Iterator[Batch]:
                 " and targets"
             )
         x, y = as_array(batch[0], name), as_array(batch[1], name)
-        yield x, y
+        # Copies: they are still in use when whoever yields them may fill the same arrays again.
+        yield np.array(x), np.array(y)
 
 
 def _guarded(batches: Iterable[Any], name: str) -> Iterator[Any]:

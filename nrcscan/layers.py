@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -170,6 +171,11 @@ def pooled(features: Tensor, channel_axis: int, pool: Pool, mask: Tensor | None 
         return features
     if pool == "flatten":
         return features.flatten(1)
+    if pool == "mean" and channel_axis == 1 and features.device.type == "cpu":
+        if features.dtype == torch.float32:  # NumPy widens as it adds, torch copies first
+            wide = features.flatten(2).numpy().mean(axis=-1, dtype=np.float64)
+            return torch.from_numpy(wide)
+        return features.flatten(2).mean(dim=-1, dtype=torch.float64)
     positions = features.movedim(channel_axis, -1).flatten(1, -2)
     if mask is not None and mask.shape == positions.shape[:2]:
         return _pooled_real(positions, pool, mask)

@@ -42,7 +42,8 @@ class Passes:
         if settings.sketch is not None:
             self.tests = {p: test_matrix(w, settings.sketch) for p, w in enumerate(plan.widths)}
         every = list(range(len(plan.widths)))
-        lanes = most_lanes() if plan.pure and run.device.type == "cpu" else 1
+        alone = not plan.pure or run.device.type != "cpu"
+        lanes = 1 if alone else settings.lanes or most_lanes()
         needed = sum(map(self.bytes, every))
         self.lanes = max(1, min(lanes, self._budget // max(needed, 1)))
         groups = self._grouped(every) if needed > self._limit else [every]

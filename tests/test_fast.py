@@ -91,6 +91,22 @@ def test_the_first_bad_sample_is_named_whichever_lane_has_it(tmp_path: Path, lan
     assert list(tmp_path.iterdir()) == []
 
 
+def test_batches_may_come_in_the_same_arrays_again(tmp_path: Path, lanes: Any) -> None:
+    x, y = samples(400, 5, 2)
+
+    def refilled() -> Iterator[Any]:
+        inputs, targets = np.empty((10, 5), np.float32), np.empty((10, 2), np.float32)
+        for start in range(0, 400, 10):
+            inputs[:], targets[:] = x[start : start + 10], y[start : start + 10]
+            yield inputs, targets
+
+    lanes(2)
+    extract(mlp(5, 8, 2), refilled(), tmp_path / "a.h5")
+    found = statistics(tmp_path / "a.h5")
+    np.testing.assert_array_equal(found["positions/0000/activations"], x)
+    np.testing.assert_array_equal(found["targets/values"], y)
+
+
 class Forgetful(nn.Module):
     """Hands its features to itself through an attribute, as no two threads could."""
 
@@ -322,7 +338,8 @@ def test_a_rank_that_fails_ends_all_with_its_reason(tmp_path: Path) -> None:
     x[80] = np.nan
     np.savez(tmp_path / "data.npz", X=x, y=y)
     torch.save(mlp(5, 16, 2).state_dict(), tmp_path / "model.pt")
-    done = ranks(tmp_path, "extract", "model.pt", "data.npz", "--no-activations")
+    options = ["--no-activations", "--batch-size", 10]
+    done = ranks(tmp_path, "extract", "model.pt", "data.npz", *options)
     assert done.returncode != 0
     assert "error: rank 1: data.npz: the inputs hold NaN, first in sample 80" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "model.pt"]

@@ -103,7 +103,7 @@ def test_a_cluster_started_here(data: Path, tmp_path: Path) -> None:
         tmp_path / "runs", data, tmp_path / "out", cluster="local:2", patterns=["[0-3].pt"]
     )
     assert [c.path for c in found.checkpoints] == ["0.pt", "1.pt", "2.pt", "3.pt"]
-    assert found.exit_code == 0
+    assert all(checkpoint.status == "ok" for checkpoint in found.checkpoints)
 
 
 def test_no_cluster(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,8 +37,9 @@ def errors() -> Iterator[None]:
     try:
         yield
     except NrcscanError as error:
-        if speaks():
-            print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
+        if hasattr(error, "caret") and sys.stderr.isatty():
+            print(error.caret, file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         print("interrupted: nothing was written", file=sys.stderr)

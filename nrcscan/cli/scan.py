@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from nrcscan.cli.options import (
     report_options,
     takes,
 )
+from nrcscan.options import Gate
 
 
 @takes(settings=pass_options, judged=report_options)
@@ -60,6 +62,28 @@ def scan(
         typer.Option("--format", help="What to show; the output folder has JSON and CSV anyway."),
     ] = "table",
     activations: Annotated[bool, typer.Option(help="Store the features themselves too.")] = False,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RULE", help="What must hold, such as 'model.r2 >= 0.9'; repeatable."),
+    ] = None,
+    gate: Annotated[
+        Gate | None,
+        typer.Option(show_default="newest", help="Judge the newest checkpoint of a run, or all."),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="SCAN.JSON", help="An earlier scan, than which none may be worse."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(show_default="0.01", help="By how much it may be, from 0 to 1."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show every rule with the values that decided it.")
+    ] = False,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")
+    ] = None,
     *,
     settings: dict[str, Any],
     judged: dict[str, Any],
@@ -68,6 +92,14 @@ def scan(
 
     Example: nrcscan scan runs/ data.npz -o scan/
     """
+    from nrcscan import gate as gates
+    from nrcscan.github import publish_github
+    from nrcscan.junit import require_junit, write_junit
+    from nrcscan.requirements import gather_rules
+
+    wanted = gather_rules(require or (), gate=gate, baseline=baseline, tolerance=tolerance)
+    if junit is not None:
+        require_junit()
     done = total = 0
     bar = progress("checkpoints")
     try:
@@ -108,4 +140,23 @@ def scan(
     else:
         emit(found.to_json() if form == "json" else found.to_csv(), None)
     say(f"{output}: scan.json, scan.csv and a statistics file per checkpoint")
-    raise typer.Exit(found.exit_code)
+    told = found.to_dict()
+    results = gates.judge(
+        told,
+        wanted.rules,
+        gate=wanted.gate,
+        baseline=wanted.baseline,
+        tolerance=wanted.tolerance,
+    )
+    text = gates.explain(results if explain else gates.failed(results))
+    if form == "table":
+        emit(text, None)
+    else:  # stdout has data alone
+        sys.stderr.write(text)
+    if judged_ones := [result for result in results if result.passed is not None]:
+        n_failed = len(gates.failed(results))
+        say(f"{len(judged_ones)} verdicts: {len(judged_ones) - n_failed} hold, {n_failed} fail")
+    if junit is not None:
+        write_junit(junit, told, results)
+    publish_github(told, results, folder)
+    raise typer.Exit(gates.exit_code(told, results))

@@ -82,7 +82,8 @@ def _pairs(batches: Iterable[Any], name: str) -> Iterator[Batch]:
         targets = as_array(y, name)
         if isinstance(x, list) and _are_inputs(x, len(targets)):
             x = tuple(x)  # what a DataLoader makes of samples with a tuple of inputs
-        yield as_inputs(x, name), targets
+        # Copies: they are still in use when whoever yields them may fill the same arrays again.
+        yield each(as_inputs(x, name), np.array), np.array(targets)
 
 
 def _split(batch: Any, name: str) -> tuple[Any, Any]:

@@ -146,10 +146,9 @@ def _settings(options: dict[str, Any]) -> Settings:
     unknown = sorted(set(options) - {field.name for field in fields(Settings)})
     if unknown:
         raise TypeError(f"scan() takes no argument {listed(unknown)}")
-    given = {"activations": False, **options}
-    for name, usual in (("device", "cpu"), ("dtype", "float32")):
-        given[name] = given.get(name) or usual
-    settings = Settings(**given)
+    # A single lane, so that the numbers do not depend on how many jobs share the cores.
+    given = {"activations": False, "lanes": 1, **options}
+    settings = Settings(**{**given, "device": given.get("device") or "cpu"})
     if settings.factory is not None and not isinstance(settings.factory, str):
         raise UsageError(
             "the factory is called in other processes: name it as package.module:callable or"

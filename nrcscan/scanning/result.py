@@ -75,11 +75,6 @@ class Scan:
     provenance: dict[str, Any]
     n_known: int = 0
 
-    @property
-    def exit_code(self) -> int:
-        """3 if a checkpoint could not be used, else 0."""
-        return 3 if any(c.status == "error" for c in self.checkpoints) else 0
-
     def to_dict(self) -> dict[str, Any]:
         """Return the scan as JSON has it: the same for the same inputs, however it ran."""
         return {

@@ -167,7 +167,7 @@ class Worker:
             factory=settings.factory,
             factory_args=settings.factory_args,
             activation=settings.activation,
-            dtype=getattr(torch, settings.dtype or "float32"),
+            dtype=None if settings.dtype is None else getattr(torch, settings.dtype),
         )
         network.module.to(usable_device(settings.device or "cpu"))
         self._network, self._built_for = network, wanted

@@ -59,6 +59,7 @@ class Writer:
         # Kept open to the end: what a dataset still holds is written when it is closed, and
         # h5py can only print, not raise, what goes wrong there.
         self._datasets: dict[str, h5py.Dataset] = {}
+        self._waiting: dict[str, list[NDArray[Any]]] = {}
         with self._writing():
             file.attrs["format"] = _fixed(FORMAT)
             file.attrs["version"] = PLAIN_VERSION
@@ -79,7 +80,10 @@ class Writer:
             self._put(f"{group.name}/weight", weight)
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
-        """Append rows (n, width) to a dataset, which the first call creates."""
+        """Append rows (n, width) to a dataset, which the first call creates.
+
+        They are written a whole chunk at a time, and must stay as they are until then.
+        """
         with self._writing():
             if name not in self._datasets:
                 self._datasets[name] = self._file.create_dataset(
@@ -90,10 +94,21 @@ class Writer:
                     dtype=rows.dtype,
                     fletcher32=True,
                 )
-            dataset = self._datasets[name]
-            start = dataset.shape[0]
-            dataset.resize(start + len(rows), axis=0)
-            dataset[start:] = rows
+                self._waiting[name] = []
+            waiting = self._waiting[name]
+            waiting.append(rows)
+            if sum(map(len, waiting)) >= self._datasets[name].chunks[0]:
+                self._write_chunks(name)
+
+    def _write_chunks(self, name: str, *, all_rows: bool = False) -> None:
+        """Write the whole chunks among the rows that wait, or all of them."""
+        dataset, waiting = self._datasets[name], self._waiting[name]
+        rows = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        count = len(rows) if all_rows else len(rows) - len(rows) % dataset.chunks[0]
+        start = dataset.shape[0]
+        dataset.resize(start + count, axis=0)
+        dataset[start:] = rows[:count]
+        self._waiting[name] = [rows[count:].copy()] if count < len(rows) else []
 
     def add_statistics(
         self, position: int, statistics: Statistics | Sketched, output: Output
@@ -124,6 +139,9 @@ class Writer:
     ) -> None:
         """Write what is known at the end of the pass, and mark the file complete."""
         with self._writing():
+            for name, waiting in self._waiting.items():
+                if waiting:
+                    self._write_chunks(name, all_rows=True)
             self._put("targets/mean", output.target_mean)
             self._put("targets/covariance", output.target_covariance)
             self._put("model/squared_error", output.predictions.squared_error)

@@ -137,8 +137,8 @@ def compared(
     """Compare a checkpoint with its counterpart in the baseline.
 
     R² may be lower by `tolerance`, the noise component higher by it, and the onset deeper by that
-    share of the network's depth. What the checkpoint leaves undefined fails; what only the
-    baseline leaves undefined cannot be got worse.
+    share of the network's depth. What only the checkpoint leaves undefined fails; what only
+    the baseline leaves undefined cannot have got worse; what both do is not compared.
 
     Args:
         checkpoint: that could be used.
@@ -177,6 +177,8 @@ def _beside(
     """Compare a number of which more (sign 1) or less (sign -1) is worse."""
     values: dict[str, Value] = {"now": now, "baseline": before}
     where = f"in the baseline's {path}"
+    if now is None and before is None:
+        return QUANTITIES[quantity], None, f"undefined, as {where}", values
     if now is None:
         return QUANTITIES[quantity], False, "undefined in this checkpoint", values
     if before is None:

@@ -218,7 +218,8 @@ def against(tmp_path: Path, before: dict[str, Any], now: dict[str, Any], **optio
         ({"noise": 0.4}, {"noise": 0.5}, 0.09, "noise"),
         ({"noise": 0.5}, {"noise": 0.1}, 0.0, None),
         ({"noise": None}, {"noise": 0.1}, 0.0, None),
-        ({"noise": None}, {"noise": None}, 1.0, "noise"),
+        ({"noise": 0.1}, {"noise": None}, 1.0, "noise"),
+        ({"noise": None}, {"noise": None}, 0.0, None),  # a scan is no worse than itself
         ({"onset": "l.2"}, {"onset": "l.3"}, 0.2, None),
         ({"onset": "l.2"}, {"onset": "l.3"}, 0.19, "onset"),
         ({"onset": "l.2"}, {"onset": "l.1"}, 0.0, None),

@@ -320,6 +320,7 @@ def test_what_concerns_all_is_one_error(data: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "nan.npz", X=x, y=y)
     with pytest.raises(nrcscan.InputError, match="the inputs hold NaN, first in sample 3"):
         nrcscan.scan(folder, tmp_path / "nan.npz", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="has no 'nothing'; it has"):
         nrcscan.scan(folder, data, tmp_path / "out", factory=f"{tmp_path / 'net.py'}:nothing")
     (tmp_path / "dies.py").write_text("import os; os._exit(7)")

@@ -272,29 +272,3 @@ def _identity(path: Path) -> object:
     except OSError:
         return str(path)
     return found.st_dev, found.st_ino
-
-
-_EPOCH = re.compile(r"(?:^|[^a-z])ep(?:och)?s?[-_=. ]?(\d+)", re.I)
-_STEP = re.compile(r"(?:^|[^a-z])(?:global_?)?(?:step|iter(?:ation)?)s?[-_=. ]?(\d+)", re.I)
-_NUMBER = re.compile(r"(?:^|[-_= ])(\d+)$")
-_FOLDER_STEP = re.compile(r"^checkpoint-(\d+)$")
-
-
-def moment_of(path: str, *, folder: bool = False) -> tuple[int | None, int | None]:
-    """Return epoch and step as a checkpoint's name tells them.
-
-    >>> moment_of("wd0/epoch_600.pt"), moment_of("epoch=3-step=1200.ckpt"), moment_of("a/10.pth")
-    ((600, None), (3, 1200), (10, None))
-    >>> moment_of("checkpoint-500", folder=True), moment_of("best_wd0.01.pt")
-    ((None, 500), (None, None))
-    """
-    name = path.rpartition("/")[2]
-    if folder:
-        trained = _FOLDER_STEP.match(name)
-        if trained:
-            return None, int(trained[1])
-    stem = name if folder else name.removesuffix(PurePosixPath(name).suffix)
-    epoch, step = _EPOCH.search(stem), _STEP.search(stem)
-    if epoch is None and step is None:
-        epoch = _NUMBER.search(stem)
-    return (None if epoch is None else int(epoch[1])), (None if step is None else int(step[1]))

@@ -6,7 +6,7 @@ import fcntl
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -220,6 +220,7 @@ def _alone(output: Path) -> Iterator[None]:
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file; give a folder with -o")
+    made = not output.exists()
     try:
         (output / FOLDER).mkdir(parents=True, exist_ok=True)
         descriptor = os.open(output, os.O_RDONLY)
@@ -239,3 +240,7 @@ def _alone(output: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+        if made:  # what stayed empty goes again
+            with suppress(OSError):
+                (output / FOLDER).rmdir()
+                output.rmdir()

@@ -10,7 +10,8 @@ from pathlib import Path
 from nrcscan.errors import InputError
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache, Record
-from nrcscan.scanning.find import Candidate, moment_of
+from nrcscan.scanning.find import Candidate
+from nrcscan.scanning.moment import moment_of
 from nrcscan.scanning.result import Checkpoint
 from nrcscan.scanning.task import Judgement, Outcome, Task
 

@@ -59,7 +59,7 @@ def _movement(checkpoints: list[Checkpoint]) -> str:
     moves = []
     for where, group in groupby(checkpoints, key=_begins):
         moments = [_moment(checkpoint) for checkpoint in group]
-        until = f" to {moments[-1][1]}" if len(moments) > 1 else ""
+        until = f" to {moments[-1][1]}" if moments[-1] != moments[0] else ""
         moves.append(f"{where} at {' '.join(moments[0]).strip()}{until}")
     return ", ".join(moves)
 

@@ -238,11 +238,11 @@ class Bench:
             np.savez(path, X=x, y=y)
             del x, y
             code = (
-                "import resource, sys, torch; from torch import nn; import nrcscan;"
+                "import re, torch; from torch import nn; import nrcscan;"
                 " net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2));"
                 f" nrcscan.extract(net, {str(path)!r}, {str(self.folder / 'm.h5')!r},"
                 " activations=False, force=True);"
-                " print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+                " print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
             )
             done = subprocess.run(
                 [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -41,8 +41,8 @@ def measures(net: nn.Sequential, x: torch.Tensor, y: torch.Tensor, k: int) -> li
 
 
 def _cka(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return linear CKA from the Gram matrices of all pairs of samples, centred by products."""
+    """Return linear CKA from the Gram matrices of all pairs of samples, centred by a product."""
     centring = np.eye(len(a)) - 1 / len(a)
-    gram_a, gram_b = centring @ (a @ a.T) @ centring, centring @ (b @ b.T) @ centring
-    norms = np.linalg.norm(gram_a) * np.linalg.norm(gram_b)
-    return float((gram_a * gram_b).sum() / norms)
+    kernel_a, kernel_b = (a @ a.T) @ centring, (b @ b.T) @ centring
+    own = (kernel_a * kernel_a.T).sum() * (kernel_b * kernel_b.T).sum()
+    return float((kernel_a * kernel_b.T).sum() / np.sqrt(own))

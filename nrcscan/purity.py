@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from typing import Any
 
 from torch import nn
@@ -20,10 +19,6 @@ def kept(model: nn.Module) -> Kept:
     for number, module in enumerate(model.modules()):
         values: dict[str, Any] = {**vars(module), **getattr(module, "_buffers", {})}
         for name, value in values.items():
-            size = len(value) if isinstance(value, Sized) and not _is_tensor(value) else 0
+            size = len(value) if isinstance(value, list | dict | set) else 0
             found.append((number, name, id(value), size))
     return found
-
-
-def _is_tensor(value: object) -> bool:
-    return hasattr(value, "untyped_storage")

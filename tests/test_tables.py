@@ -24,6 +24,7 @@ JSON_LAYER = {
     *QUANTITIES,
     "met",
     "undefined",
+    "bounds",
     "notes",
 }
 

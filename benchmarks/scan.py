@@ -120,13 +120,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     n = asked.checkpoints
-    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         make(folder, n)
         alone = json.loads(
             subprocess.run(
-                [sys.executable, __file__, "--bare", place], check=True, capture_output=True
+                [sys.executable, __file__, "--bare", place],
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                check=True,
+                capture_output=True,
             ).stdout
         )
         one = timed_scan(folder, "one", "--jobs", "1")

@@ -256,8 +256,8 @@ def _old_tensors(bomb: Bomb, folder: Path) -> tuple[Any, Loader]:
     [
         (_npz, "'X': an object array, which only unpickling could read; save it as an array"),
         (_npy, "X.npy: an object array, which only unpickling could read; save it as an array"),
-        (_tensors, r"asks for os\.getenv and posix\.system, .*; save a dict of tensors alone$"),
-        (_old_tensors, r"asks for os\.getenv and posix\.system, .*; save a dict of tensors alone$"),
+        (_tensors, r"asks for os\.getenv and posix\.system, .*; save plain tensors, as .*$"),
+        (_old_tensors, r"asks for os\.getenv and posix\.system, .*; save plain tensors, as .*$"),
     ],
 )
 def test_data_runs_nothing_even_beside_a_trusted_checkpoint(

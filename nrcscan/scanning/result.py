@@ -17,7 +17,7 @@ from nrcscan.scanning.cache import replace_text
 SCHEMA = "nrcscan.scan/1"
 
 _OWN = ("path", "run", "epoch", "step")
-_NO_NUMBERS = ("met", "undefined", "notes")
+_NO_NUMBERS = ("met", "undefined", "notes", "bounds")
 
 
 @dataclass(frozen=True)

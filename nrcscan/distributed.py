@@ -126,5 +126,6 @@ def team() -> Iterator[Team]:
         raise InputError(f"the ranks of torchrun do not find each other: {error}") from error
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size())
+        distributed.barrier()  # a rank that leaves while another still listens can abort it
     finally:
         distributed.destroy_process_group()

@@ -17,6 +17,7 @@ import numpy as np
 import scipy.linalg
 
 from nrcscan.moments import Array, Statistics
+from nrcscan.onset import QUANTITIES
 from nrcscan.options import Convention
 from nrcscan.sketch import Sketched
 from nrcscan.spectrum import (
@@ -43,22 +44,6 @@ CUTOFF_ROUNDINGS = 10
 """A singular value within so many roundings of the cut-off can fall on either side of it."""
 
 EXACT = Resolution()
-
-QUANTITIES = (
-    "noise_component",
-    "cka",
-    "cka_full",
-    "alignment",
-    "noise_alignment",
-    "weight_signal_energy",
-    "linear_mse",
-    "excess",
-    "feature_stable_rank",
-    "weight_stable_rank",
-    "feature_rank",
-    "weight_rank",
-)
-"""Every quantity of a layer, in the order of the report."""
 
 FROM_FEATURES = [
     "noise_component",

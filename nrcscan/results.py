@@ -12,7 +12,6 @@ import numpy as np
 
 from nrcscan.errors import InputError, UsageError, listed
 from nrcscan.metrics import (
-    QUANTITIES,
     LayerMetrics,
     input_matrix,
     layer_metrics,
@@ -23,6 +22,7 @@ from nrcscan.moments import Array
 from nrcscan.onset import (
     CONDITIONS,
     LEARNED_R2,
+    QUANTITIES,
     Held,
     Thresholds,
     conditions,

@@ -10,8 +10,7 @@ from typing import Any
 
 from nrcscan import files
 from nrcscan.errors import InputError, reason
-from nrcscan.metrics import QUANTITIES
-from nrcscan.onset import CONDITIONS
+from nrcscan.onset import CONDITIONS, QUANTITIES
 
 SCAN_FILE = "scan.json"
 SCHEMA = "nrcscan.scan/"

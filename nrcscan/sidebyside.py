@@ -16,12 +16,11 @@ from rich.text import Text
 
 from nrcscan.comparison import Comparison, Row, Run
 from nrcscan.errors import UsageError, listed, printable
-from nrcscan.metrics import QUANTITIES
-from nrcscan.onset import CONDITIONS
+from nrcscan.onset import CONDITIONS, QUANTITIES
 from nrcscan.options import Format
-from nrcscan.shown import number, plain
+from nrcscan.shown import number, ordinal, plain
 from nrcscan.tables import MARKS, NAME_WIDTH, escaped, markdown_row
-from nrcscan.verdict import COLUMNS, in_words, ordinal
+from nrcscan.verdict import COLUMNS, in_words
 
 BEGINS = "▼"
 """Before a run's number where it has collapsed from there on."""

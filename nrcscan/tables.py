@@ -15,8 +15,7 @@ from rich.text import Text
 
 from nrcscan import verdict
 from nrcscan.errors import printable
-from nrcscan.metrics import QUANTITIES
-from nrcscan.onset import CONDITIONS, Held
+from nrcscan.onset import CONDITIONS, QUANTITIES, Held
 from nrcscan.options import Format
 from nrcscan.results import LayerResult, Report
 from nrcscan.shown import number, plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nrcscan.errors import listed
 from nrcscan.onset import CONDITIONS
 from nrcscan.results import LayerResult, Report
+from nrcscan.shown import ordinal
 
 COLUMNS = {
     "noise_component": "noise",
@@ -104,16 +105,6 @@ def bounds(report: Report) -> list[str]:
 def in_words(names: list[str]) -> str:
     """Name layers, or the first and the last of many."""
     return listed(names) if len(names) <= 4 else f"{len(names)} layers, {names[0]} to {names[-1]}"
-
-
-def ordinal(number: int) -> str:
-    """Return 1st, 2nd, 3rd, ….
-
-    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 21)]
-    ['1st', '2nd', '3rd', '4th', '11th', '12th', '21st']
-    """
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
-    return f"{number}{ending or 'th'}"
 
 
 def _nothing_learned(report: Report) -> str:

@@ -158,12 +158,12 @@ def test_errors_are_one_line_with_an_exit_code(
     failed(cli("extract", model, data, "-o", "pipe", "--force"), 2, "is a link or a device")
 
 
-SLOW = """
+SLOW = r"""
 import time
 from torch import nn
 class Slow(nn.Sequential):
     def forward(self, x):
-        print("running", flush=True)
+        print("running\n", end="", flush=True)  # in one piece: batches run side by side
         time.sleep(0.5)
         return super().forward(x)
 def build():

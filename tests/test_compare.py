@@ -20,7 +20,7 @@ from test_cli import failed, ok
 
 from nrcscan import InputError, Thresholds, UsageError, compare, extract, report
 from nrcscan.labels import LONGEST, labels
-from nrcscan.metrics import QUANTITIES
+from nrcscan.onset import QUANTITIES
 from nrcscan.sidebyside import Tables, render
 
 SWIMMER = FIXTURES / "swimmer"

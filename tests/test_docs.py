@@ -16,7 +16,7 @@ from typer.main import get_command
 from nrcscan import extract, report, scan
 from nrcscan.chain import ACTIVATIONS
 from nrcscan.cli import app
-from nrcscan.metrics import QUANTITIES
+from nrcscan.onset import QUANTITIES
 
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}

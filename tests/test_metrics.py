@@ -12,12 +12,12 @@ from torch import nn
 
 from nrcscan import Moments
 from nrcscan.metrics import (
-    QUANTITIES,
     LayerMetrics,
     input_matrix,
     layer_metrics,
     vanished,
 )
+from nrcscan.onset import QUANTITIES
 from nrcscan.spectrum import spectrum, weight_directions
 
 Matrix = NDArray[Any]

@@ -12,7 +12,7 @@ from test_metrics import reference
 from torch import Tensor, nn
 
 from nrcscan import Report, Thresholds, UsageError, extract, report, verdict
-from nrcscan.metrics import QUANTITIES
+from nrcscan.onset import QUANTITIES
 
 CASES = ["swimmer_collapsed", "swimmer_uncollapsed"]
 

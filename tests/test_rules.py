@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nrcscan.metrics import QUANTITIES
-from nrcscan.onset import CONDITIONS
+from nrcscan.onset import CONDITIONS, QUANTITIES
 from nrcscan.rules import RuleError, evaluate, parse
 
 NAMES = ["layers.0", "layers.2", "encoder.0#2", "model.head", "a b/c-d"]

@@ -12,7 +12,7 @@ from conftest import PARITY, mlp, samples
 from torch import Tensor, nn
 
 from nrcscan import Report, extract, report
-from nrcscan.metrics import QUANTITIES
+from nrcscan.onset import QUANTITIES
 from nrcscan.tables import BEGINS, render
 
 JSON_LAYER = {

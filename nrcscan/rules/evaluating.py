@@ -18,7 +18,7 @@ from nrcscan.onset import Held, together
 from nrcscan.rules import nodes
 from nrcscan.rules.nodes import Node
 from nrcscan.rules.parsing import Rule
-from nrcscan.verdict import ordinal
+from nrcscan.shown import ordinal
 
 Value = float | str | bool | None
 

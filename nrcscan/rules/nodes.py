@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nrcscan.metrics import QUANTITIES
-from nrcscan.onset import CONDITIONS
+from nrcscan.onset import CONDITIONS, QUANTITIES
 
 MODEL_FIELDS = ("mse", "r2", "learned")
 ONSETS = (*CONDITIONS, "all")

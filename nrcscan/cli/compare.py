@@ -9,8 +9,7 @@ import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
-from nrcscan.cli.options import report_options, takes
-from nrcscan.options import Format
+from nrcscan.cli.options import Form, Written, report_options, takes
 
 
 @takes(judged=report_options)
@@ -24,10 +23,8 @@ def compare(
     quantity: Annotated[
         str, typer.Option(help="What the table shows of every layer: any quantity of a report.")
     ] = "noise_component",
-    form: Annotated[Format, typer.Option("--format", help="What to write.")] = "table",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to a file instead.")
-    ] = None,
+    form: Form = "table",
+    output: Written = None,
     *,
     judged: dict[str, Any],
 ) -> None:

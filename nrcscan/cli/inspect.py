@@ -10,7 +10,7 @@ import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
-from nrcscan.cli.options import takes
+from nrcscan.cli.options import StateKey, Trust, takes
 
 
 @takes()
@@ -18,13 +18,8 @@ def inspect(
     model: Annotated[
         Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors, shards, …")
     ],
-    state_key: Annotated[
-        str | None, typer.Option(help="Which state dict of a training checkpoint.")
-    ] = None,
-    trust: Annotated[
-        bool,
-        typer.Option("--trust", help="Open a checkpoint that can run code as it loads."),
-    ] = False,
+    state_key: StateKey = None,
+    trust: Trust = False,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Show what a checkpoint is and holds; nothing in it runs, unless it is trusted.

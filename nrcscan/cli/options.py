@@ -15,7 +15,7 @@ from nrcscan import formats
 from nrcscan.cli.console import errors
 from nrcscan.errors import UsageError
 from nrcscan.onset import Thresholds
-from nrcscan.options import Convention, DType, Pool, Precision
+from nrcscan.options import Convention, DType, Format, Pool, Precision
 
 _DEFAULTS = Thresholds()
 
@@ -35,6 +35,12 @@ DataFactory = Annotated[
         " package.module:factory or path/file.py:factory.",
     ),
 ]
+StateKey = Annotated[str | None, typer.Option(help="Which state dict of a training checkpoint.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Open a checkpoint that can run code as it loads.")
+]
+Form = Annotated[Format, typer.Option("--format", help="What to write.")]
+Written = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.")]
 
 
 def takes(**gathers: Gather) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -90,13 +96,8 @@ def pass_options(
             " sigmoid, softplus or identity."
         ),
     ] = "relu",
-    state_key: Annotated[
-        str | None, typer.Option(help="Which state dict of a training checkpoint.")
-    ] = None,
-    trust: Annotated[
-        bool,
-        typer.Option("--trust", help="Open a checkpoint that can run code as it loads."),
-    ] = False,
+    state_key: StateKey = None,
+    trust: Trust = False,
     pythonpath: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where such a checkpoint finds its classes."),

@@ -9,17 +9,14 @@ import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
-from nrcscan.cli.options import report_options, takes
-from nrcscan.options import Format
+from nrcscan.cli.options import Form, Written, report_options, takes
 
 
 @takes(judged=report_options)
 def report(
     acts: Annotated[Path, typer.Argument(help="A file of nrcscan extract.")],
-    form: Annotated[Format, typer.Option("--format", help="What to write.")] = "table",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write to a file instead.")
-    ] = None,
+    form: Form = "table",
+    output: Written = None,
     *,
     judged: dict[str, Any],
 ) -> None:

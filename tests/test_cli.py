@@ -159,11 +159,12 @@ def test_errors_are_one_line_with_an_exit_code(
 
 
 SLOW = r"""
+import os
 import time
 from torch import nn
 class Slow(nn.Sequential):
     def forward(self, x):
-        print("running\n", end="", flush=True)  # in one piece: batches run side by side
+        os.write(1, b"running\n")  # in one piece: batches run side by side
         time.sleep(0.5)
         return super().forward(x)
 def build():

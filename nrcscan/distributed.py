@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -126,6 +126,9 @@ def team() -> Iterator[Team]:
         raise InputError(f"the ranks of torchrun do not find each other: {error}") from error
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size())
-        distributed.barrier()  # a rank that leaves while another still listens can abort it
+        # A rank that leaves while another still listens can abort it. One that has failed is not
+        # waited for: it says why itself.
+        with suppress(RuntimeError):
+            distributed.barrier()
     finally:
         distributed.destroy_process_group()

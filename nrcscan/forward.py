@@ -270,10 +270,8 @@ class Forward:
         """Call the network: a dict by names, where it has parameters of these names."""
         if isinstance(inputs, tuple):
             return self.module(*inputs)
-        if isinstance(inputs, dict):
-            if self._names is None or set(inputs) <= self._names:
-                return self.module(**inputs)
-            return self.module(inputs)
+        if isinstance(inputs, dict) and (self._names is None or set(inputs) <= self._names):
+            return self.module(**inputs)
         return self.module(inputs)
 
     def _inputs(self, x: Inputs, first_sample: int) -> Any:

@@ -315,6 +315,13 @@ def test_what_several_inputs_cannot_be(tmp_path: Path) -> None:
         extract(Sum(), ({"left": X[:, :4], "right": X[:, :3]}, Y), tmp_path / "a.h5")
     with pytest.raises(InputError, match="a batch is a dict of left and right; give a pair of in"):
         extract(Sum(), [PARTS], tmp_path / "a.h5")
+    single = torch.tensor(1.0)
+    for batch, what in [
+        ((tuple(torch.from_numpy(p) for p in PARTS.values()), single), "the targets"),
+        (({"left": single, "right": torch.ones(3, 4)}, torch.ones(3, 2)), "the inputs left"),
+    ]:
+        with pytest.raises(InputError, match=f"{what} of a batch are a single number; give an"):
+            extract(Sum(), [batch], tmp_path / "a.h5")
     with pytest.raises(InputError, match="a sample has no inputs"):
         extract(Sum(), ({}, Y), tmp_path / "a.h5")
 

@@ -50,7 +50,12 @@ class Dataset:
         """
         passed, seen = 0, 0
         for x, y in self.stream(batch_size):
-            for what, part in parts(x).items():
+            for what, part in {"the targets": y, **parts(x)}.items():
+                if part.ndim == 0:
+                    raise InputError(
+                        f"{self.name}: {what} of a batch are a single number; give an array with"
+                        " one entry per sample"
+                    )
                 if len(part) != len(y):
                     raise InputError(
                         f"{self.name}: a batch has {len(part)} {what.removeprefix('the ')} but"

@@ -20,7 +20,7 @@ from nrcscan.scanning.cache import FOLDER, Cache
 from nrcscan.scanning.find import find
 from nrcscan.scanning.plan import Plan
 from nrcscan.scanning.result import Scan
-from nrcscan.scanning.run import on_cluster, on_this_machine, outcomes, processors
+from nrcscan.scanning.run import on_cluster, on_this_machine, outcomes, processors, require_address
 from nrcscan.scanning.source import code_of, data_files, data_fingerprint, is_code
 from nrcscan.scanning.task import Judgement, Setup
 from nrcscan.settings import Settings
@@ -172,6 +172,8 @@ def _require_usable(
         raise UsageError(f"--jobs {jobs}: give at least 1")
     if jobs is not None and cluster is not None:
         raise UsageError("--jobs is for this machine; a --cluster has workers of its own")
+    if cluster is not None:
+        require_address(cluster)
     if timeout is not None and not timeout > 0:
         raise UsageError(f"--timeout {timeout:g}: give seconds, more than 0")
 

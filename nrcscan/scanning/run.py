@@ -38,6 +38,19 @@ def on_this_machine(bench: Bench, jobs: int, timeout: float | None) -> Iterator[
         executor.shutdown(cancel_futures=True)
 
 
+def require_address(where: str) -> None:
+    """Refuse what is neither the address of a scheduler nor "local:N".
+
+    Raises:
+        UsageError: it is neither.
+    """
+    kind, _, rest = where.partition(":")
+    if kind == "local" and not (rest.isdecimal() and int(rest) > 0):
+        raise UsageError(f"--cluster {where}: write local:N, such as local:4")
+    if kind not in ("local", "tcp", "tls", "ws", "wss", "ucx"):
+        raise UsageError(f"--cluster {where}: write tcp://host:port, or local:4 to start one here")
+
+
 @contextmanager
 def on_cluster(where: str, setup: Setup, timeout: float | None) -> Iterator[Submit]:
     """Yield what has a task done on a Dask cluster.
@@ -48,7 +61,7 @@ def on_cluster(where: str, setup: Setup, timeout: float | None) -> Iterator[Subm
         timeout: seconds for a task.
 
     Raises:
-        UsageError: distributed is not installed, or `where` is no cluster.
+        UsageError: distributed is not installed.
         InputError: the scheduler does not answer.
     """
     try:
@@ -58,10 +71,6 @@ def on_cluster(where: str, setup: Setup, timeout: float | None) -> Iterator[Subm
             f"--cluster {where}: needs distributed; pip install 'nrcscan[cluster]'"
         ) from error
     kind, _, rest = where.partition(":")
-    if kind == "local" and not (rest.isdecimal() and int(rest) > 0):
-        raise UsageError(f"--cluster {where}: write local:N, such as local:4")
-    if kind not in ("local", "tcp", "tls", "ws", "wss", "ucx"):
-        raise UsageError(f"--cluster {where}: write tcp://host:port, or local:4 to start one here")
     cluster: Any = None
     client: Any = None
     try:

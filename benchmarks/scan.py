@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -94,9 +93,21 @@ def _median(function: Any, repeats: int) -> float:
     return statistics.median(taken)
 
 
-def timed_scan(folder: Path, output: str, *options: str) -> tuple[float, float]:
-    """Return the seconds of the whole command, and those of processors in it and its workers."""
-    started, busy = time.perf_counter(), _busy()
+def bare_alone(folder: Path) -> dict[str, float]:
+    """Return what `bare` does in a process of its own, on one thread."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--bare", str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+    alone: dict[str, float] = json.loads(done.stdout)
+    return alone
+
+
+def timed_scan(folder: Path, output: str, *options: str) -> float:
+    """Return the seconds of the whole command."""
+    started = time.perf_counter()
     subprocess.run(
         [
             *(sys.executable, "-m", "nrcscan", "scan", str(folder / "run")),
@@ -105,59 +116,57 @@ def timed_scan(folder: Path, output: str, *options: str) -> tuple[float, float]:
         check=True,
         capture_output=True,
     )
-    return time.perf_counter() - started, _busy() - busy
+    return time.perf_counter() - started
 
 
-def _busy() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def once(folder: Path, number: int) -> dict[str, float]:
+    """Time everything once, one after the other."""
+    name = f"scan{number}"
+    first = {**bare_alone(folder)}
+    first["start, one job"] = timed_scan(folder, f"{name}a", "--jobs", "1", "--pattern", "0.pth")
+    first["one job"] = timed_scan(folder, name, "--jobs", "1")
+    first["again"] = timed_scan(folder, name, "--jobs", "1")
+    two = ("--pattern", "0.pth", "--pattern", "1.pth")
+    first["start, two jobs"] = timed_scan(folder, f"{name}b", "--jobs", "2", *two)
+    first["two jobs"] = timed_scan(folder, f"{name}c", "--jobs", "2")
+    last = bare_alone(folder)  # once more: the machine may have become slower or faster
+    return {key: (value + last.get(key, value)) / 2 for key, value in first.items()}
 
 
 def main() -> None:
     """Measure, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoints", type=int, default=64)
+    parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     n = asked.checkpoints
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         make(folder, n)
-        alone = json.loads(
-            subprocess.run(
-                [sys.executable, __file__, "--bare", place],
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                check=True,
-                capture_output=True,
-            ).stdout
-        )
-        one = timed_scan(folder, "one", "--jobs", "1")
-        two = timed_scan(folder, "two", "--jobs", "2")
-        again = timed_scan(folder, "one", "--jobs", "1")
-        single = timed_scan(folder, "few", "--jobs", "1", "--pattern", "0.pth")
-    needed = alone["forward"] + alone["eigen"]
-    wall, busy = ((one[i] - single[i]) / (n - 1) for i in (0, 1))
-    found = {
-        "checkpoints": n,
-        "seconds": {
-            **alone,
-            **dict(zip(("one job", "one job, busy"), one, strict=True)),
-            **dict(zip(("two jobs", "two jobs, busy"), two, strict=True)),
-            **dict(zip(("again", "again, busy"), again, strict=True)),
-            **dict(zip(("start", "start, busy"), single, strict=True)),
-        },
-        "per checkpoint ÷ (forward + eigendecompositions)": wall / needed,
-        "the same in processor time, which other programs do not disturb": busy / needed,
-        "per checkpoint ÷ (forward + eigendecompositions + SVDs)": wall / (needed + alone["svd"]),
-        "throughput of two jobs ÷ one": one[0] / two[0],
-        "second scan ÷ first": again[0] / one[0],
-    }
+        rounds = [once(folder, number) for number in range(asked.repeat)]
+    ratios = [ratios_of(seconds, n) for seconds in rounds]
+    found = {name: statistics.median(r[name] for r in ratios) for name in ratios[0]}
     for name, value in found.items():
-        if isinstance(value, float):
-            print(f"{value:8.3f}  {name}")
-    print(json.dumps(found["seconds"]))
+        every = ", ".join(f"{r[name]:.3g}" for r in ratios)
+        print(f"{value:8.3f}  {name}  ({every})")
     if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1))
+        text = json.dumps({"checkpoints": n, "ratios": found, "seconds": rounds}, indent=1)
+        asked.json.write_text(text + "\n", encoding="utf-8")
+
+
+def ratios_of(seconds: dict[str, float], n: int) -> dict[str, float]:
+    """Return what the times of a round say of n checkpoints."""
+    needed = seconds["forward"] + seconds["eigen"]
+    one = (seconds["one job"] - seconds["start, one job"]) / (n - 1)
+    two = (seconds["two jobs"] - seconds["start, two jobs"]) / (n - 2)
+    return {
+        "per checkpoint ÷ (forward + eigendecompositions)": one / needed,
+        "per checkpoint ÷ (forward + eigendecompositions + SVDs)": one / (needed + seconds["svd"]),
+        "checkpoints per second, two jobs ÷ one": one / two,
+        "whole command, one job ÷ two": seconds["one job"] / seconds["two jobs"],
+        "second scan ÷ first": seconds["again"] / seconds["one job"],
+    }
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ before an in-place activation can overwrite it.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -124,6 +125,11 @@ class Capture(TorchDispatchMode):
         self._kept: list[Tensor] = []
         self._writes: Counter[int] = Counter()
         self.last: tuple[Call, Tensor] | None = None
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keep torch from importing its compiler, a second's work; see `uncompiled`."""
+        return False
 
     def __torch_dispatch__(
         self,
@@ -261,6 +267,16 @@ def _memory(tensor: Tensor) -> tuple[int, tuple[tuple[int, int], ...]]:
     return tensor.data_ptr(), tuple((n, step if n > 1 else 0) for n, step in order)
 
 
+def uncompiled() -> AbstractContextManager[Any]:
+    """Have compiled networks run operation by operation, as written.
+
+    A network that has been compiled has imported the compiler; nothing else here needs it.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model in eval mode without gradients, and every module back in its own mode.
@@ -276,7 +292,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     try:
         # The fast path of attention runs as one operation, in which no layer can be seen.
         torch.backends.mha.set_fastpath_enabled(False)
-        with torch.inference_mode(), cached():
+        with torch.inference_mode(), cached(), uncompiled():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -39,6 +39,8 @@ class Plan:
     layouts: dict[str, Layout] = field(default_factory=dict)
     """Call → where the samples are in what reaches it."""
     widths: list[int] = field(default_factory=list)
+    work: float = 0.0
+    """Multiply-adds of the largest layer, per sample."""
     pure: bool = True
     """Whether a pass leaves nothing behind in the network, so that several can run at once."""
 
@@ -122,6 +124,8 @@ class Forward:
                 )
                 continue
             plan.layouts[call.name] = layout
+            places = features.numel() / _width(features, call) / n
+            plan.work = max(plan.work, places * call.weight.numel())
             width = self._rows(features, call, layout, inputs)[0].shape[1]
             source = (call.channel_axis, layout, *call.source)
             position = positions.setdefault(source, len(positions))

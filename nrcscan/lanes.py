@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import TypeVar
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,27 +21,39 @@ AHEAD = 3
 WIDE = 2048
 """From this width on a product is long enough for a pool of threads to pay."""
 
+LONG = 4e7
+"""From so many multiply-adds on a layer is long enough for a pool of threads to pay."""
+
 
 def most_lanes() -> int:
     """Return how many lanes this machine has, or fewer where torch is held to fewer threads."""
     return torch.get_num_threads()
 
 
+@cache
+def _pools() -> ThreadpoolController:
+    """Return the pools of threads that libraries keep; looking for them takes a while."""
+    return ThreadpoolController()
+
+
 @contextmanager
-def threads_for(lanes: int, widest: int) -> Iterator[None]:
+def threads_for(lanes: int, *, widest: int, work: float) -> Iterator[None]:
     """Hold the kernels of torch and NumPy to what lets so many lanes run side by side.
 
     Args:
         lanes: how many there are.
         widest: the largest width of a position: in a single lane, what is not wide is
             multiplied in one thread, because a second pool would spin against torch's.
+        work: multiply-adds of the network's largest layer on a batch: in a single lane, what
+            is not long is run in one thread, because waking a second one takes as long.
     """
     before = torch.get_num_threads()
-    alone = lanes == 1 and widest >= WIDE
+    alone = lanes == 1
     try:
-        if lanes > 1:
+        if not alone or work < LONG:
             torch.set_num_threads(1)
-        with threadpool_limits(before if alone else 1, user_api="blas"):
+        blas = before if alone and widest >= WIDE else 1
+        with _pools().limit(limits=blas, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(before)

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -62,6 +62,7 @@ def measure(
     settings: Settings,
     *,
     force: bool = False,
+    held: store.Held | None = None,
     on_note: Callable[[str], None] = lambda note: None,
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Extraction:
@@ -74,6 +75,7 @@ def measure(
         path: the file to write.
         settings: what to watch, and how.
         force: replace an existing file.
+        held: takes what is written, for a report that need not read it back.
         on_note: called with every note as it comes up.
         on_progress: called with samples done, and in all if known, after every batch.
 
@@ -113,7 +115,9 @@ def measure(
             announce_space(path, plan, total, run.stored_dtype, on_note)
         writer: store.Writer | None = None
         if ranks.first:
-            writer = stack.enter_context(store.create(path, n_samples=total, force=force))
+            writer = stack.enter_context(
+                store.create(path, n_samples=total, force=force, held=held)
+            )
             for record, weight in zip(plan.records, plan.weights, strict=True):
                 writer.add_layer(record, to_numpy(weight))
         part: Part | None = None
@@ -174,7 +178,8 @@ def _add_up(
     workers = [lane(run, plan, one, keep=keep) for one in lanes]
     targets: list[Array] = []
     done = 0
-    with threads_for(passes.lanes, max(plan.widths)):
+    work = plan.work * (run.fixed_batch or settings.batch_size)
+    with threads_for(passes.lanes, widest=max(plan.widths), work=work):
         for taken in in_order(batches, workers):
             if writer is None:
                 targets.append(taken.y)
@@ -263,6 +268,7 @@ def _provenance(
     }
 
 
+@cache
 def _versions() -> dict[str, str]:
     return {
         "nrcscan": metadata.version("nrcscan"),

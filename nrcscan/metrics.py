@@ -259,7 +259,7 @@ def layer_metrics(
             if directions.whole:
                 put("weight_rank", directions.rank)
             else:
-                why = f"only the top {len(directions.values)} directions were looked for"
+                why = f"only the top {directions.vectors.shape[1]} directions were looked for"
                 result.undefined["weight_rank"] = why
     if not result.varies:
         return result
@@ -292,7 +292,7 @@ def layer_metrics(
 
 def _weight_directions(weight: Array, k: int, *, partly: bool) -> WeightDirections | None:
     """Return the directions of a weight, or of a wide one only the top k."""
-    return top_weight_directions(weight, k) if partly else weight_directions(weight)
+    return top_weight_directions(weight, k) if partly else weight_directions(weight, k)
 
 
 def _put_bounds(

@@ -160,9 +160,9 @@ class Moments:
             n_samples=n,
             feature_mean=mean[:d],
             target_mean=mean[d:],
-            feature_covariance=covariance[:d, :d],
-            cross_covariance=covariance[:d, d:],
-            target_covariance=covariance[d:, d:],
+            feature_covariance=covariance[:d, :d].copy(),
+            cross_covariance=covariance[:d, d:].copy(),
+            target_covariance=covariance[d:, d:].copy(),
         )
 
     @classmethod

@@ -33,7 +33,7 @@ from nrcscan.onset import (
 from nrcscan.options import CONVENTIONS, Convention
 from nrcscan.sketch import Sketched
 from nrcscan.spectrum import spectrum
-from nrcscan.store import Acts, LayerRecord, open_acts
+from nrcscan.store import LayerRecord, Measured, open_acts
 from nrcscan.uncertainty import resolution, spectrum_of
 
 SCHEMA = "nrcscan.report/1"
@@ -164,18 +164,33 @@ def report(
     """
     if convention not in CONVENTIONS:
         raise UsageError(f"--convention {convention}: choose one of {listed(CONVENTIONS)}")
-    thresholds = thresholds or Thresholds()
     with open_acts(Path(path)) as acts:
-        t = len(acts.target_mean)
-        targets = spectrum(acts.target_covariance)
-        varies = bool(targets.values[0] > 0)
-        target_rank = targets.rank if varies else 0
-        k, source = _signal_dim(signal_dim, t, target_rank)
-        mse = float(acts.predictions.squared_error.mean())
-        variance = float(np.trace(acts.target_covariance)) / t
-        r2 = 1 - mse / variance if varies else None
-        learned = r2 is not None and r2 >= LEARNED_R2
-        layers = _measure(acts, k, mse, convention, thresholds, learned=learned)
+        return report_of(
+            acts,
+            signal_dim=signal_dim,
+            convention=convention,
+            thresholds=thresholds or Thresholds(),
+        )
+
+
+def report_of(
+    acts: Measured,
+    *,
+    signal_dim: int | Literal["t", "auto"],
+    convention: Convention,
+    thresholds: Thresholds,
+) -> Report:
+    """Compute the Deep NRC metrics from what was measured; see `report`."""
+    t = len(acts.target_mean)
+    targets = spectrum(acts.target_covariance)
+    varies = bool(targets.values[0] > 0)
+    target_rank = targets.rank if varies else 0
+    k, source = _signal_dim(signal_dim, t, target_rank)
+    mse = float(acts.predictions.squared_error.mean())
+    variance = float(np.trace(acts.target_covariance)) / t
+    r2 = 1 - mse / variance if varies else None
+    learned = r2 is not None and r2 >= LEARNED_R2
+    layers = _measure(acts, k, mse, convention, thresholds, learned=learned)
     held, names = _by_position(layers, thresholds, learned=learned)
     onsets = {name: onset(column) for name, column in held.items()}
     return Report(
@@ -212,7 +227,7 @@ def _signal_dim(
 
 
 def _measure(
-    acts: Acts,
+    acts: Measured,
     k: int,
     mse: float,
     convention: Convention,
@@ -221,7 +236,7 @@ def _measure(
     learned: bool,
 ) -> list[LayerResult]:
     """Return every layer's result, the features' eigenvectors computed once per position."""
-    variances = [float(acts.statistics(p).variances.mean()) for p in range(acts.n_positions)]
+    variances = [float(acts.variances(p).mean()) for p in range(acts.n_positions)]
     output = float(np.trace(acts.predictions.covariance))
     targets = float(np.trace(acts.target_covariance))
     dead = vanished(variances, output / targets if targets else math.inf)
@@ -264,7 +279,7 @@ def _measure(
     return sorted(results, key=lambda layer: layer.index)
 
 
-def _matrix(acts: Acts, index: int, record: LayerRecord, width: int) -> Array | None:
+def _matrix(acts: Measured, index: int, record: LayerRecord, width: int) -> Array | None:
     """Return a layer's weight as a matrix (rows, width), or None if the features are flattened."""
     if record.flattened:
         return None
@@ -301,7 +316,7 @@ def _by_position(
     return held, names
 
 
-def _target_notes(acts: Acts, target_rank: int, k: int, source: str) -> list[str]:
+def _target_notes(acts: Measured, target_rank: int, k: int, source: str) -> list[str]:
     """Say what is unusual about the targets."""
     variances = np.diagonal(acts.target_covariance)
     constant = [i for i, variance in enumerate(variances) if variance == 0]

@@ -180,3 +180,12 @@ def test_select() -> None:
     assert select(layers, [], []) == layers
     with pytest.raises(UsageError, match=r"no layer matches --layers 'x\*': the layers are enc.0,"):
         select(layers, ["x*"], [])
+
+
+def test_compiled_network_runs_as_written() -> None:
+    model, x = mlp(3, 4, 5, 2), torch.randn(7, 3)
+    compiled: Any = torch.compile(model, backend="eager")
+    compiled(x)  # once for itself: this is what a training script leaves behind
+    for (call, features), (plain, expected) in zip(seen(compiled, x), seen(model, x), strict=True):
+        assert call.name == f"_orig_mod.{plain.name}"
+        torch.testing.assert_close(features, expected)

@@ -293,11 +293,23 @@ def test_convolutions_act_on_their_own_channels(layer: type[nn.Module], groups: 
     np.testing.assert_allclose(matrix.T @ matrix, dense.T @ dense, atol=1e-12)
 
 
-def test_weight_directions_of_any_shape() -> None:
+@pytest.mark.parametrize("shape", [(3, 8), (8, 8), (40, 8), (90, 150), (128, 128), (400, 70)])
+@pytest.mark.parametrize("scale", [1.0, 1e-170, 1e170])
+def test_weight_directions_are_those_of_an_svd(shape: tuple[int, int], scale: float) -> None:
     rng = np.random.default_rng(0)
-    for rows in (3, 8, 40):
-        w = rng.standard_normal((rows, 8))
-        found = weight_directions(w)
-        _, s, vt = np.linalg.svd(w, full_matrices=False)
-        np.testing.assert_allclose(found.values, s, rtol=1e-12)
-        np.testing.assert_allclose(np.abs(np.diag(vt @ found.vectors)), 1, rtol=1e-10)
+    u, s, vt = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
+    for k, values in (
+        (2, s),  # as it is
+        (5, np.where(np.arange(len(s)) < 6, s, 1e-5 * s)),  # most directions do not count
+        (1, np.where(np.arange(len(s)) < 2, s[0], s)),  # no top direction
+        (3, s[0] * 20.0 ** -np.arange(len(s))),  # squares of the third lose its digits
+    ):
+        w = (u * values) @ vt * scale
+        found = weight_directions(w, k)
+        assert found.rank == np.count_nonzero(values > 1e-3 * values[0])
+        assert found.stable_rank == pytest.approx((values @ values) / values[0] ** 2, rel=1e-11)
+        top = found.vectors[:, :k]
+        np.testing.assert_allclose(top.T @ top, np.eye(top.shape[1]), atol=1e-11)
+        if k < len(s) and values[k - 1] > values[k]:
+            expected = vt[:k].T @ vt[:k]
+            np.testing.assert_allclose(top @ top.T, expected, atol=1e-11)

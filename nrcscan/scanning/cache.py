@@ -2,6 +2,7 @@
 
 An entry is `<key>.h5` and `<key>.json`. The record is written last, holds the SHA-256 of the
 file and its own, and replaces an older one in one step: half of an entry is never taken for one.
+A file of the size and time of writing that its record tells is not read to know it again.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ class Record:
         sha256: of the statistics file.
         epoch: as the checkpoint's own keys tell it, or None.
         step: likewise.
+        stamp: of the statistics file, see `stamp_of`.
         reports: options of a report, as `judgement_key` names them → what it found.
     """
 
-    sha256: str
+    sha256: str = ""
     epoch: int | None = None
     step: int | None = None
+    stamp: list[int] = field(default_factory=list)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
@@ -43,6 +46,7 @@ class Record:
             "sha256": self.sha256,
             "epoch": self.epoch,
             "step": self.step,
+            "stamp": self.stamp,
             "reports": self.reports,
         }
 
@@ -65,13 +69,15 @@ class Cache:
             if digest(content) != vouched:
                 return None
             record = Record(**content)
-            whole = files.sha256(self.statistics(key)) == record.sha256
+            file = self.statistics(key)
+            whole = stamp_of(file) == record.stamp or files.sha256(file) == record.sha256
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return record if whole else None
 
     def save(self, key: str, record: Record) -> None:
         """Write an entry's record; its file is in place."""
+        record.stamp = stamp_of(self.statistics(key))
         content = record.content()
         text = json.dumps({"sha256": digest(content), "record": content}, allow_nan=False)
         replace_text(self._record(key), text)
@@ -84,6 +90,12 @@ class Cache:
 
     def _record(self, key: str) -> Path:
         return self.folder / f"{key}.json"
+
+
+def stamp_of(path: Path) -> list[int]:
+    """Return what tells that a file is as it was: its size, and when it was last written to."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ import os
 import queue
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -18,10 +19,11 @@ import numpy as np
 from nrcscan.errors import NoNetworkError, NrcscanError, UsageError, reason
 from nrcscan.files import sha256
 from nrcscan.inputs import joined, parts
-from nrcscan.results import report
+from nrcscan.results import report, report_of
 from nrcscan.scanning.cache import Cache, Record
 from nrcscan.scanning.fingerprint import judgement_key
 from nrcscan.scanning.task import Outcome, Setup, Task
+from nrcscan.store import Held
 
 if TYPE_CHECKING:  # a worker that only makes reports needs no torch
     from nrcscan.checkpoint import Checkpoint, Contents
@@ -119,20 +121,25 @@ class Worker:
         return content.hexdigest()
 
     def _do(self, task: Task) -> Outcome:
-        record = self._cache.load(task.key) or self._measure(task)
+        target = self._cache.statistics(task.key)
+        held = Held(target)
+        record = self._cache.load(task.key) or self._measure(task, target, held)
         if isinstance(record, Outcome):
             return record
         result = record.reports.get(self._judged_as)
         if result is None:
-            found = report(
-                self._cache.statistics(task.key), **vars(self._setup.judgement)
-            ).to_dict()
+            judgement = vars(self._setup.judgement)
+            with ThreadPoolExecutor(1) as aside:  # the file is hashed while its report is made
+                hashed = aside.submit(sha256, target)
+                whole = report_of(held, **judgement) if held.complete else None
+                found = (whole or report(target, **judgement)).to_dict()
+            record.sha256 = hashed.result()
             result = {name: found[name] for name in ("model", "onset", "layers")}
             record.reports[self._judged_as] = result
             self._cache.save(task.key, record)
         return Outcome(epoch=record.epoch, step=record.step, result=result)
 
-    def _measure(self, task: Task) -> Record | Outcome:
+    def _measure(self, task: Task, target: Path, held: Held) -> Record | Outcome:
         from nrcscan.checkpoint import choose, read
         from nrcscan.extraction import open_data, origin
         from nrcscan.measurement import measure
@@ -144,9 +151,9 @@ class Worker:
         checkpoint = choose(contents, settings.state_key)
         network = self._loaded(checkpoint)
         data = self._data or open_data(self._setup.data, settings)
-        target = self._cache.statistics(task.key)
-        measure(network, origin(checkpoint), data, target, settings, force=True)
-        return Record(sha256(target), _number(contents, EPOCH_KEYS), _number(contents, STEP_KEYS))
+        keep = held if settings.memory is None else None
+        measure(network, origin(checkpoint), data, target, settings, force=True, held=keep)
+        return Record(epoch=_number(contents, EPOCH_KEYS), step=_number(contents, STEP_KEYS))
 
     def _loaded(self, checkpoint: Checkpoint) -> Network:
         """Return the network with a checkpoint's weights: the one that stands, if they fit it."""

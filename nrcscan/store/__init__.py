@@ -3,6 +3,7 @@
 Its layout is docs/file-format.md. Nothing else writes HDF5.
 """
 
+from nrcscan.store.held import Held, Measured
 from nrcscan.store.reading import Acts, open_acts, require_self_contained
 from nrcscan.store.schema import DOUBLE, FORMAT, VERSION, LayerRecord, Output, Predictions
 from nrcscan.store.writing import Writer, create, require_free, write_text
@@ -12,7 +13,9 @@ __all__ = [
     "FORMAT",
     "VERSION",
     "Acts",
+    "Held",
     "LayerRecord",
+    "Measured",
     "Output",
     "Predictions",
     "Writer",

@@ -89,14 +89,11 @@ class Acts:
                 covariance = self._array(f"{where}/own_targets/covariance", (t, t))
             if f"{where}/sketch" in self._file:
                 sketch = self._array(f"{where}/sketch", (d, None))
-                variances = self._array(f"{where}/variances", (d,))
-                if (variances < 0).any():
-                    raise ValueError(f"{where}/variances has a negative one")
                 return Sketched(
                     n_samples=n,
                     feature_mean=mean,
                     target_mean=target_mean,
-                    variances=variances,
+                    variances=self.variances(position),
                     test_matrix=self._array(f"{where}/test_matrix", sketch.shape),
                     sketch=sketch,
                     cross_covariance=cross_covariance,
@@ -110,6 +107,17 @@ class Acts:
                 cross_covariance=cross_covariance,
                 target_covariance=covariance,
             )
+
+    def variances(self, position: int) -> Array:
+        """Return the variances of the features (width,) at a position."""
+        with _reading(self.path):
+            where = f"positions/{position:04d}"
+            if f"{where}/variances" not in self._file:  # only a covariance must be there
+                return np.diagonal(self._array(f"{where}/covariance", (None, None))).copy()
+            variances = self._array(f"{where}/variances", (None,))
+            if (variances < 0).any():
+                raise ValueError(f"{where}/variances has a negative one")
+            return variances
 
     def feature_mean(self, position: int) -> Array:
         """Return the mean of the features (width,) at a position."""

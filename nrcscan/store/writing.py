@@ -8,7 +8,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from nrcscan.errors import OutputError, UsageError, reason
 from nrcscan.moments import Statistics
 from nrcscan.sketch import Sketched
+from nrcscan.store.held import Held
 from nrcscan.store.schema import DOUBLE, FORMAT, PLAIN_VERSION, VERSION, LayerRecord, Output
 
 CHUNK_BYTES = 1 << 20
@@ -52,13 +53,17 @@ def require_free(path: Path, *, force: bool) -> None:
 class Writer:
     """Fills one file; made by `create`."""
 
-    def __init__(self, file: h5py.File, path: Path, n_samples: int | None) -> None:
+    def __init__(
+        self, file: h5py.File, path: Path, n_samples: int | None, held: Held | None
+    ) -> None:
         self._file = file
+        self._held = held
         self._path = path
         self._n_samples = n_samples
         # Kept open to the end: what a dataset still holds is written when it is closed, and
         # h5py can only print, not raise, what goes wrong there.
         self._datasets: dict[str, h5py.Dataset] = {}
+        self._groups: dict[str, h5py.Group] = {}
         self._waiting: dict[str, list[NDArray[Any]]] = {}
         with self._writing():
             file.attrs["format"] = _fixed(FORMAT)
@@ -68,16 +73,18 @@ class Writer:
     def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
         """Add a layer, in execution order, with its weight as the network holds it."""
         with self._writing():
-            layers = self._file.require_group("layers")
-            group = layers.create_group(f"{len(layers):04d}")
-            group.attrs["index"] = len(layers) - 1
+            index = len(self._group("layers"))
+            group = self._group(f"layers/{index:04d}")
+            group.attrs["index"] = index
             group.attrs["name"] = _fixed(record.name)
             group.attrs["kind"] = _fixed(record.kind)
             group.attrs["position"] = record.position
             group.attrs["groups"] = record.groups
             group.attrs["transposed"] = int(record.transposed)
             group.attrs["flattened"] = int(record.flattened)
-            self._put(f"{group.name}/weight", weight)
+            self._put(f"layers/{index:04d}/weight", weight)
+        if self._held is not None:
+            self._held.add_layer(record, weight)
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
         """Append rows (n, width) to a dataset, which the first call creates.
@@ -119,21 +126,23 @@ class Writer:
             if not _of_samples(statistics, output):  # every token counts as a sample
                 self._put(f"{where}/own_targets/mean", statistics.target_mean)
                 self._put(f"{where}/own_targets/covariance", statistics.target_covariance)
-                self._file[where].attrs["n_samples"] = statistics.n_samples
+                self._group(where).attrs["n_samples"] = statistics.n_samples
             self._put(f"{where}/mean", statistics.feature_mean)
             self._put(f"{where}/target_covariance", statistics.cross_covariance)
+            self._put(f"{where}/variances", statistics.variances)
             if isinstance(statistics, Sketched):
                 self._file.attrs["version"] = VERSION
-                self._put(f"{where}/variances", statistics.variances)
                 self._put(f"{where}/test_matrix", statistics.test_matrix)
                 self._put(f"{where}/sketch", statistics.sketch)
             else:
                 self._put(f"{where}/covariance", statistics.feature_covariance)
+        if self._held is not None:
+            self._held.add_statistics(position, statistics)
 
     def finish(
         self,
         output: Output,
-        provenance: Mapping[str, Any],
+        provenance: dict[str, Any],
         epsilon: float,
         product_epsilon: float = DOUBLE,
     ) -> None:
@@ -156,14 +165,23 @@ class Writer:
                 self._file.attrs["product_epsilon"] = product_epsilon
             self._file.attrs["complete"] = 1
             self._file.flush()
+        if self._held is not None:
+            self._held.finish(output, provenance, epsilon, product_epsilon)
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
-        self._datasets[name] = self._file.create_dataset(
-            name,
+        where, _, leaf = name.rpartition("/")
+        self._datasets[name] = self._group(where).create_dataset(
+            leaf,
             data=values,
             chunks=(_chunk_rows(values, len(values)), *values.shape[1:]),
             fletcher32=True,
         )
+
+    def _group(self, name: str) -> h5py.Group:
+        """Return a group, made when it is first asked for."""
+        if name not in self._groups:
+            self._groups[name] = self._file.require_group(name or "/")
+        return self._groups[name]
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -175,13 +193,16 @@ class Writer:
 
 
 @contextmanager
-def create(path: Path, *, n_samples: int | None = None, force: bool = False) -> Iterator[Writer]:
+def create(
+    path: Path, *, n_samples: int | None = None, force: bool = False, held: Held | None = None
+) -> Iterator[Writer]:
     """Write a file that appears under its name only when it is complete.
 
     Args:
         path: of the file.
         n_samples: how many rows of samples will come, if that is known.
         force: replace an existing file.
+        held: takes what is written, but for rows of samples.
 
     Raises:
         UsageError: `path` exists and `force` is not given.
@@ -192,7 +213,7 @@ def create(path: Path, *, n_samples: int | None = None, force: bool = False) -> 
     file: h5py.File | None = None
     try:
         file = _new(partial, path)
-        yield Writer(file, path, n_samples)
+        yield Writer(file, path, n_samples, held)
         _close(file, path)
         _sync(partial)
         if path.exists() and not force:
@@ -218,7 +239,7 @@ def _of_samples(s: Statistics | Sketched, targets: Output) -> bool:
 
 def _new(partial: Path, path: Path) -> h5py.File:
     try:
-        return h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=2 * CHUNK_BYTES)
+        return h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=0)
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -232,28 +232,37 @@ def test_nothing_to_measure_needs_no_torch(data: Path, tmp_path: Path, cli: Run)
     assert not set(done.stdout.splitlines()[-1].split()) & {"torch", "numpy", "h5py", "scipy"}
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_end(data: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "runs"
-    for epoch in range(12):
+def test_killed_at_twenty_moments_it_goes_on_to_the_same_end(data: Path, tmp_path: Path) -> None:
+    folder, factory = tmp_path / "runs", tmp_path / "slow.py"
+    factory.write_text(
+        "import time\nfrom torch import nn\nclass Slow(nn.Sequential):\n"
+        "    def forward(self, x):\n        time.sleep(0.03)\n        return super().forward(x)\n"
+        "def build():\n    return Slow(nn.Linear(5, 16), nn.ReLU(), "
+        "nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))\n"
+    )
+    for epoch in range(60):
         save(folder / f"{epoch}.pt", seed=epoch)
-    undisturbed = nrcscan.scan(folder, data, tmp_path / "calm", jobs=1).to_dict()
+    model = f"{factory}:build"
+    undisturbed = nrcscan.scan(folder, data, tmp_path / "calm", factory=model).to_dict()
     out = tmp_path / "out" / "statistics"
-    for kept, extra, jobs in ((2, 0.0, 1), (6, 0.011, 2)):
+    moments = np.random.default_rng(4).uniform(0, 3.2, 20)
+    done = []
+    for number, moment in enumerate(moments):
         running = subprocess.Popen(
-            command(folder, data, "-o", tmp_path / "out", "--jobs", jobs),
+            command(folder, data, "-o", out.parent, "--model", model, "--jobs", 1 + number % 2),
             env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for(lambda kept=kept: len(list(out.glob("*.h5"))) >= kept)  # type: ignore[misc]
-        time.sleep(extra)
+        time.sleep(moment)
         workers = children(running.pid)
         running.kill()
         running.wait()
-        assert not (tmp_path / "out" / "scan.json").exists()
         wait_for(lambda gone=workers: not any(Path(f"/proc/{p}").exists() for p in gone))  # type: ignore[misc]
-    resumed = nrcscan.scan(folder, data, tmp_path / "out")
-    assert resumed.n_known > 0
+        done.append(len(list(out.glob("*.json"))))
+    assert len(set(done)) > 2, f"hardly any was killed at work: {done}"
+    resumed = nrcscan.scan(folder, data, out.parent, factory=model)
+    assert resumed.n_known >= done[-1] > 0
     assert resumed.to_dict() == undisturbed
     for name in ("scan.json", "scan.csv"):
         calm, hurried = (tmp_path / o / name for o in ("calm", "out"))

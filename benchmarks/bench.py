@@ -111,20 +111,19 @@ class Bench:
                 xy,
                 self.folder / "acts.h5",
                 force=True,
-                batch_size=BATCH,
                 **{"activations": False, **options},
             )
 
         return work
 
-    def forward(self, net: nn.Module, x: np.ndarray) -> Callable[[], Any]:
+    def forward(self, net: nn.Module, x: np.ndarray, batch: int = BATCH) -> Callable[[], Any]:
         """Return a bare forward pass."""
         inputs = torch.from_numpy(x)
 
         def work() -> None:
             with torch.inference_mode():
-                for start in range(0, len(inputs), BATCH):
-                    net(inputs[start : start + BATCH])
+                for start in range(0, len(inputs), batch):
+                    net(inputs[start : start + batch])
 
         return work
 
@@ -148,6 +147,7 @@ class Bench:
         times = in_turns(
             self.repeat,
             forward=self.forward(net, xy[0]),
+            larger=self.forward(net, xy[0], 4 * BATCH),
             exact=self.extract(net, xy),
             float32=self.extract(net, xy, precision="float32"),
             sketch=self.extract(net, xy, sketch=32),
@@ -163,6 +163,9 @@ class Bench:
                 times[name],
                 forward,
             )
+        self.ratio(
+            "  bare forward in batches of 1,024", "÷ in those of 256", "", times["larger"], forward
+        )
         for kernel in ("dsyrk", "ssyrk"):
             both = [a + b for a, b in zip(forward, times[kernel], strict=True)]
             self.ratio(f"  limit: forward + {kernel} alone", "÷ bare forward", "", both, forward)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from nrcscan import store
 from nrcscan.forward import Features, Forward, Plan
 from nrcscan.inputs import Inputs, parts
+from nrcscan.lanes import most_lanes
 from nrcscan.moments import Array, Moments
 
 UNIT_SCALE = (0.1, 20.0)
@@ -77,8 +79,9 @@ class Accumulated:
 
     def merge(self, other: Accumulated) -> None:
         """Take in everything that another lane has seen, which is then of no more use."""
-        for position, moments in self.positions.items():
-            moments.merge(other.positions.pop(position))
+        with ThreadPoolExecutor(most_lanes()) as pool:  # the lanes are idle by now
+            positions = list(self.positions)
+            list(pool.map(lambda p: self.positions[p].merge(other.positions.pop(p)), positions))
         self._output.merge(other._output)
         self._lowest = min(self._lowest, other._lowest)
         self._highest = max(self._highest, other._highest)

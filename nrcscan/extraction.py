@@ -52,7 +52,7 @@ def extract(
     sketch: int | None = None,
     sketch_passes: int = 1,
     memory: int | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     limit: int | None = None,
     offset: int = 0,
     device: str | None = None,
@@ -99,7 +99,8 @@ def extract(
             bounds on the error: for wide layers.
         sketch_passes: 2 sharpens a sketch with a second pass over the data.
         memory: bytes that covariances may take; what does not fit waits for another pass.
-        batch_size: samples per forward pass.
+        batch_size: samples per forward pass; by default 1,024 where a sample is narrow in every
+            layer, else 256.
         limit: at most so many samples.
         offset: leave out so many samples before the first: a shard is offset and limit.
         device: where the network runs; by default the CPU for a checkpoint, and where it is

@@ -41,6 +41,10 @@ class Plan:
     widths: list[int] = field(default_factory=list)
     work: float = 0.0
     """Multiply-adds of the largest layer, per sample."""
+    largest: float = 0.0
+    """Numbers in the largest tensor that reaches a layer, per sample."""
+    batch: int = 0
+    """Samples per forward pass."""
     pure: bool = True
     """Whether a pass leaves nothing behind in the network, so that several can run at once."""
 
@@ -126,6 +130,7 @@ class Forward:
             plan.layouts[call.name] = layout
             places = features.numel() / _width(features, call) / n
             plan.work = max(plan.work, places * call.weight.numel())
+            plan.largest = max(plan.largest, features.numel() / n)
             width = self._rows(features, call, layout, inputs)[0].shape[1]
             source = (call.channel_axis, layout, *call.source)
             position = positions.setdefault(source, len(positions))

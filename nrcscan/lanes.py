@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -30,6 +30,11 @@ def most_lanes() -> int:
     return torch.get_num_threads()
 
 
+def blas_threads(n: int) -> AbstractContextManager[object]:
+    """Hold NumPy's and SciPy's products to n threads; one that has worked goes on spinning."""
+    return _pools().limit(limits=n, user_api="blas")
+
+
 @cache
 def _pools() -> ThreadpoolController:
     """Return the pools of threads that libraries keep; looking for them takes a while."""
@@ -52,8 +57,7 @@ def threads_for(lanes: int, *, widest: int, work: float) -> Iterator[None]:
     try:
         if not alone or work < LONG:
             torch.set_num_threads(1)
-        blas = before if alone and widest >= WIDE else 1
-        with _pools().limit(limits=blas, user_api="blas"):
+        with blas_threads(before if alone and widest >= WIDE else 1):
             yield
     finally:
         torch.set_num_threads(before)

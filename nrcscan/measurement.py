@@ -25,7 +25,7 @@ from nrcscan.dataset.base import Batch as Rows
 from nrcscan.distributed import team
 from nrcscan.errors import InputError, UsageError
 from nrcscan.forward import Forward, Plan
-from nrcscan.lanes import in_order, threads_for
+from nrcscan.lanes import blas_threads, in_order, threads_for
 from nrcscan.limits import announce_space
 from nrcscan.model import Network
 from nrcscan.moments import Array
@@ -33,6 +33,15 @@ from nrcscan.onset import LEARNED_R2
 from nrcscan.output import Output, to_numpy
 from nrcscan.passes import Passes
 from nrcscan.settings import Settings
+
+BATCH = 256
+"""Samples per forward pass, unless told otherwise."""
+
+LARGE_BATCH = 1024
+"""Likewise where samples are narrow: a layer's weights are read once for more of them."""
+
+NARROW = 2048
+"""Numbers that reach a layer, per sample, up to which a sample is narrow."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +111,19 @@ def measure(
     if total is not None:
         total = max(total - settings.offset, 0)
         total = total if settings.limit is None else min(total, settings.limit)
-    size = network.fixed_batch or settings.batch_size
+    size = network.fixed_batch or settings.batch_size or BATCH
     with ExitStack() as stack:
         stack.enter_context(evaluating(network.module))
+        stack.enter_context(blas_threads(1))
         ranks = stack.enter_context(team())
         ranks.check(total, settings)
         first, batches = _peeked(dataset.batches(size, settings.limit, settings.offset))
         plan = run.plan(first[0], settings.layers, settings.exclude, note)
+        plan.batch = size
+        free = network.fixed_batch is None and settings.batch_size is None and not dataset.once
+        if free and len(first[1]) == size and plan.largest <= NARROW:
+            plan.batch = LARGE_BATCH
+            batches = dataset.batches(plan.batch, settings.limit, settings.offset)
         passes = Passes(run, plan, first[1].shape[1], settings)
         _announce(passes, dataset, on_note)
         if settings.activations:
@@ -123,7 +138,7 @@ def measure(
         part: Part | None = None
         for number, group in enumerate(passes.order):
             if number > 0:
-                batches = dataset.batches(size, settings.limit, settings.offset)
+                batches = dataset.batches(plan.batch, settings.limit, settings.offset)
             mine = ranks.mine(batches, total)
             into = writer if number == 0 and ranks.size == 1 else None
             work = partial(_add_up, run, plan, passes, group, mine, into, settings, on_progress)
@@ -146,7 +161,9 @@ def measure(
             r2 = outcome.r2
             for doubt in _doubts(r2, part.accumulated, inferred=network.inferred):
                 note(doubt)
-            provenance = _provenance(network, origin, dataset, settings, run, part.n_samples, notes)
+            provenance = _provenance(
+                network, origin, dataset, settings, run, plan.batch, part.n_samples, notes
+            )
             epsilon = max(torch.finfo(run.dtype).eps, passes.epsilon)
             writer.finish(outcome, provenance, epsilon, passes.epsilon)
     return Extraction(path, total or 0, tuple(r.name for r in plan.records), r2, tuple(notes))
@@ -178,8 +195,7 @@ def _add_up(
     workers = [lane(run, plan, one, keep=keep) for one in lanes]
     targets: list[Array] = []
     done = 0
-    work = plan.work * (run.fixed_batch or settings.batch_size)
-    with threads_for(passes.lanes, widest=max(plan.widths), work=work):
+    with threads_for(passes.lanes, widest=max(plan.widths), work=plan.work * plan.batch):
         for taken in in_order(batches, workers):
             if writer is None:
                 targets.append(taken.y)
@@ -233,6 +249,7 @@ def _provenance(
     dataset: Dataset,
     settings: Settings,
     run: Forward,
+    batch: int,
     done: int,
     notes: list[str],
 ) -> dict[str, Any]:
@@ -257,7 +274,7 @@ def _provenance(
             "precision": settings.precision,
             "sketch": settings.sketch,
             "sketch_passes": settings.sketch_passes,
-            "batch_size": network.fixed_batch or settings.batch_size,
+            "batch_size": batch,
             "limit": settings.limit,
             "offset": settings.offset,
             "device": str(run.device),

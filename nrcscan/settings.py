@@ -47,14 +47,14 @@ class Settings:
     memory: int | None = None
     lanes: int | None = None
     """Batches that are worked on at once; None for one per core. It decides the last bits."""
-    batch_size: int = 256
+    batch_size: int | None = None
     limit: int | None = None
     offset: int = 0
     device: str | None = None
     dtype: DType | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: give at least 1")
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: give at least 1")

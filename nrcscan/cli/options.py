@@ -173,7 +173,12 @@ def pass_options(
             help="Covariances take so much at most; layers that do not fit wait for another pass.",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples per forward pass.")] = 256,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Samples per forward pass; by default 1024 for narrow networks, else 256."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many samples.")] = None,
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many samples first.")] = 0,
     device: Annotated[str, typer.Option(help="Where the network runs.")] = "cpu",

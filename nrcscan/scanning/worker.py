@@ -34,6 +34,9 @@ if TYPE_CHECKING:  # a worker that only makes reports needs no torch
 HELD_BYTES = 1 << 28
 """Data up to this size is read once and kept in memory."""
 
+READ_ROWS = 1024
+"""Samples that are read at a time."""
+
 EPOCH_KEYS = ("epoch", "current_epoch", "epochs")
 STEP_KEYS = ("global_step", "step", "iteration", "iter", "iter_num", "num_steps")
 
@@ -112,7 +115,7 @@ class Worker:
         settings, content = self._setup.settings, hashlib.sha256()
         try:
             data = self._data or open_data(self._setup.data, settings)
-            for x, y in data.batches(1024, settings.limit, settings.offset):
+            for x, y in data.batches(READ_ROWS, settings.limit, settings.offset):
                 for name, part in {**parts(x), "the targets": y}.items():
                     content.update(f"{name}{part.dtype.str}{part.shape[1:]}".encode())
                     content.update(np.ascontiguousarray(part).data)
@@ -208,7 +211,7 @@ def _held(data: Any, settings: Settings) -> Dataset | None:
     dataset = open_data(data, settings)
     inputs, targets, size = [], [], 0
     last = None if settings.limit is None else settings.offset + settings.limit
-    for x, y in dataset.batches(settings.batch_size, last):
+    for x, y in dataset.batches(READ_ROWS, last):
         size += y.nbytes + sum(part.nbytes for part in parts(x).values())
         if size > HELD_BYTES:
             return None

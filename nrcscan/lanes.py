@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import cache
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import torch
-from threadpoolctl import ThreadpoolController
+
+from nrcscan.threads import WIDE, blas_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 3
 """Items that wait for, or are in, a lane at most; more would hold their memory for nothing."""
-
-WIDE = 2048
-"""From this width on a product is long enough for a pool of threads to pay."""
 
 LONG = 4e7
 """From so many multiply-adds on a layer is long enough for a pool of threads to pay."""
@@ -28,17 +25,6 @@ LONG = 4e7
 def most_lanes() -> int:
     """Return how many lanes this machine has, or fewer where torch is held to fewer threads."""
     return torch.get_num_threads()
-
-
-def blas_threads(n: int) -> AbstractContextManager[object]:
-    """Hold NumPy's and SciPy's products to n threads; one that has worked goes on spinning."""
-    return _pools().limit(limits=n, user_api="blas")
-
-
-@cache
-def _pools() -> ThreadpoolController:
-    """Return the pools of threads that libraries keep; looking for them takes a while."""
-    return ThreadpoolController()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from nrcscan.dataset.base import Batch as Rows
 from nrcscan.distributed import team
 from nrcscan.errors import InputError, UsageError
 from nrcscan.forward import Forward, Plan
-from nrcscan.lanes import blas_threads, in_order, threads_for
+from nrcscan.lanes import in_order, threads_for
 from nrcscan.limits import announce_space
 from nrcscan.model import Network
 from nrcscan.moments import Array
@@ -33,6 +33,7 @@ from nrcscan.onset import LEARNED_R2
 from nrcscan.output import Output, to_numpy
 from nrcscan.passes import Passes
 from nrcscan.settings import Settings
+from nrcscan.threads import blas_threads
 
 BATCH = 256
 """Samples per forward pass, unless told otherwise."""

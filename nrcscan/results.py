@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,7 @@ from nrcscan.options import CONVENTIONS, Convention
 from nrcscan.sketch import Sketched
 from nrcscan.spectrum import spectrum
 from nrcscan.store import LayerRecord, Measured, open_acts
+from nrcscan.threads import WIDE, allowed_threads, blas_threads
 from nrcscan.uncertainty import resolution, spectrum_of
 
 SCHEMA = "nrcscan.report/1"
@@ -170,6 +172,7 @@ def report(
             signal_dim=signal_dim,
             convention=convention,
             thresholds=thresholds or Thresholds(),
+            lanes=allowed_threads(),
         )
 
 
@@ -179,8 +182,17 @@ def report_of(
     signal_dim: int | Literal["t", "auto"],
     convention: Convention,
     thresholds: Thresholds,
+    lanes: int = 1,
 ) -> Report:
-    """Compute the Deep NRC metrics from what was measured; see `report`."""
+    """Compute the Deep NRC metrics from what was measured; see `report`.
+
+    Args:
+        acts: what was measured.
+        signal_dim: see there, as what follows.
+        convention: likewise.
+        thresholds: likewise.
+        lanes: how many positions are worked on at once, as long as they are not wide.
+    """
     t = len(acts.target_mean)
     targets = spectrum(acts.target_covariance)
     varies = bool(targets.values[0] > 0)
@@ -190,7 +202,7 @@ def report_of(
     variance = float(np.trace(acts.target_covariance)) / t
     r2 = 1 - mse / variance if varies else None
     learned = r2 is not None and r2 >= LEARNED_R2
-    layers = _measure(acts, k, mse, convention, thresholds, learned=learned)
+    layers = _measure(acts, k, mse, convention, thresholds, learned=learned, lanes=lanes)
     held, names = _by_position(layers, thresholds, learned=learned)
     onsets = {name: onset(column) for name, column in held.items()}
     return Report(
@@ -234,48 +246,50 @@ def _measure(
     thresholds: Thresholds,
     *,
     learned: bool,
+    lanes: int,
 ) -> list[LayerResult]:
     """Return every layer's result, the features' eigenvectors computed once per position."""
-    variances = [float(acts.variances(p).mean()) for p in range(acts.n_positions)]
+    variances = [acts.variances(p) for p in range(acts.n_positions)]
     output = float(np.trace(acts.predictions.covariance))
     targets = float(np.trace(acts.target_covariance))
-    dead = vanished(variances, output / targets if targets else math.inf)
-    results = []
-    for position in range(acts.n_positions):
+    dead = vanished([float(v.mean()) for v in variances], output / targets if targets else math.inf)
+
+    def at(position: int) -> list[LayerResult]:
         statistics = acts.statistics(position)
+        sketched = isinstance(statistics, Sketched)
         if isinstance(statistics, Sketched):
             features = spectrum_of(statistics, acts.product_epsilon)
         else:
             features = spectrum(statistics.feature_covariance)
-        sketched = isinstance(statistics, Sketched)
-        known = resolution(features, acts.product_epsilon, sketched=sketched)
+        width = len(statistics.feature_mean)
+        found = []
         for index, record in enumerate(acts.layers):
             if record.position != position:
                 continue
             metrics = layer_metrics(
                 statistics,
                 features,
-                _matrix(acts, index, record, len(statistics.feature_mean)),
+                _matrix(acts, index, record, width),
                 signal_dim=k,
                 model_mse=mse,
                 convention=convention,
                 epsilon=acts.epsilon,
                 dead=dead[position],
-                known=known,
+                known=resolution(features, acts.product_epsilon, sketched=sketched),
             )
-            results.append(
-                LayerResult(
-                    index=index,
-                    position=position,
-                    name=record.name,
-                    kind=record.kind,
-                    width=len(statistics.feature_mean),
-                    metrics=metrics,
-                    met=conditions(
-                        metrics, thresholds, learned=learned, alignment=metrics.get("alignment")
-                    ),
-                )
+            met = conditions(
+                metrics, thresholds, learned=learned, alignment=metrics.get("alignment")
             )
+            found.append(
+                LayerResult(index, position, record.name, record.kind, width, metrics, met)
+            )
+        return found
+
+    if lanes == 1 or max(map(len, variances)) >= WIDE:
+        results = [layer for p in range(acts.n_positions) for layer in at(p)]
+    else:
+        with blas_threads(1), ThreadPoolExecutor(lanes) as pool:
+            results = [layer for found in pool.map(at, range(acts.n_positions)) for layer in found]
     return sorted(results, key=lambda layer: layer.index)
 
 

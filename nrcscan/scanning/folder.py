@@ -20,10 +20,11 @@ from nrcscan.scanning.cache import FOLDER, Cache
 from nrcscan.scanning.find import find
 from nrcscan.scanning.plan import Plan
 from nrcscan.scanning.result import Scan
-from nrcscan.scanning.run import on_cluster, on_this_machine, outcomes, processors, require_address
+from nrcscan.scanning.run import on_cluster, on_this_machine, outcomes, require_address
 from nrcscan.scanning.source import code_of, data_files, data_fingerprint, is_code
 from nrcscan.scanning.task import Judgement, Setup
 from nrcscan.settings import Settings
+from nrcscan.threads import processors
 
 
 def scan(

@@ -11,6 +11,7 @@ time on one thread instead.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import statistics
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -127,6 +129,11 @@ class Bench:
 
         return work
 
+    def _saved(self, name: str, array: np.ndarray) -> Path:
+        path = self.folder / f"{name}.npy"
+        np.save(path, array)
+        return path
+
     # Each method named bench_… is one benchmark.
 
     def bench_mlp(self) -> None:
@@ -186,6 +193,20 @@ class Bench:
             times["sketch"],
             times["forward"],
         )
+        peaks = json.loads(
+            _run(
+                _PEAK
+                + f"""
+from bench import chain
+net = chain(*[{width}] * 3, 2)
+x, y = np.load({str(self._saved("x", xy[0]))!r}, "r"), np.load({str(self._saved("y", xy[1]))!r})
+before = peak()
+nrcscan.extract(net, (x, y), {str(self.folder / "wide.h5")!r}, activations=False, sketch=64)
+print(json.dumps([before, peak()]))
+"""
+            )
+        )
+        self.add("  its peak memory", "GB above the model", "< 1.5", (peaks[1] - peaks[0]) / 1e6)
         taken = seconds(lambda: nrcscan.report(self.folder / "acts.h5"))
         self.add("  its report", "÷ bare forward", "", taken / statistics.median(times["forward"]))
 
@@ -240,19 +261,67 @@ class Bench:
             x, y = data(n, 64)
             np.savez(path, X=x, y=y)
             del x, y
-            code = (
-                "import re, torch; from torch import nn; import nrcscan;"
-                " net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2));"
-                f" nrcscan.extract(net, {str(path)!r}, {str(self.folder / 'm.h5')!r},"
-                " activations=False, force=True);"
-                " print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+            told = _run(
+                _PEAK
+                + f"""
+from bench import chain
+nrcscan.extract(
+    chain(64, 64, 2), {str(path)!r}, {str(self.folder / "m.h5")!r}, activations=False, force=True
+)
+print(peak())
+"""
             )
-            done = subprocess.run(
-                [sys.executable, "-c", code], capture_output=True, text=True, check=True
-            )
-            peaks.append(int(done.stdout))
+            peaks.append(int(told))
             path.unlink()
         self.add("N = 10⁶ against 10⁴, from npz", "peak memory", "≤ 1.05", peaks[1] / peaks[0])
+
+    def bench_beyond(self) -> None:
+        """Data larger than memory: an npz of zeros that takes up no room on the disk."""
+        rows, width = (1 << 20, 32) if self.quick else (1 << 21, 3584)
+        path = self.folder / "large.npz"
+        _write_zeros(path, {"X": (rows, width), "y": (rows, 1)})
+        told = _run(
+            _PEAK
+            + f"""
+from bench import chain
+before = peak()
+nrcscan.extract(
+    chain({width}, 8, 8, 1), {str(path)!r}, {str(self.folder / "m.h5")!r}, activations=False,
+    exclude=["0"], force=True,
+)
+print(json.dumps([before, peak()]))
+"""
+        )
+        before, after = json.loads(told)
+        size = path.stat().st_size / 1e9
+        path.unlink()
+        self.add(f"npz of {size:.3g} GB", "GB of memory added", "", (after - before) / 1e6)
+
+    def bench_torchrun(self) -> None:
+        """Two ranks of one thread each, beside one."""
+        few, many, width = (256, 2048, 64) if self.quick else (2048, 65_536, 512)
+        torch.save(chain(*[width] * 8, 2).state_dict(), self.folder / "model.pt")
+        x, y = data(many, width)
+        np.savez(self.folder / "data.npz", X=x, y=y)
+
+        def ranks(count: int, samples: int) -> Callable[[], Any]:
+            launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(count)]
+            return lambda: _run_nrcscan(
+                [*launcher, "-m", "nrcscan"], self.folder, "--limit", str(samples)
+            )
+
+        times = in_turns(
+            1 if self.quick else 3,
+            one=ranks(1, many),
+            two=ranks(2, many),
+            one_few=ranks(1, few),
+            two_few=ranks(2, few),
+        )
+        one, two = (
+            [a - b for a, b in zip(times[name], times[f"{name}_few"], strict=True)]
+            for name in ("one", "two")
+        )
+        self.ratio(f"torchrun, 8×{width} MLP", "throughput of 2 ranks ÷ 1", "≥ 1.7", one, two)
 
     def bench_activations(self) -> None:
         """Writing activations, beside h5py writing the same bytes."""
@@ -305,6 +374,63 @@ class Bench:
         self.ratio(
             f"report on 8×{width}", "÷ bare decompositions", "≤ 1.5", times["report"], times["bare"]
         )
+
+
+_PEAK = f"""
+import json, re, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import numpy as np
+import nrcscan
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+
+
+def _run(code: str) -> str:
+    """Run code in a process of its own, and return what it prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def _run_nrcscan(launcher: list[str], folder: Path, *options: str) -> None:
+    subprocess.run(
+        [
+            *(sys.executable, *launcher, "extract", "model.pt", "data.npz"),
+            *("--no-activations", "--force", "-o", "ranks.h5", *options),
+        ],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+    )
+
+
+class _Holes(io.FileIO):
+    """A file in which zeros leave holes."""
+
+    def write(self, data: Any) -> int:
+        """Write, or pass over what is one large piece of zeros."""
+        if data is _ZEROS:
+            self.seek(len(_ZEROS), io.SEEK_CUR)
+            return len(_ZEROS)
+        return super().write(data)
+
+
+_ZEROS = bytes(1 << 24)
+
+
+def _write_zeros(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Write an npz of float32 zeros."""
+    with _Holes(path, "w") as file, zipfile.ZipFile(file, "w") as archive:
+        for name, shape in shapes.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(member, header)
+                whole, rest = divmod(4 * int(np.prod(shape)), len(_ZEROS))
+                for _ in range(whole):
+                    member.write(_ZEROS)
+                member.write(_ZEROS[:rest])
 
 
 def main() -> None:

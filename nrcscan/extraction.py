@@ -52,6 +52,7 @@ def extract(
     sketch: int | None = None,
     sketch_passes: int = 1,
     memory: int | None = None,
+    compress: bool = False,
     batch_size: int | None = None,
     limit: int | None = None,
     offset: int = 0,
@@ -99,6 +100,7 @@ def extract(
             bounds on the error: for wide layers.
         sketch_passes: 2 sharpens a sketch with a second pass over the data.
         memory: bytes that covariances may take; what does not fit waits for another pass.
+        compress: the stored features, with gzip.
         batch_size: samples per forward pass; by default 1,024 where a sample is narrow in every
             layer, else 256.
         limit: at most so many samples.
@@ -138,6 +140,7 @@ def extract(
         sketch=sketch,
         sketch_passes=sketch_passes,
         memory=memory,
+        compress=compress,
         batch_size=batch_size,
         limit=limit,
         offset=offset,

@@ -132,7 +132,9 @@ def measure(
         writer: store.Writer | None = None
         if ranks.first:
             writer = stack.enter_context(
-                store.create(path, n_samples=total, force=force, held=held)
+                store.create(
+                    path, n_samples=total, force=force, compress=settings.compress, held=held
+                )
             )
             for record, weight in zip(plan.records, plan.weights, strict=True):
                 writer.add_layer(record, to_numpy(weight))

@@ -41,6 +41,7 @@ class Settings:
     output_key: str | None = None
     output_slice: str | None = None
     activations: bool = True
+    compress: bool = False
     precision: Precision = "float64"
     sketch: int | None = None
     sketch_passes: int = 1

@@ -94,6 +94,22 @@ def test_a_full_disk_is_one_message(tmp_path: Path, limit: int) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_compressed_activations_are_the_same(tmp_path: Path) -> None:
+    x, y = samples(3000, 5, 2)
+    net, data = mlp(5, 64, 2), (np.round(x), y)  # few values: they compress well
+    extract(net, data, tmp_path / "plain.h5")
+    extract(net, data, tmp_path / "small.h5", compress=True)
+    sizes = [(tmp_path / name).stat().st_size for name in ("plain.h5", "small.h5")]
+    assert sizes[1] < 0.9 * sizes[0]
+    with (
+        store.open_acts(tmp_path / "plain.h5") as plain,
+        store.open_acts(tmp_path / "small.h5") as small,
+    ):
+        for position in range(2):
+            a, b = (np.concatenate([*acts.activation_rows(position)]) for acts in (plain, small))
+            np.testing.assert_array_equal(a, b)
+
+
 def test_no_room_for_activations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 

@@ -173,6 +173,9 @@ def pass_options(
             help="Covariances take so much at most; layers that do not fit wait for another pass.",
         ),
     ] = None,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Compress stored features: smaller, but slower.")
+    ] = False,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -210,6 +213,7 @@ def pass_options(
         "sketch": sketch,
         "sketch_passes": sketch_passes,
         "memory": memory,
+        "compress": compress,
         "batch_size": batch_size,
         "limit": limit,
         "offset": offset,

@@ -25,6 +25,9 @@ from nrcscan.store.schema import DOUBLE, FORMAT, PLAIN_VERSION, VERSION, LayerRe
 
 CHUNK_BYTES = 1 << 20
 
+_PACKED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+"""How rows are compressed: higher levels take several times as long for a few per cent."""
+
 
 def require_free(path: Path, *, force: bool) -> None:
     """Check that `path` can be written before any work is done.
@@ -54,12 +57,19 @@ class Writer:
     """Fills one file; made by `create`."""
 
     def __init__(
-        self, file: h5py.File, path: Path, n_samples: int | None, held: Held | None
+        self,
+        file: h5py.File,
+        path: Path,
+        n_samples: int | None,
+        held: Held | None,
+        *,
+        compress: bool,
     ) -> None:
         self._file = file
         self._held = held
         self._path = path
         self._n_samples = n_samples
+        self._packed = _PACKED if compress else {}
         # Kept open to the end: what a dataset still holds is written when it is closed, and
         # h5py can only print, not raise, what goes wrong there.
         self._datasets: dict[str, h5py.Dataset] = {}
@@ -100,6 +110,7 @@ class Writer:
                     chunks=(_chunk_rows(rows, self._n_samples), rows.shape[1]),
                     dtype=rows.dtype,
                     fletcher32=True,
+                    **self._packed,
                 )
                 self._waiting[name] = []
             waiting = self._waiting[name]
@@ -194,7 +205,12 @@ class Writer:
 
 @contextmanager
 def create(
-    path: Path, *, n_samples: int | None = None, force: bool = False, held: Held | None = None
+    path: Path,
+    *,
+    n_samples: int | None = None,
+    force: bool = False,
+    compress: bool = False,
+    held: Held | None = None,
 ) -> Iterator[Writer]:
     """Write a file that appears under its name only when it is complete.
 
@@ -202,6 +218,7 @@ def create(
         path: of the file.
         n_samples: how many rows of samples will come, if that is known.
         force: replace an existing file.
+        compress: rows of samples.
         held: takes what is written, but for rows of samples.
 
     Raises:
@@ -213,7 +230,7 @@ def create(
     file: h5py.File | None = None
     try:
         file = _new(partial, path)
-        yield Writer(file, path, n_samples, held)
+        yield Writer(file, path, n_samples, held, compress=compress)
         _close(file, path)
         _sync(partial)
         if path.exists() and not force:

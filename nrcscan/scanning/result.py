@@ -85,8 +85,13 @@ class Scan:
         }
 
     def to_json(self) -> str:
-        """Return `scan.json`."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+        """Return `scan.json`, with a line per checkpoint."""
+        whole = self.to_dict()
+        lines = [json.dumps(c, allow_nan=False) for c in whole["checkpoints"]]
+        listed = ",\n  ".join(lines)
+        values = {name: json.dumps(value, allow_nan=False) for name, value in whole.items()}
+        values["checkpoints"] = f"[\n  {listed}\n ]"
+        return "{\n" + ",\n".join(f' "{name}": {text}' for name, text in values.items()) + "\n}\n"
 
     def to_csv(self) -> str:
         """Return `scan.csv`: a row per checkpoint and layer."""

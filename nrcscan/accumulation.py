@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,11 +107,13 @@ class Part:
         accumulated: the sums.
         targets: batches of targets, in order, where they have not been written yet.
         n_samples: how many there were.
+        rows: files that hold what else has not been written yet, in order.
     """
 
     accumulated: Accumulated
     targets: list[Array]
     n_samples: int
+    rows: list[Path] = field(default_factory=list)
 
 
 def lane(

@@ -18,7 +18,6 @@ from nrcscan.accumulation import Batch, Part, together
 from nrcscan.dataset.base import Batch as Rows
 from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.inputs import each
-from nrcscan.settings import Settings
 
 Value = TypeVar("Value")
 
@@ -40,16 +39,14 @@ class Team:
         """Whether this is the process that writes and speaks."""
         return self.rank == 0
 
-    def check(self, total: int | None, settings: Settings) -> None:
+    def check(self, total: int | None) -> None:
         """Refuse what cannot be shared out.
 
         Raises:
-            UsageError: activations are asked for, or the number of samples is not known.
+            UsageError: the number of samples is not known, or less than that of ranks.
         """
         if self.size == 1:
             return
-        if settings.activations:
-            raise UsageError("several ranks keep statistics alone: add --no-activations")
         if total is None or total < self.size:
             raise UsageError(
                 "ranks take slices of the samples, so their number must be known and no less than"
@@ -99,6 +96,7 @@ class Team:
             together([part.accumulated for part in parts]),
             [y for part in parts for y in part.targets],
             sum(part.n_samples for part in parts),
+            [path for part in parts for path in part.rows],
         )
 
     def shared(self, value: Value) -> Value:

@@ -117,7 +117,7 @@ def measure(
         stack.enter_context(evaluating(network.module))
         stack.enter_context(blas_threads(1))
         ranks = stack.enter_context(team())
-        ranks.check(total, settings)
+        ranks.check(total)
         first, batches = _peeked(dataset.batches(size, settings.limit, settings.offset))
         plan = run.plan(first[0], settings.layers, settings.exclude, note)
         plan.batch = size
@@ -138,14 +138,19 @@ def measure(
             )
             for record, weight in zip(plan.records, plan.weights, strict=True):
                 writer.add_layer(record, to_numpy(weight))
+        rows, apart = writer, None
+        if not ranks.first and settings.activations:
+            rows, apart = stack.enter_context(store.apart(path, compress=settings.compress))
+        elif ranks.size > 1 and not settings.activations:
+            rows = None
         part: Part | None = None
         for number, group in enumerate(passes.order):
             if number > 0:
                 batches = dataset.batches(plan.batch, settings.limit, settings.offset)
             mine = ranks.mine(batches, total)
-            into = writer if number == 0 and ranks.size == 1 else None
+            into = rows if number == 0 else None
             work = partial(_add_up, run, plan, passes, group, mine, into, settings, on_progress)
-            part = ranks.gathered(partial(work, total))
+            part = ranks.gathered(partial(work, total, apart))
             if part is not None and writer is not None:
                 if part.n_samples != (total or part.n_samples):
                     raise InputError(
@@ -154,6 +159,8 @@ def measure(
                 total = part.n_samples
                 for y in part.targets if number == 0 else ():
                     writer.append("targets/values", y)
+                for file in part.rows if number == 0 else ():
+                    writer.append_from(file)
                 with _overflow(dataset):
                     passes.keep(number, part.accumulated, writer)
             passes.tests = ranks.shared(passes.tests)
@@ -188,10 +195,12 @@ def _add_up(
     settings: Settings,
     on_progress: Callable[[int, int | None], None],
     total: int | None,
+    apart: Path | None,
 ) -> Part:
     """Take batches through the network and return what they add up to.
 
-    Their rows go to the writer as they come, or, where there is none, the targets are kept.
+    Their rows go to the writer as they come, or, where there is none, the targets are kept. The
+    writer's file is named in what is returned where it is a file `apart`.
     """
     lanes = passes.accumulators(group)
     keep = settings.activations and writer is not None
@@ -208,7 +217,9 @@ def _add_up(
                     writer.append(f"positions/{position:04d}/activations", rows)
             done += len(taken.y)
             on_progress(done, total)
-        return Part(together(lanes), targets, done)
+        if apart is not None and writer is not None:
+            writer.hand_over()
+        return Part(together(lanes), targets, done, [] if apart is None else [apart])
 
 
 @contextmanager

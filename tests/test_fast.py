@@ -323,16 +323,20 @@ def ranks(cwd: Path, *args: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_two_ranks_are_one(tmp_path: Path, saved: tuple[Path, Path]) -> None:
-    done = ranks(tmp_path, "extract", *saved, "--no-activations", "-o", "two.h5", "--batch-size", 7)
+@pytest.mark.parametrize("stored", [["--activations", "--compress"], ["--no-activations"]])
+def test_two_ranks_are_one(tmp_path: Path, saved: tuple[Path, Path], stored: list[str]) -> None:
+    options = ["-o", "two.h5", "--batch-size", 7, "--dtype", "float64"]
+    done = ranks(tmp_path, "extract", *saved, *stored, *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("two.h5: 3 layers, 100 samples") == 1
-    extract(*saved, tmp_path / "one.h5", activations=False, batch_size=7)
+    kept = stored[0] == "--activations"
+    extract(*saved, tmp_path / "one.h5", activations=kept, batch_size=7, dtype="float64")
     expected, found = statistics(tmp_path / "one.h5"), statistics(tmp_path / "two.h5")
     assert expected.keys() == found.keys()
+    assert any(name.endswith("activations") for name in found) == kept
     for name, values in expected.items():
-        tolerance = 1e-6 if name.startswith(("positions", "model")) else 1e-14  # float32 forward
-        np.testing.assert_allclose(found[name], values, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(found[name], values, rtol=1e-10, atol=1e-10, err_msg=name)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_a_rank_that_fails_ends_all_with_its_reason(tmp_path: Path) -> None:
@@ -340,8 +344,7 @@ def test_a_rank_that_fails_ends_all_with_its_reason(tmp_path: Path) -> None:
     x[80] = np.nan
     np.savez(tmp_path / "data.npz", X=x, y=y)
     torch.save(mlp(5, 16, 2).state_dict(), tmp_path / "model.pt")
-    options = ["--no-activations", "--batch-size", 10]
-    done = ranks(tmp_path, "extract", "model.pt", "data.npz", *options)
+    done = ranks(tmp_path, "extract", "model.pt", "data.npz", "--batch-size", 10)
     assert done.returncode != 0
     assert "error: rank 1: data.npz: the inputs hold NaN, first in sample 80" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "model.pt"]

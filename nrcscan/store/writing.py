@@ -118,6 +118,29 @@ class Writer:
             if sum(map(len, waiting)) >= self._datasets[name].chunks[0]:
                 self._write_chunks(name)
 
+    def end_rows(self) -> None:
+        """Write the rows that still wait for a whole chunk; none come after them."""
+        with self._writing():
+            for name, waiting in self._waiting.items():
+                if waiting:
+                    self._write_chunks(name, all_rows=True)
+
+    def hand_over(self) -> None:
+        """End the rows and close the file, for another writer to read."""
+        self.end_rows()
+        self._datasets.clear()
+        _close(self._file, self._path)
+
+    def append_from(self, rows: Path) -> None:
+        """Append all rows that another writer has put into a file of `apart`."""
+        with self._writing(), h5py.File(rows, "r") as file:
+            names: list[str] = []
+            file.visititems(lambda name, item: names.append(name) if _holds_rows(item) else None)
+            for name in names:
+                dataset = file[name]
+                for chunk in dataset.iter_chunks():
+                    self.append(name, dataset[chunk[0]])
+
     def _write_chunks(self, name: str, *, all_rows: bool = False) -> None:
         """Write the whole chunks among the rows that wait, or all of them."""
         dataset, waiting = self._datasets[name], self._waiting[name]
@@ -158,10 +181,8 @@ class Writer:
         product_epsilon: float = DOUBLE,
     ) -> None:
         """Write what is known at the end of the pass, and mark the file complete."""
+        self.end_rows()
         with self._writing():
-            for name, waiting in self._waiting.items():
-                if waiting:
-                    self._write_chunks(name, all_rows=True)
             self._put("targets/mean", output.target_mean)
             self._put("targets/covariance", output.target_covariance)
             self._put("model/squared_error", output.predictions.squared_error)
@@ -244,6 +265,31 @@ def create(
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+@contextmanager
+def apart(path: Path, *, compress: bool = False) -> Iterator[tuple[Writer, Path]]:
+    """Keep rows in a file of their own beside the one that will be theirs, and remove it again.
+
+    Args:
+        path: of the file that they will be appended to.
+        compress: the rows.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = _beside(path)
+    file = _new(partial, path)
+    try:
+        yield Writer(file, path, None, None, compress=compress), partial
+    finally:
+        _abandon(file)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _holds_rows(item: h5py.Group | h5py.Dataset) -> bool:
+    return isinstance(item, h5py.Dataset)
 
 
 def _of_samples(s: Statistics | Sketched, targets: Output) -> bool:

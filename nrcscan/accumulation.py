@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nrcscan import store
 from nrcscan.forward import Features, Forward, Plan
 from nrcscan.inputs import Inputs, parts
 from nrcscan.lanes import most_lanes
 from nrcscan.moments import Array, Moments
+from nrcscan.ondevice import OnDevice
+from nrcscan.output import to_numpy
 
 UNIT_SCALE = (0.1, 20.0)
 """The largest input, in absolute value, of a usually scaled dataset lies between these."""
@@ -54,6 +57,7 @@ class Accumulated:
 
     def __init__(self, positions: dict[int, Moments], n_targets: int) -> None:
         self.positions = positions
+        self._on_device: dict[int, OnDevice] = {}
         # Predictions beside residuals: each keeps its own small variance.
         self._output = Moments(2 * n_targets, n_targets)
         self._t = n_targets
@@ -77,6 +81,22 @@ class Accumulated:
                 self._lowest = min(self._lowest, float(part.min()))
                 self._highest = max(self._highest, float(part.max()))
         self._output.update(np.hstack([predictions, predictions - y]), y)
+
+    def move(self, device: torch.device) -> None:
+        """Have features added up on the device that they come from; see `bring_back`."""
+        self._on_device = {p: OnDevice(host, device) for p, host in self.positions.items()}
+
+    def bring_back(self) -> None:
+        """Have the sums on the host again."""
+        self.positions |= {p: moments.hosted() for p, moments in self._on_device.items()}
+        self._on_device = {}
+
+    def take(self, position: int, rows: Tensor, y: Array) -> None:
+        """Take in features that are known to be finite, beside targets."""
+        if position in self._on_device:
+            self._on_device[position].take(rows, y)
+        elif position in self.positions:
+            self.positions[position].take(to_numpy(rows), y)
 
     def merge(self, other: Accumulated) -> None:
         """Take in everything that another lane has seen, which is then of no more use."""
@@ -133,11 +153,10 @@ def lane(
 
         def take(position: int, reached: Features) -> None:
             rows, counts = reached
-            if position in accumulated.positions:
-                y = batch.y if counts is None else np.repeat(batch.y, counts, axis=0)
-                accumulated.positions[position].take(rows, y)
+            y = batch.y if counts is None else np.repeat(batch.y, counts, axis=0)
+            accumulated.take(position, rows, y)
             if keep:  # as a copy: the network may still write to these
-                kept[position] = rows.astype(run.stored_dtype)
+                kept[position] = to_numpy(rows).astype(run.stored_dtype)
 
         with torch.inference_mode():  # known to each thread alone
             predictions = run.forward(

@@ -286,16 +286,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     # A frozen program has no mode, and an exported one cannot leave the one it has.
     modes = [(module, getattr(module, "training", None)) for module in model.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
+    rounded = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     if modes[0][1] is not None:
         with suppress(NotImplementedError):
             model.eval()
     try:
         # The fast path of attention runs as one operation, in which no layer can be seen.
         torch.backends.mha.set_fastpath_enabled(False)
+        # What a GPU calls TF32 keeps ten bits of a product's factors.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         with torch.inference_mode(), cached(), uncompiled():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = rounded
         for module, training in modes:
             if training is not None:
                 module.training = training

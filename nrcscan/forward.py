@@ -57,7 +57,7 @@ class Features(NamedTuple):
         counts: rows of each sample, shape (n,); None where each has one.
     """
 
-    rows: NDArray[Any]
+    rows: Tensor
     counts: NDArray[np.int64] | None
 
 
@@ -184,10 +184,10 @@ class Forward:
             if counts is not None:
                 counts = counts[: len(y)]
             rows = rows[: len(y) if counts is None else int(counts.sum())]
-            array = to_numpy(rows)
             if not _surely_finite(rows):
-                _require_finite(array, f"layer {call.name}: its features", first_sample, counts)
-            take(position, Features(array, counts))
+                what = f"layer {call.name}: its features"
+                _require_finite(to_numpy(rows), what, first_sample, counts)
+            take(position, Features(rows, counts))
 
         inputs = self._inputs(x, first_sample)
         _require_positions(_mask(inputs), first_sample)
@@ -293,7 +293,7 @@ class Forward:
         # Among several inputs there are masks, which stay what they are too.
         if (kind in "iu" and (self.indices or several)) or (kind == "b" and several):
             as_is = self._filled(x).astype(bool if kind == "b" else np.int64)
-            return torch.from_numpy(as_is).to(self.device)
+            return self._sent(torch.from_numpy(as_is))
         exact = round(2 / torch.finfo(self.dtype).eps)
         if kind in "iu" and x.size and _largest(x) > exact:
             raise InputError(
@@ -303,7 +303,7 @@ class Forward:
             )
         x = self._filled(x)
         wide = torch.from_numpy(np.array(x, dtype=np.float64 if kind != "f" else _native(x)))
-        inputs = wide.to(self.device, self.dtype)
+        inputs = self._sent(wide.to(self.dtype))
         rounded = wide.dtype != self.dtype or x.dtype.itemsize > 8
         if rounded and not bool(torch.isfinite(inputs).all()):
             raise InputError(
@@ -311,6 +311,12 @@ class Forward:
                 f" {_name(self.dtype)}; use --dtype float64 or rescale them"
             )
         return inputs
+
+    def _sent(self, host: Tensor) -> Tensor:
+        """Return a tensor on the network's device; a GPU fetches it while the host goes on."""
+        if self.device.type != "cuda":
+            return host.to(self.device)
+        return host.pin_memory().to(self.device, non_blocking=True)
 
     def _filled(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return a batch filled up to the size that the network takes, with its last sample."""

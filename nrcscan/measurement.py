@@ -29,6 +29,7 @@ from nrcscan.lanes import in_order, threads_for
 from nrcscan.limits import announce_space
 from nrcscan.model import Network
 from nrcscan.moments import Array
+from nrcscan.ondevice import accumulates
 from nrcscan.onset import LEARNED_R2
 from nrcscan.output import Output, to_numpy
 from nrcscan.passes import Passes
@@ -203,6 +204,8 @@ def _add_up(
     writer's file is named in what is returned where it is a file `apart`.
     """
     lanes = passes.accumulators(group)
+    for one in lanes if accumulates(run.device) else ():
+        one.move(run.device)
     keep = settings.activations and writer is not None
     workers = [lane(run, plan, one, keep=keep) for one in lanes]
     targets: list[Array] = []
@@ -219,6 +222,8 @@ def _add_up(
             on_progress(done, total)
         if apart is not None and writer is not None:
             writer.hand_over()
+        for one in lanes:
+            one.bring_back()
         return Part(together(lanes), targets, done, [] if apart is None else [apart])
 
 

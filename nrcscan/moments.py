@@ -83,6 +83,7 @@ class Moments:
             raise ValueError(f"width and n_targets must be positive, got {width} and {n_targets}")
         self.width = width
         self.n_targets = n_targets
+        self.precision = precision
         self._dtype = np.dtype(precision)
         self._known: _Sums | None = None
         self._block = np.empty((0, 0))
@@ -145,6 +146,11 @@ class Moments:
             )
         theirs = other._closed(copy=True)
         self._known = self._plus(self._closed(), theirs)
+        self._filled = 0
+
+    def absorb(self, n: int, shift: Array, products: Array, squares: Array) -> None:
+        """Take over sums of n samples that were added up elsewhere, as `_Sums` describes them."""
+        self._known = self._plus(self._closed(), _Sums(n, shift, products, squares))
         self._filled = 0
 
     def statistics(self) -> Statistics:

@@ -141,7 +141,7 @@ class _Tridiagonal:
 
     def count_above(self, cutoff: float) -> int:
         """Return how many eigenvalues exceed a cut-off: as many as there are positive pivots."""
-        count, pivot = 0, 1.0
+        count, pivot, cutoff = 0, 1.0, float(cutoff)
         squares = [0.0, *(self.beside**2).tolist()]
         for entry, square in zip(self.diagonal.tolist(), squares, strict=True):
             pivot = entry - cutoff - square / (pivot or _TINY)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from nrcscan import InputError, Moments, Report, UsageError, extract, report, tables
 from nrcscan.lanes import in_order
+from nrcscan.ondevice import OnDevice
 from nrcscan.sketch import Sketch, nystrom, orthonormal, test_matrix
 
 
@@ -354,3 +355,37 @@ def test_the_command_line_has_them(cli: Run, saved: tuple[Path, Path]) -> None:
     done = cli("extract", *saved, "--sketch", 4, "--sketch-passes", 2, "--memory", 10**9)
     assert done.returncode == 0, done.stderr
     assert cli("report", "acts.h5").returncode == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "float32"}, {"sketch": 8}, {"pool": "last"}])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_what_a_gpu_adds_up_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, options: dict[str, Any]
+) -> None:
+    net = nn.Sequential(mlp(6, 32, 24), nn.Flatten(1), nn.Linear(48, 2))
+    used: list[object] = []
+
+    class Counted(OnDevice):
+        def hosted(self) -> Moments:
+            used.append(self)
+            return super().hosted()
+
+    monkeypatch.setattr("nrcscan.accumulation.OnDevice", Counted)
+    monkeypatch.setattr("nrcscan.passes.most_lanes", lambda: 1)  # as on a GPU
+    x, y = samples(2500, 6, 2)
+    data = np.stack([x, x + 1], axis=1), y
+    found = []
+    for moved in (False, True):
+        monkeypatch.setattr("nrcscan.measurement.accumulates", lambda device, moved=moved: moved)
+        path = tmp_path / f"{moved}.h5"
+        extract(net, data, path, dtype=dtype, **options)  # type: ignore[arg-type]
+        found.append(statistics(path))
+        assert len(used) == (3 if moved else 0)
+    host, device = found
+    tight = dtype == "float64" and not options
+    for name, values in host.items():
+        scale = 1e-12 if tight else 1e-10 if "precision" not in options else 1e-6
+        if "sketch" in options and dtype != "float64":
+            scale = 1e-6  # whose products are float32
+        largest = np.abs(values).max() if values.size else 0
+        np.testing.assert_allclose(device[name], values, atol=scale * largest, rtol=0, err_msg=name)

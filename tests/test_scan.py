@@ -240,27 +240,33 @@ def test_killed_at_twenty_moments_it_goes_on_to_the_same_end(data: Path, tmp_pat
         "def build():\n    return Slow(nn.Linear(5, 16), nn.ReLU(), "
         "nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))\n"
     )
-    for epoch in range(40):
+    for epoch in range(60):
         save(folder / f"{epoch}.pt", seed=epoch)
     model = f"{factory}:build"
     undisturbed = nrcscan.scan(folder, data, tmp_path / "calm", factory=model).to_dict()
     out = tmp_path / "out" / "statistics"
-    moments = np.random.default_rng(4).uniform(0.2, 2.6, 20)
-    done = []
-    for number, moment in enumerate(moments):
+    random = np.random.default_rng(4)
+    done, workers = [0], []
+    for number in range(20):
         running = subprocess.Popen(
-            command(folder, data, "-o", out.parent, "--model", model, "--jobs", 1 + number % 2),
+            command(
+                folder, data, "-o", out.parent, "--model", model, "--jobs", 1 + number // 2 % 2
+            ),
             env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(moment)
-        workers = children(running.pid)
+        if number % 2:  # at work, rather than as it starts
+            wait_for(lambda: len(list(out.glob("*.json"))) > done[-1])
+            time.sleep(random.uniform(0, 0.05))
+        else:
+            time.sleep(random.uniform(0, 1.5))
+        workers += children(running.pid)
         running.kill()
         running.wait()
-        wait_for(lambda gone=workers: not any(Path(f"/proc/{p}").exists() for p in gone))  # type: ignore[misc]
         done.append(len(list(out.glob("*.json"))))
-    assert len(set(done)) > 2, f"hardly any was killed at work: {done}"
+    assert len(set(done)) > 8, f"hardly any was killed at work: {done}"
+    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     resumed = nrcscan.scan(folder, data, out.parent, factory=model)
     assert resumed.n_known >= done[-1] > 0
     assert resumed.to_dict() == undisturbed

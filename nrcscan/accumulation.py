@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nrcscan import store
+from nrcscan.errors import InputError
 from nrcscan.forward import Features, Forward, Plan
 from nrcscan.inputs import Inputs, parts
 from nrcscan.lanes import most_lanes
@@ -83,8 +84,18 @@ class Accumulated:
         self._output.update(np.hstack([predictions, predictions - y]), y)
 
     def move(self, device: torch.device) -> None:
-        """Have features added up on the device that they come from; see `bring_back`."""
-        self._on_device = {p: OnDevice(host, device) for p, host in self.positions.items()}
+        """Have features added up on the device that they come from; see `bring_back`.
+
+        Raises:
+            InputError: they do not fit there.
+        """
+        try:
+            self._on_device = {p: OnDevice(host, device) for p, host in self.positions.items()}
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"the covariances do not fit on {device}: allow less with --memory, or sketch them"
+                " with --sketch 64"
+            ) from error
 
     def bring_back(self) -> None:
         """Have the sums on the host again."""

@@ -84,12 +84,14 @@ class Team:
         except NrcscanError as error:
             failure = type(error)(f"rank {self.rank}: {error}")
         failures: list[Any] = [None] * self.size
-        distributed.all_gather_object(failures, failure)
+        parts: list[Any] | None = [None] * self.size if self.first else None
+        with self._listening():
+            distributed.all_gather_object(failures, failure)
         for found in failures:
             if found is not None:
                 raise found
-        parts: list[Any] | None = [None] * self.size if self.first else None
-        distributed.gather_object(mine, parts)
+        with self._listening():
+            distributed.gather_object(mine, parts)
         if parts is None:
             return None
         return Part(
@@ -104,8 +106,19 @@ class Team:
         if self.size == 1:
             return value
         values = [value]
-        distributed.broadcast_object_list(values)
+        with self._listening():
+            distributed.broadcast_object_list(values)
         return values[0]
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Turn the silence of a rank that has ended into one message."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise InputError(
+                f"rank {self.rank}: another rank has ended; what it says is the reason"
+            ) from error
 
 
 @contextmanager

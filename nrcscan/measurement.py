@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -141,7 +142,10 @@ def measure(
                 writer.add_layer(record, to_numpy(weight))
         rows, apart = writer, None
         if not ranks.first and settings.activations:
-            rows, apart = stack.enter_context(store.apart(path, compress=settings.compress))
+            share = None if total is None else math.ceil(total / ranks.size)
+            rows, apart = stack.enter_context(
+                store.apart(path, n_samples=share, compress=settings.compress)
+            )
         elif ranks.size > 1 and not settings.activations:
             rows = None
         part: Part | None = None

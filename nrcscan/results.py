@@ -191,7 +191,7 @@ def report_of(
         signal_dim: see there, as what follows.
         convention: likewise.
         thresholds: likewise.
-        lanes: how many positions are worked on at once, as long as they are not wide.
+        lanes: how many threads work on it; they do not change a bit where no layer is wide.
     """
     t = len(acts.target_mean)
     targets = spectrum(acts.target_covariance)
@@ -285,11 +285,9 @@ def _measure(
             )
         return found
 
-    if lanes == 1 or max(map(len, variances)) >= WIDE:
-        results = [layer for p in range(acts.n_positions) for layer in at(p)]
-    else:
-        with blas_threads(1), ThreadPoolExecutor(lanes) as pool:
-            results = [layer for found in pool.map(at, range(acts.n_positions)) for layer in found]
+    wide = max(map(len, variances)) >= WIDE  # one after the other then, on all threads
+    with blas_threads(lanes if wide else 1), ThreadPoolExecutor(1 if wide else lanes) as pool:
+        results = [layer for found in pool.map(at, range(acts.n_positions)) for layer in found]
     return sorted(results, key=lambda layer: layer.index)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -310,8 +312,14 @@ def test_options_out_of_range(tmp_path: Path, options: dict[str, Any], message: 
         extract(mlp(5, 2), samples(60, 5, 2), tmp_path / "a.h5", **options)
 
 
-def ranks(cwd: Path, *args: object) -> subprocess.CompletedProcess[str]:
-    """Run two ranks of the command line."""
+def ranks(cwd: Path, *args: object, room: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run two ranks of the command line, where a file can take so many bytes."""
+
+    def limit() -> None:
+        if room is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     return subprocess.run(
         [sys.executable, *launcher, "-m", "nrcscan", *map(str, args)],
@@ -321,7 +329,24 @@ def ranks(cwd: Path, *args: object) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=120,
         check=False,
+        preexec_fn=limit,
     )
+
+
+@pytest.mark.parametrize(
+    "room", [700_000, 1_500_000]
+)  # for no rank's rows; for all but the first's
+def test_ranks_on_a_full_disk(tmp_path: Path, room: int) -> None:
+    x, y = samples(4000, 5, 2)
+    np.savez(tmp_path / "data.npz", X=x, y=y)
+    torch.save(mlp(5, 128, 2).state_dict(), tmp_path / "model.pt")
+    done = ranks(tmp_path, "extract", "model.pt", "data.npz", room=room)
+    assert done.returncode != 0
+    which = "rank 1: " if room < 1_000_000 else ""
+    assert f"error: {which}acts.h5: cannot be written: File too large" in done.stderr
+    assert "/nrcscan/" not in done.stderr  # the traceback is the launcher's
+    assert "ignored" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "model.pt"]
 
 
 @pytest.mark.parametrize("stored", [["--activations", "--compress"], ["--no-activations"]])
@@ -355,6 +380,17 @@ def test_the_command_line_has_them(cli: Run, saved: tuple[Path, Path]) -> None:
     done = cli("extract", *saved, "--sketch", 4, "--sketch-passes", 2, "--memory", 10**9)
     assert done.returncode == 0, done.stderr
     assert cli("report", "acts.h5").returncode == 0
+
+
+def test_a_gpu_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(host: Moments, device: torch.device) -> OnDevice:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("nrcscan.measurement.accumulates", lambda device: True)
+    monkeypatch.setattr("nrcscan.accumulation.OnDevice", full)
+    with pytest.raises(InputError, match="the covariances do not fit on cpu: .* --sketch 64"):
+        extract(mlp(5, 2), samples(60, 5, 2), tmp_path / "a.h5")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("options", [{}, {"precision": "float32"}, {"sketch": 8}, {"pool": "last"}])

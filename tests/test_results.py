@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from nrcscan import Report, Thresholds, UsageError, extract, report, verdict
 from nrcscan.onset import QUANTITIES
+from nrcscan.results import report_of
+from nrcscan.store import open_acts
 
 CASES = ["swimmer_collapsed", "swimmer_uncollapsed"]
 
@@ -385,3 +387,14 @@ def test_features_far_from_zero_end_to_end(tmp_path: Path) -> None:
     lam = np.linalg.eigvalsh((c.T @ c).astype(np.float64))[::-1]
     noise = found.layers[0].metrics.values["noise_component"]
     assert noise == pytest.approx(lam[2:].sum() / lam.sum(), rel=1e-6)
+
+
+def test_layers_side_by_side_give_the_same_bits(acts: dict[tuple[str, str], Path]) -> None:
+    options: dict[str, Any] = {
+        "signal_dim": "t",
+        "convention": "default",
+        "thresholds": Thresholds(),
+    }
+    with open_acts(acts["swimmer_collapsed", "float32"]) as file:
+        one, three = (report_of(file, lanes=lanes, **options).to_dict() for lanes in (1, 3))
+    assert one == three

@@ -134,10 +134,12 @@ class Worker:
             judgement = vars(self._setup.judgement)
             with ThreadPoolExecutor(1) as aside:  # the file is hashed while its report is made
                 hashed = aside.submit(sha256, target)
-                whole = report_of(held, **judgement) if held.complete else None
-                found = (whole or report(target, **judgement)).to_dict()
+                found = (
+                    report_of(held, **judgement) if held.complete else report(target, **judgement)
+                )
             record.sha256 = hashed.result()
-            result = {name: found[name] for name in ("model", "onset", "layers")}
+            whole = found.to_dict()
+            result = {name: whole[name] for name in ("model", "onset", "layers")}
             record.reports[self._judged_as] = result
             self._cache.save(task.key, record)
         return Outcome(epoch=record.epoch, step=record.step, result=result)

@@ -128,7 +128,8 @@ class Writer:
     def hand_over(self) -> None:
         """End the rows and close the file, for another writer to read."""
         self.end_rows()
-        self._datasets.clear()
+        with self._writing():
+            self._file.flush()  # while a failure can still be told
         _close(self._file, self._path)
 
     def append_from(self, rows: Path) -> None:
@@ -268,11 +269,14 @@ def create(
 
 
 @contextmanager
-def apart(path: Path, *, compress: bool = False) -> Iterator[tuple[Writer, Path]]:
+def apart(
+    path: Path, *, n_samples: int | None, compress: bool = False
+) -> Iterator[tuple[Writer, Path]]:
     """Keep rows in a file of their own beside the one that will be theirs, and remove it again.
 
     Args:
         path: of the file that they will be appended to.
+        n_samples: how many rows of samples will come, roughly.
         compress: the rows.
 
     Raises:
@@ -281,7 +285,7 @@ def apart(path: Path, *, compress: bool = False) -> Iterator[tuple[Writer, Path]
     partial = _beside(path)
     file = _new(partial, path)
     try:
-        yield Writer(file, path, None, None, compress=compress), partial
+        yield Writer(file, path, n_samples, None, compress=compress), partial
     finally:
         _abandon(file)
         with contextlib.suppress(OSError):

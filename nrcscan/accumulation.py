@@ -102,12 +102,13 @@ class Accumulated:
         self.positions |= {p: moments.hosted() for p, moments in self._on_device.items()}
         self._on_device = {}
 
-    def take(self, position: int, rows: Tensor, y: Array) -> None:
-        """Take in features that are known to be finite, beside targets."""
+    def take(self, position: int, rows: Tensor, y: Array) -> bool:
+        """Take in features beside targets, and say whether they are surely finite."""
         if position in self._on_device:
-            self._on_device[position].take(rows, y)
-        elif position in self.positions:
-            self.positions[position].take(to_numpy(rows), y)
+            return self._on_device[position].take(rows, y)
+        if position in self.positions:
+            return self.positions[position].take(to_numpy(rows), y)
+        return True  # another pass will tell
 
     def merge(self, other: Accumulated) -> None:
         """Take in everything that another lane has seen, which is then of no more use."""
@@ -162,12 +163,12 @@ def lane(
     def work(batch: Batch) -> Taken:
         kept: dict[int, NDArray[Any]] = {}
 
-        def take(position: int, reached: Features) -> None:
+        def take(position: int, reached: Features) -> bool:
             rows, counts = reached
             y = batch.y if counts is None else np.repeat(batch.y, counts, axis=0)
-            accumulated.take(position, rows, y)
             if keep:  # as a copy: the network may still write to these
                 kept[position] = to_numpy(rows).astype(run.stored_dtype)
+            return accumulated.take(position, rows, y)
 
         with torch.inference_mode():  # known to each thread alone
             predictions = run.forward(

@@ -124,7 +124,8 @@ class Capture(TorchDispatchMode):
         self._trace = trace_sources
         self._kept: list[Tensor] = []
         self._writes: Counter[int] = Counter()
-        self.last: tuple[Call, Tensor] | None = None
+        self.last: tuple[Call, tuple[int, ...]] | None = None
+        """The call seen last, and the shape of what reached it, which is not kept alive."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -195,7 +196,7 @@ class Capture(TorchDispatchMode):
             shape = (tuple(features.shape), features.stride())
             source = (features.data_ptr(), *shape, writes)
         call = Call(layer, name, kind, weight, groups, source)
-        self.last = (call, features)
+        self.last = (call, tuple(features.shape))
         self._on_call(call, features)
 
     def _recur(

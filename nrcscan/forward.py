@@ -161,11 +161,12 @@ class Forward:
         plan: Plan,
         *,
         first_sample: int,
-        take: Callable[[int, Features], None],
+        take: Callable[[int, Features], bool],
     ) -> Array:
         """Hand the features of every position to `take`, and return the predictions of a batch.
 
-        The network may still write to the features once `take` returns.
+        The network may still write to the features once `take` returns, which says whether they
+        are surely finite; if not, each number is looked at.
         """
         calls: list[str] = []
 
@@ -184,10 +185,9 @@ class Forward:
             if counts is not None:
                 counts = counts[: len(y)]
             rows = rows[: len(y) if counts is None else int(counts.sum())]
-            if not _surely_finite(rows):
+            if not take(position, Features(rows, counts)):
                 what = f"layer {call.name}: its features"
                 _require_finite(to_numpy(rows), what, first_sample, counts)
-            take(position, Features(rows, counts))
 
         inputs = self._inputs(x, first_sample)
         _require_positions(_mask(inputs), first_sample)
@@ -265,10 +265,10 @@ class Forward:
                 ) from error
             where = ""
             if capture.last is not None:
-                call, features = capture.last
+                call, shape = capture.last
                 where = (
                     f" at {call.name}, whose weight has shape {tuple(call.weight.shape)}"
-                    f" and whose input {tuple(features.shape)}"
+                    f" and whose input {shape}"
                 )
             raise InputError(
                 f"the network does not take {shapes(inputs)}{where}:"
@@ -391,11 +391,6 @@ def _name(dtype: torch.dtype) -> str:
 
 def _largest(x: NDArray[Any]) -> int:
     return max(abs(int(x.max())), abs(int(x.min())))
-
-
-def _surely_finite(values: Tensor) -> bool:
-    """Say whether values are finite, or False where their sum alone does not tell."""
-    return math.isfinite(float(values.sum()))
 
 
 def _require_finite(

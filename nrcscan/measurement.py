@@ -27,7 +27,7 @@ from nrcscan.distributed import team
 from nrcscan.errors import InputError, UsageError
 from nrcscan.forward import Forward, Plan
 from nrcscan.lanes import in_order, threads_for
-from nrcscan.limits import announce_space
+from nrcscan.limits import announce_space, hold_on_to_memory
 from nrcscan.model import Network
 from nrcscan.moments import Array
 from nrcscan.ondevice import accumulates
@@ -115,6 +115,7 @@ def measure(
         total = max(total - settings.offset, 0)
         total = total if settings.limit is None else min(total, settings.limit)
     size = network.fixed_batch or settings.batch_size or BATCH
+    hold_on_to_memory()
     with ExitStack() as stack:
         stack.enter_context(evaluating(network.module))
         stack.enter_context(blas_threads(1))

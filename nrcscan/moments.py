@@ -7,11 +7,13 @@ moments minus the squared mean cancel exactly the small eigenvalues of interest.
 
 from __future__ import annotations
 
+import math
+import threading
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nrcscan.options import Precision
 
@@ -19,6 +21,9 @@ Array = NDArray[np.float64]
 
 BLOCK_ROWS = 1024
 """Rows taken up by one update of the sums, however they arrive."""
+
+_LARGE = 1 << 24
+"""Bytes from which a thread does not hold on to an array for its next block."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,9 @@ class Moments:
         self.precision = precision
         self._dtype = np.dtype(precision)
         self._known: _Sums | None = None
-        self._block = np.empty((0, 0))
+        self._features: NDArray[Any] = np.empty((0, width), np.float32)
+        self._targets = np.empty((0, n_targets))
         self._filled = 0
-        self._narrow_shift: NDArray[np.float32] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -114,22 +119,28 @@ class Moments:
             )
         self.take(new_features, new_targets)
 
-    def take(self, features: NDArray[Any], targets: NDArray[Any]) -> None:
-        """Take in a batch that is known to be finite and of the right shape; see `update`."""
-        if not self._filled:
-            self._renew_block()
+    def take(self, features: NDArray[Any], targets: NDArray[Any]) -> bool:
+        """Take in a batch of the right shape, and say whether its features are surely finite.
+
+        They may be so too where the answer is no. If they are not, these moments are spoilt.
+        """
         start = 0
+        finite = True
         while start < len(features):
             stop = min(len(features), start + BLOCK_ROWS - self._filled)
-            rows = self._block[self._filled : self._filled + stop - start]
-            self._write(rows[:, : self.width], features[start:stop], slice(self.width))
-            self._write(rows[:, self.width : -1], targets[start:stop], slice(self.width, None))
-            self._filled += stop - start
+            rows, y = features[start:stop], targets[start:stop]
             start = stop
+            if len(rows) == BLOCK_ROWS:
+                self._known = self._with(self._known, rows, y)
+                finite &= bool(np.isfinite(self._known.products[:, -1]).all())
+                continue
+            self._keep(rows, y)
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite &= bool(np.isfinite(rows.sum()))
             if self._filled == BLOCK_ROWS:
                 self._known = self._closed()
                 self._filled = 0
-                self._renew_block()
+        return finite
 
     def merge(self, other: Moments) -> None:
         """Take in everything that another accumulator has seen.
@@ -189,13 +200,24 @@ class Moments:
         moments._known = _Sums(s.n_samples, shift, products, np.empty(0))
         return moments
 
-    def _right(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return what the rows z of a block (n, d + t + 1) are multiplied with: themselves."""
-        return rows
+    def _projected(self, z: Array) -> Array:
+        """Return what a row z = [h, y, 1] is multiplied with: itself."""
+        return z
 
-    def _squares(self, rows: NDArray[Any]) -> Array:
-        """Return Σ h² of a block's features, where the products do not hold it: nothing."""
-        return np.empty(0)
+    def _products(
+        self, features: NDArray[Any], targets: Array, shift: Array
+    ) -> tuple[NDArray[Any], Array]:
+        """Return Σ z rᵀ and Σ h² of some rows, as `_Sums` describes them.
+
+        The products may be overwritten by the next ones in this thread.
+        """
+        d, size = self.width, len(shift) + 1
+        z = workspace.array("rows", (len(features), size), self._dtype)
+        subtract(features, shift[:d], z[:, :d])
+        subtract(targets, shift[d:], z[:, d:-1])
+        z[:, -1] = 1
+        products = workspace.array("products", (size, size), self._dtype)
+        return np.matmul(z.T, z, out=products), np.empty(0)
 
     def _centred(self) -> tuple[int, Array, Array, Array]:
         """Return n, the mean (d + t,), Σ z rᵀ about it and Σ h² about it, both divided by n."""
@@ -211,26 +233,19 @@ class Moments:
         centred -= np.outer(left, right)
         return n, shift + left, centred, squares / n - left[: len(squares)] ** 2
 
-    def _renew_block(self) -> None:
-        """Have a block to write to: as wide as float64 until the shift is known."""
-        dtype = np.dtype(np.float64) if self._known is None else self._dtype
-        if self._block.size == 0 or self._block.dtype != dtype:
-            self._block = np.empty((BLOCK_ROWS, self.width + self.n_targets + 1), dtype)
-            self._block[:, -1] = 1
-        if self._known is not None and self._dtype == np.float32:
-            narrow = self._known.shift.astype(np.float32)
-            self._narrow_shift = narrow if (narrow == self._known.shift).all() else None
-
-    def _write(self, to: NDArray[Any], rows: NDArray[Any], columns: slice) -> None:
-        """Write rows into a block: shifted, once the shift is known."""
-        if self._known is None:
-            to[...] = rows
-            return
-        shift: NDArray[Any] = self._known.shift
-        if rows.dtype == np.float32 and self._narrow_shift is not None:
-            shift = self._narrow_shift  # the same numbers: the subtraction stays in float32
-        with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
-            np.subtract(rows, shift[columns], out=to, casting="same_kind")
+    def _keep(self, features: NDArray[Any], targets: NDArray[Any]) -> None:
+        """Have rows wait, as they are, for a block to be full."""
+        # Narrow floats wait as float32, so that they are the same as if they had not waited.
+        narrow = features.dtype.kind == "f" and features.dtype.itemsize <= 4
+        if not len(self._targets):
+            self._features = np.empty((BLOCK_ROWS, self.width), "f4" if narrow else "f8")
+            self._targets = np.empty((BLOCK_ROWS, self.n_targets))
+        elif not narrow:
+            self._features = self._features.astype(np.float64, copy=False)
+        stop = self._filled + len(features)
+        self._features[self._filled : stop] = features
+        self._targets[self._filled : stop] = targets
+        self._filled = stop
 
     def _closed(self, *, copy: bool = False) -> _Sums | None:
         """Return all sums with the unfinished block counted in, ours to keep or a copy."""
@@ -239,23 +254,28 @@ class Moments:
             known = known._replace(products=known.products.copy(), squares=known.squares.copy())
         if not self._filled:
             return known
-        block = self._block[: self._filled]
-        with np.errstate(over="ignore", invalid="ignore"):
-            if known is None:
-                shift = self._shift_for(block[:, :-1])
-                shifted = (block - np.append(shift, 0.0)).astype(self._dtype, copy=False)
-                products = (shifted.T @ self._right(shifted)).astype(np.float64, copy=False)
-                return _Sums(self._filled, shift, products, self._squares(shifted))
-            products = known.products
-            products += block.T @ self._right(block)
-            squares = known.squares + self._squares(block)
-        return _Sums(known.n + self._filled, known.shift, products, squares)
+        return self._with(known, self._features[: self._filled], self._targets[: self._filled])
 
-    def _shift_for(self, block: Array) -> Array:
+    def _with(self, known: _Sums | None, features: NDArray[Any], targets: NDArray[Any]) -> _Sums:
+        """Return sums, which are taken over, with some more rows counted in."""
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
+            shift = self._shift_for(features, targets) if known is None else known.shift
+            added, squares = self._products(features, targets, shift)
+            if known is None:
+                return _Sums(len(features), shift, added.astype(np.float64), squares)
+            products = known.products
+            products += added
+        return _Sums(known.n + len(features), shift, products, known.squares + squares)
+
+    def _shift_for(self, features: NDArray[Any], targets: NDArray[Any]) -> Array:
         """Return the shift that the first rows suggest."""
-        # A column that does not vary is shifted by its very value: its variance is then exactly 0.
-        mean = block.mean(axis=0).astype(self._dtype).astype(np.float64)
-        return np.where(np.ptp(block, axis=0) == 0, block[0], mean)
+
+        def of(rows: NDArray[Any]) -> Array:
+            # What does not vary is shifted by its very value: its variance is then exactly 0.
+            mean = rows.mean(axis=0, dtype=np.float64).astype(self._dtype).astype(np.float64)
+            return np.where(rows.min(axis=0) == rows.max(axis=0), rows[0], mean)
+
+        return np.concatenate([of(features), of(targets)])
 
     def _plus(self, ours: _Sums | None, theirs: _Sums | None) -> _Sums | None:
         """Return two sums as one, about the shift of the first."""
@@ -265,12 +285,41 @@ class Moments:
         move = np.append(theirs.shift - ours.shift, 0.0)
         if move.any():
             left, right = products[:, -1].copy(), products[-1].copy()
-            moved = self._right(move[None])[0]
+            moved = self._projected(move)
             squares = squares + (2 * left * move + theirs.n * move**2)[: len(squares)]
             products += np.outer(left, moved)
             products += np.outer(move, right + theirs.n * moved)
         products += ours.products
         return _Sums(ours.n + theirs.n, ours.shift, products, squares + ours.squares)
+
+
+class _Workspace(threading.local):
+    """Arrays that each thread uses again and again, because new memory is slow at first touch."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, NDArray[np.uint8]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array of any content; the next one of this name may take its memory."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if size > _LARGE:
+            return np.empty(shape, dtype)
+        kept = self._kept.get(name)
+        if kept is None or len(kept) < size:
+            kept = self._kept[name] = np.empty(size, np.uint8)
+        return kept[:size].view(dtype).reshape(shape)
+
+
+workspace = _Workspace()
+
+
+def subtract(rows: NDArray[Any], shift: Array, out: NDArray[Any]) -> None:
+    """Write rows less a shift, in the precision of `out` where that loses nothing."""
+    by: NDArray[Any] = shift
+    if rows.dtype == out.dtype == np.float32:
+        narrow = shift.astype(np.float32)
+        by = narrow if (narrow == shift).all() else shift
+    np.subtract(rows, by, out=out, casting="same_kind")
 
 
 def _rows(values: ArrayLike | Any, what: str, width: int) -> NDArray[Any]:

@@ -5,6 +5,7 @@ Blocks, shift and sums are those of `Moments`, as tensors: only the sums come ba
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -44,8 +45,8 @@ class OnDevice:
             0 if self._test is None else host.width, dtype=torch.float64, device=device
         )
 
-    def take(self, features: Tensor, targets: NDArray[Any]) -> None:
-        """Take in a batch that is known to be finite: features (n, d) on the device, targets."""
+    def take(self, features: Tensor, targets: NDArray[Any]) -> bool:
+        """Take in features (n, d) on the device, and say whether they are surely finite."""
         d = self._host.width
         y = torch.from_numpy(targets).to(self._block.device, torch.float64)
         start = 0
@@ -58,6 +59,7 @@ class OnDevice:
             start = stop
             if self._filled == BLOCK_ROWS:
                 self._close()
+        return math.isfinite(float(features.sum()))
 
     def hosted(self) -> Moments:
         """Return the moments on the host, with everything that was seen."""

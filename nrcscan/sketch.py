@@ -8,17 +8,21 @@ direction; what it misses has the trace of Σ_H minus its own, and so is known.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from nrcscan.moments import Array, Moments
+from nrcscan.moments import Array, Moments, subtract, workspace
 from nrcscan.options import Precision
 
 SEED = 20260
 """Of the test matrices: the same layer is sketched alike in every run and every shard."""
+
+SEEN_BY = 8
+"""Columns of a test matrix that each feature has a part in: more add cost, and little accuracy."""
 
 _RUN = 128
 """Rows whose squares are added up in the block's own precision."""
@@ -63,7 +67,7 @@ class Sketch(Moments):
     ) -> None:
         super().__init__(len(test_matrix), n_targets, precision=precision)
         self.test_matrix = test_matrix
-        self._tests = {np.dtype(t): test_matrix.astype(t) for t in (np.float64, np.float32)}
+        self._pieces = _pieces(test_matrix, self._dtype)
 
     def merge(self, other: Moments) -> None:
         """Take in everything that another sketch has seen.
@@ -94,24 +98,70 @@ class Sketch(Moments):
             target_covariance=products[d:, -t:].copy(),
         )
 
-    def _right(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return what the rows z = [h, y, 1] are multiplied with: [Ωᵀ h, y, 1]."""
-        d = self.width
-        return np.hstack([rows[:, :d] @ self._tests[rows.dtype], rows[:, d:]])
+    def _projected(self, z: Array) -> Array:
+        """Return what a row z = [h, y, 1] is multiplied with: [Ωᵀ h, y, 1]."""
+        return np.concatenate([z[: self.width] @ self.test_matrix, z[self.width :]])
 
-    def _squares(self, rows: NDArray[Any]) -> Array:
-        """Return Σ h² of a block's features."""
-        total = np.zeros(self.width)
-        for start in range(0, len(rows), _RUN):
-            part = rows[start : start + _RUN, : self.width]
-            total += np.einsum("ij,ij->j", part, part)
-        return total
+    def _products(
+        self, features: NDArray[Any], targets: Array, shift: Array
+    ) -> tuple[NDArray[Any], Array]:
+        """Return Σ z rᵀ and Σ h² of some rows; see `Moments`."""
+        n, d, r = len(features), self.width, self.test_matrix.shape[1]
+        h = workspace.array("rows", (n, d), self._dtype)
+        subtract(features, shift[:d], h)
+        right = workspace.array("right", (n, r + self.n_targets + 1), self._dtype)
+        for rows, columns, piece in self._pieces:
+            np.matmul(h[:, rows], piece, out=right[:, columns])
+        subtract(targets, shift[d:], right[:, r:-1])
+        right[:, -1] = 1
+        products = workspace.array("products", (len(shift) + 1, right.shape[1]), self._dtype)
+        np.matmul(h.T, right, out=products[:d])
+        np.matmul(right[:, r:].T, right, out=products[d:])
+        return products, _squares(h)
+
+
+def _squares(rows: NDArray[Any]) -> Array:
+    """Return Σ h² of rows, column by column, long sums in float64."""
+    whole = len(rows) // _RUN * _RUN
+    runs = rows[:whole].reshape(-1, _RUN, rows.shape[1])
+    rest = rows[whole:]
+    total: Array = np.einsum("kij,kij->kj", runs, runs).sum(axis=0, dtype=np.float64)
+    total += np.einsum("ij,ij->j", rest, rest)
+    return total
+
+
+def _pieces(matrix: Array, dtype: DTypeLike) -> list[tuple[slice, slice, NDArray[Any]]]:
+    """Return a matrix as pieces outside of which it is zero: their rows, columns and values."""
+    extents = []
+    for column in matrix.T:
+        filled = np.flatnonzero(column)
+        extents.append((int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0))
+    pieces = []
+    for (start, stop), group in groupby(range(len(extents)), key=extents.__getitem__):
+        at = list(group)
+        rows, columns = slice(start, stop), slice(at[0], at[-1] + 1)
+        pieces.append((rows, columns, np.ascontiguousarray(matrix[rows, columns], dtype)))
+    return pieces
 
 
 def test_matrix(width: int, rank: int) -> Array:
-    """Return orthonormal random directions, shape (width, min(rank, width))."""
-    draws = np.random.default_rng([SEED, width]).standard_normal((width, min(rank, width)))
-    return orthonormal(draws)
+    """Return orthonormal random directions Ω, shape (width, min(rank, width)).
+
+    Features are split into groups, and so are the columns, of which each looks at one group:
+    every feature is seen by `SEEN_BY` columns or a few more, however many there are.
+    """
+    rank = min(rank, width)
+    groups = max(rank // SEEN_BY, 1)
+    draw = np.random.default_rng([SEED, width])
+    matrix = np.zeros((width, rank))
+    for features, columns in zip(
+        np.array_split(np.arange(width), groups),
+        np.array_split(np.arange(rank), groups),
+        strict=True,
+    ):
+        block = orthonormal(draw.standard_normal((len(features), len(columns))))
+        matrix[np.ix_(features, columns)] = block
+    return matrix
 
 
 test_matrix.__test__ = False  # type: ignore[attr-defined]  # a name that pytest would collect

@@ -306,7 +306,7 @@ def _of_samples(s: Statistics | Sketched, targets: Output) -> bool:
 
 def _new(partial: Path, path: Path) -> h5py.File:
     try:
-        return h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=2 * CHUNK_BYTES)
+        return h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=CHUNK_BYTES)
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -28,11 +28,19 @@ UNIT_SCALE = (0.1, 20.0)
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs and targets on their way to a lane, and which sample of the dataset is first."""
+    """Inputs and targets on their way to a lane.
+
+    Attributes:
+        first_sample: which sample of the dataset is its first.
+        x: inputs.
+        y: targets.
+        sent: the inputs as the network takes them, where they are on its device already.
+    """
 
     first_sample: int
     x: Inputs
     y: Array
+    sent: Any = None
 
 
 @dataclass(frozen=True)
@@ -171,8 +179,9 @@ def lane(
             return accumulated.take(position, rows, y)
 
         with torch.inference_mode():  # known to each thread alone
+            inputs = run.inputs(batch.x, batch.first_sample) if batch.sent is None else batch.sent
             predictions = run.forward(
-                batch.x, batch.y, plan, first_sample=batch.first_sample, take=take
+                inputs, batch.y, plan, first_sample=batch.first_sample, take=take
             )
         accumulated.update(batch.x, predictions, batch.y)
         return Taken(batch.y, kept)

@@ -93,7 +93,7 @@ class Forward:
                 "the network has no weights to watch (a frozen program keeps none apart, nor does a"
                 " quantised one)"
             )
-        inputs = self._inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
+        inputs = self.inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
         n = length(inputs)
         order = [*range(1, n), 0]
         seen, output, _ = self._probe(inputs)
@@ -154,16 +154,25 @@ class Forward:
             )
         return plan
 
+    def inputs(self, x: Inputs, first_sample: int) -> Any:
+        """Return a batch of inputs as the network takes them, on its device.
+
+        Raises:
+            InputError: they exceed the range of its precision.
+        """
+        several = isinstance(x, dict | tuple)
+        return each(x, lambda part: self._input(part, first_sample, several=several))
+
     def forward(
         self,
-        x: Inputs,
+        inputs: Any,
         y: NDArray[np.float64],
         plan: Plan,
         *,
         first_sample: int,
         take: Callable[[int, Features], bool],
     ) -> Array:
-        """Hand the features of every position to `take`, and return the predictions of a batch.
+        """Hand the features of every position to `take`, and return the predictions for `inputs`.
 
         The network may still write to the features once `take` returns, which says whether they
         are surely finite; if not, each number is looked at.
@@ -189,7 +198,6 @@ class Forward:
                 what = f"layer {call.name}: its features"
                 _require_finite(to_numpy(rows), what, first_sample, counts)
 
-        inputs = self._inputs(x, first_sample)
         _require_positions(_mask(inputs), first_sample)
         output = self._forward(inputs, Capture(self._layers, see))
         if calls != plan.calls:
@@ -282,11 +290,6 @@ class Forward:
         if isinstance(inputs, dict) and (self._names is None or set(inputs) <= self._names):
             return self.module(**inputs)
         return self.module(inputs)
-
-    def _inputs(self, x: Inputs, first_sample: int) -> Any:
-        """Return a batch of inputs as the network takes them."""
-        several = isinstance(x, dict | tuple)
-        return each(x, lambda part: self._input(part, first_sample, several=several))
 
     def _input(self, x: NDArray[Any], first_sample: int, *, several: bool) -> Tensor:
         kind = x.dtype.kind

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -47,6 +47,21 @@ def threads_for(lanes: int, *, widest: int, work: float) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
+    """Yield items in order, up to `count` of which a thread of its own has made in advance."""
+    source = iter(items)
+    end = object()
+    with ThreadPoolExecutor(1, "ahead") as maker:
+        waiting: deque[Future[Any]] = deque()
+        while True:
+            while len(waiting) < count:
+                waiting.append(maker.submit(next, source, end))
+            item = waiting.popleft().result()
+            if item is end:
+                return
+            yield item
 
 
 def in_order(

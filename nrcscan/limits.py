@@ -31,9 +31,14 @@ def require_apart(output: Path, model: object, data: object) -> None:
 def usable_device(name: str) -> torch.device:
     """Return a device that tensors can be put on.
 
+    Under torchrun, "cuda" is a GPU for each rank of this machine, or shared where they are more.
+
     Raises:
         UsageError: this machine has no such device.
     """
+    gpus = torch.cuda.device_count() if name == "cuda" else 0
+    if gpus and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{int(os.environ['LOCAL_RANK']) % gpus}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -8,7 +8,7 @@ import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import metadata
 from itertools import chain
@@ -26,7 +26,7 @@ from nrcscan.dataset.base import Batch as Rows
 from nrcscan.distributed import team
 from nrcscan.errors import InputError, UsageError
 from nrcscan.forward import Forward, Plan
-from nrcscan.lanes import in_order, threads_for
+from nrcscan.lanes import ahead, in_order, threads_for
 from nrcscan.limits import announce_space, hold_on_to_memory
 from nrcscan.model import Network
 from nrcscan.moments import Array
@@ -42,6 +42,9 @@ BATCH = 256
 
 LARGE_BATCH = 1024
 """Likewise where samples are narrow: a layer's weights are read once for more of them."""
+
+SENT_AHEAD = 2
+"""Batches that are read and sent to a GPU while it works on the one before."""
 
 NARROW = 2048
 """Numbers that reach a layer, per sample, up to which a sample is narrow."""
@@ -209,8 +212,10 @@ def _add_up(
     writer's file is named in what is returned where it is a file `apart`.
     """
     lanes = passes.accumulators(group)
-    for one in lanes if accumulates(run.device) else ():
-        one.move(run.device)
+    if accumulates(run.device):
+        for one in lanes:
+            one.move(run.device)
+        batches = ahead(map(partial(_sent, run), batches), SENT_AHEAD)
     keep = settings.activations and writer is not None
     workers = [lane(run, plan, one, keep=keep) for one in lanes]
     targets: list[Array] = []
@@ -230,6 +235,11 @@ def _add_up(
         for one in lanes:
             one.bring_back()
         return Part(together(lanes), targets, done, [] if apart is None else [apart])
+
+
+def _sent(run: Forward, batch: Batch) -> Batch:
+    """Return a batch whose inputs are on the network's device, or on their way."""
+    return replace(batch, sent=run.inputs(batch.x, batch.first_sample))
 
 
 @contextmanager

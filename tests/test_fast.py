@@ -23,7 +23,8 @@ from test_extraction import statistics
 from torch import Tensor, nn
 
 from nrcscan import InputError, Moments, Report, UsageError, extract, report, tables
-from nrcscan.lanes import in_order
+from nrcscan.lanes import ahead, in_order
+from nrcscan.limits import usable_device
 from nrcscan.ondevice import OnDevice
 from nrcscan.sketch import Sketch, nystrom, orthonormal, test_matrix
 
@@ -191,6 +192,16 @@ def test_a_sketch_is_what_it_says_and_merges(cut: int, mean: float, rank: int) -
     rest = covariance - (vectors * values) @ vectors.T  # what is missed is never negative
     assert np.linalg.eigvalsh(rest)[0] > -1e-10
     assert missed == pytest.approx(np.trace(rest), abs=1e-10)
+
+
+@given(width=st.integers(1, 70), rank=st.integers(1, 80))
+def test_every_feature_has_a_part_in_several_directions(width: int, rank: int) -> None:
+    directions = test_matrix(width, rank)
+    columns = min(rank, width)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(columns), atol=1e-12)
+    seen_by = (directions != 0).sum(axis=1)
+    assert min(columns, 8) <= seen_by.min()
+    assert seen_by.max() < 16
 
 
 def test_sketches_of_other_directions_do_not_merge() -> None:
@@ -380,6 +391,35 @@ def test_the_command_line_has_them(cli: Run, saved: tuple[Path, Path]) -> None:
     done = cli("extract", *saved, "--sketch", 4, "--sketch-passes", 2, "--memory", 10**9)
     assert done.returncode == 0, done.stderr
     assert cli("report", "acts.h5").returncode == 0
+
+
+def test_items_are_made_ahead_in_order_and_no_further_than_told() -> None:
+    made: list[int] = []
+
+    def source() -> Iterator[int]:
+        for item in range(5):
+            made.append(item)
+            yield item
+        raise ValueError("at the end")
+
+    seen = []
+    items = ahead(source(), 2)
+    for item in range(5):
+        seen.append(next(items))
+        assert len(made) <= item + 3
+    with pytest.raises(ValueError, match="at the end"):
+        next(items)
+    assert seen == made == [0, 1, 2, 3, 4]
+    assert next(ahead(source(), 2)) == 0  # and whoever wants no more may leave
+
+
+def test_each_rank_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for rank, gpu in ((0, 0), (1, 1), (2, 0)):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        with pytest.raises(UsageError, match=f"--device cuda:{gpu}: not usable here"):
+            usable_device("cuda")
+    assert usable_device("cpu") == torch.device("cpu")
 
 
 def test_a_gpu_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,22 +65,25 @@ def ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
 
 
 def in_order(
-    items: Iterable[Item], workers: Sequence[Callable[[Item], Result]]
+    items: Iterable[Item], workers: Sequence[Callable[[Item], Result]], *, busy: bool = False
 ) -> Iterator[Result]:
     """Have the i-th item done by worker i modulo their number, and yield results in order.
 
     Which worker does what depends on nothing but the order, so whatever each of them adds up
-    is the same in every run. A single worker runs in the calling thread. An error comes up in
-    its turn; what has not been begun by then never is.
+    is the same in every run. A single worker runs in the calling thread, unless that is busy with
+    the results. An error comes up in its turn; what has not been begun by then never is.
     """
-    if len(workers) == 1:
+    if len(workers) == 1 and not busy:
         yield from map(workers[0], items)
         return
     waiting: deque[Future[Result]] = deque()
+    threads = (torch.get_num_threads(),)  # which a new thread does not know
     with ExitStack() as stack:
         lanes = []
         for _ in workers:
-            lane = ThreadPoolExecutor(1, "lane", initializer=torch.set_num_threads, initargs=(1,))
+            lane = ThreadPoolExecutor(
+                1, "lane", initializer=torch.set_num_threads, initargs=threads
+            )
             stack.callback(lane.shutdown, wait=True, cancel_futures=True)
             lanes.append(lane)
         for index, item in enumerate(items):

@@ -212,7 +212,8 @@ def _add_up(
     writer's file is named in what is returned where it is a file `apart`.
     """
     lanes = passes.accumulators(group)
-    if accumulates(run.device):
+    beside = accumulates(run.device)
+    if beside:
         for one in lanes:
             one.move(run.device)
         batches = ahead(map(partial(_sent, run), batches), SENT_AHEAD)
@@ -221,7 +222,7 @@ def _add_up(
     targets: list[Array] = []
     done = 0
     with threads_for(passes.lanes, widest=max(plan.widths), work=plan.work * plan.batch):
-        for taken in in_order(batches, workers):
+        for taken in in_order(batches, workers, busy=beside and keep):
             if writer is None:
                 targets.append(taken.y)
             else:

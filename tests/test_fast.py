@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,22 @@ def test_results_come_in_order_whatever_takes_long() -> None:
         return item
 
     assert list(in_order(range(9), [slow_if_even] * 3)) == list(range(9))
+
+
+def test_a_single_worker_leaves_a_busy_caller_its_thread() -> None:
+    def here(item: int) -> tuple[int, int, int]:
+        return item, threading.get_ident(), torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for busy in (False, True):
+            found = list(in_order(range(5), [here], busy=busy))
+            assert [item for item, _, _ in found] == list(range(5))
+            assert {thread == threading.get_ident() for _, thread, _ in found} == {not busy}
+            assert {threads for _, _, threads in found} == {3}
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_error_comes_in_its_turn_and_ends_the_rest() -> None:

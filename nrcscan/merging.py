@@ -17,7 +17,7 @@ from nrcscan import store
 from nrcscan.errors import InputError, UsageError, some
 from nrcscan.moments import Array, Moments, Statistics
 from nrcscan.shards import fingerprint, problems, section, sources
-from nrcscan.sketch import Sketched
+from nrcscan.sketch import Sketch, Sketched
 from nrcscan.store import Acts, Predictions, open_acts
 
 MOST_PARTS = 256
@@ -120,33 +120,34 @@ def pooled(parts: Iterable[Statistics]) -> Statistics:
     Raises:
         ValueError: there are no parts, they have other shapes, or their squares overflow float64.
     """
+    return _together(map(Moments.from_statistics, parts)).statistics()
+
+
+def _together(parts: Iterable[Moments]) -> Moments:
+    """Return one accumulator that has seen what all have."""
     moments: Moments | None = None
-    for statistics in parts:
-        new = Moments.from_statistics(statistics)
+    for new in parts:
         if moments is None:
             moments = new
         else:
             moments.merge(new)
     if moments is None:
         raise ValueError("no statistics to pool")
-    return moments.statistics()
+    return moments
 
 
-def _exact(acts: Acts, position: int) -> Statistics:
-    statistics = acts.statistics(position)
+def _accumulator(statistics: Statistics | Sketched) -> Moments:
     if isinstance(statistics, Sketched):
-        raise InputError(
-            f"{acts.path}: holds sketches, which cannot be merged; extract the shards without"
-            " --sketch, or all data at once"
-        )
-    return statistics
+        return Sketch.from_sketched(statistics)
+    return Moments.from_statistics(statistics)
 
 
-def _positions(parts: Sequence[Acts]) -> Iterator[Statistics]:
+def _positions(parts: Sequence[Acts]) -> Iterator[Statistics | Sketched]:
     """Yield the statistics of every position, one at a time."""
     for position in range(parts[0].n_positions):
         try:
-            yield pooled(_exact(acts, position) for acts in parts)
+            moments = _together(_accumulator(acts.statistics(position)) for acts in parts)
+            yield moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
         except ValueError as error:
             raise InputError(
                 f"the parts cannot be merged: {error}; rescale inputs and targets"

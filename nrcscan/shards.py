@@ -113,6 +113,11 @@ def _value_differences(first: Acts, other: Acts) -> Iterator[str]:
     wider = {p for p in range(first.n_positions) if _width(first, p) != _width(other, p)}
     if wider:
         yield f"the width of {some([r.name for r in first.layers if r.position in wider])}"
+    elif any(
+        not np.array_equal(first.test_matrix(p), other.test_matrix(p))
+        for p in range(first.n_positions)
+    ):
+        yield "the directions of its sketches (a second pass chooses them by the samples: take one)"
 
 
 def _width(acts: Acts, position: int) -> int:

@@ -72,6 +72,33 @@ def test_parts_in_any_order_equal_one_pass(tmp_path: Path, cuts: set[int], seed:
     assert merged.layers == whole.layers
 
 
+@pytest.mark.parametrize("pool", ["mean", "tokens"])
+def test_sketches_merge_to_that_of_one_pass(tmp_path: Path, pool: str) -> None:
+    model = torch.nn.Sequential(mlp(5, 24, 24), torch.nn.Flatten(), torch.nn.Linear(72, 2)).double()
+    data = np.stack([X, X + 1, -X], axis=1), Y
+    options = {"sketch": 9, "pool": pool, "activations": False}
+    whole = extract(model, data, tmp_path / "whole.h5", **options)  # type: ignore[arg-type]
+    parts = shards(tmp_path, [0, 40, 220], model, data, **options)
+    merged = merge(parts, tmp_path / "merged.h5")
+    found = statistics(merged.path)
+    assert "positions/0000/sketch" in found
+    assert_same(found, statistics(whole.path))
+    assert report(merged.path).layers[0].metrics.bounds
+    with h5py.File(merged.path) as file:
+        assert file.attrs["version"] == 2
+
+
+def test_sketches_in_directions_of_their_own_are_refused(tmp_path: Path) -> None:
+    parts = shards(tmp_path, [0, 100], sketch=4, sketch_passes=2)
+    with pytest.raises(InputError, match=r"differs from .* in the directions of its sketches \(a"):
+        merge(parts, tmp_path / "merged.h5")
+    sketched = parts[0].rename(tmp_path / "sketched.h5")
+    exact = shards(tmp_path, [0, 200])[1]
+    with pytest.raises(InputError, match=r"differs from .* sketch \(none, not 4\)"):
+        merge([sketched, exact], tmp_path / "merged.h5")
+    assert not (tmp_path / "merged.h5").exists()
+
+
 def test_small_eigenvalues_beside_a_large_mean_survive(tmp_path: Path) -> None:
     x = (X.astype(np.float64) + 1e6) * np.array([1, 1e-3, 1, 1e-3, 1])
     model = mlp(5, 16, 2).double()

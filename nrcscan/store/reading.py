@@ -119,6 +119,12 @@ class Acts:
                 raise ValueError(f"{where}/variances has a negative one")
             return variances
 
+    def test_matrix(self, position: int) -> Array:
+        """Return the directions of the sketch (width, rank) at a position: none if it is exact."""
+        with _reading(self.path):
+            name = f"positions/{position:04d}/test_matrix"
+            return self._array(name, (None, None)) if name in self._file else np.empty((0, 0))
+
     def feature_mean(self, position: int) -> Array:
         """Return the mean of the features (width,) at a position."""
         with _reading(self.path):

@@ -7,23 +7,19 @@ moments minus the squared mean cancel exactly the small eigenvalues of interest.
 
 from __future__ import annotations
 
-import math
-import threading
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nrcscan.options import Precision
+from nrcscan.workspace import workspace
 
 Array = NDArray[np.float64]
 
 BLOCK_ROWS = 1024
 """Rows taken up by one update of the sums, however they arrive."""
-
-_LARGE = 1 << 24
-"""Bytes from which a thread does not hold on to an array for its next block."""
 
 
 @dataclass(frozen=True)
@@ -291,26 +287,6 @@ class Moments:
             products += np.outer(move, right + theirs.n * moved)
         products += ours.products
         return _Sums(ours.n + theirs.n, ours.shift, products, squares + ours.squares)
-
-
-class _Workspace(threading.local):
-    """Arrays that each thread uses again and again, because new memory is slow at first touch."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, NDArray[np.uint8]] = {}
-
-    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Return an array of any content; the next one of this name may take its memory."""
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        if size > _LARGE:
-            return np.empty(shape, dtype)
-        kept = self._kept.get(name)
-        if kept is None or len(kept) < size:
-            kept = self._kept[name] = np.empty(size, np.uint8)
-        return kept[:size].view(dtype).reshape(shape)
-
-
-workspace = _Workspace()
 
 
 def subtract(rows: NDArray[Any], shift: Array, out: NDArray[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nrcscan.errors import listed, some
+from nrcscan.moments import Array
 from nrcscan.store import Acts
 
 FREE_OPTIONS = {"limit", "offset", "batch_size", "device", "activations", "layers", "exclude"}
@@ -110,14 +111,17 @@ def _value_differences(first: Acts, other: Acts) -> Iterator[str]:
             changed.append(layer.name)
     if changed:
         yield f"the weight{'s' * (len(changed) > 1)} of {some(changed)}"
-    wider = {p for p in range(first.n_positions) if _width(first, p) != _width(other, p)}
+    every = range(first.n_positions)
+    wider = {p for p in every if _width(first, p) != _width(other, p)}
     if wider:
         yield f"the width of {some([r.name for r in first.layers if r.position in wider])}"
-    elif any(
-        not np.array_equal(first.test_matrix(p), other.test_matrix(p))
-        for p in range(first.n_positions)
-    ):
+    elif not all(_alike(first.test_matrix(p), other.test_matrix(p)) for p in every):
         yield "the directions of its sketches (a second pass chooses them by the samples: take one)"
+
+
+def _alike(ours: Array, theirs: Array) -> bool:
+    """Whether two sketches look in the same directions, or their number tells them apart."""
+    return ours.shape != theirs.shape or np.array_equal(ours, theirs)
 
 
 def _width(acts: Acts, position: int) -> int:

@@ -15,8 +15,9 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import DTypeLike, NDArray
 
-from nrcscan.moments import Array, Moments, subtract, workspace
+from nrcscan.moments import Array, Moments, subtract
 from nrcscan.options import Precision
+from nrcscan.workspace import workspace
 
 SEED = 20260
 """Of the test matrices: the same layer is sketched alike in every run and every shard."""

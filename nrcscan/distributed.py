@@ -125,10 +125,13 @@ class Team:
 def team() -> Iterator[Team]:
     """Join the processes that torchrun has started, or be alone.
 
+    A program with a process group of its own may call this on one rank only: it is alone too.
+
     Raises:
         InputError: the others do not answer.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+    started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    if not started or distributed.is_initialized():
         yield Team()
         return
     try:

@@ -404,6 +404,22 @@ def test_a_rank_that_fails_ends_all_with_its_reason(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "model.pt"]
 
 
+def test_within_a_process_group_of_the_callers_own_it_is_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+    )
+    try:
+        done = extract(mlp(5, 16, 2), samples(100, 5, 2), tmp_path / "a.h5")
+        assert torch.distributed.is_initialized()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert done.n_samples == 100
+
+
 def test_the_command_line_has_them(cli: Run, saved: tuple[Path, Path]) -> None:
     done = cli("extract", *saved, "--sketch", 4, "--sketch-passes", 2, "--memory", 10**9)
     assert done.returncode == 0, done.stderr

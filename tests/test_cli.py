@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -122,40 +123,47 @@ def test_errors_are_one_line_with_an_exit_code(
     cli: Run, saved: tuple[Path, Path], tmp_path: Path
 ) -> None:
     model, data = saved
-    failed(cli("extract", "no.pt", data), 3, "no.pt: no such checkpoint file; check the path")
-    failed(cli("extract", model, "no.npz"), 3, "no.npz: no such data file")
-    failed(cli("extract", data, model), 3, "the order is MODEL DATA")
-    failed(cli("extract", model, data, "--activation", "swish"), 2, "choose one of relu")
-    failed(cli("extract", model, data, "--model-args", "{"), 2, r"--model-args {: not JSON")
-    failed(cli("extract", model, data, "--model-args", "[1]"), 2, "not an object")
-    failed(cli("extract", model, data, "--layers", "x"), 2, "no layer matches --layers 'x'")
-    failed(cli("extract", model, data, "-o", "a/b.h5"), 3, "there is no folder a; create it first")
-    failed(cli("report", model), 3, "is a zip archive, not a file of nrcscan extract")
-    failed(cli("report", "acts.h5"), 3, "acts.h5: no such acts file")
-    failed(cli("report", "acts.h5", "--signal-dim", "two"), 2, "give t, auto or a number")
-    failed(
-        cli("report", "acts.h5", "--noise-max", "2"), 2, "noise_max is 2.0: give a number from 0"
+
+    def all_fail(*cases: tuple[list[object], int, str]) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            for done, (_, code, message) in zip(
+                pool.map(lambda case: cli(*case[0]), cases), cases, strict=True
+            ):
+                failed(done, code, message)
+
+    all_fail(
+        (["extract", "no.pt", data], 3, "no.pt: no such checkpoint file; check the path"),
+        (["extract", model, "no.npz"], 3, "no.npz: no such data file"),
+        (["extract", data, model], 3, "the order is MODEL DATA"),
+        (["extract", model, data, "--activation", "swish"], 2, "choose one of relu"),
+        (["extract", model, data, "--model-args", "{"], 2, r"--model-args {: not JSON"),
+        (["extract", model, data, "--model-args", "[1]"], 2, "not an object"),
+        (["extract", model, data, "--layers", "x"], 2, "no layer matches --layers 'x'"),
+        (["extract", model, data, "-o", "a/b.h5"], 3, "there is no folder a; create it first"),
+        (["report", model], 3, "is a zip archive, not a file of nrcscan extract"),
+        (["report", "acts.h5"], 3, "acts.h5: no such acts file"),
+        (["report", "acts.h5", "--signal-dim", "two"], 2, "give t, auto or a number"),
+        (["report", "acts.h5", "--noise-max", "2"], 2, "noise_max is 2.0: give a number from 0"),
+        (["inspect", "no.pt"], 3, "no such checkpoint file"),
     )
-    failed(cli("inspect", "no.pt"), 3, "no such checkpoint file")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "model.pt"]
     ok(cli("extract", model, data))
     before = (tmp_path / "acts.h5").read_bytes()
     failed(cli("extract", model, data), 2, "acts.h5: exists already; replace it with --force")
     assert (tmp_path / "acts.h5").read_bytes() == before
     ok(cli("extract", model, data, "--force"))
-    failed(cli("report", "acts.h5", "-o", "a/b"), 3, "there is no folder a")
-    failed(
-        cli("report", "acts.h5", "--format", "xml"), 2, "'xml' is not one of 'table', 'json', 'cs"
-    )
-    failed(
-        cli("reprot"), 2, "No such command 'reprot'. Did you mean 'report'; see nrcscan --help|rep"
-    )
-    failed(cli("extract", model), 2, "give either DATA or --data: see nrcscan extract --help")
-    failed(cli("extract", model, data, "-o", data, "--force"), 2, "is an input too; choose another")
     (tmp_path / "link").symlink_to(tmp_path / "acts.h5")
-    failed(cli("report", "acts.h5", "-o", "link"), 2, "is a link or a device, not a file; give a")
     os.mkfifo(tmp_path / "pipe")
-    failed(cli("extract", model, data, "-o", "pipe", "--force"), 2, "is a link or a device")
+    no_such = "No such command 'reprot'. Did you mean 'report'; see nrcscan --help|rep"
+    all_fail(
+        (["report", "acts.h5", "-o", "a/b"], 3, "there is no folder a"),
+        (["report", "acts.h5", "--format", "xml"], 2, "'xml' is not one of 'table', 'json', 'cs"),
+        (["reprot"], 2, no_such),
+        (["extract", model], 2, "give either DATA or --data: see nrcscan extract --help"),
+        (["extract", model, data, "-o", data, "--force"], 2, "is an input too; choose another"),
+        (["report", "acts.h5", "-o", "link"], 2, "is a link or a device, not a file; give a"),
+        (["extract", model, data, "-o", "pipe", "--force"], 2, "is a link or a device"),
+    )
 
 
 SLOW = r"""

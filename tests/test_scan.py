@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -244,36 +245,42 @@ def test_killed_at_twenty_moments_it_goes_on_to_the_same_end(data: Path, tmp_pat
         save(folder / f"{epoch}.pt", seed=epoch)
     model = f"{factory}:build"
     undisturbed = nrcscan.scan(folder, data, tmp_path / "calm", factory=model).to_dict()
-    out = tmp_path / "out" / "statistics"
-    random = np.random.default_rng(4)
-    done, workers = [0], []
-    for number in range(20):
-        running = subprocess.Popen(
-            command(
-                folder, data, "-o", out.parent, "--model", model, "--jobs", 1 + number // 2 % 2
-            ),
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        if number % 2:  # at work, rather than as it starts
-            wait_for(lambda: len(list(out.glob("*.json"))) > done[-1])
-            time.sleep(random.uniform(0, 0.05))
-        else:
-            time.sleep(random.uniform(0, 1.5))
-        workers += children(running.pid)
-        running.kill()
-        running.wait()
-        done.append(len(list(out.glob("*.json"))))
-    assert len(set(done)) > 8, f"hardly any was killed at work: {done}"
-    wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-    resumed = nrcscan.scan(folder, data, out.parent, factory=model)
-    assert resumed.n_known >= done[-1] > 0
-    assert resumed.to_dict() == undisturbed
-    for name in ("scan.json", "scan.csv"):
-        calm, hurried = (tmp_path / o / name for o in ("calm", "out"))
-        assert calm.read_bytes() == hurried.read_bytes()
-    assert not list(out.glob(".*"))
+
+    def killed(out: Path, random: np.random.Generator) -> list[int]:
+        """Kill ten scans, of which half are at work; return how many checkpoints were done."""
+        statistics = out / "statistics"
+        done, workers = [0], []
+        for number in range(10):
+            jobs = 1 + number // 2 % 2
+            running = subprocess.Popen(
+                command(folder, data, "-o", out, "--model", model, "--jobs", jobs),
+                env=environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            if number % 2:  # at work, rather than as it starts
+                wait_for(lambda: len(list(statistics.glob("*.json"))) > done[-1])
+                time.sleep(random.uniform(0, 0.05))
+            else:
+                time.sleep(random.uniform(0, 1.5))
+            workers += children(running.pid)
+            running.kill()
+            running.wait()
+            done.append(len(list(statistics.glob("*.json"))))
+        wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        return done
+
+    outs, randoms = (tmp_path / "out1", tmp_path / "out2"), np.random.default_rng(4).spawn(2)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(killed, outs, randoms))
+    assert sum(len(set(done)) - 1 for done in both) >= 8, f"hardly any was killed at work: {both}"
+    for out, done in zip(outs, both, strict=True):
+        resumed = nrcscan.scan(folder, data, out, factory=model)
+        assert resumed.n_known >= done[-1] > 0
+        assert resumed.to_dict() == undisturbed
+        for name in ("scan.json", "scan.csv"):
+            assert (tmp_path / "calm" / name).read_bytes() == (out / name).read_bytes()
+        assert not list((out / "statistics").glob(".*"))
 
 
 def test_ctrl_c_keeps_what_is_done(data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,10 @@ FIXTURES = ROOT / "fixtures"
 PARITY = FIXTURES / "parity"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+# A shell has what it runs in the background ignore Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -37,8 +37,9 @@ def usable_device(name: str) -> torch.device:
         UsageError: this machine has no such device.
     """
     gpus = torch.cuda.device_count() if name == "cuda" else 0
-    if gpus and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{int(os.environ['LOCAL_RANK']) % gpus}"
+    rank = os.environ.get("LOCAL_RANK", "")
+    if gpus and rank.isdecimal():
+        name = f"cuda:{int(rank) % gpus}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -50,14 +51,6 @@ def usable_device(name: str) -> torch.device:
 def memory_of_machine() -> int:
     """Return how many bytes of memory this machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def hold_on_to_memory() -> None:
-    """Have the allocator keep what a pass frees for its next batch, rather than hand it back.
-
-    glibc takes its measure for that, up to 32 MiB, from the largest array that was ever freed.
-    """
-    np.empty(31 << 20, np.uint8)
 
 
 def announce_space(

@@ -27,7 +27,7 @@ from nrcscan.distributed import team
 from nrcscan.errors import InputError, UsageError
 from nrcscan.forward import Forward, Plan
 from nrcscan.lanes import ahead, in_order, threads_for
-from nrcscan.limits import announce_space, hold_on_to_memory
+from nrcscan.limits import announce_space
 from nrcscan.model import Network
 from nrcscan.moments import Array
 from nrcscan.ondevice import accumulates
@@ -36,6 +36,7 @@ from nrcscan.output import Output, to_numpy
 from nrcscan.passes import Passes
 from nrcscan.settings import Settings
 from nrcscan.threads import blas_threads
+from nrcscan.workspace import hold_on_to_memory
 
 BATCH = 256
 """Samples per forward pass, unless told otherwise."""

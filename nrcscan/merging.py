@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -97,7 +97,8 @@ def merge(
 
         for text in _doubts(opened):
             note(text)
-        targets, predictions = _predictions(opened)
+        with _too_large():
+            targets, predictions = _predictions(opened)
         first, n = opened[0], sum(acts.n_samples for acts in opened)
         with store.create(path, n_samples=n, force=force) as writer:
             for index, record in enumerate(first.layers):
@@ -145,13 +146,20 @@ def _accumulator(statistics: Statistics | Sketched) -> Moments:
 def _positions(parts: Sequence[Acts]) -> Iterator[Statistics | Sketched]:
     """Yield the statistics of every position, one at a time."""
     for position in range(parts[0].n_positions):
-        try:
+        with _too_large():
             moments = _together(_accumulator(acts.statistics(position)) for acts in parts)
-            yield moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
-        except ValueError as error:
-            raise InputError(
-                f"the parts cannot be merged: {error}; rescale inputs and targets"
-            ) from error
+            found = moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
+        yield found
+
+
+@contextmanager
+def _too_large() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(
+            f"the parts cannot be merged: {error}; rescale inputs and targets"
+        ) from error
 
 
 def _predictions(parts: Sequence[Acts]) -> tuple[Statistics, Predictions]:

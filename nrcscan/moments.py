@@ -183,17 +183,13 @@ class Moments:
         """Return an accumulator that has seen what these statistics were made from."""
         s = statistics
         moments = cls(len(s.feature_mean), len(s.target_mean))
-        size = moments.width + moments.n_targets
-        products = np.zeros((size + 1, size + 1))
-        products[:size, :size] = s.n_samples * np.block(
+        centred = np.block(
             [
                 [s.feature_covariance, s.cross_covariance],
                 [s.cross_covariance.T, s.target_covariance],
             ]
         )
-        products[size, size] = s.n_samples
-        shift = np.concatenate([s.feature_mean, s.target_mean])
-        moments._known = _Sums(s.n_samples, shift, products, np.empty(0))
+        moments._restore(s.n_samples, np.r_[s.feature_mean, s.target_mean], centred, np.empty(0))
         return moments
 
     def _projected(self, z: Array) -> Array:
@@ -221,13 +217,20 @@ class Moments:
         if known is None:
             raise ValueError("no samples: means and covariances are undefined")
         n, shift, products, squares = known
-        if not np.isfinite(products).all():
+        if not (np.isfinite(products).all() and np.isfinite(squares).all()):
             raise ValueError("the values are too large: their squares exceed float64")
         products /= n
         left, right = products[:-1, -1].copy(), products[-1, :-1].copy()
         centred = products[:-1, :-1]
         centred -= np.outer(left, right)
         return n, shift + left, centred, squares / n - left[: len(squares)] ** 2
+
+    def _restore(self, n: int, mean: Array, centred: Array, variances: Array) -> None:
+        """Take over what `_centred` returns of other samples."""
+        with np.errstate(over="ignore"):  # told when asked for
+            products = n * np.pad(centred, (0, 1))
+            products[-1, -1] = n
+            self.absorb(n, mean, products, n * variances)
 
     def _keep(self, features: NDArray[Any], targets: NDArray[Any]) -> None:
         """Have rows wait, as they are, for a block to be full."""
@@ -279,14 +282,16 @@ class Moments:
             return theirs if ours is None else ours
         products, squares = theirs.products, theirs.squares
         move = np.append(theirs.shift - ours.shift, 0.0)
-        if move.any():
-            left, right = products[:, -1].copy(), products[-1].copy()
-            moved = self._projected(move)
-            squares = squares + (2 * left * move + theirs.n * move**2)[: len(squares)]
-            products += np.outer(left, moved)
-            products += np.outer(move, right + theirs.n * moved)
-        products += ours.products
-        return _Sums(ours.n + theirs.n, ours.shift, products, squares + ours.squares)
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
+            if move.any():
+                left, right = products[:, -1].copy(), products[-1].copy()
+                moved = self._projected(move)
+                squares = squares + (2 * left * move + theirs.n * move**2)[: len(squares)]
+                products += np.outer(left, moved)
+                products += np.outer(move, right + theirs.n * moved)
+            products += ours.products
+            squares = squares + ours.squares
+        return _Sums(ours.n + theirs.n, ours.shift, products, squares)
 
 
 def subtract(rows: NDArray[Any], shift: Array, out: NDArray[Any]) -> None:

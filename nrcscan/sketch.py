@@ -104,17 +104,13 @@ class Sketch(Moments):
         """Return an accumulator that has seen what this was made from."""
         s = sketched
         sketch = cls(s.test_matrix, len(s.target_mean))
-        d, r = s.test_matrix.shape
-        products = np.zeros((d + sketch.n_targets + 1, r + sketch.n_targets + 1))
-        products[:-1, :-1] = s.n_samples * np.block(
+        centred = np.block(
             [
                 [s.sketch, s.cross_covariance],
                 [s.cross_covariance.T @ s.test_matrix, s.target_covariance],
             ]
         )
-        products[-1, -1] = s.n_samples
-        shift = np.concatenate([s.feature_mean, s.target_mean])
-        sketch.absorb(s.n_samples, shift, products, s.n_samples * s.variances)
+        sketch._restore(s.n_samples, np.r_[s.feature_mean, s.target_mean], centred, s.variances)
         return sketch
 
     def _projected(self, z: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Memory that a thread uses for one block after the other, because new memory is slow at first."""
+"""Memory that is used for one block or batch after the other: new memory is slow at first touch."""
 
 from __future__ import annotations
 
@@ -31,3 +31,11 @@ class _Workspace(threading.local):
 
 
 workspace = _Workspace()
+
+
+def hold_on_to_memory() -> None:
+    """Have the allocator keep what a pass frees for its next batch, rather than hand it back.
+
+    glibc takes its measure for that, up to 32 MiB, from the largest array that was ever freed.
+    """
+    np.empty(31 << 20, np.uint8)

@@ -99,6 +99,19 @@ def test_sketches_in_directions_of_their_own_are_refused(tmp_path: Path) -> None
     assert not (tmp_path / "merged.h5").exists()
 
 
+@pytest.mark.parametrize("options", [{}, {"sketch": 3}])
+def test_parts_that_are_too_large_together(tmp_path: Path, options: dict[str, Any]) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(5, 2)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1e-3)
+    x = np.where(X > 0, 8e152, -8e152)  # 150 such squares are within float64, 300 are not
+    parts = shards(tmp_path, [0, 150], model, (x, Y), activations=False, **options)
+    with pytest.raises(InputError, match="cannot be merged: the values are too large: .* rescale"):
+        merge(parts, tmp_path / "merged.h5")
+    assert not (tmp_path / "merged.h5").exists()
+
+
 def test_small_eigenvalues_beside_a_large_mean_survive(tmp_path: Path) -> None:
     x = (X.astype(np.float64) + 1e6) * np.array([1, 1e-3, 1, 1e-3, 1])
     model = mlp(5, 16, 2).double()

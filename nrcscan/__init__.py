@@ -15,15 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nrcscan.comparison import Comparison, compare
+    from nrcscan.comparing.compare import Comparison, compare
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
-    from nrcscan.extraction import extract
-    from nrcscan.inspection import inspect
-    from nrcscan.merging import Merged, merge
-    from nrcscan.moments import Moments, Statistics
-    from nrcscan.onset import Thresholds
-    from nrcscan.results import Report, report
-    from nrcscan.scanning import Scan, scan
+    from nrcscan.extracting.extract import extract
+    from nrcscan.inspecting.inspect_checkpoint import inspect
+    from nrcscan.merging.merge import Merged, merge
+    from nrcscan.reporting.make_report import Report, report
+    from nrcscan.scanning.scan import scan
+    from nrcscan.scanning.scan_file import Scan
+    from nrcscan.statistics.moments import Moments, Statistics
+    from nrcscan.verdict.onset import Thresholds
 
 __all__ = [
     "Comparison",
@@ -50,19 +51,19 @@ __all__ = [
 # Names are looked up when first used: torch takes over a second to import, and only
 # extraction needs it.
 _HOMES = {
-    "Comparison": "comparison",
-    "compare": "comparison",
-    "extract": "extraction",
-    "inspect": "inspection",
-    "Merged": "merging",
-    "merge": "merging",
-    "Moments": "moments",
-    "Statistics": "moments",
-    "Thresholds": "onset",
-    "Report": "results",
-    "report": "results",
-    "Scan": "scanning",
-    "scan": "scanning",
+    "Comparison": "comparing.compare",
+    "compare": "comparing.compare",
+    "extract": "extracting.extract",
+    "inspect": "inspecting.inspect_checkpoint",
+    "Merged": "merging.merge",
+    "merge": "merging.merge",
+    "Moments": "statistics.moments",
+    "Statistics": "statistics.moments",
+    "Thresholds": "verdict.onset",
+    "Report": "reporting.make_report",
+    "report": "reporting.make_report",
+    "Scan": "scanning.scan_file",
+    "scan": "scanning.scan",
 }
 
 

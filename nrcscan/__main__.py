@@ -1,6 +1,6 @@
 """Runs the command line: ``python -m nrcscan``."""
 
-from nrcscan.cli import main
+from nrcscan.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from nrcscan import UsageError
-from nrcscan.capture import Call, Capture, evaluating
-from nrcscan.layers import find_layers, pooled, select
+from nrcscan.network.capture import Call, Capture, evaluating
+from nrcscan.network.find_layers import find_layers, pooled, select
 
 
 def seen(model: nn.Module, x: Tensor, *, trace: bool = False) -> list[tuple[Call, Tensor]]:

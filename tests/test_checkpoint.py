@@ -15,7 +15,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from nrcscan import InputError, UnsafeError, UsageError, inspect
-from nrcscan.checkpoint import open_checkpoint, stripped
+from nrcscan.inputs.checkpoints.contents import stripped
+from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 
 STATE = mlp(3, 4, 2).state_dict()
 

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_rules import checkpoint
 
-from nrcscan.baseline import QUANTITIES, read_baseline
 from nrcscan.errors import InputError, OutputError, UsageError
-from nrcscan.gate import RuleResult, exit_code, explain, failed, judge
-from nrcscan.github import SUMMARY_BYTES, publish_github, summary
-from nrcscan.junit import write_junit
-from nrcscan.requirements import gather_rules
-from nrcscan.rules import parse
+from nrcscan.gating.baseline import QUANTITIES, read_baseline
+from nrcscan.gating.github import SUMMARY_BYTES, publish_github, summary
+from nrcscan.gating.judge import RuleResult, exit_code, explain, failed, judge
+from nrcscan.gating.junit import write_junit
+from nrcscan.gating.rules.parsing import parse
+from nrcscan.gating.settings_file import gather_rules
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 PAGE = (ROOT / "docs" / "ci.md").read_text()
@@ -348,7 +348,7 @@ def test_no_name_breaks_the_xml(tmp_path: Path, name: str) -> None:
 
 
 def test_junit_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nrcscan.junit.find_spec", lambda name: None)
+    monkeypatch.setattr("nrcscan.gating.junit.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'nrcscan\[junit\]'"):
         write_junit(tmp_path / "out.xml", scan(good("1.pt")), [])
     assert not list(tmp_path.iterdir())

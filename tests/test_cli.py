@@ -95,7 +95,7 @@ def test_inspect(cli: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [[], ["extract"], ["report"], ["scan"], ["inspect"]])
 def test_help_and_report_need_no_torch(command: list[str]) -> None:
     code = (
-        "import sys; from nrcscan.cli import app; app(standalone_mode=False); print(*sys.modules)"
+        "import sys; from nrcscan.cli.app import app; app(standalone_mode=False); print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=True

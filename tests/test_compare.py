@@ -19,9 +19,9 @@ from rich.console import Console
 from test_cli import failed, ok
 
 from nrcscan import InputError, Thresholds, UsageError, compare, extract, report
-from nrcscan.labels import LONGEST, labels
-from nrcscan.onset import QUANTITIES
-from nrcscan.sidebyside import Tables, render
+from nrcscan.comparing.comparison_table import Tables, render
+from nrcscan.comparing.short_labels import LONGEST, labels
+from nrcscan.verdict.onset import QUANTITIES
 
 SWIMMER = FIXTURES / "swimmer"
 

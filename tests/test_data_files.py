@@ -19,7 +19,7 @@ from conftest import FIXTURES, mlp, samples
 from pyarrow import parquet
 
 from nrcscan import InputError, UnsafeError, UsageError, extract, report
-from nrcscan.dataset import open_dataset
+from nrcscan.inputs.datasets.open_dataset import open_dataset
 
 X, Y = samples(50, 4, 2)
 NAMES = ["a", "b", "c", "d", "speed", "turn"]
@@ -419,7 +419,7 @@ def test_raw_data_on_a_network_that_wants_it_scaled_is_told(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("saved", [False, True])
 def test_one_dimensional_targets_are_standardised(tmp_path: Path, saved: bool) -> None:
-    from nrcscan.dataset import standardized
+    from nrcscan.inputs.datasets.standardize import standardized
 
     np.savez(tmp_path / "scales.npz", y_mean=Y[:, 0].mean(), y_std=Y[:, 0].std())
     scales = tmp_path / "scales.npz" if saved else None
@@ -430,7 +430,7 @@ def test_one_dimensional_targets_are_standardised(tmp_path: Path, saved: bool) -
 def test_an_entry_that_never_varies_is_only_centred() -> None:
     x = np.column_stack([np.arange(10.0), np.full(10, 3.0)])
     dataset = open_dataset((x, Y[:10]))
-    from nrcscan.dataset import standardized
+    from nrcscan.inputs.datasets.standardize import standardized
 
     ((found, _),) = standardized(dataset, ["x"], None, None).batches(100)
     assert isinstance(found, np.ndarray)

@@ -12,7 +12,8 @@ from conftest import mlp
 from torch.utils.data import DataLoader, TensorDataset
 
 from nrcscan import InputError, UsageError, extract
-from nrcscan.dataset import Dataset, open_dataset
+from nrcscan.inputs.datasets.batches import Dataset
+from nrcscan.inputs.datasets.open_dataset import open_dataset
 
 X = np.arange(70, dtype=np.float32).reshape(10, 7)
 Y = np.arange(20, dtype=np.float64).reshape(10, 2)

@@ -13,7 +13,7 @@ from test_programs import DATA, expect_same, measured
 from torch.distributed import checkpoint
 
 from nrcscan import InputError, UnsafeError, UsageError, inspect
-from nrcscan.checkpoint import open_checkpoint
+from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 
 MODEL = mlp(6, 8, 2)
 

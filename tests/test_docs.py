@@ -14,9 +14,9 @@ from conftest import FIXTURES, ROOT, Run
 from typer.main import get_command
 
 from nrcscan import extract, report, scan
-from nrcscan.chain import ACTIVATIONS
-from nrcscan.cli import app
-from nrcscan.onset import QUANTITIES
+from nrcscan.cli.app import app
+from nrcscan.network.infer_chain import ACTIVATIONS
+from nrcscan.verdict.onset import QUANTITIES
 
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}

@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 from test_extraction import statistics
 from torch import Tensor, nn
 
-from nrcscan import InputError, Moments, Report, UsageError, extract, report, tables
-from nrcscan.lanes import ahead, in_order
-from nrcscan.limits import usable_device
-from nrcscan.ondevice import OnDevice
-from nrcscan.sketch import Sketch, nystrom, orthonormal, test_matrix
+from nrcscan import InputError, Moments, Report, UsageError, extract, report
+from nrcscan.extracting.check_resources import usable_device
+from nrcscan.extracting.worker_threads import ahead, in_order
+from nrcscan.reporting import report_table
+from nrcscan.statistics.moments_on_gpu import OnDevice
+from nrcscan.statistics.sketch import Sketch, nystrom, orthonormal, test_matrix
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def lanes(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Set how many lanes an extraction has."""
 
     def set_lanes(n: int) -> None:
-        monkeypatch.setattr("nrcscan.passes.most_lanes", lambda: n)
+        monkeypatch.setattr("nrcscan.extracting.plan_passes.most_lanes", lambda: n)
 
     return set_lanes
 
@@ -267,7 +268,7 @@ def test_every_number_is_within_its_bound(
                 difference = ours.metrics.values[quantity] - theirs.metrics.values[quantity]
                 assert abs(difference) < 1e-3
     assert shown >= 8
-    assert "not exact: at most, over all layers, these are off by: noise" in tables.render(
+    assert "not exact: at most, over all layers, these are off by: noise" in report_table.render(
         found, "table"
     )
     assert found.to_dict()["layers"][0]["bounds"].keys() == found.layers[0].metrics.bounds.keys()
@@ -459,8 +460,8 @@ def test_a_gpu_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def full(host: Moments, device: torch.device) -> OnDevice:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("nrcscan.measurement.accumulates", lambda device: True)
-    monkeypatch.setattr("nrcscan.accumulation.OnDevice", full)
+    monkeypatch.setattr("nrcscan.extracting.run_pass.accumulates", lambda device: True)
+    monkeypatch.setattr("nrcscan.extracting.accumulate.OnDevice", full)
     with pytest.raises(InputError, match="the covariances do not fit on cpu: .* --sketch 64"):
         extract(mlp(5, 2), samples(60, 5, 2), tmp_path / "a.h5")
     assert list(tmp_path.iterdir()) == []
@@ -479,13 +480,15 @@ def test_what_a_gpu_adds_up_itself(
             used.append(self)
             return super().hosted()
 
-    monkeypatch.setattr("nrcscan.accumulation.OnDevice", Counted)
-    monkeypatch.setattr("nrcscan.passes.most_lanes", lambda: 1)  # as on a GPU
+    monkeypatch.setattr("nrcscan.extracting.accumulate.OnDevice", Counted)
+    monkeypatch.setattr("nrcscan.extracting.plan_passes.most_lanes", lambda: 1)  # as on a GPU
     x, y = samples(2500, 6, 2)
     data = np.stack([x, x + 1], axis=1), y
     found = []
     for moved in (False, True):
-        monkeypatch.setattr("nrcscan.measurement.accumulates", lambda device, moved=moved: moved)
+        monkeypatch.setattr(
+            "nrcscan.extracting.run_pass.accumulates", lambda device, moved=moved: moved
+        )
         path = tmp_path / f"{moved}.h5"
         extract(net, data, path, dtype=dtype, **options)  # type: ignore[arg-type]
         found.append(statistics(path))

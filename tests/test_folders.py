@@ -25,8 +25,8 @@ from pyarrow import parquet
 from torch import nn
 
 from nrcscan import InputError, UsageError, extract, report
-from nrcscan.dataset import open_dataset
-from nrcscan.dataset.images import FORMATS
+from nrcscan.inputs.datasets.image_folder import FORMATS
+from nrcscan.inputs.datasets.open_dataset import open_dataset
 
 datasets.disable_progress_bars()
 

@@ -23,11 +23,12 @@ from PIL import Image
 from pyarrow import parquet
 from torch.distributed.checkpoint import state_dict_saver
 
-from nrcscan import Report, formats, report
-from nrcscan.checkpoint import FORMATS
-from nrcscan.cli import app
+from nrcscan import Report, report
+from nrcscan.cli.app import app
+from nrcscan.inputs import catalogue
+from nrcscan.inputs.checkpoints.contents import FORMATS
 
-FORMS = [form for forms in formats.TABLES.values() for form in forms]
+FORMS = [form for forms in catalogue.TABLES.values() for form in forms]
 PLAIN = "nrcscan extract model.pt data.npz"
 
 MINE = """
@@ -174,18 +175,18 @@ def _write_photos(path: Path, y: np.ndarray) -> None:
 
 def test_the_page_lists_every_form() -> None:
     page = (ROOT / "docs" / "formats.md").read_text()
-    assert formats.filled(page) == page, "run python -m nrcscan.formats docs/formats.md"
-    assert {form.kind for form in formats.CHECKPOINTS} == set(FORMATS)
+    assert catalogue.filled(page) == page, "run python -m nrcscan.formats docs/formats.md"
+    assert {form.kind for form in catalogue.CHECKPOINTS} == set(FORMATS)
 
 
 def test_the_page_needs_its_places() -> None:
     with pytest.raises(ValueError, match="0 places for the table 'data'"):
-        formats.filled("| form |\n")
+        catalogue.filled("| form |\n")
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.command)
 def test_the_command_works_and_measures_the_same(
-    form: formats.Form, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: catalogue.Form, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
 
@@ -197,7 +198,7 @@ def test_the_command_works_and_measures_the_same(
     if "--scales" in form.command:
         plain = PLAIN
     found, expected = measured(form.command, "a.h5"), measured(plain, "b.h5")
-    if form in formats.CHECKPOINTS:
+    if form in catalogue.CHECKPOINTS:
         assert found.provenance["checkpoint"]["format"] == form.kind
     assert len(found.layers) == len(expected.layers)
     rel = 1e-5 if form.kind == "onnx" else 1e-6  # another program's arithmetic

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint import filesystem
 
 from nrcscan import InputError, UnsafeError, extract, inspect
-from nrcscan.checkpoint import open_checkpoint
+from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from test_cli import failed, ok
 from test_extraction import statistics
 
-from nrcscan import InputError, OutputError, UsageError, extract, merge, merging, report
-from nrcscan.tables import render
+from nrcscan import InputError, OutputError, UsageError, extract, merge, report
+from nrcscan.merging import merge as merging
+from nrcscan.reporting.report_table import render
 
 N = 300
 X, Y = samples(N, 5, 2)

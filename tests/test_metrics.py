@@ -11,14 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nrcscan import Moments
-from nrcscan.metrics import (
-    LayerMetrics,
-    input_matrix,
-    layer_metrics,
-    vanished,
-)
-from nrcscan.onset import QUANTITIES
-from nrcscan.spectrum import spectrum, weight_directions
+from nrcscan.metrics.directions import spectrum, weight_directions
+from nrcscan.metrics.layer_metrics import LayerMetrics, input_matrix, layer_metrics, vanished
+from nrcscan.verdict.onset import QUANTITIES
 
 Matrix = NDArray[Any]
 

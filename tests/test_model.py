@@ -8,10 +8,10 @@ from conftest import mlp
 from torch import nn
 
 from nrcscan import InputError, UsageError
-from nrcscan.chain import ACTIVATIONS
-from nrcscan.checkpoint import open_checkpoint
-from nrcscan.model import build
-from nrcscan.usercode import load_callable
+from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
+from nrcscan.inputs.user_code import load_callable
+from nrcscan.network.build import build
+from nrcscan.network.infer_chain import ACTIVATIONS
 
 
 def checkpoint(path: Path, model: nn.Module | dict[str, torch.Tensor]) -> Path:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nrcscan import Moments, Statistics
-from nrcscan.moments import BLOCK_ROWS
+from nrcscan.statistics.moments import BLOCK_ROWS
 
 
 def fill(h: NDArray[np.float64], y: NDArray[np.float64], batch: int) -> Moments:

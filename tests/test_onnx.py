@@ -19,7 +19,7 @@ from test_programs import DATA, IMAGES, Conv, expect_same, measured
 from torch import Tensor, nn
 
 from nrcscan import InputError, UnsafeError, UsageError, extract, inspect, report
-from nrcscan.checkpoint import open_checkpoint
+from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.standard_normal((2, 6)).astype(np.float32)

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nrcscan import Thresholds, UsageError
-from nrcscan.metrics import LayerMetrics
-from nrcscan.onset import Held, conditions, onset, runs, together
+from nrcscan.metrics.layer_metrics import LayerMetrics
+from nrcscan.verdict.onset import Answer, conditions, onset, runs, together
 
 HELD = st.lists(st.sampled_from([True, False, None]), max_size=12)
 
 
 @given(HELD)
-def test_onset_is_the_start_of_a_run_that_reaches_the_output(held: list[Held]) -> None:
+def test_onset_is_the_start_of_a_run_that_reaches_the_output(held: list[Answer]) -> None:
     start = onset(held)
     if start is None:
         assert all(h is not True for h in held[_after_last_false(held) :])
@@ -24,7 +24,7 @@ def test_onset_is_the_start_of_a_run_that_reaches_the_output(held: list[Held]) -
 
 
 @given(HELD)
-def test_runs_cover_what_holds_and_nothing_that_fails(held: list[Held]) -> None:
+def test_runs_cover_what_holds_and_nothing_that_fails(held: list[Answer]) -> None:
     covered = {i for a, b in runs(held) for i in range(a, b + 1)}
     assert {i for i, h in enumerate(held) if h} <= covered
     assert not {i for i, h in enumerate(held) if h is False} & covered
@@ -32,7 +32,7 @@ def test_runs_cover_what_holds_and_nothing_that_fails(held: list[Held]) -> None:
         assert held[a] is held[b] is True
 
 
-def _after_last_false(held: list[Held]) -> int:
+def _after_last_false(held: list[Answer]) -> int:
     return max((i + 1 for i, h in enumerate(held) if h is False), default=0)
 
 

@@ -17,7 +17,7 @@ from test_programs import DATA, IMAGES, Conv, expect_same, measured
 from torch import Tensor, nn
 
 from nrcscan import InputError, extract, report
-from nrcscan.checkpoint import open_checkpoint
+from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 
 LOW = ["bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"]
 

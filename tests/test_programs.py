@@ -18,7 +18,7 @@ from conftest import mlp, samples
 from torch import Tensor, nn
 
 from nrcscan import InputError, UnsafeError, extract, inspect, report
-from nrcscan.checkpoint import open_checkpoint
+from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 
 DATA = samples(50, 6, 2)
 IMAGES = (DATA[0].reshape(50, 1, 2, 3), DATA[1])
@@ -216,7 +216,7 @@ def test_trust_is_what_it_says(tmp_path: Path) -> None:
 def test_the_command_line_knows_trust(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from nrcscan.cli import app
+    from nrcscan.cli.app import app
 
     torch.jit.save(torch.jit.script(mlp(4, 2)), tmp_path / "m.pt")
     import numpy as np

@@ -11,10 +11,11 @@ from conftest import FIXTURES, PARITY, mlp, samples
 from test_metrics import reference
 from torch import Tensor, nn
 
-from nrcscan import Report, Thresholds, UsageError, extract, report, verdict
-from nrcscan.onset import QUANTITIES
-from nrcscan.results import report_of
-from nrcscan.store import open_acts
+from nrcscan import Report, Thresholds, UsageError, extract, report
+from nrcscan.acts_file.reading import open_acts
+from nrcscan.reporting import sentences
+from nrcscan.reporting.make_report import report_of
+from nrcscan.verdict.onset import QUANTITIES
 
 CASES = ["swimmer_collapsed", "swimmer_uncollapsed"]
 
@@ -118,7 +119,7 @@ def test_where_collapse_begins(acts: Any) -> None:
     collapsed = report(acts["swimmer_collapsed", "float32"])
     assert collapsed.onset["all"] == "layers.4"
     assert collapsed.runs["nrc3"] == [["layers.0", "layers.0"], ["layers.4", "layers.14"]]
-    assert verdict.headline(collapsed) == (
+    assert sentences.headline(collapsed) == (
         "Collapsed from layers.4 on (3rd of 8), through to the output. The model fits with"
         " R² = 0.867 (MSE 0.133). All four hold at layers.0 too, then layers.2 (2nd) fails NRC3"
         " (alignment 0.528, though 67.1% of the weight's energy acts on the signal) alone."
@@ -134,7 +135,7 @@ def test_a_single_layer_that_breaks_a_run_is_named(acts: Any) -> None:
     found = report(path, convention="published", thresholds=Thresholds(cka_min=0))
     assert found.onset["all"] is None
     assert found.onset["nrc3"] is None
-    words = verdict.headline(found)
+    words = sentences.headline(found)
     assert "but not through to the output: layers.14 (8th) fails NRC3 (alignment 0.574" in words
     assert "alone" in words
 
@@ -181,7 +182,7 @@ def test_a_dead_network(tmp_path: Path, shrink: float) -> None:
     found = measured(tmp_path, model, *samples(200, 8, 2))
     assert not found.learned
     assert found.model["learned"] is False
-    assert verdict.headline(found).startswith("THIS MODEL HAS LEARNED NOTHING: R² = ")
+    assert sentences.headline(found).startswith("THIS MODEL HAS LEARNED NOTHING: R² = ")
     assert set(found.onset.values()) == {None}
     for layer in found.layers[2:]:
         assert "the features do not vary" in layer.metrics.undefined["noise_component"]
@@ -250,7 +251,7 @@ def test_targets_that_never_vary(tmp_path: Path) -> None:
     }
     assert found.target_stable_rank is None
     assert found.notes == ("no target ever varies: there is nothing to collapse onto",)
-    assert "the targets do not vary, so R² is undefined" in verdict.headline(found)
+    assert "the targets do not vary, so R² is undefined" in sentences.headline(found)
 
 
 def test_rank_deficient_weights(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nrcscan.onset import CONDITIONS, QUANTITIES
-from nrcscan.rules import RuleError, evaluate, parse
+from nrcscan.gating.rules.evaluating import evaluate
+from nrcscan.gating.rules.parsing import parse
+from nrcscan.gating.rules.tokens import RuleError
+from nrcscan.verdict.onset import CONDITIONS, QUANTITIES
 
 NAMES = ["layers.0", "layers.2", "encoder.0#2", "model.head", "a b/c-d"]
 

@@ -218,7 +218,7 @@ def test_nothing_to_measure_needs_no_torch(data: Path, tmp_path: Path, cli: Run)
     save(tmp_path / "runs" / "1.pt")
     assert cli("scan", "runs", "data.npz").returncode == 0
     code = (
-        "import sys; from nrcscan.cli import app\n"
+        "import sys; from nrcscan.cli.app import app\n"
         "try: app(['scan', 'runs', 'data.npz'], standalone_mode=False)\n"
         "finally: print(*sys.modules)"
     )

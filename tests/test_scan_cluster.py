@@ -120,6 +120,6 @@ def test_no_cluster(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UsageError, match=r"needs distributed; pip install 'nrcscan\[cluster\]'"):
         scan("local:2")
     monkeypatch.undo()
-    monkeypatch.setattr("nrcscan.scanning.run.PATIENCE", 1)
+    monkeypatch.setattr("nrcscan.scanning.dispatch.PATIENCE", 1)
     with pytest.raises(InputError, match="no scheduler answers .*; start one with dask scheduler"):
         scan("tcp://127.0.0.1:9")

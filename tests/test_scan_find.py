@@ -12,8 +12,8 @@ import torch
 from conftest import mlp
 
 from nrcscan.errors import InputError, UsageError
-from nrcscan.scanning.find import find
-from nrcscan.scanning.moment import moment_of
+from nrcscan.scanning.epoch_from_name import moment_of
+from nrcscan.scanning.find_checkpoints import find
 
 
 def save(path: Path, seed: int = 0) -> Path:

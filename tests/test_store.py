@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from conftest import mlp, samples
 
-from nrcscan import InputError, NrcscanError, OutputError, UsageError, extract, report, store
+from nrcscan import InputError, NrcscanError, OutputError, UsageError, extract, report
+from nrcscan.acts_file import reading, schema, writing
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_a_name_is_never_opened_for_writing(acts: Path) -> None:
         extract(mlp(5, 8, 2), samples(60, 5, 2), acts)
 
     def fail_half_way() -> None:
-        with store.create(acts, force=True) as writer:
+        with writing.create(acts, force=True) as writer:
             writer.append("targets/values", np.zeros((5, 2)))
             raise RuntimeError("stop")
 
@@ -36,7 +37,7 @@ def test_a_name_is_never_opened_for_writing(acts: Path) -> None:
 
 def test_appearing_at_the_last_moment(tmp_path: Path) -> None:
     path = tmp_path / "acts.h5"
-    with pytest.raises(UsageError, match="has just created it"), store.create(path):
+    with pytest.raises(UsageError, match="has just created it"), writing.create(path):
         path.write_text("theirs")
     assert path.read_text() == "theirs"
     assert list(tmp_path.iterdir()) == [path]
@@ -102,8 +103,8 @@ def test_compressed_activations_are_the_same(tmp_path: Path) -> None:
     sizes = [(tmp_path / name).stat().st_size for name in ("plain.h5", "small.h5")]
     assert sizes[1] < 0.9 * sizes[0]
     with (
-        store.open_acts(tmp_path / "plain.h5") as plain,
-        store.open_acts(tmp_path / "small.h5") as small,
+        reading.open_acts(tmp_path / "plain.h5") as plain,
+        reading.open_acts(tmp_path / "small.h5") as small,
     ):
         for position in range(2):
             a, b = (np.concatenate([*acts.activation_rows(position)]) for acts in (plain, small))
@@ -139,11 +140,11 @@ def test_foreign_files(tmp_path: Path) -> None:
 
 def test_newer_and_unfinished(acts: Path) -> None:
     with h5py.File(acts, "r+") as file:
-        file.attrs["version"] = store.VERSION + 1
+        file.attrs["version"] = schema.VERSION + 1
     with pytest.raises(InputError, match=r"written by a newer nrcscan \(file version 3, .*upgrade"):
         report(acts)
     with h5py.File(acts, "r+") as file:
-        file.attrs["version"] = store.VERSION
+        file.attrs["version"] = schema.VERSION
         file.attrs["complete"] = 0
     with pytest.raises(InputError, match="was never finished; run nrcscan extract again"):
         report(acts)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nrcscan import files
 from nrcscan.errors import OutputError
+from nrcscan.files import open_safely
 from nrcscan.scanning.fingerprint import digest
 
 FOLDER = "statistics"
@@ -70,7 +70,7 @@ class Cache:
                 return None
             record = Record(**content)
             file = self.statistics(key)
-            whole = stamp_of(file) == record.stamp or files.sha256(file) == record.sha256
+            whole = stamp_of(file) == record.stamp or open_safely.sha256(file) == record.sha256
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return record if whole else None

@@ -15,10 +15,10 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from nrcscan import files
 from nrcscan.errors import InputError, reason
-from nrcscan.scanning.task import Judgement
-from nrcscan.settings import Settings
+from nrcscan.files import open_safely
+from nrcscan.options.pass_options import Settings
+from nrcscan.scanning.messages import Judgement
 
 CACHE_VERSION = 1
 """Raised when entries of the cache change their meaning."""
@@ -46,7 +46,7 @@ def of_files(paths: Sequence[Path]) -> str:
     hashes = []
     for path in paths:
         try:
-            hashes.append(files.sha256(path))
+            hashes.append(open_safely.sha256(path))
         except OSError as error:
             why = error.strerror or reason(error)
             raise InputError(f"{path}: cannot be read: {why}; check its permissions") from error
@@ -74,7 +74,7 @@ def of_code(spec: str) -> str | None:
     if source is None or not source.is_file():
         return None
     beside = sorted(source.parent.glob("*.py"))
-    return digest([[path.name, files.sha256(path)] for path in beside if path.is_file()])
+    return digest([[path.name, open_safely.sha256(path)] for path in beside if path.is_file()])
 
 
 def _module_file(name: str) -> Path | None:

@@ -1,0 +1,279 @@
+"""Reads the file, once it is known to be ours, whole, and self-contained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from nrcscan.acts_file.schema import DOUBLE, FILTERS, FORMAT, VERSION, LayerRecord, Predictions
+from nrcscan.errors import InputError, reason
+from nrcscan.files import open_safely
+from nrcscan.statistics.moments import Array, Statistics
+from nrcscan.statistics.sketch import Sketched
+
+
+class Acts:
+    """An open file; made by `open_acts`. Large arrays are read when asked for.
+
+    Attributes:
+        path: of the file.
+        n_samples: N.
+        epsilon: machine epsilon of the arithmetic that made the features.
+        product_epsilon: machine epsilon of the products in the covariances.
+        target_mean: μ_Y, shape (n_targets,).
+        target_covariance: Σ_Y, shape (n_targets, n_targets).
+        predictions: of the network itself.
+        layers: in execution order.
+        provenance: what was extracted from what, and how.
+    """
+
+    def __init__(self, file: h5py.File, path: Path) -> None:
+        self._file = file
+        self.path = path
+        self.n_samples = int(file.attrs["n_samples"])
+        self.epsilon = float(file.attrs["epsilon"])
+        self.product_epsilon = float(file.attrs.get("product_epsilon", DOUBLE))
+        self.target_mean = self._array("targets/mean", (None,))
+        t = len(self.target_mean)
+        self.target_covariance = self._array("targets/covariance", (t, t))
+        self.predictions = Predictions(
+            self._array("model/squared_error", (t,)),
+            self._array("model/prediction_mean", (t,)),
+            self._array("model/prediction_covariance", (t, t)),
+        )
+        self.provenance: dict[str, Any] = dict(json.loads(bytes(file["provenance"][:])))
+        notes = self.provenance.get("notes", [])
+        if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+            raise ValueError("its notes are not text")
+        if self.n_samples < 1 or not 0 <= max(self.epsilon, self.product_epsilon) < 1:
+            raise ValueError("its number of samples or precision is out of range")
+        if (self.predictions.squared_error < 0).any():
+            raise ValueError("a squared error is negative")
+        self.n_positions = len(file["positions"])
+        groups = sorted(file["layers"].values(), key=lambda group: int(group.attrs["index"]))
+        self._weights = [f"{group.name}/weight" for group in groups]
+        self.layers = [
+            LayerRecord(
+                name=_text(group.attrs["name"]),
+                kind=_text(group.attrs["kind"]),
+                position=int(group.attrs["position"]),
+                groups=int(group.attrs["groups"]),
+                transposed=bool(group.attrs["transposed"]),
+                flattened=bool(group.attrs["flattened"]),
+            )
+            for group in groups
+        ]
+        if not self.layers or {r.position for r in self.layers} != set(range(self.n_positions)):
+            raise ValueError("its layers and positions do not belong together")
+        if len({layer.name for layer in self.layers}) < len(self.layers):
+            raise ValueError("two layers have the same name")
+
+    def statistics(self, position: int) -> Statistics | Sketched:
+        """Return the statistics of the features at a position."""
+        with _reading(self.path):
+            where = f"positions/{position:04d}"
+            mean = self._array(f"{where}/mean", (None,))
+            d, t = len(mean), len(self.target_mean)
+            cross_covariance = self._array(f"{where}/target_covariance", (d, t))
+            n, target_mean, covariance = self.n_samples, self.target_mean, self.target_covariance
+            if "own_targets" in self._file[where]:
+                n = int(self._file[where].attrs["n_samples"])
+                target_mean = self._array(f"{where}/own_targets/mean", (t,))
+                covariance = self._array(f"{where}/own_targets/covariance", (t, t))
+            if f"{where}/sketch" in self._file:
+                sketch = self._array(f"{where}/sketch", (d, None))
+                return Sketched(
+                    n_samples=n,
+                    feature_mean=mean,
+                    target_mean=target_mean,
+                    variances=self.variances(position),
+                    test_matrix=self._array(f"{where}/test_matrix", sketch.shape),
+                    sketch=sketch,
+                    cross_covariance=cross_covariance,
+                    target_covariance=covariance,
+                )
+            return Statistics(
+                n_samples=n,
+                feature_mean=mean,
+                target_mean=target_mean,
+                feature_covariance=self._array(f"{where}/covariance", (d, d)),
+                cross_covariance=cross_covariance,
+                target_covariance=covariance,
+            )
+
+    def variances(self, position: int) -> Array:
+        """Return the variances of the features (width,) at a position."""
+        with _reading(self.path):
+            where = f"positions/{position:04d}"
+            if f"{where}/variances" not in self._file:  # only a covariance must be there
+                return np.diagonal(self._array(f"{where}/covariance", (None, None))).copy()
+            variances = self._array(f"{where}/variances", (None,))
+            if (variances < 0).any():
+                raise ValueError(f"{where}/variances has a negative one")
+            return variances
+
+    def test_matrix(self, position: int) -> Array:
+        """Return the directions of the sketch (width, rank) at a position: none if it is exact."""
+        with _reading(self.path):
+            name = f"positions/{position:04d}/test_matrix"
+            return self._array(name, (None, None)) if name in self._file else np.empty((0, 0))
+
+    def feature_mean(self, position: int) -> Array:
+        """Return the mean of the features (width,) at a position."""
+        with _reading(self.path):
+            return self._array(f"positions/{position:04d}/mean", (None,))
+
+    def weight(self, index: int) -> Array:
+        """Return a layer's weight as the network holds it."""
+        return self.stored_weight(index).astype(np.float64, copy=False)
+
+    def stored_weight(self, index: int) -> NDArray[Any]:
+        """Return a layer's weight in the dtype that the network holds it in."""
+        with _reading(self.path):
+            weight = self._stored(self._weights[index], None)
+            groups = self.layers[index].groups
+            if weight.ndim < 2 or weight.size == 0 or groups < 1 or len(weight) % groups:
+                raise ValueError(f"the weight of layer {index} has shape {weight.shape}")
+            return weight
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether the features themselves are there, at every position."""
+        return all(f"positions/{p:04d}/activations" in self._file for p in range(self.n_positions))
+
+    def target_rows(self) -> Iterator[NDArray[Any]]:
+        """Yield the targets (n, n_targets), piece by piece."""
+        yield from self._rows("targets/values", len(self.target_mean), self.n_samples)
+
+    def activation_rows(self, position: int) -> Iterator[NDArray[Any]]:
+        """Yield the features (n, width) at a position, piece by piece."""
+        width = len(self.feature_mean(position))
+        with _reading(self.path):
+            own = self._file[f"positions/{position:04d}"].attrs.get("n_samples", self.n_samples)
+        yield from self._rows(f"positions/{position:04d}/activations", width, int(own))
+
+    def _rows(self, name: str, width: int, n: int) -> Iterator[NDArray[Any]]:
+        with _reading(self.path):
+            dataset = self._file[name]
+            if dataset.shape != (n, width) or dataset.dtype.kind != "f":
+                raise ValueError(f"{name} has shape {dataset.shape} and dtype {dataset.dtype}")
+            step = (dataset.chunks or dataset.shape)[0]
+        for start in range(0, n, step):
+            with _reading(self.path):
+                rows = dataset[start : start + step]
+            yield rows
+
+    def _array(self, name: str, shape: tuple[int | None, ...] | None) -> Array:
+        """Return a dataset in float64, once its shape and values are as they must be."""
+        return self._stored(name, shape).astype(np.float64, copy=False)
+
+    def _stored(self, name: str, shape: tuple[int | None, ...] | None) -> NDArray[Any]:
+        """Return a dataset, once its shape and values are as they must be."""
+        dataset = self._file[name]
+        if shape is not None and (
+            len(dataset.shape) != len(shape)
+            or any(w is not None and w != h for w, h in zip(shape, dataset.shape, strict=True))
+        ):
+            raise ValueError(f"{name} has shape {dataset.shape}, expected {shape}")
+        if dataset.dtype.kind != "f":
+            raise ValueError(f"{name} has dtype {dataset.dtype}, expected floating point")
+        values: NDArray[Any] = dataset[()]
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds NaN or infinite values")
+        if name.endswith("/covariance") and (np.diagonal(values) < 0).any():
+            raise ValueError(f"{name} has a negative variance")
+        return values
+
+
+@contextmanager
+def open_acts(path: Path) -> Iterator[Acts]:
+    """Open a file of `nrcscan extract` for reading.
+
+    Raises:
+        InputError: it is missing, damaged, not ours, newer than this program, or refers to
+            data outside itself.
+    """
+    open_safely.regular_file(path, "acts")
+    with _reading(path):
+        file = h5py.File(path, "r")
+    with file:
+        with _reading(path):
+            _require_ours(file, path)
+            acts = Acts(file, path)
+        yield acts
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what damaged content makes h5py raise into one message."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        if not h5py.is_hdf5(path):
+            raise InputError(
+                f"{path}: is {open_safely.foreign(path)}, not a file of nrcscan extract"
+            ) from error
+        raise InputError(
+            f"{path}: damaged or cut short ({reason(error)}); run nrcscan extract again"
+        ) from error
+
+
+def _require_ours(file: h5py.File, path: Path) -> None:
+    if "format" not in file.attrs or _text(file.attrs["format"]) != FORMAT:
+        raise InputError(f"{path}: an HDF5 file, but not one of nrcscan extract")
+    version = int(file.attrs["version"])
+    if version < 1:
+        raise InputError(f"{path}: has no valid version; run nrcscan extract again")
+    if version > VERSION:
+        raise InputError(
+            f"{path}: written by a newer nrcscan (file version {version}, this one reads up to"
+            f" {VERSION}); upgrade nrcscan"
+        )
+    if not file.attrs["complete"]:
+        raise InputError(f"{path}: was never finished; run nrcscan extract again")
+    require_self_contained(file, path)
+
+
+def require_self_contained(file: h5py.File, path: Path) -> None:
+    """Refuse an HDF5 file that refers to data outside itself, before any of it is read.
+
+    Raises:
+        InputError: it has a link, or a dataset stored elsewhere or in an unknown way.
+    """
+    for name, link in _links(file):
+        if not isinstance(link, h5py.HardLink):
+            raise InputError(f"{path}: {name} is a link to somewhere else; not followed")
+        item = file.get(name)
+        if isinstance(item, h5py.Dataset):
+            _require_inside(item, path)
+
+
+def _links(file: h5py.File) -> list[tuple[str, Any]]:
+    """Return every link of a file, none of them followed."""
+    found: list[tuple[str, Any]] = []
+    file.visititems_links(lambda name, link: found.append((name, link)))
+    return found
+
+
+def _require_inside(dataset: h5py.Dataset, path: Path) -> None:
+    """Refuse a dataset whose bytes are not in the file, or need a plug-in to be read."""
+    if dataset.external or dataset.is_virtual:
+        raise InputError(f"{path}: {dataset.name} keeps its data in another file; not followed")
+    made = dataset.id.get_create_plist()
+    if {made.get_filter(i)[0] for i in range(made.get_nfilters())} - FILTERS:
+        raise InputError(
+            f"{path}: {dataset.name} is compressed in a way that needs a plug-in; use gzip"
+        )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, bytes):
+        raise TypeError("a name is not a fixed-length string")
+    return value.decode()

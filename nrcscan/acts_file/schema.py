@@ -1,0 +1,78 @@
+"""What the file holds, shared by its writer and its reader; see docs/file-format.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from nrcscan.statistics.moments import Array
+
+FORMAT = "nrcscan.acts"
+VERSION = 2
+PLAIN_VERSION = 1
+"""Of a file without a sketch, of float64 products, which older programs read as well."""
+DOUBLE = 2.0**-52
+"""Machine epsilon of the products of such a file."""
+FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+"""What every build of HDF5 can undo, without a plug-in."""
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """A layer in the file.
+
+    Attributes:
+        name: in the network; from its second use in a pass on with "#2" and so on.
+        kind: "Linear", "Conv2d", ….
+        position: which features reach it; layers that read the same tensor share one.
+        groups: of a convolution, else 1.
+        transposed: whether it is a transposed convolution.
+        flattened: whether its features are all positions side by side, on which W does not act.
+    """
+
+    name: str
+    kind: str
+    position: int
+    groups: int = 1
+    transposed: bool = False
+    flattened: bool = False
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The network's own predictions on the samples.
+
+    Attributes:
+        squared_error: mean over samples, per target, shape (n_targets,).
+        mean: shape (n_targets,).
+        covariance: shape (n_targets, n_targets).
+    """
+
+    squared_error: Array
+    mean: Array
+    covariance: Array
+
+
+@dataclass(frozen=True)
+class OutputStatistics:
+    """What the network predicts, beside the targets.
+
+    Attributes:
+        n_samples: N.
+        target_mean: μ_Y, shape (n_targets,).
+        target_covariance: Σ_Y, shape (n_targets, n_targets).
+        predictions: the network's own.
+    """
+
+    n_samples: int
+    target_mean: Array
+    target_covariance: Array
+    predictions: Predictions
+
+    @property
+    def r2(self) -> float | None:
+        """R² of the predictions; None when the targets do not vary."""
+        variance = float(np.trace(self.target_covariance))
+        return 1 - float(self.predictions.squared_error.sum()) / variance if variance > 0 else None

@@ -1,0 +1,395 @@
+"""Writes the file beside its final name, and renames it when it is complete and on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from nrcscan.acts_file.kept_in_memory import KeptInMemory
+from nrcscan.acts_file.schema import (
+    DOUBLE,
+    FORMAT,
+    PLAIN_VERSION,
+    VERSION,
+    LayerRecord,
+    OutputStatistics,
+)
+from nrcscan.errors import OutputError, UsageError, reason
+from nrcscan.statistics.moments import Statistics
+from nrcscan.statistics.sketch import Sketched
+
+CHUNK_BYTES = 1 << 20
+
+_PACKED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+"""How rows are compressed: higher levels take several times as long for a few per cent."""
+
+
+def require_free(path: Path, *, force: bool) -> None:
+    """Check that `path` can be written before any work is done.
+
+    Raises:
+        UsageError: it exists already, and `force` is not given.
+        OutputError: its folder is missing or cannot be written to.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; give a file name with -o")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UsageError(f"{path}: is a link or a device, not a file; give a file name with -o")
+    if path.exists() and not force:
+        raise UsageError(f"{path}: exists already; replace it with --force, or choose another -o")
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"{path}: there is no folder {folder}; create it first")
+    probe = _beside(path)
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+class Writer:
+    """Fills one file; made by `create`."""
+
+    def __init__(
+        self,
+        file: h5py.File,
+        path: Path,
+        n_samples: int | None,
+        held: KeptInMemory | None,
+        *,
+        compress: bool,
+    ) -> None:
+        self._file = file
+        self._held = held
+        self._path = path
+        self._n_samples = n_samples
+        self._packed = _PACKED if compress else {}
+        # Kept open to the end: what a dataset still holds is written when it is closed, and
+        # h5py can only print, not raise, what goes wrong there.
+        self._datasets: dict[str, h5py.Dataset] = {}
+        self._groups: dict[str, h5py.Group] = {}
+        self._waiting: dict[str, list[NDArray[Any]]] = {}
+        with self._writing():
+            file.attrs["format"] = _fixed(FORMAT)
+            file.attrs["version"] = PLAIN_VERSION
+            file.attrs["complete"] = 0
+
+    def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
+        """Add a layer, in execution order, with its weight as the network holds it."""
+        with self._writing():
+            index = len(self._group("layers"))
+            group = self._group(f"layers/{index:04d}")
+            group.attrs["index"] = index
+            group.attrs["name"] = _fixed(record.name)
+            group.attrs["kind"] = _fixed(record.kind)
+            group.attrs["position"] = record.position
+            group.attrs["groups"] = record.groups
+            group.attrs["transposed"] = int(record.transposed)
+            group.attrs["flattened"] = int(record.flattened)
+            self._put(f"layers/{index:04d}/weight", weight)
+        if self._held is not None:
+            self._held.add_layer(record, weight)
+
+    def append(self, name: str, rows: NDArray[Any]) -> None:
+        """Append rows (n, width) to a dataset, which the first call creates.
+
+        They are written a whole chunk at a time, and must stay as they are until then.
+        """
+        with self._writing():
+            if name not in self._datasets:
+                self._datasets[name] = self._file.create_dataset(
+                    name,
+                    shape=(0, rows.shape[1]),
+                    maxshape=(None, rows.shape[1]),
+                    chunks=(_chunk_rows(rows, self._n_samples), rows.shape[1]),
+                    dtype=rows.dtype,
+                    fletcher32=True,
+                    **self._packed,
+                )
+                self._waiting[name] = []
+            waiting = self._waiting[name]
+            waiting.append(rows)
+            if sum(map(len, waiting)) >= self._datasets[name].chunks[0]:
+                self._write_chunks(name)
+
+    def end_rows(self) -> None:
+        """Write the rows that still wait for a whole chunk; none come after them."""
+        with self._writing():
+            for name, waiting in self._waiting.items():
+                if waiting:
+                    self._write_chunks(name, all_rows=True)
+
+    def hand_over(self) -> None:
+        """End the rows and close the file, for another writer to read."""
+        self.end_rows()
+        with self._writing():
+            self._file.flush()  # while a failure can still be told
+        _close(self._file, self._path)
+
+    def append_from(self, rows: Path) -> None:
+        """Append all rows that another writer has put into a file of `apart`."""
+        with self._writing(), h5py.File(rows, "r") as file:
+            names: list[str] = []
+            file.visititems(lambda name, item: names.append(name) if _holds_rows(item) else None)
+            for name in names:
+                dataset = file[name]
+                for chunk in dataset.iter_chunks():
+                    self.append(name, dataset[chunk[0]])
+
+    def _write_chunks(self, name: str, *, all_rows: bool = False) -> None:
+        """Write the whole chunks among the rows that wait, or all of them."""
+        dataset, waiting = self._datasets[name], self._waiting[name]
+        rows = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        count = len(rows) if all_rows else len(rows) - len(rows) % dataset.chunks[0]
+        start = dataset.shape[0]
+        dataset.resize(start + count, axis=0)
+        dataset[start:] = rows[:count]
+        self._waiting[name] = [rows[count:].copy()] if count < len(rows) else []
+
+    def add_statistics(
+        self, position: int, statistics: Statistics | Sketched, output: OutputStatistics
+    ) -> None:
+        """Add what a pass has left of the features at a position, beside the output's."""
+        where = f"positions/{position:04d}"
+        with self._writing():
+            if not _of_samples(statistics, output):  # every token counts as a sample
+                self._put(f"{where}/own_targets/mean", statistics.target_mean)
+                self._put(f"{where}/own_targets/covariance", statistics.target_covariance)
+                self._group(where).attrs["n_samples"] = statistics.n_samples
+            self._put(f"{where}/mean", statistics.feature_mean)
+            self._put(f"{where}/target_covariance", statistics.cross_covariance)
+            self._put(f"{where}/variances", statistics.variances)
+            if isinstance(statistics, Sketched):
+                self._file.attrs["version"] = VERSION
+                self._put(f"{where}/test_matrix", statistics.test_matrix)
+                self._put(f"{where}/sketch", statistics.sketch)
+            else:
+                self._put(f"{where}/covariance", statistics.feature_covariance)
+        if self._held is not None:
+            self._held.add_statistics(position, statistics)
+
+    def finish(
+        self,
+        output: OutputStatistics,
+        provenance: dict[str, Any],
+        epsilon: float,
+        product_epsilon: float = DOUBLE,
+    ) -> None:
+        """Write what is known at the end of the pass, and mark the file complete."""
+        self.end_rows()
+        with self._writing():
+            self._put("targets/mean", output.target_mean)
+            self._put("targets/covariance", output.target_covariance)
+            self._put("model/squared_error", output.predictions.squared_error)
+            self._put("model/prediction_mean", output.predictions.mean)
+            self._put("model/prediction_covariance", output.predictions.covariance)
+            text = json.dumps(provenance, indent=1, allow_nan=False).encode()
+            self._put("provenance", np.frombuffer(text, dtype=np.uint8))
+            self._file.attrs["n_samples"] = output.n_samples
+            self._file.attrs["epsilon"] = epsilon
+            if product_epsilon != DOUBLE:
+                self._file.attrs["version"] = VERSION
+                self._file.attrs["product_epsilon"] = product_epsilon
+            self._file.attrs["complete"] = 1
+            self._file.flush()
+        if self._held is not None:
+            self._held.finish(output, provenance, epsilon, product_epsilon)
+
+    def _put(self, name: str, values: NDArray[Any]) -> None:
+        where, _, leaf = name.rpartition("/")
+        self._datasets[name] = self._group(where).create_dataset(
+            leaf,
+            data=values,
+            chunks=(_chunk_rows(values, len(values)), *values.shape[1:]),
+            fletcher32=True,
+        )
+
+    def _group(self, name: str) -> h5py.Group:
+        """Return a group, made when it is first asked for."""
+        if name not in self._groups:
+            self._groups[name] = self._file.require_group(name or "/")
+        return self._groups[name]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # h5py raises either when a write fails
+            _write_nowhere(self._file)
+            raise _unwritable(self._path, error) from error
+
+
+@contextmanager
+def create(
+    path: Path,
+    *,
+    n_samples: int | None = None,
+    force: bool = False,
+    compress: bool = False,
+    held: KeptInMemory | None = None,
+) -> Iterator[Writer]:
+    """Write a file that appears under its name only when it is complete.
+
+    Args:
+        path: of the file.
+        n_samples: how many rows of samples will come, if that is known.
+        force: replace an existing file.
+        compress: rows of samples.
+        held: takes what is written, but for rows of samples.
+
+    Raises:
+        UsageError: `path` exists and `force` is not given.
+        OutputError: it cannot be written.
+    """
+    require_free(path, force=force)
+    partial = _beside(path)
+    file: h5py.File | None = None
+    try:
+        file = _new(partial, path)
+        yield Writer(file, path, n_samples, held, compress=compress)
+        _close(file, path)
+        _sync(partial)
+        if path.exists() and not force:
+            raise UsageError(f"{path}: another program has just created it; choose another -o")
+        partial.replace(path)
+        _sync(path.parent)
+    except BaseException:
+        if file:
+            _abandon(file)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+@contextmanager
+def apart(
+    path: Path, *, n_samples: int | None, compress: bool = False
+) -> Iterator[tuple[Writer, Path]]:
+    """Keep rows in a file of their own beside the one that will be theirs, and remove it again.
+
+    Args:
+        path: of the file that they will be appended to.
+        n_samples: how many rows of samples will come, roughly.
+        compress: the rows.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = _beside(path)
+    file = _new(partial, path)
+    try:
+        yield Writer(file, path, n_samples, None, compress=compress), partial
+    finally:
+        _abandon(file)
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _holds_rows(item: h5py.Group | h5py.Dataset) -> bool:
+    return isinstance(item, h5py.Dataset)
+
+
+def _of_samples(s: Statistics | Sketched, targets: OutputStatistics) -> bool:
+    """Whether statistics count every sample once, as those of the output do."""
+    spread = np.sqrt(np.diagonal(targets.target_covariance))
+    moved = np.abs(s.target_mean - targets.target_mean)
+    same_mean = (moved <= 1e-9 * (spread + np.abs(targets.target_mean))).all()
+    return s.n_samples == targets.n_samples and bool(same_mean)
+
+
+def _new(partial: Path, path: Path) -> h5py.File:
+    try:
+        return h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=CHUNK_BYTES)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _close(file: h5py.File, path: Path) -> None:
+    try:
+        file.close()
+    except (OSError, RuntimeError) as error:
+        raise _unwritable(path, error) from error
+
+
+def _abandon(file: h5py.File) -> None:
+    """Close a file that is not wanted any more, whatever state it is in."""
+    with contextlib.suppress(OSError, RuntimeError):
+        file.close()
+        return
+    with contextlib.suppress(OSError, RuntimeError):
+        _write_nowhere(file)
+        file.close()
+
+
+def _write_nowhere(file: h5py.File) -> None:
+    """Let a file that is not wanted any more write what it still holds to nowhere.
+
+    On a full disk HDF5 can neither flush nor close, and crashes when the program ends.
+    """
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, file.id.get_vfd_handle())
+    os.close(nowhere)
+
+
+def _sync(path: Path) -> None:
+    """Have the operating system put a file, or a folder's entries, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _chunk_rows(rows: NDArray[Any], total: int | None) -> int:
+    """Return how many rows make a chunk of about 1 MiB, the last one of `total` no less full."""
+    most = max(1, CHUNK_BYTES // rows[:1].nbytes)
+    return most if total is None else math.ceil(total / math.ceil(total / most))
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def _unwritable(path: Path, error: OSError | RuntimeError) -> OutputError:
+    told = re.search(r"errno = (\d+)", str(error))
+    number = int(told[1]) if told else getattr(error, "errno", None)
+    why = os.strerror(number) if number else reason(error)
+    return OutputError(f"{path}: cannot be written: {why}; choose another place with -o")
+
+
+def _fixed(text: str) -> np.bytes_:
+    """Return text as a fixed-length string: HDF5 can crash on damaged variable-length ones."""
+    return np.bytes_(text.encode(errors="backslashreplace"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, replacing what was there.
+
+    Raises:
+        UsageError: `path` is a folder.
+        OutputError: it cannot be written.
+    """
+    require_free(path, force=True)
+    partial = _beside(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()

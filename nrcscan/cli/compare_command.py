@@ -1,0 +1,41 @@
+"""``nrcscan compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import nrcscan
+from nrcscan.cli.console import emit, in_terminal
+from nrcscan.cli.option_groups import Form, Written, report_options, takes
+
+
+@takes(judged=report_options)
+def compare(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="ACTS...", help="Files of nrcscan extract, or folders of nrcscan scan."
+        ),
+    ],
+    quantity: Annotated[
+        str, typer.Option(help="What the table shows of every layer: any quantity of a report.")
+    ] = "noise_component",
+    form: Form = "table",
+    output: Written = None,
+    *,
+    judged: dict[str, Any],
+) -> None:
+    """Show several runs side by side, layer by layer, and where they differ.
+
+    Example: nrcscan compare wd0.h5 wd0.01.h5 wd0.05.h5
+    """
+    result = nrcscan.compare(paths, **judged)
+    from nrcscan.comparing import comparison_table
+
+    shown = comparison_table.Tables(result, quantity)
+    terminal = form == "table" and output is None
+    if not (terminal and in_terminal(shown, shown.least_width)):
+        emit(comparison_table.render(result, form, quantity), output)

@@ -1,0 +1,38 @@
+"""``nrcscan inspect``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import nrcscan
+from nrcscan.cli.console import emit, in_terminal
+from nrcscan.cli.option_groups import StateKey, Trust, takes
+
+
+@takes()
+def inspect(
+    model: Annotated[
+        Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors, shards, …")
+    ],
+    state_key: StateKey = None,
+    trust: Trust = False,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show what a checkpoint is and holds; nothing in it runs, unless it is trusted.
+
+    Example: nrcscan inspect model.pt
+    """
+    found = nrcscan.inspect(model, state_key=state_key, trust=trust)
+    if json_:
+        emit(json.dumps(found.to_dict(), indent=2) + "\n", None)
+        return
+    from nrcscan.reporting import report_table
+    from nrcscan.reporting.numbers import plain
+
+    shown = report_table.inspection(found)
+    if not in_terminal(shown):
+        emit(plain(shown), None)

@@ -1,0 +1,32 @@
+"""``nrcscan report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import nrcscan
+from nrcscan.cli.console import emit, in_terminal
+from nrcscan.cli.option_groups import Form, Written, report_options, takes
+
+
+@takes(judged=report_options)
+def report(
+    acts: Annotated[Path, typer.Argument(help="A file of nrcscan extract.")],
+    form: Form = "table",
+    output: Written = None,
+    *,
+    judged: dict[str, Any],
+) -> None:
+    """Show where collapse begins, layer by layer.
+
+    Example: nrcscan report acts.h5 --format json -o report.json
+    """
+    result = nrcscan.report(acts, **judged)
+    from nrcscan.reporting import report_table
+
+    terminal = form == "table" and output is None
+    if not (terminal and in_terminal(report_table.table(result), report_table.least_width(result))):
+        emit(report_table.render(result, form), output)

@@ -1,0 +1,321 @@
+"""A comparison as text: tables for people, JSON, CSV and Markdown for programs and pages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from nrcscan.comparing.compare import Comparison, Row, Run
+from nrcscan.errors import UsageError, listed, printable
+from nrcscan.options.choices import Format
+from nrcscan.reporting.numbers import number, ordinal, plain
+from nrcscan.reporting.report_table import MARKS, NAME_WIDTH, escaped, markdown_row
+from nrcscan.reporting.sentences import COLUMNS, in_words
+from nrcscan.verdict.onset import CONDITIONS, QUANTITIES
+
+BEGINS = "▼"
+"""Before a run's number where it has collapsed from there on."""
+DIFFERS = "≠"
+HEAD = ("run", "R²", "MSE", "collapsed from", *(c.upper() for c in CONDITIONS))
+_DIGITS = "1234"
+_JUDGED_BY = ("noise_component", "cka", "alignment", "excess")
+
+
+def render(comparison: Comparison, form: Format, quantity: str = "noise_component") -> str:
+    """Return a comparison as plain text in the given format, ending in a newline.
+
+    Args:
+        comparison: the runs.
+        form: what to write; JSON and CSV hold every quantity.
+        quantity: which of `QUANTITIES` a table shows.
+
+    Raises:
+        UsageError: there is no such quantity.
+    """
+    shown = Tables(comparison, quantity)
+    if form == "json":
+        return json.dumps(comparison.to_dict(), indent=2, allow_nan=False) + "\n"
+    if form == "csv":
+        return _csv(comparison)
+    if form == "md":
+        return _markdown(shown)
+    return plain(shown)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What `nrcscan compare` shows: a row per run, then layer by layer as many runs as fit."""
+
+    comparison: Comparison
+    quantity: str = "noise_component"
+
+    def __post_init__(self) -> None:
+        if self.quantity not in QUANTITIES:
+            raise UsageError(f"--quantity {self.quantity}: choose one of {listed(QUANTITIES)}")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(headline(self.comparison), style="bold")
+        yield Text(basis(self.comparison), style="dim")
+        for table in (self._head(), *map(self._layers, self._blocks(options.max_width))):
+            yield Text()
+            yield table
+        yield Text()
+        yield Text(self.legend, style="dim")
+        for line in remarks(self):
+            yield Text(f"- {line}", style="dim")
+
+    @property
+    def column(self) -> str:
+        """What the shown quantity is called above its numbers."""
+        return COLUMNS.get(self.quantity, self.quantity.replace("_", " "))
+
+    @property
+    def legend(self) -> str:
+        """What the marks mean."""
+        return (
+            f"{self.column}, then whether NRC1, 2, 3 and 4 hold · {BEGINS} collapsed from here on ·"
+            f" {DIFFERS} holds in one run, not in another"
+        )
+
+    @property
+    def least_width(self) -> int:
+        """How many columns it takes to show one run without cutting a number."""
+        return self._around + max(self._width(run) for run in self.comparison.runs)
+
+    def cell(self, run: Run, row: Row) -> tuple[str, str]:
+        """Return a layer's number in a run and its four marks; a dash where the run has none."""
+        layer = run.layers.get(row.name)
+        if layer is None:
+            return "—", ""
+        begins = BEGINS if run.onset["all"] == row.name else ""
+        marks = "".join(MARKS[layer["met"][condition]][0] for condition in CONDITIONS)
+        return f"{begins}{number(layer[self.quantity])}", marks
+
+    @property
+    def _around(self) -> int:
+        """How wide a table is without its runs."""
+        rows = self.comparison.rows
+        names = max((len(printable(row.name)) for row in rows), default=0)
+        differs = max((len(differing(row)) for row in rows), default=0)
+        return 3 + max(len("layer"), min(names, NAME_WIDTH)) + 2 + differs
+
+    def _width(self, run: Run) -> int:
+        cells = [len(self.cell(run, row)[0]) for row in self.comparison.rows]
+        return 2 + max(len(run.label), max(*cells, len(self.column)) + 1 + len(_DIGITS))
+
+    def _blocks(self, width: int) -> Iterator[list[Run]]:
+        """Yield the runs, as many at a time as stand side by side."""
+        block: list[Run] = []
+        for run in self.comparison.runs:
+            if block and self._around + sum(map(self._width, [*block, run])) > width:
+                yield block
+                block = []
+            block.append(run)
+        yield block
+
+    def _head(self) -> Table:
+        grid = _grid()
+        for column in HEAD:
+            left = column in ("run", "collapsed from")
+            grid.add_column(
+                column,
+                justify="left" if left else "right",
+                overflow="fold",
+                no_wrap=column != "collapsed from",
+            )
+        for run in self.comparison.runs:
+            style = "" if run.model["learned"] else "red"
+            grid.add_row(*(Text(cell, style) for cell in _head_cells(run)))
+        return grid
+
+    def _layers(self, runs: Sequence[Run]) -> Table:
+        grid = _grid()
+        grid.add_column("\n#", justify="right")
+        grid.add_column("\nlayer", overflow="fold")
+        for run in runs:
+            header = Text(f"{run.label}\n{self.column} {_DIGITS}")
+            grid.add_column(header, justify="right", no_wrap=True)
+        grid.add_column("", no_wrap=True)
+        for row in self.comparison.rows:
+            cells = [self._styled(run, row) for run in runs]
+            place = "" if row.position is None else str(row.position + 1)
+            mark = Text(differing(row), style="yellow")
+            grid.add_row(place, Text(printable(row.name)), *cells, mark)
+        return grid
+
+    def _styled(self, run: Run, row: Row) -> Text:
+        value, marks = self.cell(run, row)
+        if not marks:
+            return Text(f"{value} {' ' * len(_DIGITS)}", style="dim")
+        text = Text(value, style="bold green" if value.startswith(BEGINS) else "")
+        text.append(" ")
+        for condition, mark in zip(CONDITIONS, marks, strict=True):
+            style = MARKS[run.layers[row.name]["met"][condition]][1]
+            text.append(mark, f"bold {style}" if condition in row.differs else style)
+        return text
+
+
+def headline(comparison: Comparison) -> str:
+    """Return the sentences that a reader should take away."""
+    collapsed = [
+        f"{run.label} from {printable(str(run.onset['all']))} on ({_depth(run, 'all')})"
+        for run in comparison.runs
+        if run.onset["all"] is not None
+    ]
+    others = [run.label for run in comparison.runs if run.onset["all"] is None]
+    if not collapsed:
+        first = "No run has collapsed through to the output."
+    elif others:
+        first = f"Collapsed through to the output: {listed(collapsed)}; not {listed(others, 'or')}."
+    else:
+        first = f"All have collapsed through to the output: {listed(collapsed)}."
+    shared = [r for r in comparison.rows if sum(r.name in x.layers for x in comparison.runs) > 1]
+    apart = [row for row in shared if row.differs]
+    if not shared:
+        return first
+    if not apart:
+        return f"{first} The same conditions hold at every layer."
+    return f"{first} Conditions differ at {len(apart)} of {len(shared)} layers."
+
+
+def basis(comparison: Comparison) -> str:
+    """Say what all runs were measured with."""
+
+    def span(values: set[int | None]) -> str:
+        known = sorted(value for value in values if value is not None)
+        return " or ".join(map(str, known)) if len(known) < 3 else f"{known[0]} to {known[-1]}"
+
+    signal_dims = span({run.signal_dim for run in comparison.runs})
+    samples = span({run.n_samples for run in comparison.runs})
+    words = [f"{len(comparison.runs)} runs"]
+    if signal_dims:
+        words.append(f"k = {signal_dims} signal directions")
+    if samples:
+        words.append(f"{samples} samples")
+    if comparison.convention == "published":
+        words.append("published convention")
+    return ", ".join(words)
+
+
+def differing(row: Row) -> str:
+    """Name the conditions that hold in one run and not in another.
+
+    >>> differing(Row("layers.0", 0, ("nrc1", "nrc3")))
+    '≠ NRC1,3'
+    """
+    digits = ",".join(condition[-1] for condition in row.differs)
+    return f"{DIFFERS} NRC{digits}" if digits else ""
+
+
+def remarks(shown: Tables) -> list[str]:
+    """Return the lines below the tables: what labels stand for, notes, and what is undefined."""
+    runs = shown.comparison.runs
+    lines = []
+    if any(run.label not in run.path for run in runs):  # letters, that say nothing themselves
+        lines += [f"{run.label} = {run.path}" for run in runs]
+    lines += [f"{r.label}: epoch {r.epoch:g} of {r.path}" for r in runs if r.epoch is not None]
+    return [printable(line) for line in [*lines, *shown.comparison.notes, *_undefined(shown)]]
+
+
+def _undefined(shown: Tables) -> Iterator[str]:
+    """Yield why there are dashes and dots, once per run and reason."""
+    quantities = dict.fromkeys((shown.quantity, *_JUDGED_BY))
+    for run in shown.comparison.runs:
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for name, layer in run.layers.items():
+            by_reason: dict[str, list[str]] = {}
+            for quantity in quantities:
+                why = layer["undefined"].get(quantity)
+                if why is not None:
+                    by_reason.setdefault(why, []).append(COLUMNS.get(quantity, quantity))
+            for why, columns in by_reason.items():
+                reasons.setdefault((why, listed(columns)), []).append(name)
+        for (why, what), names in reasons.items():
+            yield f"{run.label}, {in_words(names)}: {what} undefined: {why}"
+
+
+def _grid() -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        header_style="bold",
+    )
+
+
+def _head_cells(run: Run) -> list[str]:
+    r2 = run.model["r2"]
+    begins = run.onset["all"]
+    where = "—" if begins is None else f"{printable(begins)} ({_depth(run, 'all')})"
+    places = [run.position(condition) for condition in CONDITIONS]
+    return [
+        run.label,
+        "—" if r2 is None else f"{r2:.3f}" if r2 > -100 else f"{r2:.3g}",
+        number(run.model["mse"]),
+        where,
+        *("—" if place is None else ordinal(place + 1) for place in places),
+    ]
+
+
+def _depth(run: Run, condition: str) -> str:
+    place = run.position(condition)
+    return "" if place is None else f"{ordinal(place + 1)} of {run.depth}"
+
+
+def _csv(comparison: Comparison) -> str:
+    """Return a row per run and layer."""
+    buffer = io.StringIO()
+    conditions = [f"met_{condition}" for condition in CONDITIONS]
+    own = ["position", "name", "kind", "width"]
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["run", "path", "epoch", *own, *QUANTITIES, *conditions, "undefined"])
+    for run in comparison.runs:
+        for layer in run.layers.values():
+            texts: list[Any] = [run.label, run.path, "" if run.epoch is None else run.epoch]
+            texts += [layer[key] for key in own]
+            values = [layer[quantity] for quantity in QUANTITIES]
+            met = [layer["met"][condition] for condition in CONDITIONS]
+            reasons = "; ".join(f"{q}: {why}" for q, why in layer["undefined"].items())
+            writer.writerow(
+                [
+                    *(printable(str(text)) for text in texts),
+                    *("" if value is None else repr(value) for value in values),
+                    *("" if held is None else str(held).lower() for held in met),
+                    printable(reasons),
+                ]
+            )
+    return buffer.getvalue()
+
+
+def _markdown(shown: Tables) -> str:
+    runs = shown.comparison.runs
+    lines = [
+        f"**{escaped(headline(shown.comparison))}**",
+        "",
+        f"{basis(shown.comparison)}.",
+        "",
+        markdown_row(HEAD),
+        markdown_row("---" if c in ("run", "collapsed from") else "---:" for c in HEAD),
+        *(markdown_row(escaped(cell) for cell in _head_cells(run)) for run in runs),
+        "",
+        markdown_row(["#", "layer", *(escaped(run.label) for run in runs), DIFFERS]),
+        markdown_row(["---:", "---", *("---:" for _ in runs), "---"]),
+    ]
+    for row in shown.comparison.rows:
+        place = "" if row.position is None else str(row.position + 1)
+        cells = [" ".join(shown.cell(run, row)).strip() for run in runs]
+        name, apart = f"`{printable(row.name)}`", differing(row).removeprefix(f"{DIFFERS} ")
+        lines.append(markdown_row([place, name, *cells, apart]))
+    lines += ["", escaped(shown.legend), ""]
+    lines += [f"- {escaped(line)}" for line in remarks(shown)]
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,1 @@
+"""One pass of a dataset through a network, into a file."""

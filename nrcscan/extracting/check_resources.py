@@ -1,0 +1,78 @@
+"""What is checked before a pass begins: where it writes, and what it takes of the machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nrcscan.errors import OutputError, UsageError, reason
+from nrcscan.network.forward import CallPlan
+
+
+def require_apart(output: Path, model: object, data: object) -> None:
+    """Refuse to write over an input.
+
+    Raises:
+        UsageError: the output is one of the inputs.
+    """
+    inputs = [model, *(data if isinstance(data, list | tuple) else [data])]
+    for given in inputs:
+        there = isinstance(given, str | Path) and output.exists() and Path(given).exists()
+        if there and output.samefile(given):
+            raise UsageError(f"{output}: is an input too; choose another -o")
+
+
+def usable_device(name: str) -> torch.device:
+    """Return a device that tensors can be put on.
+
+    Under torchrun, "cuda" is a GPU for each rank of this machine, or shared where they are more.
+
+    Raises:
+        UsageError: this machine has no such device.
+    """
+    gpus = torch.cuda.device_count() if name == "cuda" else 0
+    rank = os.environ.get("LOCAL_RANK", "")
+    if gpus and rank.isdecimal():
+        name = f"cuda:{int(rank) % gpus}"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {name}: not usable here: {reason(error)}") from error
+    return device
+
+
+def memory_of_machine() -> int:
+    """Return how many bytes of memory this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def announce_space(
+    path: Path,
+    plan: CallPlan,
+    total: int | None,
+    dtype: np.dtype[Any],
+    say: Callable[[str], None],
+) -> None:
+    """Say how much the activations take, and refuse what cannot fit on the disk.
+
+    Raises:
+        OutputError: they need more than the disk has free.
+    """
+    if total is None:
+        say("storing activations of unknown total size; --no-activations keeps statistics alone")
+        return
+    needed = total * sum(plan.widths) * dtype.itemsize
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise OutputError(
+            f"{path}: the activations need {needed / 1e9:.1f} GB and the disk has"
+            f" {free / 1e9:.1f} GB free; use --no-activations or choose another place with -o"
+        )
+    say(f"storing {needed / 1e6:,.1f} MB of activations; --no-activations keeps statistics alone")

@@ -1,0 +1,133 @@
+"""How often the data is read, and what is added up each time, so that it fits in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nrcscan.acts_file import writing
+from nrcscan.errors import UsageError, listed
+from nrcscan.extracting.accumulate import Accumulated
+from nrcscan.extracting.check_resources import memory_of_machine
+from nrcscan.extracting.worker_threads import most_lanes
+from nrcscan.network.forward import CallPlan, Forward
+from nrcscan.options.choices import Precision
+from nrcscan.options.pass_options import Settings
+from nrcscan.statistics.moments import BLOCK_ROWS, Array, Moments
+from nrcscan.statistics.sketch import Sketch, orthonormal, test_matrix
+
+SHARE = 4
+"""More lanes than one may take this part of the machine's memory; they only save time."""
+
+
+class PassPlan:
+    """The passes over the data that a plan takes under these settings.
+
+    Attributes:
+        order: the positions that are added up together, pass by pass.
+        lanes: how many batches are worked on at once.
+        precision: of the products.
+
+    Raises:
+        UsageError: one position alone needs more memory than there is.
+    """
+
+    def __init__(self, run: Forward, plan: CallPlan, n_targets: int, settings: Settings) -> None:
+        self._plan, self._t, self._settings = plan, n_targets, settings
+        self.precision: Precision = settings.precision
+        if settings.sketch is not None and run.dtype.itemsize <= 4:
+            self.precision = "float32"  # a sketch is no finer than the features
+        self.tests: dict[int, Array] = {}
+        if settings.sketch is not None:
+            self.tests = {p: test_matrix(w, settings.sketch) for p, w in enumerate(plan.widths)}
+        every = list(range(len(plan.widths)))
+        alone = not plan.pure or run.device.type != "cpu"
+        lanes = 1 if alone else settings.lanes or most_lanes()
+        needed = sum(map(self.bytes, every))
+        self.lanes = max(1, min(lanes, self._budget // max(needed, 1)))
+        groups = self._grouped(every) if needed > self._limit else [every]
+        self.order = [group for group in groups for _ in range(settings.sketch_passes)]
+
+    @property
+    def _limit(self) -> int:
+        return self._settings.memory or memory_of_machine()
+
+    @property
+    def _budget(self) -> int:
+        return self._settings.memory or memory_of_machine() // SHARE
+
+    @property
+    def epsilon(self) -> float:
+        """Machine epsilon of the products."""
+        return float(np.finfo(self.precision).eps)
+
+    def bytes(self, position: int) -> int:
+        """Return how much memory a position's accumulator takes, at its largest."""
+        size = self._plan.widths[position] + self._t + 1
+        if position in self.tests:
+            columns = self.tests[position].shape[1]
+            return 8 * size * (4 * (columns + self._t + 1) + BLOCK_ROWS)
+        return 8 * size * (3 * size + BLOCK_ROWS)
+
+    def accumulators(self, group: Sequence[int]) -> list[Accumulated]:
+        """Return empty accumulators for a group of positions, one set per lane."""
+        return [
+            Accumulated({position: self._empty(position) for position in group}, self._t)
+            for _ in range(self.lanes)
+        ]
+
+    def _empty(self, position: int) -> Moments:
+        if position in self.tests:
+            return Sketch(self.tests[position], self._t, precision=self.precision)
+        return Moments(self._plan.widths[position], self._t, precision=self.precision)
+
+    def _grouped(self, positions: Sequence[int]) -> list[list[int]]:
+        """Return positions in groups that fit, in order."""
+        groups: list[list[int]] = [[]]
+        filled = 0
+        for position in positions:
+            needed = self.bytes(position)
+            if needed > self._limit:
+                name = next(r.name for r in self._plan.records if r.position == position)
+                whose = "this machine has" if self._settings.memory is None else "--memory allows"
+                raise UsageError(
+                    f"the covariances need {needed / 1e9:.3g} GB and {whose}"
+                    f" {self._limit / 1e9:.3g} GB: {name} has {self._plan.widths[position]}"
+                    " features; choose another --pool, leave layers out with --exclude, or sketch"
+                    " them with --sketch 64"
+                )
+            if filled + needed > self._limit and groups[-1]:
+                groups.append([])
+                filled = 0
+            groups[-1].append(position)
+            filled += needed
+        return groups
+
+    def keep(self, number: int, accumulated: Accumulated, writer: writing.Writer) -> None:
+        """Write what a pass has left, or take from it where the next one looks more closely.
+
+        Raises:
+            ValueError: the values' squares overflow float64.
+        """
+        output = accumulated.output()
+        last = (number + 1) % self._settings.sketch_passes == 0
+        for position, moments in accumulated.positions.items():
+            if not isinstance(moments, Sketch):
+                writer.add_statistics(position, moments.statistics(), output)
+            elif last:
+                writer.add_statistics(position, moments.sketched(), output)
+            else:
+                self.tests[position] = orthonormal(moments.sketched().sketch)
+
+    def announcement(self) -> str | None:
+        """Say what is unusual about the passes to come, or None."""
+        if len(self.order) == self._settings.sketch_passes:
+            return None
+        groups = self.order[:: self._settings.sketch_passes]
+        needed = sum(self.bytes(position) for group in groups for position in group)
+        sizes = listed(len(group) for group in groups)
+        return (
+            f"the covariances need {needed / 1e9:.3g} GB at once and {self._limit / 1e9:.3g} GB"
+            f" are allowed: {len(self.order)} passes over the data, for {sizes} positions"
+        )

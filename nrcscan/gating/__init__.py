@@ -1,0 +1,1 @@
+"""What a scan is judged by, and where the verdicts go."""

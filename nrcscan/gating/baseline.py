@@ -1,0 +1,201 @@
+"""No worse than last time: a scan's checkpoints beside those of an earlier scan."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nrcscan.errors import InputError, listed, reason
+from nrcscan.files.open_safely import regular_file
+from nrcscan.gating.rules.evaluating import NEVER, Value
+from nrcscan.options.choices import Gate
+from nrcscan.verdict.onset import Answer
+
+SCHEMA = "nrcscan.scan"
+VERSION = 1
+LAST_LAYERS = 3
+"""How many of the last layers the noise component is taken from: the largest of them."""
+ROUNDING = 1e-12
+"""What a difference of two floats may be beside: 0.9 and 0.89 differ by 0.01, not by more."""
+QUANTITIES = {
+    "r2": "R² no lower than in the baseline",
+    "noise": "noise component of the last layers no higher than in the baseline",
+    "onset": "onset no deeper than in the baseline",
+}
+
+Compared = tuple[str, Answer, str, dict[str, Value]]
+"""A comparison's name, whether it holds (None: not applied), why, and the two values."""
+
+
+@dataclass(frozen=True)
+class ComparedValues:
+    """What is compared of a checkpoint.
+
+    Attributes:
+        path: in its scan.
+        r2: None where undefined.
+        noise: the largest noise component of the last layers, 0 … 1; None where undefined.
+        onset: of all conditions, as a share of the network's depth, 0 … 1; infinite if never.
+        onset_layer: its name; None if never.
+    """
+
+    path: str
+    r2: float | None
+    noise: float | None
+    onset: float
+    onset_layer: str | None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An earlier scan.
+
+    Attributes:
+        path: of the file.
+        by_path: every checkpoint that could be used.
+        newest: run → its newest such checkpoint.
+    """
+
+    path: Path
+    by_path: dict[str, ComparedValues]
+    newest: dict[str, ComparedValues]
+
+    def counterpart(self, checkpoint: Mapping[str, Any], gate: Gate) -> ComparedValues | None:
+        """Return what a checkpoint is compared with.
+
+        That is its run's newest; if all are judged, the one of the same path where there is one.
+        """
+        same = self.by_path.get(checkpoint["path"]) if gate == "all" else None
+        return same or self.newest.get(checkpoint["run"])
+
+
+def read_baseline(path: str | Path) -> Baseline:
+    """Read the scan.json of an earlier scan.
+
+    Raises:
+        InputError: it is missing, no scan, of a newer nrcscan, damaged, or holds no checkpoint
+            that could be used.
+    """
+    path = regular_file(Path(path), "baseline")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not a scan's JSON ({reason(error)}); give the scan.json of nrcscan scan"
+        ) from error
+    schema = str(found.get("schema")) if isinstance(found, dict) else "no schema"
+    name, _, version = schema.partition("/")
+    if name != SCHEMA or not version.isdecimal():
+        raise InputError(f"{path}: not a scan ({schema[:80]}); give the scan.json of nrcscan scan")
+    if version != str(VERSION):
+        raise InputError(
+            f"{path}: schema {schema[:80]}, and this nrcscan reads {SCHEMA}/{VERSION};"
+            " upgrade nrcscan, or scan the baseline again"
+        )
+    by_path, newest = {}, {}
+    try:
+        for checkpoint in found["checkpoints"]:
+            if checkpoint["status"] == "ok":
+                measured = compared_values(checkpoint)
+                by_path[measured.path] = newest[str(checkpoint["run"])] = measured
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as error:
+        raise InputError(
+            f"{path}: damaged: a checkpoint lacks what a scan says of it; scan the baseline again"
+        ) from error
+    if not by_path:
+        raise InputError(
+            f"{path}: no checkpoint of this scan could be used; give a baseline that has one"
+        )
+    return Baseline(path, by_path, newest)
+
+
+def compared_values(checkpoint: Mapping[str, Any]) -> ComparedValues:
+    """Return what is compared of a checkpoint that could be used."""
+    layers = checkpoint["layers"]
+    noises = [_number(layer["noise_component"]) for layer in layers[-LAST_LAYERS:]]
+    start = checkpoint["onset"]["all"]
+    onset = math.inf
+    if start is not None:
+        depth = max(layer["position"] for layer in layers) + 1
+        onset = next(layer["position"] for layer in layers if layer["name"] == start) / depth
+    return ComparedValues(
+        path=str(checkpoint["path"]),
+        r2=_number(checkpoint["model"]["r2"]),
+        noise=None if None in noises else max(n for n in noises if n is not None),
+        onset=onset,
+        onset_layer=start,
+    )
+
+
+def compared(
+    checkpoint: Mapping[str, Any], baseline: Baseline, *, gate: Gate, tolerance: float, known: bool
+) -> Iterator[Compared]:
+    """Compare a checkpoint with its counterpart in the baseline.
+
+    R² may be lower by `tolerance`, the noise component higher by it, and the onset deeper by that
+    share of the network's depth. What only the checkpoint leaves undefined fails; what only
+    the baseline leaves undefined cannot have got worse; what both do is not compared.
+
+    Args:
+        checkpoint: that could be used.
+        baseline: of the earlier scan.
+        gate: decides on the counterpart.
+        tolerance: 0 … 1, an absolute difference.
+        known: whether the baseline has a counterpart of any checkpoint of the scan; if it has
+            none, nothing at all would be compared, and that is a failure.
+    """
+    before = baseline.counterpart(checkpoint, gate)
+    if before is None:
+        new = "its run is not in the baseline"
+        runs = listed(sorted(run or "the folder itself" for run in baseline.newest)[:5])
+        lost = f"no run of this scan is in {baseline.path}, which begins with {runs}"
+        for name in QUANTITIES.values():
+            yield name, None if known else False, new if known else lost, {}
+        return
+    now = compared_values(checkpoint)
+    yield _beside("r2", now.r2, before.r2, before.path, tolerance, sign=-1)
+    yield _beside("noise", now.noise, before.noise, before.path, tolerance, sign=1)
+    deeper = now.onset > before.onset + tolerance + ROUNDING
+    a, b = (m.onset_layer or NEVER for m in (now, before))
+    shown = f"{a}, and {b} in the baseline's {before.path}{_slack(tolerance)}"
+    yield QUANTITIES["onset"], not deeper, shown, {"now": a, "baseline": b}
+
+
+def _beside(
+    quantity: str,
+    now: float | None,
+    before: float | None,
+    path: str,
+    tolerance: float,
+    *,
+    sign: int,
+) -> Compared:
+    """Compare a number of which more (sign 1) or less (sign -1) is worse."""
+    values: dict[str, Value] = {"now": now, "baseline": before}
+    where = f"in the baseline's {path}"
+    if now is None and before is None:
+        return QUANTITIES[quantity], None, f"undefined, as {where}", values
+    if now is None:
+        return QUANTITIES[quantity], False, "undefined in this checkpoint", values
+    if before is None:
+        return QUANTITIES[quantity], True, f"{now:.4g}, and undefined {where}", values
+    holds = sign * (now - before) <= tolerance + ROUNDING
+    digits = ".4g" if f"{now:.4g}" != f"{before:.4g}" else ""
+    shown = f"{now:{digits}}, and {before:{digits}} {where}{_slack(tolerance)}"
+    return QUANTITIES[quantity], holds, shown, values
+
+
+def _slack(tolerance: float) -> str:
+    return f" (tolerance {tolerance:g})" if tolerance else ""
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} in it")

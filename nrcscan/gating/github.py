@@ -1,0 +1,199 @@
+"""A scan's verdicts on GitHub: the step's summary page, and an annotation per failure."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from nrcscan.errors import OutputError, printable, reason
+from nrcscan.gating.judge import RuleResult, ScanDocument, failed, unusable
+from nrcscan.reporting.numbers import number
+
+SUMMARY_BYTES = 1024 * 1024
+"""What GitHub takes as the summary of a step; a larger one it drops altogether."""
+ANNOTATIONS = 10
+"""How many errors GitHub shows of a step."""
+LONGEST_CELL = 500
+_RESERVED = 2048
+"""Bytes kept for the headings and the lines that say what was left out."""
+
+Section = tuple[str, list[str], list[list[str]]]
+"""A heading, the columns and the rows of a table."""
+
+
+def publish_github(
+    scan: ScanDocument,
+    results: Sequence[RuleResult],
+    folder: str | Path = "",
+    *,
+    environ: Mapping[str, str] | None = None,
+    stream: TextIO | None = None,
+) -> None:
+    """Write the summary and the annotations where GitHub Actions wants them.
+
+    Outside of it, where neither `GITHUB_STEP_SUMMARY` nor `GITHUB_ACTIONS` is set, do nothing.
+
+    Args:
+        scan: as scan.json has it.
+        results: of `judge`.
+        folder: that was scanned, for the paths of the annotations.
+        environ: in place of the process's.
+        stream: for the annotations; stderr by default, as stdout is the scan's own.
+
+    Raises:
+        OutputError: the summary cannot be written.
+    """
+    environ = os.environ if environ is None else environ
+    if page := environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            there = Path(page).stat().st_size if Path(page).exists() else 0
+            with Path(page).open("a", encoding="utf-8", newline="\n") as file:
+                file.write(summary(scan, results, limit=SUMMARY_BYTES - there))
+        except OSError as error:
+            raise OutputError(
+                f"GITHUB_STEP_SUMMARY {page}: cannot be written: {error.strerror or reason(error)};"
+                " unset it, or make it writable"
+            ) from error
+    if environ.get("GITHUB_ACTIONS") == "true":
+        print("".join(error_lines(scan, results, folder)), end="", file=stream or sys.stderr)
+
+
+def summary(scan: ScanDocument, results: Sequence[RuleResult], limit: int = SUMMARY_BYTES) -> str:
+    """Return a page in Markdown: failed rules first, then what was unusable, then all.
+
+    Args:
+        scan: as scan.json has it.
+        results: of `judge`.
+        limit: in bytes of UTF-8. A longer page is cut at a row, and says how many are left out;
+            where not even the headings fit, there is none.
+    """
+    page = [f"## nrcscan\n\n{headline(scan, results)}\n"]
+    left = limit - _RESERVED
+    if left < 0:
+        return ""
+    for title, columns, rows in _sections(scan, results):
+        if not rows:
+            continue
+        head = [columns, [":---"] * len(columns)]
+        page += [f"\n### {title}\n\n", *map(_row, head)]
+        shown = 0
+        for row in map(_row, rows):
+            left -= len(row.encode())
+            if left < 0:
+                break
+            page.append(row)
+            shown += 1
+        if shown < len(rows):
+            page.append(f"\n{len(rows) - shown} more rows are left out: the page is full.\n")
+            left = 0
+    return "".join(page)
+
+
+def headline(scan: ScanDocument, results: Sequence[RuleResult]) -> str:
+    """Return what came of it, in a sentence."""
+    n = len(scan["checkpoints"])
+    applied = [result for result in results if result.passed is not None]
+    parts = [f"{n} checkpoint{'s' * (n != 1)}"]
+    if bad := len(unusable(scan)):
+        parts.append(f"{bad} could not be used")
+    if applied:
+        parts.append(f"{len(failed(results))} of {len(applied)} verdicts failed")
+    else:
+        parts.append("no rule was applied")
+    return ", ".join(parts) + "."
+
+
+def error_lines(
+    scan: ScanDocument, results: Sequence[RuleResult], folder: str | Path = ""
+) -> Iterator[str]:
+    """Yield a line per failed rule and per unusable checkpoint; the last counts those left out."""
+    found = [(r.path, "Rule failed", f"{r.rule}: {r.reason}") for r in failed(results)]
+    found += [
+        (c["path"], "Checkpoint cannot be used", c["reason"] or "no reason is recorded")
+        for c in unusable(scan)
+    ]
+    shown = found if len(found) <= ANNOTATIONS else found[: ANNOTATIONS - 1]
+    for path, title, message in shown:
+        where = _property((Path(folder) / path).as_posix())
+        yield f"::error file={where},title={title}::{_message(f'{path}: {message}')}\n"
+    if len(shown) < len(found):
+        more = f"{len(found) - len(shown)} more failures: the step's summary and log list them"
+        yield f"::error title=More failures::{more}\n"
+
+
+def _sections(scan: ScanDocument, results: Sequence[RuleResult]) -> Iterator[Section]:
+    bad = failed(results)
+    yield (
+        "Failed rules",
+        ["checkpoint", "rule", "decided by"],
+        [[r.path, r.rule, r.reason] for r in bad],
+    )
+    yield (
+        "Not usable",
+        ["checkpoint", "reason"],
+        [[c["path"], c["reason"] or "no reason is recorded"] for c in unusable(scan)],
+    )
+    verdicts: dict[str, list[bool]] = {}
+    for result in results:
+        if result.passed is not None:
+            verdicts.setdefault(result.path, []).append(result.passed)
+    columns = ["checkpoint", "epoch", "R²", "collapsed from", "noise, last layer", "rules"]
+    yield (
+        "Checkpoints",
+        columns,
+        [_checkpoint(c, verdicts.get(c["path"], [])) for c in scan["checkpoints"]],
+    )
+
+
+def _checkpoint(checkpoint: Mapping[str, Any], verdicts: list[bool]) -> list[str]:
+    when = checkpoint["epoch"] if checkpoint["epoch"] is not None else checkpoint["step"]
+    cells = [checkpoint["path"], "" if when is None else str(when)]
+    if checkpoint["status"] != "ok":
+        return [*cells, "not usable", "", "", ""]
+    layers = checkpoint["layers"]
+    judged = f"{'✓' if all(verdicts) else '✗'} {sum(verdicts)} of {len(verdicts)}"
+    return [
+        *cells,
+        number(checkpoint["model"]["r2"]),
+        checkpoint["onset"]["all"] or "never",
+        number(layers[-1]["noise_component"]) if layers else "",
+        judged if verdicts else "",
+    ]
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(map(_cell, cells)) + " |\n"
+
+
+def _cell(text: str) -> str:
+    r"""Return text that Markdown and HTML leave alone, within a table.
+
+    >>> _cell("a|b <i>")
+    'a\\|b \\<i\\>'
+    """
+    if len(text) > LONGEST_CELL:
+        text = f"{text[:LONGEST_CELL]}…"
+    return re.sub(r"([\\`*_<>\[\]|~&@#])", r"\\\1", printable(text))
+
+
+def _message(text: str) -> str:
+    """Return text as GitHub wants it in a workflow command.
+
+    >>> _message("100% of a:b")
+    '100%25 of a:b'
+    """
+    text = printable(text).replace("%", "%25")
+    return text.replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    """Return text as GitHub wants it in a workflow command's property.
+
+    >>> _property("a:b,c")
+    'a%3Ab%2Cc'
+    """
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

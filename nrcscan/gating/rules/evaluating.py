@@ -1,0 +1,287 @@
+"""A rule on one checkpoint: true, false, or undefined, and what decided it.
+
+Logic has three values, as in Kleene's: what is undefined decides nothing. `and` is false if a
+part is, `or` is true if a part is, whatever the undefined part would have been; otherwise an
+undefined part leaves the whole undefined, and so does `not`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nrcscan.errors import listed
+from nrcscan.gating.rules import nodes
+from nrcscan.gating.rules.nodes import Node
+from nrcscan.gating.rules.parsing import Rule
+from nrcscan.reporting.numbers import ordinal
+from nrcscan.verdict.onset import Answer, together
+
+Value = float | str | bool | None
+
+NEVER = "never"
+LISTED = 12
+"""Layers that a message names, at most."""
+_SIGNS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+_JUDGED_BY = {"nrc1": "noise_component", "nrc2": "cka", "nrc3": "alignment", "nrc4": "excess"}
+
+
+@dataclass(frozen=True)
+class RuleOutcome:
+    """What a rule, or a part of one, comes to on a checkpoint.
+
+    Attributes:
+        holds: None where a value that it needs is undefined.
+        because: the comparisons that decided it, each with its values.
+        values: what those looked up → number, truth, layer name, "never", or None if undefined.
+    """
+
+    holds: Answer
+    because: tuple[str, ...]
+    values: dict[str, Value]
+
+
+def evaluate(rule: Rule, checkpoint: Mapping[str, Any]) -> RuleOutcome:
+    """Apply a rule to a checkpoint of a scan.
+
+    A layer that the checkpoint does not have makes the whole rule undefined, wherever in it the
+    layer is named: it is taken for a mistake, not for a value.
+
+    Args:
+        rule: of `parse`.
+        checkpoint: with status "ok", as scan.json has it: `model`, `onset`, `layers`.
+    """
+    try:
+        return _Evaluation(rule.text, checkpoint).outcome(rule.root)
+    except _Missing as missing:
+        return RuleOutcome(None, (str(missing),), {})
+
+
+class _Missing(Exception):
+    """The checkpoint does not have what a rule names."""
+
+
+@dataclass(frozen=True)
+class _Undefined:
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Depth:
+    """A layer, or where an onset is; `position` is infinite for one that never comes."""
+
+    position: float
+    name: str
+
+    def __str__(self) -> str:
+        if math.isinf(self.position):
+            return NEVER
+        return f"{self.name} ({ordinal(int(self.position) + 1)})"
+
+
+class _Evaluation:
+    def __init__(self, text: str, checkpoint: Mapping[str, Any]) -> None:
+        self._text = text
+        self._checkpoint = checkpoint
+        self._layers: list[Mapping[str, Any]] = checkpoint["layers"]
+        self._values: dict[str, Value] = {}
+
+    def outcome(self, node: Node) -> RuleOutcome:
+        if isinstance(node, nodes.Junction):
+            return self._junction(node)
+        if isinstance(node, nodes.Not):
+            of = self.outcome(node.of)
+            return RuleOutcome(None if of.holds is None else not of.holds, of.because, of.values)
+        self._values = {}
+        holds, because = self._decide(node)
+        return RuleOutcome(holds, (because,), self._values)
+
+    def _junction(self, node: nodes.Junction) -> RuleOutcome:
+        parts = [self.outcome(part) for part in node.parts]
+        flip = node.word == "or"  # a or b is not (not a and not b)
+        held = [part.holds if part.holds is None else part.holds is not flip for part in parts]
+        all_hold = together(held)
+        holds = all_hold if all_hold is None else all_hold is not flip
+        decided = [part for part in parts if part.holds is holds]
+        values = {name: value for part in decided for name, value in part.values.items()}
+        return RuleOutcome(holds, tuple(b for part in decided for b in part.because), values)
+
+    def _decide(self, node: Node) -> tuple[Answer, str]:
+        """Return whether a comparison, or a condition by itself, holds, and the words for it."""
+        if not isinstance(node, nodes.ComparisonTerm):
+            value = self._looked_up(node)
+            if isinstance(value, _Undefined):
+                return None, value.reason
+            return bool(value), f"{self._source(node)} is {str(bool(value)).lower()}"
+        sides = (node.left, node.right)
+        left, right = (self._looked_up(side) for side in sides)
+        for value in (left, right):
+            if isinstance(value, _Undefined):
+                return None, value.reason
+        a, b = (v.position if isinstance(v, _Depth) else v for v in (left, right))
+        assert isinstance(a, float | int)
+        assert isinstance(b, float | int)
+        if math.isinf(a) and math.isinf(b):
+            return None, f"neither {' nor '.join(map(self._source, sides))} ever comes"
+        compare = _SIGNS[node.sign]
+        holds = compare(a, b)
+        shown = [_short(side, v) for side, v in zip(sides, (left, right), strict=True)]
+        if not isinstance(left, _Depth) and compare(float(shown[0]), float(shown[1])) != holds:
+            shown = [repr(left), repr(right)]  # rounded, they would seem to compare otherwise
+        x, y = (self._shown(side, text) for side, text in zip(sides, shown, strict=True))
+        return holds, f"{x} {node.sign} {y}" if holds else f"{x}, not {node.sign} {y}"
+
+    def _shown(self, node: Node, value: str) -> str:
+        """Return a side of a comparison with its value, unless it is its own value."""
+        if _is_constant(node):
+            return self._source(node)
+        if isinstance(node, nodes.LayerTerm) and isinstance(node.which, str):
+            return value
+        return f"{self._source(node)} = {value}"
+
+    def _looked_up(self, node: Node) -> float | bool | _Depth | _Undefined:
+        """Return what a part says, and keep what was looked up for it."""
+        match node:
+            case nodes.Constant():
+                return node.value
+            case nodes.Negative():
+                of = self._looked_up(node.of)
+                return of if isinstance(of, _Undefined) else -_number(of)
+            case nodes.Arithmetic():
+                return self._arithmetic(node)
+            case nodes.ModelField():
+                model = self._checkpoint["model"]
+                return self._kept(node, self._defined(model, node.name, self._source(node)))
+            case nodes.Onset():
+                return self._kept(node, self._onset(node))
+            case nodes.LayerTerm():
+                layer = self._layer(node, node.which)
+                return _Depth(layer["position"], layer["name"])
+            case nodes.LayerField():
+                layer = self._layer(node, node.which)
+                return self._kept(node, self._defined(layer, node.field, self._source(node)))
+            case nodes.Fold():
+                return self._kept(node, self._fold(node))
+        raise AssertionError(node)
+
+    def _kept(
+        self, node: Node, value: float | bool | _Depth | _Undefined
+    ) -> float | bool | _Depth | _Undefined:
+        simple: Value
+        if isinstance(value, _Depth):
+            simple = NEVER if math.isinf(value.position) else value.name
+        else:
+            simple = None if isinstance(value, _Undefined) else value
+        self._values[self._source(node)] = simple
+        return value
+
+    def _arithmetic(self, node: nodes.Arithmetic) -> float | _Undefined:
+        values = [self._looked_up(part) for part in (node.first, *(p for _, p in node.rest))]
+        for value in values:
+            if isinstance(value, _Undefined):
+                return value
+        result, *numbers = (_number(value) for value in values)
+        for (sign, part), number in zip(node.rest, numbers, strict=True):
+            if sign == "/" and number == 0:
+                return _Undefined(f"{self._source(part)} is 0, and divides")
+            result = _ARITHMETIC[sign](result, number)
+        if not math.isfinite(result):
+            return _Undefined(f"{self._source(node)} is out of a number's range")
+        return result
+
+    def _fold(self, node: nodes.Fold) -> float | _Undefined:
+        layers = self._layers[node.of.first : node.of.last]
+        if not layers:
+            return _Undefined(f"{self._source(node.of)}: none of {len(self._layers)} layers")
+        numbers = []
+        for layer in layers:
+            value = self._defined(layer, node.of.field, f"{node.of.field} of {layer['name']}")
+            if isinstance(value, _Undefined):
+                return value
+            numbers.append(_number(value))
+        if node.function == "mean":
+            return math.fsum(numbers) / len(numbers)
+        return min(numbers) if node.function == "min" else max(numbers)
+
+    def _onset(self, node: nodes.Onset) -> _Depth | _Undefined:
+        """Return where an onset is; one that no layer could be judged on is undefined."""
+        name = self._checkpoint["onset"][node.condition]
+        if name is not None:
+            return _Depth(self._layer(node, name)["position"], name)
+        met = [layer["met"] for layer in self._layers]
+        judged = [
+            together(list(m.values())) if node.condition == "all" else m[node.condition]
+            for m in met
+        ]
+        if any(held is not None for held in judged):
+            return _Depth(math.inf, NEVER)
+        return _Undefined(f"{self._source(node)} is undefined: no layer could be judged on it")
+
+    def _layer(self, node: Node, which: str | int) -> Mapping[str, Any]:
+        if isinstance(which, str):
+            for layer in self._layers:
+                if layer["name"] == which:
+                    return layer
+            names = [str(layer["name"]) for layer in self._layers]
+            raise _Missing(f"no layer is called {which}; {_listed_layers(names)}")
+        try:
+            return self._layers[which]
+        except IndexError:
+            n = len(self._layers)
+            raise _Missing(f"{self._source(node)}: there are {n} layers, 0 to {n - 1}") from None
+
+    def _defined(self, holder: Mapping[str, Any], field: str, what: str) -> float | _Undefined:
+        """Return a number or a truth, or why there is none."""
+        if field.startswith("met."):
+            condition = field.removeprefix("met.")
+            value, quantity = holder["met"][condition], _JUDGED_BY[condition]
+        else:
+            value, quantity = holder[field], field
+        if value is not None and math.isfinite(value):
+            return value
+        why = holder.get("undefined", {}).get(quantity, "no reason is recorded")
+        return _Undefined(f"{what} is undefined: {why}")
+
+    def _source(self, node: Node) -> str:
+        return self._text[node.start : node.end]
+
+
+_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+
+
+def _is_constant(node: Node) -> bool:
+    of = node.of if isinstance(node, nodes.Negative) else node
+    return isinstance(of, nodes.Constant)
+
+
+def _short(node: Node, value: float | _Depth | _Undefined) -> str:
+    if isinstance(value, float) and not _is_constant(node):
+        return f"{value:.3g}"
+    return str(value)
+
+
+def _listed_layers(names: list[str]) -> str:
+    """Return the layers that there are, the first of many."""
+    if len(names) <= LISTED:
+        return f"there are {listed(names)}"
+    return f"the first of {len(names)} are {', '.join(names[:LISTED])}"
+
+
+def _number(value: float | bool | _Depth | _Undefined) -> float:
+    assert isinstance(value, float | int)
+    return value

@@ -1,0 +1,1 @@
+"""What a user brings: checkpoints, datasets and code of their own."""

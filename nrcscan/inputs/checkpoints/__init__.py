@@ -1,0 +1,1 @@
+"""Checkpoints: recognised by content, opened as data, one module per form."""

@@ -1,0 +1,76 @@
+"""Folders of torch.distributed.checkpoint: the tensors of every rank, and a pickle about them."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nrcscan.errors import InputError, UnsafeError, listed
+from nrcscan.files import open_safely
+from nrcscan.inputs.checkpoints.contents import Contents, damaged
+from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
+
+METADATA = ".metadata"
+
+
+def is_distributed(folder: Path) -> bool:
+    """Whether a folder is a distributed checkpoint."""
+    return (folder / METADATA).is_file()
+
+
+def read_distributed(folder: Path, *, trust: bool) -> Contents:
+    """Read every tensor of a distributed checkpoint, put together from the ranks' files.
+
+    Raises:
+        UnsafeError: it is not trusted.
+        InputError: it is damaged, incomplete, or holds no tensors.
+    """
+    metadata = open_safely.regular_file(folder / METADATA, "checkpoint")
+    if not trust:
+        raise UnsafeError(
+            f"{folder}: not opened, because it is a distributed checkpoint, whose {METADATA} is a"
+            f" pickle that asks for {listed(wanted_globals(metadata))}, and unpickling runs code;"
+            " use --trust if you know where the folder comes from, or save model.state_dict()"
+        )
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    reader = FileSystemReader(folder)
+    try:
+        known = reader.read_metadata()
+        places = {place.relative_path for place in (known.storage_data or {}).values()}
+    except Exception as error:  # unpickling runs whatever it finds
+        raise damaged(folder, error) from error
+    absent = sorted(place for place in places if not (folder / place).is_file())
+    if absent:
+        raise InputError(f"{folder}: {listed(absent)} is missing; copy it beside {METADATA}")
+    tensors = {
+        name: torch.empty(about.size, dtype=about.properties.dtype)
+        for name, about in known.state_dict_metadata.items()
+        if isinstance(about, TensorStorageMetadata)
+    }
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that one process reads it is meant
+            load(dict(tensors), storage_reader=reader, no_dist=True)
+    except CheckpointException as error:  # which is no Exception
+        raise damaged(folder, next(iter(error.failures.values()))[0]) from error
+    if not tensors:
+        raise InputError(f"{folder}: holds no tensors; save model.state_dict()")
+    # Keys of nested dicts are joined by dots, as names in a network are: this tells them apart.
+    paths = known.planner_data or {}
+    states: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        *keys, leaf = map(str, paths.get(name, (name,)))
+        if not any(key.isdecimal() for key in keys):  # of lists, and of an optimiser's state
+            states.setdefault(".".join(keys), {})[leaf] = tensor
+    sums = [open_safely.sha256(path) for path in (metadata, *sorted(folder.glob("*.distcp")))]
+    sha256 = hashlib.sha256("".join(sums).encode()).hexdigest()
+    entries = {key: f"{len(state)} tensors" for key, state in states.items() if key}
+    return Contents(folder, "distributed", sha256, states, entries, ordered=True)

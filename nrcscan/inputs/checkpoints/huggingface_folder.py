@@ -1,0 +1,89 @@
+"""Folders of Hugging Face transformers: a config.json and weights beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from nrcscan.errors import InputError, UsageError, listed, reason
+from nrcscan.files import open_safely
+from nrcscan.inputs.checkpoints.contents import Contents
+
+WEIGHTS = ("*.index.json", "model.safetensors", "pytorch_model.bin", "*.safetensors", "*.bin")
+"""Where a folder keeps its weights; the first that is there counts."""
+
+
+def describes_network(folder: Path) -> bool:
+    """Whether a folder's config.json says which network its weights are of."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "model_type" in config
+
+
+def weights_in(folder: Path) -> Path:
+    """Return the index of shards, or the one file of weights, in a folder.
+
+    Raises:
+        InputError: there is none, or more than one could be meant.
+    """
+    for pattern in WEIGHTS:
+        found = sorted(folder.glob(pattern))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = listed(path.name for path in found)
+            raise InputError(f"{folder}: {names} could be meant; give the file itself")
+    raise InputError(f"{folder}: a folder without weights; give the checkpoint file itself")
+
+
+def read_folder(folder: Path) -> Contents:
+    """Build the network that a folder describes, from its local files alone.
+
+    Raises:
+        UsageError: transformers is not installed.
+        InputError: the folder is damaged, incomplete, or of a network that is not theirs.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise UsageError(
+            f"{folder}: a Hugging Face folder needs transformers; pip install"
+            " 'nrcscan[huggingface]', or name the network with --model"
+        ) from error
+    weights = weights_in(folder)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, **local)
+        (name,) = config.architectures or ("none",)
+        network = getattr(transformers, name, None)
+        if network is None:
+            raise InputError(
+                f"{folder}: transformers has no architecture {name!r}; name it with --model"
+            )
+        module, info = network.from_pretrained(
+            folder, config=config, output_loading_info=True, local_files_only=True
+        )
+    except InputError:
+        raise
+    except Exception as error:  # transformers raises almost anything on a damaged folder
+        raise InputError(
+            f"{folder}: transformers cannot load it ({reason(error)}); copy the folder again"
+        ) from error
+    absent = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+    if absent:
+        raise InputError(
+            f"{folder}: the weights lack or misshape {listed(absent)}; copy them again"
+        )
+    digest = hashlib.sha256()
+    for path in (folder / "config.json", weights):
+        digest.update(open_safely.sha256(path).encode())
+    state = dict(module.state_dict())
+    entries = {"architecture": name, "weights": weights.name}
+    return Contents(
+        folder, "huggingface", digest.hexdigest(), {"": state}, entries, True, {"": module}
+    )

@@ -1,0 +1,74 @@
+"""Sharded checkpoints: an index (`*.index.json`) and the files it names, in its own folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nrcscan.errors import InputError, listed, reason
+from nrcscan.files import open_safely
+from nrcscan.inputs.checkpoints.contents import Contents
+from nrcscan.inputs.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
+from nrcscan.inputs.checkpoints.torch_save import read_torch
+
+INDEX_LIMIT = 100_000_000
+
+
+def is_index(start: bytes) -> bool:
+    """Whether a file starts like a JSON object."""
+    return start.lstrip()[:1] == b"{"
+
+
+def read_shards(path: Path) -> Contents:
+    """Read every shard that an index names, and only those.
+
+    Raises:
+        UnsafeError: the index names a file outside its own folder.
+        InputError: the index or a shard is missing, damaged, or lacks a tensor.
+    """
+    weight_map = _weight_map(path)
+    shards = {
+        name: open_safely.beside(path, name, "shard") for name in dict.fromkeys(weight_map.values())
+    }
+    absent = [name for name, shard in shards.items() if not shard.is_file()]
+    if absent:
+        raise InputError(f"{path}: shard {listed(absent)} is missing; copy it beside the index")
+    digest = hashlib.sha256(open_safely.sha256(path).encode())
+    held: dict[str, dict[str, Tensor]] = {}
+    ordered = True
+    for name, shard in shards.items():
+        open_safely.regular_file(shard, "shard")
+        if looks_like_safetensors(open_safely.head(shard, 16)):
+            contents, ordered = read_safetensors(shard), False
+        else:
+            contents = read_torch(shard)
+        if list(contents.states) != [""]:
+            raise InputError(f"{shard}: is no shard: its tensors are not at the top level")
+        held[name] = contents.states[""]
+        digest.update(contents.sha256.encode())
+    lacking = [key for key, name in weight_map.items() if key not in held[name]]
+    if lacking:
+        raise InputError(f"{path}: no shard holds {listed(lacking)}; copy all shards again")
+    state = {key: held[name][key] for key, name in weight_map.items()}
+    entries = {name: f"{len(tensors)} tensors" for name, tensors in held.items()}
+    return Contents(path, "sharded", digest.hexdigest(), {"": state}, entries, ordered)
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    if path.stat().st_size > INDEX_LIMIT:
+        raise InputError(f"{path}: too large for an index of shards")
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        weight_map = content["weight_map"]
+        plain = all(isinstance(k, str) and isinstance(v, str) for k, v in weight_map.items())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: is no index of shards ({reason(error)}), which maps tensors to files"
+        ) from error
+    if not plain or not weight_map:
+        raise InputError(f"{path}: its weight_map is not of tensor names to file names")
+    return dict(weight_map)

@@ -1,0 +1,1 @@
+"""Datasets: recognised by content, streamed in order, one module per form."""

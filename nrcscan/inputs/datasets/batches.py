@@ -1,0 +1,202 @@
+"""What every data source gives: checked batches of inputs and targets, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nrcscan.errors import InputError, UsageError, listed, reason
+from nrcscan.files import open_safely
+from nrcscan.inputs.arrays import Inputs, each, parts
+
+Batch = tuple[Inputs, NDArray[Any]]
+"""Inputs (n, …), one array or several, and targets (n, n_targets), of any real dtype."""
+
+X_KEYS = ("X", "x", "inputs", "features", "observations", "obs", "images")
+Y_KEYS = ("y", "Y", "targets", "target", "labels", "actions")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A source of batches.
+
+    Attributes:
+        name: what it is called in messages.
+        n_samples: how many samples it holds; None if only the end of the stream tells.
+        provenance: where it came from: path and SHA-256, as far as there are any.
+        stream: batch size → batches in order.
+        once: whether it can be streamed a single time only.
+    """
+
+    name: str
+    n_samples: int | None
+    provenance: dict[str, Any]
+    stream: Callable[[int], Iterator[Batch]]
+    once: bool = False
+
+    def batches(
+        self, batch_size: int, limit: int | None = None, offset: int = 0
+    ) -> Iterator[Batch]:
+        """Yield checked batches, up to `limit` samples from `offset` on; 1-D targets become (n, 1).
+
+        Raises:
+            InputError: inputs and targets disagree, are not real numbers, or hold NaN.
+            UsageError: there are no samples from `offset` on.
+        """
+        passed, seen = 0, 0
+        for x, y in self.stream(batch_size):
+            for what, part in {"the targets": y, **parts(x)}.items():
+                if part.ndim == 0:
+                    raise InputError(
+                        f"{self.name}: {what} of a batch are a single number; give an array with"
+                        " one entry per sample"
+                    )
+                if len(part) != len(y):
+                    raise InputError(
+                        f"{self.name}: a batch has {len(part)} {what.removeprefix('the ')} but"
+                        f" {len(y)} targets; each sample needs both"
+                    )
+            first, passed = offset + seen - passed, passed + len(y)
+            last = None if limit is None else first + limit - seen
+            rows = slice(first, last)
+            x, y = each(x, lambda part, rows=rows: part[rows]), y[rows]  # type: ignore[misc]
+            if len(y) == 0:
+                continue
+            for what, part in parts(x).items():
+                require_numbers(part.dtype, f"{self.name}: {what}")
+            require_numbers(y.dtype, f"{self.name}: the targets")
+            y = _target_rows(y, self.name)
+            for what, part in parts(x).items():
+                _require_finite(part, what.removeprefix("the "), offset + seen, self.name)
+            _require_finite(y, "targets", offset + seen, self.name)
+            yield x, y
+            seen += len(y)
+            if seen == limit:
+                return
+        if seen == 0 and passed:
+            raise UsageError(f"--offset {offset}: {self.name} has {passed} samples")
+        if seen == 0:
+            raise InputError(f"{self.name}: holds no samples")
+
+
+def choose_key(
+    path: Path, keys: Sequence[str], key: str | None, usual: Sequence[str], what: str, option: str
+) -> str:
+    """Return which of a file's arrays is meant: the one asked for, or the one with a usual name."""
+    if key is not None:
+        if key not in keys:
+            raise UsageError(f"{path}: has no array {key!r}; {option} is one of {listed(keys)}")
+        return key
+    if not keys:
+        raise InputError(f"{path}: holds no arrays by name; save the inputs and the targets in it")
+    found = [name for name in usual if name in keys]
+    if len(found) == 1:
+        return found[0]
+    problem = (
+        f"{listed(found)} could all be the {what}" if found else f"no array is called {usual[0]}"
+    )
+    raise UsageError(f"{path}: {problem}; say which of {listed(keys)} are the {what} with {option}")
+
+
+def choose_inputs(path: Path, keys: Sequence[str], key: str | None) -> list[str]:
+    """Return which of a file's arrays are the inputs: one, or several, separated by commas."""
+    if key is None or key in keys or "," not in key:
+        return [choose_key(path, keys, key, X_KEYS, "inputs", "--x-key")]
+    return [choose_key(path, keys, k.strip(), (), "inputs", "--x-key") for k in key.split(",")]
+
+
+def choose_targets(path: Path, keys: Sequence[str], key: str | None) -> str:
+    """Return which of a file's arrays are the targets."""
+    return choose_key(path, keys, key, Y_KEYS, "targets", "--y-key")
+
+
+def named(keys: Sequence[str], arrays: Sequence[NDArray[Any]]) -> Inputs:
+    """Return inputs: the only array, or several by the last part of their keys."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return {key.split("/")[-1]: array for key, array in zip(keys, arrays, strict=True)}
+
+
+def file_provenance(path: Path) -> dict[str, Any]:
+    """Return where a file is, and what is in it."""
+    return {"path": str(path.resolve()), "sha256": open_safely.sha256(path)}
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    """Return the error that a file cannot be read to its end."""
+    return InputError(
+        f"{path}: the file is damaged or cut short ({reason(error)}); save or copy it again"
+    )
+
+
+def require_numbers(dtype: np.dtype[Any], where: str) -> None:
+    """Refuse dtypes that are not real numbers."""
+    if dtype.hasobject and dtype.metadata:  # what HDF5 has beyond numbers
+        raise InputError(
+            f"{where}: text, references or lists of unequal length; save it as an array of numbers"
+        )
+    if dtype.hasobject:
+        raise InputError(
+            f"{where}: an object array, which only unpickling could read;"
+            " save it as an array of numbers"
+        )
+    if dtype.kind == "c":
+        raise InputError(f"{where}: complex numbers; give real and imaginary parts as columns")
+    if dtype.kind not in "fiub":
+        raise InputError(f"{where}: dtype {dtype} is not numbers; encode it as numbers first")
+
+
+def require_equal_lengths(name: object, x: tuple[int, ...], y: tuple[int, ...]) -> None:
+    """Refuse inputs and targets (their shapes) that are not as many, or none."""
+    if x[0] != y[0]:
+        raise InputError(
+            f"{name}: {x[0]} inputs but {y[0]} targets; each sample needs both"
+            f" (inputs have shape {x}, targets {y})"
+        )
+    if x[0] == 0:
+        raise InputError(f"{name}: holds no samples")
+
+
+def _target_rows(y: NDArray[Any], name: str) -> NDArray[np.float64]:
+    rows = np.asarray(y, dtype=np.float64)
+    if rows.ndim == 1:
+        rows = rows[:, None]
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise InputError(
+            f"{name}: targets of shape {('N', *y.shape[1:])}; reshape them to (N, n_targets)"
+        )
+    return rows
+
+
+def _require_finite(values: NDArray[Any], what: str, first_sample: int, name: str) -> None:
+    if values.dtype.kind != "f":
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()) or np.isfinite(values).all():
+            return  # a finite sum tells it sooner
+    index = np.argwhere(~np.isfinite(values))[0]
+    found = "NaN" if np.isnan(values[tuple(index)]) else "an infinite value"
+    place = f" at {tuple(int(i) for i in index[1:])}" if len(index) > 1 else ""
+    raise InputError(
+        f"{name}: the {what} hold {found}, first in sample {first_sample + index[0]}{place};"
+        " remove or impute such samples"
+    )
+
+
+def as_array(values: Any, name: str) -> NDArray[Any]:
+    """Return an array, memory map or tensor as an array, without a copy where possible."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().resolve_conj().resolve_neg()
+        if str(values.dtype).startswith(("torch.bfloat", "torch.float8")):  # NumPy has none
+            values = values.float()
+    if np.ma.is_masked(values):
+        raise InputError(f"{name}: holds masked values; fill them or leave out their samples")
+    try:
+        return np.asanyarray(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: not an array of numbers: {reason(error)}") from error

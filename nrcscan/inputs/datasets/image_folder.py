@@ -1,0 +1,257 @@
+"""A folder of images and the table of their targets, read one image at a time.
+
+The table's lines say which images are the samples, in order. Size and scale are part of how a
+network was trained, and no file tells them: they are always given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nrcscan.errors import InputError, NrcscanError, UsageError, listed, reason
+from nrcscan.files import open_safely
+from nrcscan.inputs.datasets.batches import Batch, Dataset
+from nrcscan.inputs.datasets.csv_text import TargetColumns, Text, is_number, is_table
+
+NAME_COLUMNS = ("file", "filename", "file_name", "path", "image", "name")
+"""What a column of file names is usually called; else it is the first."""
+
+CHANNELS = {"rgb": 3, "grey": 1}
+
+EXAMPLE = (
+    "--images 'channels=rgb height=64 width=64 scale=255 mean=0.485,0.456,0.406"
+    " std=0.229,0.224,0.225'"
+)
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""What is opened: other formats of Pillow's can start programs, or are no pictures."""
+
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+"""Pillow's names of at most 8 bits per channel."""
+
+LARGEST_SIDE = 1 << 14
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How an image becomes a network's input: resized, then (pixels / scale − mean) / std.
+
+    Attributes:
+        channels: "rgb" or "grey".
+        height: in pixels.
+        width: in pixels.
+        scale: what pixel values, which are 0 to 255, are divided by.
+        mean: one number, or one per channel.
+        std: one number, or one per channel.
+    """
+
+    channels: str
+    height: int
+    width: int
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, text: str | None) -> Preparation:
+        """Read what --images says: name=value for every attribute, spaces between.
+
+        Raises:
+            UsageError: something is missing, unknown, twice, or out of range.
+        """
+        if text is None:
+            raise UsageError(
+                "a folder of images needs their size and scale as the network was trained on them:"
+                f" {EXAMPLE}"
+            )
+        given: dict[str, str] = {}
+        for word in text.split():
+            name, equals, value = word.partition("=")
+            if not equals or name not in cls.__annotations__:
+                raise _wrong(f"{word!r} is none of {listed(f'{n}=…' for n in cls.__annotations__)}")
+            if name in given:
+                raise _wrong(f"{name} is given twice")
+            given[name] = value
+        if missing := [name for name in cls.__annotations__ if name not in given]:
+            raise _wrong(f"{listed(missing)} must be given too")
+        channels = given["channels"]
+        if channels not in CHANNELS:
+            raise _wrong(f"channels={channels} is not rgb or grey")
+        height, width = (_side(name, given[name]) for name in ("height", "width"))
+        (scale,) = _numbers("scale", given["scale"], {1}, above=0)
+        counts = {1, CHANNELS[channels]}
+        mean = _numbers("mean", given["mean"], counts)
+        std = _numbers("std", given["std"], counts, above=0)
+        return cls(channels, height, width, scale, mean, std)
+
+    def apply(self, path: Path, where: str) -> NDArray[np.float32]:
+        """Return an image file as (channels, height, width) float32.
+
+        Raises:
+            InputError: it is no still image of 8 bits per channel, or is damaged or too large.
+        """
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(path, formats=FORMATS) as image:
+                    _require_still(image, path, where)
+                    pixels = self._pixels(image)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise InputError(f"{where}: {path} has too many pixels; make it smaller") from error
+        except UnidentifiedImageError as error:
+            raise InputError(
+                f"{where}: {path} is no image that can be read: {listed(FORMATS, 'or')}"
+            ) from error
+        except NrcscanError:
+            raise
+        except Exception as error:  # each format's decoder has errors of its own
+            raise InputError(
+                f"{where}: {path} is damaged or cut short ({reason(error)}); copy it again"
+            ) from error
+        scaled = (pixels / self.scale - np.array(self.mean)) / np.array(self.std)
+        return np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32)
+
+    def _pixels(self, image: Any) -> NDArray[np.float64]:
+        """Return the pixels (height, width, channels), resized."""
+        from PIL import Image
+
+        image.load()
+        if image.mode in ("P", "PA"):  # colours first: a palette's indices cannot be mixed
+            image = image.convert("RGBA")
+        image = image.convert("RGB" if self.channels == "rgb" else "L")
+        if image.size != (self.width, self.height):
+            image = image.resize((self.width, self.height), Image.Resampling.BILINEAR)
+        return np.asarray(image, dtype=np.float64).reshape(self.height, self.width, -1)
+
+
+def _require_still(image: Any, path: Path, where: str) -> None:
+    if image.mode not in MODES:
+        raise InputError(
+            f"{where}: {path} has more than 8 bits per channel ({image.mode}); save it with 8, or"
+            " give the arrays as .npz"
+        )
+    # A phone's MPO is a JPEG with a preview behind it.
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise InputError(
+            f"{where}: {path} is animated ({image.n_frames} frames); save the one that is meant"
+        )
+
+
+def _side(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= LARGEST_SIDE):
+        raise _wrong(f"{name}={text} is not a number of pixels from 1 to {LARGEST_SIDE}")
+    return int(text)
+
+
+def _numbers(name: str, text: str, counts: set[int], above: float = -math.inf) -> tuple[float, ...]:
+    words = text.split(",")
+    if not all(is_number(w) and math.isfinite(float(w)) and float(w) > above for w in words):
+        raise _wrong(f"{name}={text}: takes {'numbers above 0' if above == 0 else 'numbers'}")
+    if len(words) not in counts:
+        raise _wrong(f"{name} takes {listed(sorted(counts), 'or')} numbers, not {len(words)}")
+    return tuple(map(float, words))
+
+
+def _wrong(problem: str) -> UsageError:
+    return UsageError(f"--images: {problem}; write for example {EXAMPLE}")
+
+
+def open_images(
+    folder: Path, table: Path, targets: TargetColumns, preparation: Preparation
+) -> Dataset:
+    """Open the images that a table names, with the targets beside their names.
+
+    Args:
+        folder: of the images.
+        table: delimited text: a column of file names in the folder, and columns of targets.
+        targets: which columns are targets; all but the names' by default.
+        preparation: what is done to each image.
+
+    Raises:
+        InputError: the table or an image cannot be used.
+        UsageError: pillow is not installed, or the columns are not there.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise UsageError(
+            f"{folder}: reading images needs pillow; pip install 'nrcscan[images]'"
+        ) from error
+    Image.init()  # else only some formats are known by name
+    open_safely.regular_file(table, "targets")
+    if not is_table(open_safely.head(table, 4096)):
+        raise InputError(
+            f"{table}: is {open_safely.foreign(table)}; targets come as a CSV, beside the file"
+            " names"
+        )
+    text = Text.open(table, words=1)
+    names = [name.lower() for name in text.columns]
+    key = next((names.index(name) for name in NAME_COLUMNS if name in names), 0)
+    others = [i for i in range(len(names)) if i != key]
+    chosen = targets.choose(table, text.columns) if targets.told else others
+    if key in chosen:
+        raise UsageError(f"{table}: {text.columns[key]!r} holds the file names, not targets")
+    if not chosen:
+        raise InputError(f"{table}: has no column of targets beside the file names")
+
+    def rows() -> Iterator[tuple[Path, int, list[float]]]:
+        for number, line in text.lines():
+            cells = text.cells(number, line)
+            path = _inside(folder, cells[key], table, number)
+            yield (
+                path,
+                number,
+                [text.number(number, text.columns[i], cells[i]) for i in chosen],
+            )
+
+    def stream(batch_size: int) -> Iterator[Batch]:
+        left = rows()
+        while batch := list(islice(left, batch_size)):
+            x = [preparation.apply(path, f"{table}, line {number}") for path, number, _ in batch]
+            yield np.stack(x), np.array([values for _, _, values in batch])
+
+    digest, n_samples = hashlib.sha256(bytes.fromhex(open_safely.sha256(table))), 0
+    for path, _, _ in rows():
+        digest.update(bytes.fromhex(open_safely.sha256(path)))
+        n_samples += 1
+    return Dataset(
+        name=f"{folder} and {table}",
+        n_samples=n_samples,
+        provenance={
+            "path": [str(folder.resolve()), str(table.resolve())],
+            "sha256": digest.hexdigest(),
+            "targets": [text.columns[i] for i in chosen],
+            "images": asdict(preparation),
+        },
+        stream=stream,
+    )
+
+
+def _inside(folder: Path, name: str, table: Path, number: int) -> Path:
+    """Return an image's path, refusing every name that leaves the folder."""
+    where = f"{table}, line {number}"
+    path = folder / name
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+        there = path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{where}: {name!r} is no file name: {reason(error)}") from error
+    if not inside:
+        raise InputError(f"{where}: {name!r} leads out of {folder}; not followed")
+    if not there:
+        state = "not a regular file" if path.exists() else "not there"
+        raise InputError(f"{where}: {path} is {state}; names are relative to the folder")
+    return path

@@ -1,0 +1,179 @@
+"""NumPy's own files: an `.npz` archive read as a stream, and a memory-mapped pair of `.npy`."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from nrcscan.errors import InputError, reason
+from nrcscan.files import open_safely
+from nrcscan.inputs.datasets.batches import (
+    Batch,
+    Dataset,
+    choose_inputs,
+    choose_targets,
+    damaged,
+    file_provenance,
+    named,
+    require_equal_lengths,
+    require_numbers,
+)
+from nrcscan.inputs.datasets.in_memory import from_arrays
+
+FORTRAN_LIMIT = 4 << 30
+"""The largest column-major array, in bytes, that is read into memory whole."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+
+def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
+    """Open an archive; no array of it is ever held whole."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            keys = [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+            if not keys:
+                raise InputError(
+                    f"{path}: is a zip archive without arrays; an .npz of np.savez holds them"
+                )
+            headers = {}
+            x_keys, y_key = choose_inputs(path, keys, x_key), choose_targets(path, keys, y_key)
+            for key in (*x_keys, y_key):
+                with archive.open(f"{key}.npy") as member:
+                    headers[key] = _read_header(member, f"{path}: {key!r}")
+    except _ZIP_ERRORS as error:
+        raise damaged(path, error) from error
+    for key in x_keys:
+        require_equal_lengths(path, headers[key].shape, headers[y_key].shape)
+
+    def stream(batch_size: int) -> Iterator[Batch]:
+        try:
+            with ExitStack() as stack:
+                rows = [
+                    stack.enter_context(closing(_npz_rows(path, key, batch_size)))
+                    for key in (*x_keys, y_key)
+                ]
+                for *inputs, targets in zip(*rows, strict=True):
+                    yield named(x_keys, inputs), targets
+        except _ZIP_ERRORS as error:
+            raise damaged(path, error) from error
+
+    return Dataset(
+        name=str(path),
+        n_samples=headers[y_key].shape[0],
+        provenance={**file_provenance(path), "x_key": ",".join(x_keys), "y_key": y_key},
+        stream=stream,
+    )
+
+
+def _read_header(member: IO[bytes], where: str) -> _Header:
+    try:
+        version = npy.read_magic(member)
+        if version == (1, 0):
+            shape, fortran_order, dtype = npy.read_array_header_1_0(member)
+        elif version == (2, 0):
+            shape, fortran_order, dtype = npy.read_array_header_2_0(member)
+        else:
+            raise ValueError(f"format version {version}")
+    except Exception as error:  # the header is Python source, which fails in many ways
+        raise InputError(
+            f"{where}: not a readable array: {reason(error)}; save it again"
+        ) from error
+    require_numbers(dtype, where)
+    if min(shape, default=0) < 0:
+        raise InputError(f"{where}: its header claims the shape {shape}; save it again")
+    if len(shape) == 0:
+        raise InputError(f"{where}: a single number, not an array of samples")
+    return _Header(shape, fortran_order and len(shape) > 1, dtype)
+
+
+def _npz_rows(path: Path, key: str, batch_size: int) -> Generator[NDArray[Any], None, None]:
+    """Yield the rows of one archive member, read as a stream."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
+        header = _read_header(member, f"{path}: {key!r}")
+        n, *rest = header.shape
+        if n * header.row_bytes > archive.getinfo(f"{key}.npy").file_size:
+            raise EOFError(f"{key!r} is shorter than its header says")
+        if header.fortran_order:
+            yield from _column_major_rows(path, key, member, header, batch_size)
+            return
+        for start in range(0, n, batch_size):
+            rows = min(batch_size, n - start)
+            buffer = member.read(rows * header.row_bytes)
+            if len(buffer) < rows * header.row_bytes:
+                raise EOFError(f"{key!r} ends at sample {start + len(buffer) // header.row_bytes}")
+            yield np.frombuffer(buffer, header.dtype).reshape(rows, *rest)
+
+
+def _column_major_rows(
+    path: Path, key: str, member: IO[bytes], header: _Header, batch_size: int
+) -> Iterator[NDArray[Any]]:
+    size = header.row_bytes * header.shape[0]
+    if size > FORTRAN_LIMIT:
+        raise InputError(
+            f"{path}: {key!r} is stored column by column ({size / 1e9:.0f} GB) and cannot be"
+            " streamed; save it with np.ascontiguousarray"
+        )
+    buffer = member.read(size)
+    if len(buffer) < size:
+        raise EOFError(f"{key!r} is shorter than its header says")
+    array = np.frombuffer(buffer, header.dtype).reshape(header.shape, order="F")
+    for start in range(0, len(array), batch_size):
+        yield array[start : start + batch_size]
+
+
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OSError,
+)
+
+
+def open_npy_pair(x_path: Path, y_path: Path) -> Dataset:
+    """Open inputs and targets in a file each, mapped into memory."""
+    arrays = []
+    for path in (x_path, y_path):
+        open_safely.regular_file(path, "data")
+        if open_safely.head(path, 6) != b"\x93NUMPY":
+            raise InputError(
+                f"{path}: is {open_safely.foreign(path)}; with two data files both are .npy arrays"
+            )
+        with path.open("rb") as file:
+            _read_header(file, str(path))
+        try:
+            arrays.append(np.load(path, mmap_mode="r", allow_pickle=False))
+        except (ValueError, OverflowError, OSError) as error:
+            raise InputError(
+                f"{path}: the array is damaged or cut short ({reason(error)}); save it again"
+            ) from error
+    x_provenance, y_provenance = file_provenance(x_path), file_provenance(y_path)
+    provenance = {
+        "path": [x_provenance["path"], y_provenance["path"]],
+        "sha256": [x_provenance["sha256"], y_provenance["sha256"]],
+    }
+    return from_arrays(*arrays, name=f"{x_path} and {y_path}", provenance=provenance)

@@ -1,0 +1,169 @@
+"""Opens a dataset and streams it in order as batches of inputs and targets.
+
+A file is read piece by piece, so it may be larger than memory. Its format is told by content,
+never by extension.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nrcscan.errors import InputError, UsageError, reason
+from nrcscan.files import open_safely
+from nrcscan.inputs import catalogue
+from nrcscan.inputs.datasets.batches import Batch, Dataset
+from nrcscan.inputs.datasets.csv_text import TargetColumns, is_table, open_csv
+from nrcscan.inputs.datasets.image_folder import Preparation, open_images
+from nrcscan.inputs.datasets.in_memory import from_arrays, from_batches, from_torch_dataset
+from nrcscan.inputs.datasets.numpy_files import open_npy_pair, open_npz
+from nrcscan.inputs.datasets.parquet_and_arrow import open_parquet
+from nrcscan.inputs.datasets.saved_datasets_folder import open_folder
+from nrcscan.inputs.datasets.standardize import standardized
+from nrcscan.inputs.user_code import load_callable
+
+__all__ = ["Batch", "Dataset", "open_dataset", "standardized"]
+
+
+def open_dataset(
+    data: Any,
+    *,
+    x_key: str | None = None,
+    y_key: str | None = None,
+    targets: Sequence[str] = (),
+    n_targets: int | None = None,
+    images: str | None = None,
+) -> Dataset:
+    """Open a dataset.
+
+    Args:
+        data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, safetensors or `.pt` file, or of a
+            folder of `Dataset.save_to_disk`; two paths: of `.npy` files, or of a folder of
+            images and the CSV of their targets; two arrays or tensors of equal length; a torch
+            Dataset; an iterable or list of (inputs, targets) batches; or
+            "package.module:callable" or "path/file.py:callable", which returns one of the latter.
+        x_key: in a file of named arrays, the key of the inputs, where usual names do not tell.
+        y_key: likewise of the targets.
+        targets: in a table, the columns of the targets.
+        n_targets: in a table, how many of the last columns are targets.
+        images: how images become inputs: name=value for each attribute of `Preparation`.
+
+    Raises:
+        InputError: it cannot be read or used.
+        UsageError: a key or column does not fit, or `data` is none of these.
+    """
+    columns = TargetColumns(tuple(targets), n_targets)
+    if isinstance(data, list | tuple) and len(data) == 1 and isinstance(data[0], str | Path):
+        data = data[0]
+    if isinstance(data, str) and ":" in data and not Path(data).exists():
+        data = _call(data)
+    pair = _two_paths(data)
+    if pair is not None and any(path.is_dir() for path in pair):
+        if not pair[0].is_dir() or pair[1].is_dir():
+            raise UsageError("images are a folder, then the table of their targets, in this order")
+        if x_key or y_key:
+            raise UsageError("images have no --x-key or --y-key; --targets chooses in their table")
+        return open_images(*pair, columns, Preparation.parse(images))
+    if images is not None:
+        raise UsageError("--images goes with a folder of images and the CSV of their targets")
+    if isinstance(data, str | Path):
+        return _open_path(Path(data), x_key, y_key, columns)
+    if x_key or y_key or targets or n_targets is not None:
+        raise UsageError("--x-key, --y-key, --targets and --n-targets choose within one file")
+    if pair is not None:
+        return open_npy_pair(*pair)
+    if isinstance(data, list | tuple) and data and all(isinstance(d, str | Path) for d in data):
+        raise UsageError(f"{len(data)} data files: give one, or two that belong together")
+    if isinstance(data, list) and (len(data) != 2 or all(isinstance(d, tuple) for d in data)):
+        return from_batches(data)
+    if isinstance(data, Sequence) and len(data) == 2:
+        return from_arrays(*data, name="the given arrays", provenance=None)
+    known = not isinstance(data, Mapping | tuple)
+    if known and (
+        _iterates_samples(data) or (hasattr(data, "__getitem__") and hasattr(data, "__len__"))
+    ):
+        return from_torch_dataset(data)
+    if known and isinstance(data, Iterable):
+        return from_batches(data)
+    raise UsageError(
+        f"data is a {type(data).__name__}: give a path, a pair of arrays, a Dataset or a loader"
+    )
+
+
+def _iterates_samples(data: Any) -> bool:
+    """Whether this is a torch Dataset without indices: of samples, where a loader has batches."""
+    from torch.utils.data import IterableDataset
+
+    return isinstance(data, IterableDataset)
+
+
+def _call(spec: str) -> Any:
+    """Return what the user's factory of data returns."""
+    factory = load_callable(spec, "--data")
+    try:
+        return factory()
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise UsageError(
+            f"--data {spec}: calling it failed: {type(error).__name__}: {reason(error)}"
+        ) from error
+
+
+def _two_paths(data: Any) -> tuple[Path, Path] | None:
+    if not isinstance(data, list | tuple) or len(data) != 2:
+        return None
+    if not all(isinstance(part, str | Path) for part in data):
+        return None
+    return Path(data[0]), Path(data[1])
+
+
+def _open_path(path: Path, x_key: str | None, y_key: str | None, columns: TargetColumns) -> Dataset:
+    if path.is_dir():
+        return open_folder(path, x_key, y_key, columns)
+    open_safely.regular_file(path, "data")
+    start = open_safely.head(path, 4096)
+    if start.startswith(b"PAR1"):
+        return open_parquet(path, x_key, y_key, columns)
+    if start.startswith(b"\x93NUMPY"):
+        raise UsageError(f"{path}: one .npy file holds one array; give two: X.npy y.npy")
+    if (opener := _opener(path, start)) is not None:
+        if columns.told:
+            raise UsageError(f"{path}: is no table; choose its arrays with --x-key and --y-key")
+        return opener(path, x_key, y_key)
+    if is_table(start):
+        if x_key or y_key:
+            raise UsageError(
+                f"{path}: is a table; choose its columns with --targets or --n-targets"
+            )
+        return open_csv(path, columns)
+    kind = open_safely.foreign(path)
+    if kind == "a text file":
+        kind += " without commas, semicolons or tabs in its first line"
+    raise InputError(f"{path}: is {kind}; data is {catalogue.data_kinds()}")
+
+
+def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None], Dataset] | None:
+    """Return what opens a file of named arrays; None if this is none."""
+    from nrcscan.inputs.checkpoints.safetensors_file import looks_like_safetensors
+    from nrcscan.inputs.checkpoints.torch_save import LEGACY_MAGIC
+    from nrcscan.inputs.datasets import named_arrays
+
+    def of(arrays: named_arrays.Opener) -> Callable[[Path, str | None, str | None], Dataset]:
+        return lambda path, x_key, y_key: named_arrays.open_keyed(path, arrays, x_key, y_key)
+
+    if start.startswith(LEGACY_MAGIC):
+        return of(named_arrays.torch_tensors)
+    if start.startswith(b"PK"):
+        return of(named_arrays.torch_tensors) if _is_torch_zip(path) else open_npz
+    if looks_like_safetensors(start):
+        return of(named_arrays.safetensors)
+    return of(named_arrays.hdf5) if start.startswith(b"\x89HDF\r\n\x1a\n") else None
+
+
+def _is_torch_zip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False  # whoever opens it says what is wrong

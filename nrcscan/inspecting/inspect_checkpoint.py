@@ -1,0 +1,130 @@
+"""What a checkpoint is and holds, without running anything in it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nrcscan.errors import InputError, UsageError
+from nrcscan.inputs.checkpoints.contents import FORMATS, choose, stripped
+from nrcscan.inputs.checkpoints.open_checkpoint import read
+from nrcscan.network.infer_chain import infer
+
+SCHEMA = "nrcscan.inspect/1"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor of a checkpoint: its name with wrapper prefixes off, shape and dtype."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in a checkpoint.
+
+    Attributes:
+        path: of the file.
+        format: a key of `checkpoint.FORMATS`.
+        format_name: what to call it.
+        sha256: of the content.
+        size: of the file, or of a folder's files, in bytes.
+        entries: what stands at the top level of the file: key → description.
+        state_keys: every state dict in it, by dotted key; "" is the file itself.
+        state_key: the one that would be taken as the network; None when --state-key must say.
+        prefix: what was taken off all its keys.
+        tensors: of that state dict.
+        network: what would run: the network in the file, or the chain that would be inferred,
+            in words; None when there is none.
+        problem: why there is no state dict or no chain to take; None when there is.
+    """
+
+    path: str
+    format: str
+    format_name: str
+    sha256: str
+    size: int
+    entries: dict[str, str]
+    state_keys: tuple[str, ...]
+    state_key: str | None
+    prefix: str
+    tensors: tuple[TensorInfo, ...]
+    network: str | None
+    problem: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the inspection as JSON has it."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+def inspect(
+    model: str | Path,
+    *,
+    state_key: str | None = None,
+    activation: str = "relu",
+    trust: bool = False,
+) -> Inspection:
+    """Say what a checkpoint holds and what would be taken as the network.
+
+    Args:
+        model: the checkpoint's path.
+        state_key: which state dict of a training checkpoint.
+        activation: of a chain that would be inferred.
+        trust: open also what can run code as it loads.
+
+    Raises:
+        UnsafeError: opening it could run code, and it is not trusted.
+        InputError: it is missing, damaged, of another kind, or holds no weights.
+        UsageError: `state_key` names nothing.
+    """
+    contents = read(Path(model), trust=trust)
+    key: str | None = None
+    network: str | None = None
+    problem: str | None = None
+    prefix = ""
+    tensors: tuple[TensorInfo, ...] = ()
+    try:
+        checkpoint = choose(contents, state_key)
+    except UsageError as error:
+        if state_key is not None:
+            raise
+        problem = str(error)
+    else:
+        key = checkpoint.state_key
+        *_, state = stripped(checkpoint.state)
+        whole = [name for name in checkpoint.state if name != "n_averaged"]
+        prefix = whole[0].removesuffix(next(iter(state))) if whole else ""
+        tensors = tuple(
+            TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+            for name, tensor in state.items()
+        )
+        try:
+            network = (
+                f"in the file, a {type(checkpoint.module).__name__}"
+                if checkpoint.module is not None
+                else infer(checkpoint, activation).layout()
+            )
+        except InputError as error:
+            problem = str(error)
+    return Inspection(
+        path=str(contents.path),
+        format=contents.format,
+        format_name=FORMATS[contents.format],
+        sha256=contents.sha256,
+        size=_size(contents.path),
+        entries=contents.entries,
+        state_keys=tuple(contents.states),
+        state_key=key,
+        prefix=prefix,
+        tensors=tensors,
+        network=network,
+        problem=problem,
+    )
+
+
+def _size(path: Path) -> int:
+    return sum(p.stat().st_size for p in (path.iterdir() if path.is_dir() else [path]))

@@ -1,0 +1,261 @@
+"""Statistics of data shards into one file, as if one pass had seen all of the data."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nrcscan.acts_file import schema, writing
+from nrcscan.acts_file.reading import Acts, open_acts
+from nrcscan.acts_file.schema import Predictions
+from nrcscan.errors import InputError, UsageError, some
+from nrcscan.merging.check_parts import fingerprint, problems, section, sources
+from nrcscan.statistics.moments import Array, Moments, Statistics
+from nrcscan.statistics.sketch import Sketch, Sketched
+
+MOST_PARTS = 256
+"""Parts that are merged at once: each is an open file, and systems allow about 1,000."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did.
+
+    Attributes:
+        path: of the file it wrote.
+        n_samples: of all parts together.
+        n_parts: how many files were merged.
+        layers: names, in execution order.
+        r2: of the network on all samples; None when the targets do not vary.
+        notes: what the user should know: of the parts, and what was left out.
+    """
+
+    path: Path
+    n_samples: int
+    n_parts: int
+    layers: tuple[str, ...]
+    r2: float | None
+    notes: tuple[str, ...]
+
+
+def merge(
+    parts: Sequence[str | Path],
+    output: str | Path = "acts.h5",
+    *,
+    force: bool = False,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> Merged:
+    """Merge files of `nrcscan extract`, each of other samples, into one.
+
+    It equals one pass over all samples up to rounding, in any order. Activations follow one
+    another in the order of the parts. Memory is that of one position's statistics.
+
+    Args:
+        parts: files of one network, extracted alike from samples that do not overlap. A merged
+            file can be a part again.
+        output: the HDF5 file to write.
+        force: replace an existing output.
+        on_note: called with every note on the merge as it comes up.
+
+    Raises:
+        InputError: a part cannot be read, or the parts do not belong together; the message
+            names everything that differs or overlaps.
+        UsageError: there are no parts or too many, or the output exists or is one of them.
+        OutputError: the output cannot be written.
+    """
+    paths, path = [Path(part) for part in parts], Path(output)
+    if not paths:
+        raise UsageError("no parts: give the files of nrcscan extract to merge")
+    if len(paths) > MOST_PARTS:
+        raise UsageError(
+            f"{len(paths)} parts: at most {MOST_PARTS} are merged at once; merge them in groups,"
+            " then the groups"
+        )
+    writing.require_free(path, force=force)
+    for part in paths:
+        if path.exists() and part.exists() and path.samefile(part):
+            raise UsageError(f"{path}: is one of the parts; choose another -o")
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_acts(part)) for part in paths]
+        if found := problems(opened):
+            raise InputError(
+                f"the parts cannot be merged: {'; '.join(found)}; extract every shard with the"
+                " same model and options, from samples of its own"
+            )
+        notes: list[str] = []
+
+        def note(text: str) -> None:
+            notes.append(text)
+            on_note(text)
+
+        for text in _doubts(opened):
+            note(text)
+        with _too_large():
+            targets, predictions = _predictions(opened)
+        first, n = opened[0], sum(acts.n_samples for acts in opened)
+        with writing.create(path, n_samples=n, force=force) as writer:
+            for index, record in enumerate(first.layers):
+                writer.add_layer(record, first.stored_weight(index))
+            _append_rows(writer, opened)
+            provenance = _provenance(opened, notes)
+            outcome = schema.OutputStatistics(
+                n, targets.target_mean, targets.target_covariance, predictions
+            )
+            for position, statistics in enumerate(_positions(opened)):
+                writer.add_statistics(position, statistics, outcome)
+            writer.finish(outcome, provenance, first.epsilon, first.product_epsilon)
+    variance = float(np.trace(targets.target_covariance))
+    r2 = 1 - float(predictions.squared_error.sum()) / variance if variance > 0 else None
+    names = tuple(record.name for record in first.layers)
+    return Merged(path, n, len(paths), names, r2, tuple(provenance["notes"]))
+
+
+def pooled(parts: Iterable[Statistics]) -> Statistics:
+    """Return the statistics of all samples that the parts were made from.
+
+    Raises:
+        ValueError: there are no parts, they have other shapes, or their squares overflow float64.
+    """
+    return _together(map(Moments.from_statistics, parts)).statistics()
+
+
+def _together(parts: Iterable[Moments]) -> Moments:
+    """Return one accumulator that has seen what all have."""
+    moments: Moments | None = None
+    for new in parts:
+        if moments is None:
+            moments = new
+        else:
+            moments.merge(new)
+    if moments is None:
+        raise ValueError("no statistics to pool")
+    return moments
+
+
+def _accumulator(statistics: Statistics | Sketched) -> Moments:
+    if isinstance(statistics, Sketched):
+        return Sketch.from_sketched(statistics)
+    return Moments.from_statistics(statistics)
+
+
+def _positions(parts: Sequence[Acts]) -> Iterator[Statistics | Sketched]:
+    """Yield the statistics of every position, one at a time."""
+    for position in range(parts[0].n_positions):
+        with _too_large():
+            moments = _together(_accumulator(acts.statistics(position)) for acts in parts)
+            found = moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
+        yield found
+
+
+@contextmanager
+def _too_large() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(
+            f"the parts cannot be merged: {error}; rescale inputs and targets"
+        ) from error
+
+
+def _predictions(parts: Sequence[Acts]) -> tuple[Statistics, Predictions]:
+    """Return the statistics of the targets and of the predictions on all samples."""
+    targets = pooled(
+        _beside_itself(acts.n_samples, acts.target_mean, acts.target_covariance) for acts in parts
+    )
+    predicted = pooled(
+        _beside_itself(acts.n_samples, acts.predictions.mean, acts.predictions.covariance)
+        for acts in parts
+    )
+    squared_error = np.average(
+        [acts.predictions.squared_error for acts in parts],
+        axis=0,
+        weights=[acts.n_samples for acts in parts],
+    )
+    predictions = Predictions(squared_error, predicted.feature_mean, predicted.feature_covariance)
+    return targets, predictions
+
+
+def _beside_itself(n_samples: int, mean: Array, covariance: Array) -> Statistics:
+    return Statistics(n_samples, mean, mean, covariance, covariance, covariance)
+
+
+def _append_rows(writer: writing.Writer, parts: Sequence[Acts]) -> None:
+    for acts in parts:
+        for rows in acts.target_rows():
+            writer.append("targets/values", rows)
+    if not all(acts.has_activations for acts in parts):
+        return
+    for position in range(parts[0].n_positions):
+        for acts in parts:
+            for rows in acts.activation_rows(position):
+                writer.append(f"positions/{position:04d}/activations", rows)
+
+
+# --- what is told about the parts ------------------------------------------------------------
+
+
+def _doubts(parts: Sequence[Acts]) -> Iterator[str]:
+    bare = [acts.path for acts in parts if not acts.has_activations]
+    if 0 < len(bare) < len(parts):
+        yield f"activations are left out: {some(bare)} hold{'s' * (len(bare) == 1)} none"
+    if len(parts) == 1:
+        return
+    unknown = [acts.path for acts in parts if not all(map(fingerprint, sources(acts)))]
+    if unknown:
+        yield (
+            f"whether samples are counted twice cannot be told: {some(unknown)}"
+            f" {'has' if len(unknown) == 1 else 'have'} no fingerprint of the data"
+        )
+    nameless = [
+        acts.path for acts in parts if not section(acts.provenance, "checkpoint").get("sha256")
+    ]
+    if nameless:
+        yield (
+            "the weights agree; whether biases do cannot be told:"
+            f" {some(nameless)} {'is' if len(nameless) == 1 else 'are'} of a network in memory"
+        )
+
+
+def _provenance(parts: Sequence[Acts], notes: Sequence[str]) -> dict[str, Any]:
+    """Return where the merged file came from: what all parts share, and each part."""
+    told: dict[str, list[Path]] = {}
+    for acts in parts:
+        for note in acts.provenance.get("notes", ()):
+            told.setdefault(note, []).append(acts.path)
+    of_parts = [
+        note if len(where) == len(parts) else f"{some(where)}: {note}"
+        for note, where in told.items()
+    ]
+    shared = {name: _shared(parts, name) for name in ("checkpoint", "model", "data", "options")}
+    shared["data"] = {"path": None, "sha256": None, **shared["data"]}
+    shared["options"]["activations"] = all(acts.has_activations for acts in parts)
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **shared,
+        "notes": [*of_parts, *notes],
+        "versions": {
+            "nrcscan": metadata.version("nrcscan"),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "h5py": metadata.version("h5py"),
+        },
+        "parts": [source for acts in parts for source in sources(acts)],
+    }
+
+
+def _shared(parts: Sequence[Acts], name: str) -> dict[str, Any]:
+    """Return what all parts say alike in a section of their provenance."""
+    first, *others = [section(acts.provenance, name) for acts in parts]
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in other and other[key] == value for other in others)
+    }

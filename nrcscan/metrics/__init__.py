@@ -1,0 +1,1 @@
+"""The quantities of a layer: which there are, when they are undefined, and how exact."""

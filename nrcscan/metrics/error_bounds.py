@@ -1,0 +1,172 @@
+"""How far each quantity of a layer can be off, where its covariance is known to a resolution only.
+
+What a sketch misses is known by its trace, and the rounding of float32 products is estimated
+from their machine epsilon: together they bound the error of Σ_H. Bounds on eigenvalues follow
+from Weyl's inequality, those on subspaces from the sin Θ theorem of Davis and Kahan. A quantity
+whose bound is too wide to read anything from is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from nrcscan.metrics.directions import DIRECTION_CUTOFF, Spectrum
+from nrcscan.statistics.moments import Array
+from nrcscan.statistics.sketch import Sketched, nystrom
+
+ROUNDINGS = 4
+"""Rounding of any eigenvalue, as a multiple of the products' machine epsilon times the trace."""
+
+ROUNDINGS_OF_SUMS = 64
+"""Likewise of the trace: long sums of squares round with a bias, twice √rows of a block."""
+
+WIDEST = 0.05
+"""A wider bound, absolute for a share and relative for a stable rank, is refused."""
+
+WIDEST_MSE = 0.01
+"""A wider bound on the linear MSE, as a share of the targets' variance, is refused."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How well a layer's covariance is known.
+
+    Attributes:
+        tau: bound on the error of Σ_H in spectral norm; 0 where it is exact to float64.
+        total: bound on the error of its trace, or of a part of it.
+        sketched: whether it comes from a sketch.
+    """
+
+    tau: float = 0.0
+    total: float = 0.0
+    sketched: bool = False
+
+    def refusal(self, bound: float) -> str:
+        """Say why a quantity is not shown."""
+        remedy = (
+            "a higher --sketch, or --sketch-passes 2, narrows it"
+            if self.sketched
+            else "--precision float64 resolves it"
+        )
+        what = "the sketch" if self.sketched else "float32 products"
+        known = f"to {bound:.1g} only" if bound < 1 else "not at all"
+        return f"known {known} from {what}; {remedy}"
+
+
+def resolution(features: Spectrum, epsilon: float, *, sketched: bool) -> Resolution:
+    """Return how well features are known from products of this machine epsilon, or a sketch."""
+    if not sketched and epsilon <= 2.0**-52:
+        return Resolution()
+    rounding = epsilon * features.total
+    return Resolution(
+        features.residual + ROUNDINGS * rounding,
+        features.residual + ROUNDINGS_OF_SUMS * rounding,
+        sketched,
+    )
+
+
+def bounds(
+    features: Spectrum,
+    cross_covariance: Array,
+    target_covariance: Array,
+    values: dict[str, float],
+    k: int,
+    known: Resolution,
+) -> dict[str, float]:
+    """Return quantity → the most that its value can be off, in its own unit.
+
+    Args:
+        features: the spectrum as it is known.
+        cross_covariance: Σ_HY, exact.
+        target_covariance: Σ_Y, exact.
+        values: what was computed from them.
+        k: signal dimension.
+        known: how well the covariance is known.
+    """
+    tau, largest = known.tau, features.values[0]
+    counted = min(k, features.rank)
+    signal, turned = _sine(features, k, tau), _sine(features, counted, tau)
+    norm = float(np.linalg.norm(features.values))
+    top = float(np.linalg.norm(features.values[:k]))
+    targets = float(np.linalg.norm(target_covariance))
+    cross = float((cross_covariance**2).sum())
+    found = {
+        "noise_component": known.total / features.total,
+        "alignment": min(1.0, sqrt(2) * turned),
+        "noise_alignment": turned,
+        "weight_signal_energy": turned,
+        "feature_stable_rank": _ratio_error(
+            values.get("feature_stable_rank", 0.0), known.total, norm, largest
+        ),
+        "feature_rank": 0.0 if _rank_resolved(features, tau) else np.inf,
+    }
+    if targets > 0:
+        found["cka_full"] = values.get("cka_full", 0.0) * known.total / (norm + known.total)
+        turn = signal * cross / (top * targets)
+        found["cka"] = turn + values.get("cka", 0.0) * known.total / (top + known.total)
+        mse = _explained_error(features, cross_covariance, tau) / len(target_covariance)
+        variance = float(np.trace(target_covariance)) / len(target_covariance)
+        found.update(linear_mse=mse, excess=mse / variance)
+    return {quantity: float(bound) for quantity, bound in found.items() if quantity in values}
+
+
+def refused(bounds: dict[str, float], values: dict[str, float], variance: float) -> list[str]:
+    """Return the quantities whose bounds are too wide.
+
+    Args:
+        bounds: quantity → bound.
+        values: quantity → value.
+        variance: of the targets, mean over them.
+    """
+    widest = {
+        "linear_mse": WIDEST_MSE * variance,
+        "excess": WIDEST_MSE,
+        "feature_stable_rank": WIDEST * values.get("feature_stable_rank", 0.0),
+    }
+    return [q for q, bound in bounds.items() if not bound <= widest.get(q, WIDEST)]
+
+
+def _sine(features: Spectrum, k: int, tau: float) -> float:
+    """Return a bound on the sine of the angle by which the top k directions can be off."""
+    below = features.values[k] if k < len(features.values) else 0.0
+    gap = features.values[k - 1] - below - tau if k <= len(features.values) else 0.0
+    return min(1.0, tau / gap) if gap > 0 else 1.0
+
+
+def _ratio_error(value: float, tau: float, norm: float, largest: float) -> float:
+    """Return how far Σλ²/λ₁² can be off when each norm can be off by τ."""
+    if tau >= largest:
+        return np.inf
+    upper = ((norm + tau) / (largest - tau)) ** 2
+    lower = ((norm - tau) / (largest + tau)) ** 2
+    return float(max(upper - value, value - lower))
+
+
+def _rank_resolved(features: Spectrum, tau: float) -> bool:
+    """Say whether no eigenvalue can be on the other side of the cut-off of directions."""
+    cutoff = DIRECTION_CUTOFF**2 * features.values[0]
+    return bool((np.abs(features.values - cutoff) > 2 * tau).all()) and features.residual < cutoff
+
+
+def _explained_error(features: Spectrum, cross_covariance: Array, tau: float) -> float:
+    """Estimate how far the variance explained can be off.
+
+    Each direction's share is off by τ/λ of itself, to first order, and by all of itself where
+    it could be on the other side of the cut-off.
+    """
+    cutoff = DIRECTION_CUTOFF**2 * features.values[0]
+    if features.residual >= cutoff:
+        return np.inf  # what a sketch has not seen could explain anything
+    near = features.values > max(cutoff - 2 * tau, cutoff / 4)
+    values = features.values[near]
+    explained = (features.vectors[:, near].T @ cross_covariance) ** 2 / values[:, None]
+    relative = np.where(values < cutoff + 2 * tau, 1.0, np.minimum(tau / values, 1.0))
+    return float((explained * relative[:, None]).sum())
+
+
+def spectrum_of(sketched: Sketched, epsilon: float) -> Spectrum:
+    """Return the part of a spectrum that a sketch holds, and the variance of the rest."""
+    return Spectrum(*nystrom(sketched, epsilon))

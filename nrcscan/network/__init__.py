@@ -1,0 +1,1 @@
+"""A network: built or inferred, its layers found, run, and what reaches them captured."""

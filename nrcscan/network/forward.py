@@ -1,0 +1,413 @@
+"""A network's forward pass: which layers it calls on what, and the features of a batch."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nrcscan.acts_file.schema import LayerRecord
+from nrcscan.errors import InputError, NrcscanError, listed, reason
+from nrcscan.inputs.arrays import MASK, Inputs, each, length, shapes
+from nrcscan.network.capture import Call, Capture
+from nrcscan.network.find_layers import Layout, arranged, find_layers, find_layout, pooled, select
+from nrcscan.network.predictions import PredictionChoice, to_numpy
+from nrcscan.network.state_between_passes import state_of
+from nrcscan.options.choices import Pool
+from nrcscan.statistics.moments import Array
+
+PROBE_ROWS = 3
+"""Samples of the pass that finds out which layers run, in which order, on what."""
+
+
+@dataclass
+class CallPlan:
+    """What the probe found: the calls of a pass in order, and which of them are watched."""
+
+    calls: list[str] = field(default_factory=list)
+    records: list[LayerRecord] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    readers: dict[str, int] = field(default_factory=dict)
+    """Call whose features stand for a position → that position."""
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    """Call → where the samples are in what reaches it."""
+    widths: list[int] = field(default_factory=list)
+    work: float = 0.0
+    """Multiply-adds of the largest layer, per sample."""
+    largest: float = 0.0
+    """Numbers in the largest tensor that reaches a layer, per sample."""
+    batch: int = 0
+    """Samples per forward pass."""
+    pure: bool = True
+    """Whether a pass leaves nothing behind in the network, so that several can run at once."""
+
+
+class Features(NamedTuple):
+    """What reached a position: features (rows, width), in as many rows per sample as told.
+
+    Attributes:
+        rows: the features.
+        counts: rows of each sample, shape (n,); None where each has one.
+    """
+
+    rows: Tensor
+    counts: NDArray[np.int64] | None
+
+
+@dataclass
+class Forward:
+    """A network ready to run, and how its features are read."""
+
+    module: nn.Module
+    pool: Pool
+    fixed_batch: int | None = None
+    output: PredictionChoice = field(default_factory=PredictionChoice)
+
+    def __post_init__(self) -> None:
+        parameter = next((p for p in self.module.parameters() if p.is_floating_point()), None)
+        self.dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
+        self.stored_dtype = np.dtype("f8" if self.dtype == torch.float64 else "f4")
+        self.device = torch.device("cpu") if parameter is None else parameter.device
+        self.indices = any(_embeds(module) for module in self.module.modules())
+        """Whether integers among the inputs are indices, which stay integers."""
+        self._names = _parameter_names(self.module)
+
+    def plan(
+        self,
+        x: Inputs,
+        include: Sequence[str],
+        exclude: Sequence[str],
+        note: Callable[[str], None],
+    ) -> CallPlan:
+        """Run a few samples to find out which layers run, in which order, on what."""
+        self._layers = find_layers(self.module)
+        if not self._layers:
+            raise InputError(
+                "the network has no weights to watch (a frozen program keeps none apart, nor does a"
+                " quantised one)"
+            )
+        inputs = self.inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
+        n = length(inputs)
+        order = [*range(1, n), 0]
+        seen, output, _ = self._probe(inputs)
+        before = state_of(self.module)
+        reordered, other_output, wrote = self._probe(each(inputs, lambda part: part[order]))
+        self._require_apart(output, other_output, order)
+        if [call.name for call, _ in seen] != [call.name for call, _ in reordered]:
+            raise InputError(
+                "the network calls other layers when its samples come in another order;"
+                " statistics need the same path for every sample"
+            )
+        pure = not wrote and state_of(self.module) == before
+        plan = CallPlan(calls=[call.name for call, _ in seen], pure=pure)
+        self._note_idle([call for call, _ in seen], note)
+        chosen = set(select(plan.calls, include, exclude))
+        if not chosen:
+            owners = listed(dict.fromkeys(layer.owner for layer in self._layers))
+            raise InputError(
+                f"none of the network's weights, of {owners}, was seen running in a Linear or"
+                " convolution layer; a network that casts or recomputes its weights, or is made"
+                " of other layers, cannot be measured"
+            )
+        positions: dict[tuple[Any, ...], int] = {}
+        for (call, features), (_, other) in zip(seen, reordered, strict=True):
+            if call.name not in chosen:
+                continue
+            layout = find_layout(features, other, order)
+            if layout is None:
+                note(
+                    f"{call.name} is left out: what reaches it has shape {tuple(features.shape)},"
+                    f" and the {n} samples are on none of its axes"
+                )
+                continue
+            plan.layouts[call.name] = layout
+            places = features.numel() / _width(features, call) / n
+            plan.work = max(plan.work, places * call.weight.numel())
+            plan.largest = max(plan.largest, features.numel() / n)
+            width = self._rows(features, call, layout, inputs)[0].shape[1]
+            source = (call.channel_axis, layout, *call.source)
+            position = positions.setdefault(source, len(positions))
+            if position == len(plan.widths):
+                plan.readers[call.name] = position
+                plan.widths.append(width)
+            plan.weights.append(call.weight)
+            plan.records.append(
+                LayerRecord(
+                    name=call.name,
+                    kind=call.kind,
+                    position=position,
+                    groups=call.groups,
+                    transposed=call.transposed,
+                    flattened=self.pool == "flatten" and width != _width(features, call),
+                )
+            )
+        if not plan.records:
+            raise InputError(
+                "the samples are on no axis of what reaches any layer, so none can be measured"
+            )
+        return plan
+
+    def inputs(self, x: Inputs, first_sample: int) -> Any:
+        """Return a batch of inputs as the network takes them, on its device.
+
+        Raises:
+            InputError: they exceed the range of its precision.
+        """
+        several = isinstance(x, dict | tuple)
+        return each(x, lambda part: self._input(part, first_sample, several=several))
+
+    def forward(
+        self,
+        inputs: Any,
+        y: NDArray[np.float64],
+        plan: CallPlan,
+        *,
+        first_sample: int,
+        take: Callable[[int, Features], bool],
+    ) -> Array:
+        """Hand the features of every position to `take`, and return the predictions for `inputs`.
+
+        The network may still write to the features once `take` returns, which says whether they
+        are surely finite; if not, each number is looked at.
+        """
+        calls: list[str] = []
+
+        def see(call: Call, tensor: Tensor) -> None:
+            calls.append(call.name)
+            position = plan.readers.get(call.name)
+            if position is None:
+                return
+            try:
+                rows, counts = self._rows(tensor, call, plan.layouts[call.name], inputs)
+            except RuntimeError as error:
+                raise InputError(
+                    f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
+                    f" {length(inputs)} samples, unlike at first; --exclude the layer"
+                ) from error
+            if counts is not None:
+                counts = counts[: len(y)]
+            rows = rows[: len(y) if counts is None else int(counts.sum())]
+            if not take(position, Features(rows, counts)):
+                what = f"layer {call.name}: its features"
+                _require_finite(to_numpy(rows), what, first_sample, counts)
+
+        _require_positions(_mask(inputs), first_sample)
+        output = self._forward(inputs, Capture(self._layers, see))
+        if calls != plan.calls:
+            raise InputError(
+                f"the network called other layers from sample {first_sample} on than at first;"
+                " statistics need the same path for every sample"
+            )
+        predictions = self.output.predictions(output, len(y), y.shape)
+        _require_finite(predictions, "the network's predictions", first_sample)
+        return predictions
+
+    def _require_apart(self, output: Any, reordered: Any, order: list[int]) -> None:
+        """Refuse a network whose prediction for a sample is not the sample's alone."""
+        before, after = self.output.tensor(output), self.output.tensor(reordered)
+        if before.ndim == 0 or len(before) != len(order) or before.shape != after.shape:
+            return  # of the wrong shape, which is said when the targets are at hand
+        close = 1e-3 * float(before.abs().nan_to_num().max())
+        if not torch.allclose(before[order], after, rtol=1e-3, atol=close, equal_nan=True):
+            raise InputError(
+                "the predictions change when the samples come in another order: the network mixes"
+                " samples, takes them on another axis than the first, or is random; statistics"
+                " need a prediction that is the sample's alone"
+            )
+
+    def _probe(self, inputs: Any) -> tuple[list[tuple[Call, Tensor]], Any, bool]:
+        """Run a few samples: every call with a copy of what reached it, and the output.
+
+        Also says whether the network wrote to its own buffers.
+        """
+        seen: list[tuple[Call, Tensor]] = []
+        capture = Capture(
+            self._layers,
+            lambda call, features: seen.append((call, features.clone())),
+            trace_sources=True,
+        )
+        output = self._forward(inputs, capture)
+        return seen, output, capture.wrote_to(self.module.buffers())
+
+    def _rows(
+        self, tensor: Tensor, call: Call, layout: Layout, inputs: Any
+    ) -> tuple[Tensor, NDArray[np.int64] | None]:
+        """Return what reaches a layer as rows of features, and how many rows each sample has."""
+        n = length(inputs)
+        features = arranged(tensor, layout, n)
+        channel_axis = call.channel_axis
+        if channel_axis > 0 and layout.startswith("flat"):
+            channel_axis += 1
+        mask = _mask(inputs)
+        rows = pooled(features, channel_axis, self.pool, mask)
+        if self.pool != "tokens" or features.ndim == 2:
+            return rows, None
+        positions = math.prod(features.shape[1:]) // rows.shape[1]
+        if mask is not None and mask.shape == (n, positions):
+            return rows, np.asarray(mask.sum(dim=1).cpu().numpy(), dtype=np.int64)
+        return rows, np.full(n, positions, dtype=np.int64)
+
+    def _forward(self, inputs: Any, capture: Capture) -> Any:
+        try:
+            with capture:
+                return self._run(inputs)
+        except NrcscanError:
+            raise
+        except MemoryError as error:
+            raise InputError(
+                f"not enough memory for {length(inputs)} samples at once; use a smaller"
+                " --batch-size"
+            ) from error
+        except (Exception, SystemExit) as error:  # the network's own code may raise anything
+            if "not implemented for" in str(error):  # by torch, in this precision on this device
+                raise InputError(
+                    f"the network cannot run in {_name(self.dtype)} on {self.device.type}:"
+                    f" {reason(error)}; use --dtype float32"
+                ) from error
+            where = ""
+            if capture.last is not None:
+                call, shape = capture.last
+                where = (
+                    f" at {call.name}, whose weight has shape {tuple(call.weight.shape)}"
+                    f" and whose input {shape}"
+                )
+            raise InputError(
+                f"the network does not take {shapes(inputs)}{where}:"
+                f" {reason(error)}; check that data and network belong together"
+            ) from error
+
+    def _run(self, inputs: Any) -> Any:
+        """Call the network: a dict by names, where it has parameters of these names."""
+        if isinstance(inputs, tuple):
+            return self.module(*inputs)
+        if isinstance(inputs, dict) and (self._names is None or set(inputs) <= self._names):
+            return self.module(**inputs)
+        return self.module(inputs)
+
+    def _input(self, x: NDArray[Any], first_sample: int, *, several: bool) -> Tensor:
+        kind = x.dtype.kind
+        # Among several inputs there are masks, which stay what they are too.
+        if (kind in "iu" and (self.indices or several)) or (kind == "b" and several):
+            as_is = self._filled(x).astype(bool if kind == "b" else np.int64)
+            return self._sent(torch.from_numpy(as_is))
+        exact = round(2 / torch.finfo(self.dtype).eps)
+        if kind in "iu" and x.size and _largest(x) > exact:
+            raise InputError(
+                f"the inputs hold integers beyond 2^{exact.bit_length() - 1} (from sample"
+                f" {first_sample} on), which {_name(self.dtype)} does not tell apart; use a wider"
+                " --dtype"
+            )
+        x = self._filled(x)
+        wide = torch.from_numpy(np.array(x, dtype=np.float64 if kind != "f" else _native(x)))
+        inputs = self._sent(wide.to(self.dtype))
+        rounded = wide.dtype != self.dtype or x.dtype.itemsize > 8
+        if rounded and not bool(torch.isfinite(inputs).all()):
+            raise InputError(
+                f"the inputs from sample {first_sample} on exceed the range of"
+                f" {_name(self.dtype)}; use --dtype float64 or rescale them"
+            )
+        return inputs
+
+    def _sent(self, host: Tensor) -> Tensor:
+        """Return a tensor on the network's device; a GPU fetches it while the host goes on."""
+        if self.device.type != "cuda":
+            return host.to(self.device)
+        return host.pin_memory().to(self.device, non_blocking=True)
+
+    def _filled(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return a batch filled up to the size that the network takes, with its last sample."""
+        lacking = (self.fixed_batch or 0) - len(x)
+        return np.concatenate([x, np.repeat(x[-1:], lacking, axis=0)]) if lacking > 0 else x
+
+    def _note_idle(self, calls: Iterable[Call], note: Callable[[str], None]) -> None:
+        called = {call.layer.name: call.layer for call in calls}
+        idle = []
+        for layer in self._layers:
+            twin = next((c for c in called.values() if c.weight is layer.weight), None)
+            if twin is None and layer.expected:
+                idle.append(layer.name)
+            elif twin is not None and twin is not layer:
+                note(f"{layer.name} shares its weight with {twin.name} and is shown as its use")
+        if idle:
+            note(f"not seen running with their own weight, so not measured: {listed(idle)}")
+        others = [
+            la.name if la.recurrent and la.owner in {c.owner for c in called.values()} else la.owner
+            for la in self._layers
+            if not la.known and la.name not in called
+        ]
+        if others:
+            owners = listed(dict.fromkeys(others))
+            note(f"not Linear, convolution or recurrent layers, so not measured: {owners}")
+
+
+def _embeds(module: nn.Module) -> bool:
+    """Whether a module, or the module that a program was made from, looks up indices."""
+    kind = getattr(module, "original_name", type(module).__name__)
+    embeds = isinstance(module, nn.Embedding) or kind == "Embedding"
+    return embeds or getattr(module, "takes_indices", False)
+
+
+def _parameter_names(module: nn.Module) -> set[str] | None:
+    """Return the names that a network can be called with; None for any."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # a program may have no signature
+        return set()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters}
+
+
+def _mask(inputs: Any) -> Tensor | None:
+    """Return which positions of sequences count (n, positions), if the inputs say so."""
+    mask = inputs.get(MASK) if isinstance(inputs, dict) else None
+    return None if mask is None or mask.ndim != 2 else mask.bool()
+
+
+def _require_positions(mask: Tensor | None, first_sample: int) -> None:
+    if mask is None or bool(mask.any(dim=1).all()):
+        return
+    sample = first_sample + int(mask.any(dim=1).int().argmin())
+    raise InputError(f"the {MASK} of sample {sample} counts no position; leave out such samples")
+
+
+def _width(features: Tensor, call: Call) -> int:
+    """Return the width of what reaches a layer: channels, whatever the positions."""
+    return int(features.shape[call.channel_axis])
+
+
+def _native(x: NDArray[Any]) -> np.dtype[Any]:
+    """Return the float type that holds `x` and that torch knows."""
+    return np.dtype(np.float32 if x.dtype.itemsize <= 4 else np.float64)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _largest(x: NDArray[Any]) -> int:
+    return max(abs(int(x.max())), abs(int(x.min())))
+
+
+def _require_finite(
+    values: NDArray[Any],
+    what: str,
+    first_sample: int,
+    counts: NDArray[np.int64] | None = None,
+) -> None:
+    if np.isfinite(values).all():
+        return
+    row, column = np.argwhere(~np.isfinite(values))[0]
+    found = "NaN" if np.isnan(values[row, column]) else "an infinite value"
+    sample = row if counts is None else np.searchsorted(counts.cumsum(), row, side="right")
+    raise InputError(
+        f"{what} hold {found}, first in sample {first_sample + sample};"
+        " look at this sample and at the weights before that layer"
+    )

@@ -1,0 +1,116 @@
+"""Which of what a network returns are its predictions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nrcscan.errors import InputError, UsageError, listed
+from nrcscan.statistics.moments import Array
+
+
+@dataclass(frozen=True)
+class PredictionChoice:
+    """How to find predictions (n, n_targets) in an output.
+
+    Attributes:
+        key: of a dict, a field of a dataclass, or the index in a tuple; None takes the first
+            tensor.
+        columns: from which column of it to which, for heads that predict more than the mean.
+    """
+
+    key: str | None = None
+    columns: tuple[int | None, int | None] = (None, None)
+
+    @classmethod
+    def parse(cls, key: str | None, columns: str | None) -> PredictionChoice:
+        """Return what `--output-key` and `--output-slice` ask for.
+
+        Raises:
+            UsageError: the slice is not one.
+
+        >>> Output.parse("mean", ":2")
+        Output(key='mean', columns=(None, 2))
+        """
+        if columns is None:
+            return cls(key)
+        found = re.fullmatch(r"(-?\d+)?:(-?\d+)?", columns.strip())
+        if found is None:
+            raise UsageError(f"--output-slice {columns}: write from:to, such as :2")
+        first, last = (None if bound is None else int(bound) for bound in found.groups())
+        return cls(key, (first, last))
+
+    def predictions(self, output: Any, n: int, wanted: tuple[int, ...]) -> Array:
+        """Return the first n predictions as (n, n_targets).
+
+        Raises:
+            InputError: there are none of the shape `wanted`.
+        """
+        tensor = self.tensor(output)
+        if tensor.is_complex():
+            raise InputError("the network predicts complex numbers; targets are real")
+        if tensor.ndim > 0:
+            tensor = tensor[:n]
+        shape = tuple(tensor.shape)
+        if tensor.ndim > 1:
+            tensor = tensor.flatten(1)[:, slice(*self.columns)]
+        elif tensor.ndim == 1:
+            tensor = tensor[:, None]
+        if tuple(tensor.shape) != wanted:
+            raise InputError(
+                f"the network predicts shape {shape} where the targets have {wanted}; check that"
+                " data and network belong together, or choose with --output-key and --output-slice"
+            )
+        return np.asarray(to_numpy(tensor), dtype=np.float64)
+
+    def tensor(self, output: Any) -> Tensor:
+        """Return the one tensor among what a network returns that holds its predictions.
+
+        Raises:
+            InputError: there is none, or none by that key.
+        """
+        if isinstance(output, Tensor):
+            if self.key is not None:
+                raise InputError(f"--output-key {self.key}: the network returns a single tensor")
+            return output
+        parts = _parts(output)
+        tensors = {key: part for key, part in parts.items() if isinstance(part, Tensor)}
+        if not tensors:
+            raise InputError(
+                f"the network returns a {type(output).__name__} without a tensor in it; wrap it in"
+                " a factory that returns its predictions"
+            )
+        if self.key is None:
+            return next(iter(tensors.values()))
+        if self.key not in tensors:
+            raise InputError(
+                f"--output-key {self.key}: the network returns a {type(output).__name__} with"
+                f" {listed(tensors)}"
+            )
+        return tensors[self.key]
+
+
+def _parts(output: Any) -> dict[str, Any]:
+    """Return the parts of a structured output by name or index."""
+    if isinstance(output, Mapping):
+        return {str(key): value for key, value in output.items()}
+    if is_dataclass(output) and not isinstance(output, type):
+        return {f.name: getattr(output, f.name) for f in fields(output)}
+    if isinstance(output, tuple) and hasattr(output, "_fields"):
+        return dict(zip(output._fields, output, strict=True))
+    if isinstance(output, Sequence) and not isinstance(output, str):
+        return {str(index): value for index, value in enumerate(output)}
+    return {}
+
+
+def to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor as an array; half precision, which NumPy may not know, as float32."""
+    tensor = tensor.detach().cpu()
+    array: NDArray[Any] = (tensor if tensor.itemsize > 2 else tensor.float()).numpy()
+    return array

@@ -1,0 +1,1 @@
+"""Every option of a command or a library call, and the words it takes."""

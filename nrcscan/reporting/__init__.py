@@ -1,0 +1,1 @@
+"""From a file of statistics to a report, and the report as table, JSON, CSV or Markdown."""

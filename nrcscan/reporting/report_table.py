@@ -1,0 +1,189 @@
+"""A report as text: a table for people, JSON, CSV and Markdown for programs and pages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nrcscan.errors import printable
+from nrcscan.options.choices import Format
+from nrcscan.reporting import sentences
+from nrcscan.reporting.make_report import LayerResult, Report
+from nrcscan.reporting.numbers import number, plain
+from nrcscan.verdict.onset import CONDITIONS, QUANTITIES, Answer
+
+if TYPE_CHECKING:  # inspecting needs torch, reporting must not
+    from nrcscan.inspecting.inspect_checkpoint import Inspection
+
+COLUMNS = ("#", "layer", "kind", "width", *sentences.COLUMNS.values())
+_JUDGED = {"noise": "nrc1", "CKA": "nrc2", "align": "nrc3", "lin. MSE": "nrc4"}
+MARKS: dict[Answer, tuple[str, str]] = {
+    True: ("✓", "green"),
+    False: ("✗", "red"),
+    None: ("·", "dim"),
+}
+BEGINS = "▼ collapsed"
+NAME_WIDTH = 12
+"""A longer layer name is folded where the terminal is narrow."""
+
+
+def render(report: Report, form: Format) -> str:
+    """Return a report as plain text in the given format, ending in a newline."""
+    if form == "json":
+        return json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
+    if form == "csv":
+        return _csv(report)
+    if form == "md":
+        return _markdown(report)
+    return plain(table(report))
+
+
+def least_width(report: Report) -> int:
+    """Return how many columns the table needs so that no number in it is cut."""
+    shown = list(_rows(report))
+    widest = {c: max(len(c), *(len(cells[c]) for _, cells in shown)) for c in COLUMNS}
+    names = min(widest.pop("layer"), NAME_WIDTH)
+    return names + sum(widest.values()) + 2 * len(_JUDGED) + len(COLUMNS) + 1
+
+
+def table(report: Report) -> RenderableType:
+    """Return what `nrcscan report` shows in a terminal."""
+    style = "bold" if report.learned else "bold red"
+    grid = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
+    for column in COLUMNS:
+        justify: Literal["left", "right"] = "left" if column in ("layer", "kind") else "right"
+        grid.add_column(column, justify=justify, overflow="fold", no_wrap=column != "layer")
+    for layer, cells in _rows(report):
+        if layer.name == report.onset["all"]:
+            grid.add_row("", Text(BEGINS, style="bold green"))
+        grid.add_row(*(_styled(layer, column, cell) for column, cell in cells.items()))
+    parts: list[RenderableType] = [
+        Text(printable(sentences.headline(report)), style=style),
+        Text(sentences.signal(report), style="dim"),
+        grid,
+        Text(printable(sentences.onsets(report))),
+    ]
+    parts += [Text(f"- {line}", style="dim") for line in remarks(report)]
+    return Group(*parts)
+
+
+def inspection(found: Inspection) -> RenderableType:
+    """Return what `nrcscan inspect` shows."""
+    network = found.network or f"not inferred: {found.problem}"
+    taken = f"the state dict under {found.state_key!r}" if found.state_key else "the whole file"
+    if found.state_key is None:
+        taken, network = "undecided", str(found.problem)
+    facts = {
+        "file": f"{found.path} ({found.size / 1e6:,.1f} MB)",
+        "format": found.format_name,
+        "sha256": found.sha256,
+        "holds": ", ".join(f"{key}: {what}" for key, what in found.entries.items()),
+        "taken": taken + (f", without the prefix {found.prefix!r}" if found.prefix else ""),
+        "network": network,
+    }
+    if not found.entries or found.state_key == "":
+        del facts["holds"]
+    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in facts.items():
+        grid.add_row(Text(name, style="bold"), Text(printable(value), overflow="fold"))
+    tensors = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    tensors.add_column("tensor", overflow="fold")
+    tensors.add_column("shape")
+    tensors.add_column("dtype")
+    for tensor in found.tensors:
+        shape = " × ".join(map(str, tensor.shape)) or "scalar"
+        tensors.add_row(Text(printable(tensor.name)), shape, tensor.dtype)
+    return Group(grid, tensors) if found.tensors else grid
+
+
+def remarks(report: Report) -> list[str]:
+    """Return the lines below the table: what is undefined, and every note."""
+    lines = [
+        *sentences.undefined(report),
+        *sentences.bounds(report),
+        *sentences.layer_notes(report),
+    ]
+    return [printable(line) for line in [*lines, *report.notes]]
+
+
+def _rows(report: Report) -> Iterator[tuple[LayerResult, dict[str, str]]]:
+    for layer in report.layers:
+        m = layer.metrics
+        numbers = (
+            number(m.get("noise_component")),
+            number(m.get("cka")),
+            number(m.get("alignment")),
+            number(m.get("linear_mse")),
+            _short(m.get("feature_stable_rank")),
+            _short(m.get("weight_stable_rank")),
+        )
+        texts = (str(layer.position + 1), printable(layer.name), layer.kind, str(layer.width))
+        yield layer, dict(zip(COLUMNS, (*texts, *numbers), strict=True))
+
+
+def _short(value: float | None) -> str:
+    return "—" if value is None else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def _styled(layer: LayerResult, column: str, cell: str) -> Text:
+    if column not in _JUDGED:
+        return Text(cell)
+    mark, style = MARKS[layer.met[_JUDGED[column]]]
+    return Text.assemble(cell, " ", (mark, style))
+
+
+def _csv(report: Report) -> str:
+    buffer = io.StringIO()
+    conditions = [f"met_{condition}" for condition in CONDITIONS]
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        ["index", "position", "name", "kind", "width", *QUANTITIES, *conditions, "undefined"]
+    )
+    for layer in report.layers:
+        texts = [layer.index, layer.position, printable(layer.name), layer.kind, layer.width]
+        values = [layer.metrics.get(quantity) for quantity in QUANTITIES]
+        met = ["" if h is None else str(h).lower() for h in layer.met.values()]
+        reasons = "; ".join(f"{q}: {why}" for q, why in layer.metrics.undefined.items())
+        writer.writerow([*texts, *("" if v is None else repr(v) for v in values), *met, reasons])
+    return buffer.getvalue()
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """Return a row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _markdown(report: Report) -> str:
+    lines = [
+        f"**{escaped(sentences.headline(report))}**",
+        "",
+        f"{sentences.signal(report)}.",
+        "",
+        markdown_row(list(COLUMNS)),
+        markdown_row(["---" if column in ("layer", "kind") else "---:" for column in COLUMNS]),
+    ]
+    for layer, cells in _rows(report):
+        if layer.name == report.onset["all"]:
+            lines.append(markdown_row(["", f"**{BEGINS}**"] + [""] * (len(COLUMNS) - 2)))
+        marks = {c: f"{cells[c]} {MARKS[layer.met[k]][0]}" for c, k in _JUDGED.items()}
+        lines.append(
+            markdown_row(list({**cells, **marks, "layer": f"`{cells['layer']}`"}.values()))
+        )
+    lines += ["", escaped(sentences.onsets(report)), ""]
+    lines += [f"- {escaped(line)}" for line in remarks(report)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def escaped(text: str) -> str:
+    """Return text that Markdown and HTML leave alone."""
+    for character in "\\`*_<>[]":
+        text = text.replace(character, f"\\{character}")
+    return printable(text)

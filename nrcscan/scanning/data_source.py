@@ -1,0 +1,66 @@
+"""Where the data of a scan comes from: what a worker opens, and what it is known by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nrcscan.errors import NrcscanError, UsageError
+from nrcscan.files import open_safely
+from nrcscan.scanning import fingerprint
+from nrcscan.scanning.messages import DataQuestion
+
+
+def data_files(data: Any) -> list[Path]:
+    """Return the files that data is in; none if it is in memory or comes from code.
+
+    Raises:
+        InputError: one is missing or no file.
+    """
+    if is_code(data):
+        return []
+    if isinstance(data, str | Path):
+        data = [data]
+    if not isinstance(data, list | tuple) or not all(isinstance(part, str | Path) for part in data):
+        return []
+    return [open_safely.regular_file(Path(part), "data") for part in data]
+
+
+def is_code(data: Any) -> bool:
+    """Whether data is what a callable returns, named as "where:callable"."""
+    return isinstance(data, str) and ":" in data and not Path(data).exists()
+
+
+def data_fingerprint(data: Any, ask: Callable[[DataQuestion], Any]) -> dict[str, Any]:
+    """Return what data is known by.
+
+    Args:
+        data: as `nrcscan.scan` takes it.
+        ask: has a worker read it, where nothing else tells.
+
+    Raises:
+        NrcscanError: it cannot be read.
+        UsageError: it is of a kind that workers cannot be sent.
+    """
+    paths = data_files(data)
+    if paths:
+        return {
+            "files": [str(path) for path in paths],
+            "sha256": [open_safely.sha256(p) for p in paths],
+        }
+    pair = isinstance(data, list | tuple) and len(data) == 2
+    if not is_code(data) and not pair:
+        raise UsageError(
+            f"data is a {type(data).__name__}, which a scan cannot hand to its workers: give"
+            " paths, two arrays, or package.module:callable"
+        )
+    answer = ask(DataQuestion())
+    if isinstance(answer, NrcscanError):
+        raise answer
+    return {"source": data if is_code(data) else None, "sha256": [answer]}
+
+
+def code_of(data: Any) -> str | None:
+    """Return a hash of the code that data comes from, if it does."""
+    return fingerprint.of_code(data) if is_code(data) else None

@@ -1,0 +1,132 @@
+"""Has workers do the tasks of a scan: on this machine, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import Any
+
+from nrcscan.errors import InputError, NrcscanError, UsageError, reason
+from nrcscan.scanning.messages import Died, Outcome, Setup, Task, TookTooLong
+from nrcscan.scanning.worker_pool import WorkerPool, do_anywhere
+
+PATIENCE = 10
+"""Seconds that a scheduler has to answer."""
+
+Submit = Callable[[Task], "Future[Outcome]"]
+
+
+@contextmanager
+def on_this_machine(bench: WorkerPool, jobs: int, timeout: float | None) -> Iterator[Submit]:
+    """Yield what has a task done here, `jobs` of them at once."""
+    executor = ThreadPoolExecutor(jobs)  # of threads that wait for processes
+    try:
+        yield lambda task: executor.submit(bench.ask, task, timeout)
+    finally:
+        bench.close()
+        executor.shutdown(cancel_futures=True)
+
+
+def require_address(where: str) -> None:
+    """Refuse what is neither the address of a scheduler nor "local:N".
+
+    Raises:
+        UsageError: it is neither.
+    """
+    kind, _, rest = where.partition(":")
+    if kind == "local" and not (rest.isdecimal() and int(rest) > 0):
+        raise UsageError(f"--cluster {where}: write local:N, such as local:4")
+    if kind not in ("local", "tcp", "tls", "ws", "wss", "ucx"):
+        raise UsageError(f"--cluster {where}: write tcp://host:port, or local:4 to start one here")
+
+
+@contextmanager
+def on_cluster(where: str, setup: Setup, timeout: float | None) -> Iterator[Submit]:
+    """Yield what has a task done on a Dask cluster.
+
+    Args:
+        where: the address of a scheduler, or "local:N" to start one with N workers.
+        setup: of the workers.
+        timeout: seconds for a task.
+
+    Raises:
+        UsageError: distributed is not installed.
+        InputError: the scheduler does not answer.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise UsageError(
+            f"--cluster {where}: needs distributed; pip install 'nrcscan[cluster]'"
+        ) from error
+    kind, _, rest = where.partition(":")
+    cluster: Any = None
+    client: Any = None
+    try:
+        try:
+            if kind == "local":
+                cluster = LocalCluster(
+                    n_workers=int(rest),
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=logging.ERROR,
+                )
+            client = Client(cluster or where, timeout=PATIENCE, set_as_default=False)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"--cluster {where}: no scheduler answers ({reason(error)}); start one with"
+                " dask scheduler"
+            ) from error
+        executor = client.get_executor(pure=False)
+        sent = pickle.dumps(setup)
+        yield lambda task: executor.submit(do_anywhere, sent, task, timeout)
+    finally:
+        for open_ in (client, cluster):
+            if open_ is not None:
+                open_.close()
+
+
+def outcomes(
+    submit: Submit, tasks: Sequence[Task], timeout: float | None
+) -> Iterator[tuple[Task, Outcome]]:
+    """Yield what becomes of every task, as they are done.
+
+    A task whose worker dies may be innocent: memory runs out when several work at once. It is
+    tried once more at the end, alone.
+
+    Raises:
+        NrcscanError: no task can be done.
+    """
+    waiting = {submit(task): task for task in tasks}
+    died: list[Task] = []
+    for future in as_completed(waiting):
+        outcome = _outcome(future, timeout)
+        if isinstance(outcome, Died):
+            died.append(waiting[future])
+        else:
+            yield waiting[future], outcome
+    for task in died:
+        outcome = _outcome(submit(task), timeout)
+        if isinstance(outcome, Died):
+            outcome = Outcome(f"its worker {outcome}, also when it was tried again, alone")
+        yield task, outcome
+
+
+def _outcome(future: Future[Outcome], timeout: float | None) -> Outcome | Died:
+    try:
+        return future.result()
+    except Died as error:
+        return error
+    except TookTooLong:
+        return Outcome(f"took longer than --timeout {timeout:g}: given up")
+    except NrcscanError:
+        raise
+    except CancelledError as error:
+        raise InputError(
+            "the cluster is gone; what is done is kept, and the same command goes on from there"
+        ) from error
+    except Exception as error:  # a cluster fails in its own ways
+        return Outcome(f"the cluster failed: {type(error).__name__}: {reason(error)}")

@@ -1,0 +1,87 @@
+"""What travels between a scan and its workers. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nrcscan.options.choices import Convention
+from nrcscan.options.pass_options import Settings
+from nrcscan.verdict.onset import Thresholds
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The options of `nrcscan.report`, which describes them."""
+
+    signal_dim: int | Literal["t", "auto"]
+    convention: Convention
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is the same for every checkpoint of a scan.
+
+    Attributes:
+        data: where it comes from.
+        settings: of a pass.
+        judgement: options of a report.
+        statistics: the folder of statistics files.
+        measures: whether there is anything to measure, or only reports to be made.
+    """
+
+    data: Any
+    settings: Settings
+    judgement: Judgement
+    statistics: Path
+    measures: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """One checkpoint.
+
+    Attributes:
+        path: where it is.
+        key: the name of its statistics.
+        sha256: of its content when it was found; None when it is of several files.
+    """
+
+    path: Path
+    key: str
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class DataQuestion:
+    """Asks for the SHA-256 of the data itself, which only reading it tells."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a checkpoint.
+
+    Attributes:
+        problem: why there is no result; None when there is one.
+        skipped: whether that is because it is no network at all.
+        epoch: as the checkpoint's own keys tell it, or None.
+        step: likewise.
+        result: `model`, `onset` and `layers` of the report, as JSON has them.
+    """
+
+    problem: str | None = None
+    skipped: bool = False
+    epoch: int | None = None
+    step: int | None = None
+    result: Mapping[str, Any] | None = None
+
+
+class Died(Exception):
+    """A worker's process ended before it answered."""
+
+
+class TookTooLong(Exception):
+    """A worker did not answer in time, and was ended."""

@@ -1,0 +1,154 @@
+"""A scan as a table: a row per checkpoint, and per run how the onset moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nrcscan.errors import listed, printable
+from nrcscan.reporting.numbers import number
+from nrcscan.scanning.find_checkpoints import natural_path
+from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
+from nrcscan.verdict.onset import CONDITIONS
+
+COLUMNS = ("checkpoint", "epoch", "R²", *(c.upper() for c in CONDITIONS), "collapsed", "noise")
+NAMED = 3
+"""So many names stand for a group of skipped files."""
+
+
+def table(scan: Scan) -> RenderableType:
+    """Return what `nrcscan scan` shows in a terminal."""
+    good = [c for c in scan.checkpoints if c.result is not None]
+    parts: list[RenderableType] = []
+    if good:
+        parts += [_grid(good), Text(_legend(), style="dim")]
+        parts += [Text(printable(line), style="bold") for line in movements(scan)]
+    bad = [c for c in scan.checkpoints if c.reason is not None]
+    if bad:
+        parts.append(Text(f"{_count(len(bad), 'checkpoint')} could not be used:", style="bold red"))
+        parts += [Text(f"- {printable(c.path)}: {printable(str(c.reason))}") for c in bad]
+    parts += [Text(f"- skipped {line}", style="dim") for line in _skipped(scan)]
+    return Group(*parts)
+
+
+def movements(scan: Scan) -> list[str]:
+    """Return one line per run: from where on it is collapsed, and since when."""
+    lines = []
+    for run, group in groupby(scan.checkpoints, key=lambda checkpoint: checkpoint.run):
+        good = sorted((c for c in group if c.result is not None), key=_when)
+        if good:
+            lines.append(f"{run or scan.folder.name or scan.folder}: {_movement(good)}")
+    return lines
+
+
+def _when(checkpoint: ScannedCheckpoint) -> tuple[Any, ...]:
+    """Sort key in the order of training; what tells no time comes last."""
+    told = [checkpoint.epoch, checkpoint.step]
+    moment = [(value is None, value or 0) for value in told]
+    return (all(value is None for value in told), *moment, natural_path(checkpoint.path))
+
+
+def _movement(checkpoints: list[ScannedCheckpoint]) -> str:
+    """Say where the onset was at first, and every time that it moved."""
+    moves = []
+    for where, group in groupby(checkpoints, key=_begins):
+        moments = [_moment(checkpoint) for checkpoint in group]
+        until = f" to {moments[-1][1]}" if moments[-1] != moments[0] else ""
+        moves.append(f"{where} at {' '.join(moments[0]).strip()}{until}")
+    return ", ".join(moves)
+
+
+def _begins(checkpoint: ScannedCheckpoint) -> str:
+    onset = _onset(checkpoint, "all")
+    if onset is None:
+        return "not collapsed"
+    assert checkpoint.result is not None
+    return f"from {checkpoint.result['onset']['all']} (#{onset} of {_depth(checkpoint)})"
+
+
+def _moment(checkpoint: ScannedCheckpoint) -> tuple[str, str]:
+    """Return a unit of time and the time; the name of a checkpoint that tells none."""
+    if checkpoint.epoch is not None:
+        return "epoch", str(checkpoint.epoch)
+    if checkpoint.step is not None:
+        return "step", str(checkpoint.step)
+    return "", checkpoint.path.rpartition("/")[2]
+
+
+def _grid(checkpoints: list[ScannedCheckpoint]) -> Table:
+    stepped = all(c.epoch is None for c in checkpoints) and any(c.step for c in checkpoints)
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for column in COLUMNS:
+        left = column == "checkpoint"
+        shown = "step" if column == "epoch" and stepped else column
+        grid.add_column(
+            shown, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+        )
+    for run, group in groupby(checkpoints, key=lambda checkpoint: checkpoint.run):
+        if run:
+            grid.add_row(Text(printable(run), style="bold"))
+        for checkpoint in group:
+            name = printable(checkpoint.path.rpartition("/")[2])
+            grid.add_row(Text(f"  {name}" if run else name), *_cells(checkpoint, stepped=stepped))
+    return grid
+
+
+def _cells(checkpoint: ScannedCheckpoint, *, stepped: bool) -> Iterator[Text]:
+    assert checkpoint.result is not None
+    model, layers = checkpoint.result["model"], checkpoint.result["layers"]
+    moment = checkpoint.step if stepped else checkpoint.epoch
+    yield Text("—" if moment is None else str(moment))
+    yield Text(_fit(model["r2"]), style="" if model["learned"] else "red")
+    for condition in CONDITIONS:
+        onset = _onset(checkpoint, condition)
+        yield Text("✗" if onset is None else str(onset), style="red" if onset is None else "green")
+    onset, depth = _onset(checkpoint, "all"), _depth(checkpoint)
+    collapsed = 0 if onset is None else depth - onset + 1
+    yield Text(f"{collapsed} of {depth}", style="bold green" if collapsed else "")
+    yield Text(number(layers[-1]["noise_component"]))
+
+
+def _fit(r2: float | None) -> str:
+    if r2 is None:
+        return "—"
+    return f"{r2:.3f}" if r2 > -100 else f"{r2:.3g}"
+
+
+def _onset(checkpoint: ScannedCheckpoint, condition: str) -> int | None:
+    """Return the position in depth, from 1, from which a condition holds."""
+    assert checkpoint.result is not None
+    name = checkpoint.result["onset"][condition]
+    layers = checkpoint.result["layers"]
+    return next((la["position"] + 1 for la in layers if la["name"] == name), None)
+
+
+def _depth(checkpoint: ScannedCheckpoint) -> int:
+    assert checkpoint.result is not None
+    return 1 + max(layer["position"] for layer in checkpoint.result["layers"])
+
+
+def _legend() -> str:
+    return (
+        "NRC1 to NRC4: position in depth from which each holds on (✗ nowhere);"
+        " collapsed: positions from where all four do; noise: of the last layer"
+    )
+
+
+def _skipped(scan: Scan) -> Iterator[str]:
+    """Yield a line for every reason."""
+    by_reason: dict[str, list[str]] = {}
+    for path, why in scan.skipped.items():
+        by_reason.setdefault(why, []).append(printable(path))
+    for why, paths in by_reason.items():
+        more = [f"{len(paths) - NAMED} more"] if len(paths) > NAMED else []
+        yield f"{listed([*paths[:NAMED], *more])}: {printable(why)}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -1,0 +1,181 @@
+"""Worker processes of this machine: lent one at a time, replaced when they die, ended in time."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing import Pipe
+from typing import Any
+
+from nrcscan.errors import InputError
+from nrcscan.scanning.messages import DataQuestion, Died, Outcome, Setup, Task, TookTooLong
+
+# Not multiprocessing's own start methods: those import the caller's script once more, and what
+# the network's code prints would come out on the terminal.
+_CODE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
+    " from nrcscan.scanning.worker_process import serve; serve(int(sys.argv[2]))"
+)
+
+
+class Process:
+    """A worker's process; made ready by `start`."""
+
+    def __init__(self, threads: int) -> None:
+        self._connection, theirs = Pipe()
+        path = json.dumps([entry for entry in sys.path if entry])
+        environment = {
+            "OMP_NUM_THREADS": str(threads),
+            # Threads that wait for work by spinning make a small network twice as slow, and a
+            # second pool of threads beside them makes it slower yet.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "OPENBLAS_NUM_THREADS": "1",
+            # Memory of one checkpoint serves the next, instead of going back to the system.
+            "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
+            "MALLOC_TRIM_THRESHOLD_": str(1 << 29),
+            **os.environ,
+        }
+        with theirs:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", "-c", _CODE, path, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the scan, which then ends its workers
+            )
+
+    def ask(self, question: Any, timeout: float | None = None) -> Any:
+        """Return the answer to a message.
+
+        Raises:
+            Died: the process ended first; the message says how.
+            TookTooLong: it did not answer in `timeout` seconds, and was ended.
+        """
+        try:
+            self._connection.send(question)
+            if not self._connection.poll(timeout):
+                self.end()
+                raise TookTooLong
+            return self._connection.recv()
+        except (OSError, EOFError) as error:
+            raise Died(self._last_words()) from error
+
+    def end(self) -> None:
+        """End the process at once, and whatever waits for its answer."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def close(self) -> None:
+        """End the process and its connection."""
+        self.end()
+        self._connection.close()
+
+    def _last_words(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            code = self._popen.wait(timeout=5)
+            if code == -9:
+                return "was killed (signal 9): out of memory?"
+            return f"died of signal {-code}" if code < 0 else f"ended with exit code {code}"
+        self.end()
+        return "hung up"
+
+
+class WorkerPool:
+    """The workers of a scan on this machine. Any number of threads may have them do tasks."""
+
+    def __init__(self, setup: Setup, threads: int) -> None:
+        self._setup = setup
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._idle: list[Process] = []
+        self._all: set[Process] = set()
+        self._closed = False
+
+    def ask(self, question: Task | DataQuestion, timeout: float | None = None) -> Any:
+        """Return a worker's answer: a checkpoint's outcome, or the data's SHA-256.
+
+        Args:
+            question: what to do.
+            timeout: seconds for it, once the worker is ready.
+
+        Raises:
+            Died: the worker died of it.
+            TookTooLong: it was ended.
+            NrcscanError: the data cannot be opened, or the network's factory not be found.
+        """
+        process = self._ready()
+        try:
+            answer = process.ask(question, timeout)
+        except BaseException:
+            self._discard(process)
+            raise
+        with self._lock:
+            self._idle.append(process)
+        return answer
+
+    def prepare(self, setup: Setup) -> None:
+        """Have workers that start from now on be set up like this."""
+        self._setup = setup
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no worker has anything to do."""
+        with self._lock:
+            return len(self._idle) == len(self._all)
+
+    def close(self) -> None:
+        """End all workers, also those at work."""
+        with self._lock:
+            self._closed = True
+            processes = list(self._all)
+        for process in processes:
+            process.end()
+
+    def _ready(self) -> Process:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            if self._closed:
+                raise Died("is not needed any more")
+            process = Process(self._threads)
+            self._all.add(process)
+        try:
+            refusal = process.ask(self._setup)
+        except Died as error:
+            self._discard(process)
+            raise InputError(
+                f"a worker {error} as it opened the data and the network's code; try one"
+                " checkpoint with nrcscan extract"
+            ) from error
+        if refusal is not None:
+            self._discard(process)
+            raise refusal
+        return process
+
+    def _discard(self, process: Process) -> None:
+        with self._lock:
+            self._all.discard(process)
+        process.close()
+
+
+_benches: dict[bytes, WorkerPool] = {}
+_benches_lock = threading.Lock()
+
+
+def do_anywhere(setup: bytes, task: Task, timeout: float | None) -> Outcome:
+    """Do a task on whatever machine this runs, with workers that stay for the next one."""
+    with _benches_lock:
+        bench = _benches.get(setup)
+        if bench is None:
+            for other in [other for other, bench in _benches.items() if bench.at_rest]:
+                _benches.pop(other).close()
+            bench = _benches[setup] = WorkerPool(pickle.loads(setup), threads=1)
+    outcome: Outcome = bench.ask(task, timeout)
+    return outcome

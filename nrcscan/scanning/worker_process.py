@@ -1,0 +1,239 @@
+"""What a worker's process does: open the data and build the network once, then checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nrcscan.acts_file.kept_in_memory import KeptInMemory
+from nrcscan.errors import NoNetworkError, NrcscanError, UsageError, reason
+from nrcscan.files.open_safely import sha256
+from nrcscan.inputs.arrays import joined, parts
+from nrcscan.reporting.make_report import report, report_of
+from nrcscan.scanning.cache import Cache, Record
+from nrcscan.scanning.fingerprint import judgement_key
+from nrcscan.scanning.messages import Outcome, Setup, Task
+
+if TYPE_CHECKING:  # a worker that only makes reports needs no torch
+    from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents
+    from nrcscan.inputs.datasets.batches import Dataset
+    from nrcscan.network.build import Network
+    from nrcscan.options.pass_options import Settings
+
+HELD_BYTES = 1 << 28
+"""Data up to this size is read once and kept in memory."""
+
+READ_ROWS = 1024
+"""Samples that are read at a time."""
+
+EPOCH_KEYS = ("epoch", "current_epoch", "epochs")
+STEP_KEYS = ("global_step", "step", "iteration", "iter", "iter_num", "num_steps")
+
+
+def serve(descriptor: int) -> None:
+    """Answer over a connection until it closes: ready or a refusal, then an outcome per task."""
+    connection = Connection(descriptor)
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def receive() -> None:
+        # Apart from the work, so that a worker whose owner is gone does not finish it first.
+        with suppress(OSError, EOFError):
+            while True:
+                inbox.put(connection.recv())
+        os._exit(1)
+
+    setup: Setup = connection.recv()
+    threading.Thread(target=receive, daemon=True).start()
+    try:
+        worker = Worker(setup)
+    except NrcscanError as error:
+        connection.send(error)
+        return
+    connection.send(None)
+    while True:
+        question = inbox.get()
+        if isinstance(question, Task):
+            connection.send(worker.do(question))
+        else:
+            connection.send(worker.data_sha256())
+
+
+class Worker:
+    """Measures one checkpoint after the other.
+
+    Raises:
+        NrcscanError: the data cannot be opened, or the network's factory not be found: no
+            checkpoint could be measured.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._cache = Cache(setup.statistics)
+        self._judged_as = judgement_key(setup.judgement)
+        self._network: Network | None = None
+        self._built_for: object = None
+        self._data: Dataset | None = None
+        if setup.measures:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        from nrcscan.inputs.user_code import importable, load_callable
+
+        settings = self._setup.settings
+        if settings.pythonpath is not None:
+            importable(Path(settings.pythonpath))
+        if isinstance(settings.factory, str):
+            load_callable(settings.factory, "--model")
+        self._data = _held(self._setup.data, settings)
+
+    def do(self, task: Task) -> Outcome:
+        """Return what becomes of a checkpoint; never raises."""
+        try:
+            return self._do(task)
+        except NoNetworkError as error:
+            return Outcome(_without(task.path, error), skipped=True)
+        except NrcscanError as error:
+            return Outcome(_without(task.path, error))
+        except Exception as error:  # one checkpoint must not end the scan of the others
+            return Outcome(f"failed unexpectedly: {type(error).__name__}: {reason(error)}")
+
+    def data_sha256(self) -> str | NrcscanError:
+        """Return the SHA-256 of the samples, or why they cannot be read."""
+        from nrcscan.extracting.extract import open_data
+
+        settings, content = self._setup.settings, hashlib.sha256()
+        try:
+            data = self._data or open_data(self._setup.data, settings)
+            for x, y in data.batches(READ_ROWS, settings.limit, settings.offset):
+                for name, part in {**parts(x), "the targets": y}.items():
+                    content.update(f"{name}{part.dtype.str}{part.shape[1:]}".encode())
+                    content.update(np.ascontiguousarray(part).data)
+        except NrcscanError as error:
+            return error
+        return content.hexdigest()
+
+    def _do(self, task: Task) -> Outcome:
+        target = self._cache.statistics(task.key)
+        held = KeptInMemory(target)
+        record = self._cache.load(task.key) or self._measure(task, target, held)
+        if isinstance(record, Outcome):
+            return record
+        result = record.reports.get(self._judged_as)
+        if result is None:
+            judgement = vars(self._setup.judgement)
+            with ThreadPoolExecutor(1) as aside:  # the file is hashed while its report is made
+                hashed = aside.submit(sha256, target)
+                found = (
+                    report_of(held, **judgement) if held.complete else report(target, **judgement)
+                )
+            record.sha256 = hashed.result()
+            whole = found.to_dict()
+            result = {name: whole[name] for name in ("model", "onset", "layers")}
+            record.reports[self._judged_as] = result
+            self._cache.save(task.key, record)
+        return Outcome(epoch=record.epoch, step=record.step, result=result)
+
+    def _measure(self, task: Task, target: Path, held: KeptInMemory) -> Record | Outcome:
+        from nrcscan.extracting.extract import open_data, origin
+        from nrcscan.extracting.run_pass import run_pass
+        from nrcscan.inputs.checkpoints.contents import choose
+        from nrcscan.inputs.checkpoints.open_checkpoint import read
+
+        settings = self._setup.settings
+        contents = read(task.path, trust=settings.trust, build=settings.factory is None)
+        if task.sha256 is not None and contents.sha256 != task.sha256:
+            return Outcome("was written to during the scan; scan again")
+        checkpoint = choose(contents, settings.state_key)
+        network = self._loaded(checkpoint)
+        data = self._data or open_data(self._setup.data, settings)
+        keep = held if settings.memory is None else None
+        run_pass(network, origin(checkpoint), data, target, settings, force=True, held=keep)
+        return Record(epoch=_number(contents, EPOCH_KEYS), step=_number(contents, STEP_KEYS))
+
+    def _loaded(self, checkpoint: Checkpoint) -> Network:
+        """Return the network with a checkpoint's weights: the one that stands, if they fit it."""
+        import torch
+
+        from nrcscan.extracting.check_resources import usable_device
+        from nrcscan.network.build import build, load_weights, require_finite
+
+        settings = self._setup.settings
+        wanted = _architecture(checkpoint, settings)
+        if self._network is not None and wanted is not None and wanted == self._built_for:
+            require_finite(checkpoint)
+            load_weights(self._network.module, checkpoint)
+            return self._network
+        self._network = None
+        network = build(
+            checkpoint,
+            factory=settings.factory,
+            factory_args=settings.factory_args,
+            activation=settings.activation,
+            dtype=None if settings.dtype is None else getattr(torch, settings.dtype),
+        )
+        network.module.to(usable_device(settings.device or "cpu"))
+        self._network, self._built_for = network, wanted
+        return network
+
+
+def _without(path: Path, error: NrcscanError) -> str:
+    """Return what an error says of a checkpoint; the path stands beside it anyway."""
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _architecture(checkpoint: Checkpoint, settings: Settings) -> object:
+    """Return what a network is built from besides the options; None if it is in the file."""
+    if settings.factory is not None:
+        return repr(checkpoint.hyper_parameters)
+    if checkpoint.module is not None:
+        return None
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in checkpoint.state.items()]
+    return checkpoint.ordered, shapes
+
+
+def _held(data: Any, settings: Settings) -> Dataset | None:
+    """Return the data in memory, or None if it is too large and opened for every checkpoint.
+
+    Raises:
+        NrcscanError: it cannot be read or used.
+    """
+    from nrcscan.extracting.extract import open_data
+    from nrcscan.inputs.datasets.in_memory import from_arrays
+
+    dataset = open_data(data, settings)
+    inputs, targets, size = [], [], 0
+    last = None if settings.limit is None else settings.offset + settings.limit
+    for x, y in dataset.batches(READ_ROWS, last):
+        size += y.nbytes + sum(part.nbytes for part in parts(x).values())
+        if size > HELD_BYTES:
+            return None
+        inputs.append(x)
+        targets.append(y)
+    try:
+        x, y = joined(inputs), np.concatenate(targets)
+    except ValueError as error:
+        raise UsageError(
+            f"{dataset.name}: samples of different shapes ({reason(error)}); make them one shape"
+        ) from error
+    held = from_arrays(x, y, name=dataset.name, provenance=dataset.provenance)
+    return replace(held, provenance=dataset.provenance)
+
+
+def _number(contents: Contents, keys: tuple[str, ...]) -> int | None:
+    """Return the first of these entries of a checkpoint that is a whole number."""
+    for name in keys:
+        told = re.fullmatch(r"(?:metadata )?'?(\d{1,18})'?", contents.entries.get(name, ""))
+        if told:
+            return int(told[1])
+    return None

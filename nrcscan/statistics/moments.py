@@ -1,0 +1,319 @@
+"""Running moments of features and targets: one pass, any batch size, mergeable.
+
+Everything that Deep NRC measures follows from a count, two means and three centred
+covariances. They are accumulated about a *shift* close to the mean, because raw second
+moments minus the squared mean cancel exactly the small eigenvalues of interest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nrcscan.options.choices import Precision
+from nrcscan.statistics.scratch_memory import workspace
+
+Array = NDArray[np.float64]
+
+BLOCK_ROWS = 1024
+"""Rows taken up by one update of the sums, however they arrive."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What one pass over features H and targets Y leaves behind, normalised by N.
+
+    Attributes:
+        n_samples: N.
+        feature_mean: μ_H, shape (width,).
+        target_mean: μ_Y, shape (n_targets,).
+        feature_covariance: Σ_H, shape (width, width).
+        cross_covariance: Σ_HY, shape (width, n_targets).
+        target_covariance: Σ_Y, shape (n_targets, n_targets).
+    """
+
+    n_samples: int
+    feature_mean: Array
+    target_mean: Array
+    feature_covariance: Array
+    cross_covariance: Array
+    target_covariance: Array
+
+    @property
+    def variances(self) -> Array:
+        """The diagonal of Σ_H, shape (width,)."""
+        return np.diagonal(self.feature_covariance)
+
+
+class _Sums(NamedTuple):
+    """Sums over n samples z = [h, y, 1], shifted by `shift` except for the 1.
+
+    `products` is Σ z rᵀ, where r is z itself or a projection of it: its last column holds Σ z,
+    its last row Σ r. `squares` is Σ h², element by element, where `products` does not hold it.
+    """
+
+    n: int
+    shift: Array
+    products: Array
+    squares: Array
+
+
+class Moments:
+    """Accumulates the moments of features (n_samples, width) beside targets (n_samples, n_targets).
+
+    Rows are gathered into blocks of a fixed size, so the same rows in the same order give
+    the same bits whatever batches they arrive in. Memory is O((width + n_targets)²).
+
+    Args:
+        width: d.
+        n_targets: t.
+        precision: of the products within a block; sums over blocks, and the shift, are float64.
+
+    >>> moments = Moments(width=2, n_targets=1)
+    >>> moments.update([[1.0, 0.0], [3.0, 0.0]], [[1.0], [2.0]])
+    >>> moments.statistics().feature_covariance
+    array([[1., 0.],
+           [0., 0.]])
+    """
+
+    def __init__(self, width: int, n_targets: int, *, precision: Precision = "float64") -> None:
+        if width < 1 or n_targets < 1:
+            raise ValueError(f"width and n_targets must be positive, got {width} and {n_targets}")
+        self.width = width
+        self.n_targets = n_targets
+        self.precision = precision
+        self._dtype = np.dtype(precision)
+        self._known: _Sums | None = None
+        self._features: NDArray[Any] = np.empty((0, width), np.float32)
+        self._targets = np.empty((0, n_targets))
+        self._filled = 0
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples have been seen."""
+        return self._filled + (self._known.n if self._known else 0)
+
+    def update(self, features: ArrayLike | Any, targets: ArrayLike | Any) -> None:
+        """Take in a batch.
+
+        Args:
+            features: array or CPU tensor of shape (n, width), any real dtype.
+            targets: array or CPU tensor of shape (n, n_targets).
+
+        Raises:
+            ValueError: the shapes are not these, or a value is NaN or infinite. The
+                moments are then as they were before the call.
+        """
+        new_features = _rows(features, "features", self.width)
+        new_targets = _rows(targets, "targets", self.n_targets)
+        if len(new_features) != len(new_targets):
+            raise ValueError(
+                f"{len(new_features)} rows of features but {len(new_targets)} rows of targets"
+            )
+        self.take(new_features, new_targets)
+
+    def take(self, features: NDArray[Any], targets: NDArray[Any]) -> bool:
+        """Take in a batch of the right shape, and say whether its features are surely finite.
+
+        They may be so too where the answer is no. If they are not, these moments are spoilt.
+        """
+        start = 0
+        finite = True
+        while start < len(features):
+            stop = min(len(features), start + BLOCK_ROWS - self._filled)
+            rows, y = features[start:stop], targets[start:stop]
+            start = stop
+            if len(rows) == BLOCK_ROWS:
+                self._known = self._with(self._known, rows, y)
+                finite &= bool(np.isfinite(self._known.products[:, -1]).all())
+                continue
+            self._keep(rows, y)
+            with np.errstate(over="ignore", invalid="ignore"):
+                finite &= bool(np.isfinite(rows.sum()))
+            if self._filled == BLOCK_ROWS:
+                self._known = self._closed()
+                self._filled = 0
+        return finite
+
+    def merge(self, other: Moments) -> None:
+        """Take in everything that another accumulator has seen.
+
+        Merged equals having seen both, and an empty accumulator is neutral.
+
+        Raises:
+            ValueError: the other one has another width or number of targets.
+        """
+        if (self.width, self.n_targets) != (other.width, other.n_targets):
+            raise ValueError(
+                f"moments of width {other.width} with {other.n_targets} targets cannot be merged"
+                f" into width {self.width} with {self.n_targets} targets"
+            )
+        theirs = other._closed(copy=True)
+        self._known = self._plus(self._closed(), theirs)
+        self._filled = 0
+
+    def absorb(self, n: int, shift: Array, products: Array, squares: Array) -> None:
+        """Take over sums of n samples that were added up elsewhere, as `_Sums` describes them."""
+        self._known = self._plus(self._closed(), _Sums(n, shift, products, squares))
+        self._filled = 0
+
+    def statistics(self) -> Statistics:
+        """Return the means and centred covariances of all samples so far.
+
+        Raises:
+            ValueError: no sample has been seen, or the values' squares overflow float64.
+        """
+        n, mean, covariance, _ = self._centred()
+        np.fill_diagonal(covariance, np.maximum(np.diagonal(covariance), 0.0))
+        d = self.width
+        return Statistics(
+            n_samples=n,
+            feature_mean=mean[:d],
+            target_mean=mean[d:],
+            feature_covariance=covariance[:d, :d].copy(),
+            cross_covariance=covariance[:d, d:].copy(),
+            target_covariance=covariance[d:, d:].copy(),
+        )
+
+    @classmethod
+    def from_statistics(cls, statistics: Statistics) -> Moments:
+        """Return an accumulator that has seen what these statistics were made from."""
+        s = statistics
+        moments = cls(len(s.feature_mean), len(s.target_mean))
+        centred = np.block(
+            [
+                [s.feature_covariance, s.cross_covariance],
+                [s.cross_covariance.T, s.target_covariance],
+            ]
+        )
+        moments._restore(s.n_samples, np.r_[s.feature_mean, s.target_mean], centred, np.empty(0))
+        return moments
+
+    def _projected(self, z: Array) -> Array:
+        """Return what a row z = [h, y, 1] is multiplied with: itself."""
+        return z
+
+    def _products(
+        self, features: NDArray[Any], targets: Array, shift: Array
+    ) -> tuple[NDArray[Any], Array]:
+        """Return Σ z rᵀ and Σ h² of some rows, as `_Sums` describes them.
+
+        The products may be overwritten by the next ones in this thread.
+        """
+        d, size = self.width, len(shift) + 1
+        z = workspace.array("rows", (len(features), size), self._dtype)
+        subtract(features, shift[:d], z[:, :d])
+        subtract(targets, shift[d:], z[:, d:-1])
+        z[:, -1] = 1
+        products = workspace.array("products", (size, size), self._dtype)
+        return np.matmul(z.T, z, out=products), np.empty(0)
+
+    def _centred(self) -> tuple[int, Array, Array, Array]:
+        """Return n, the mean (d + t,), Σ z rᵀ about it and Σ h² about it, both divided by n."""
+        known = self._closed(copy=True)
+        if known is None:
+            raise ValueError("no samples: means and covariances are undefined")
+        n, shift, products, squares = known
+        if not (np.isfinite(products).all() and np.isfinite(squares).all()):
+            raise ValueError("the values are too large: their squares exceed float64")
+        products /= n
+        left, right = products[:-1, -1].copy(), products[-1, :-1].copy()
+        centred = products[:-1, :-1]
+        centred -= np.outer(left, right)
+        return n, shift + left, centred, squares / n - left[: len(squares)] ** 2
+
+    def _restore(self, n: int, mean: Array, centred: Array, variances: Array) -> None:
+        """Take over what `_centred` returns of other samples."""
+        with np.errstate(over="ignore"):  # told when asked for
+            products = n * np.pad(centred, (0, 1))
+            products[-1, -1] = n
+            self.absorb(n, mean, products, n * variances)
+
+    def _keep(self, features: NDArray[Any], targets: NDArray[Any]) -> None:
+        """Have rows wait, as they are, for a block to be full."""
+        # Narrow floats wait as float32, so that they are the same as if they had not waited.
+        narrow = features.dtype.kind == "f" and features.dtype.itemsize <= 4
+        if not len(self._targets):
+            self._features = np.empty((BLOCK_ROWS, self.width), "f4" if narrow else "f8")
+            self._targets = np.empty((BLOCK_ROWS, self.n_targets))
+        elif not narrow:
+            self._features = self._features.astype(np.float64, copy=False)
+        stop = self._filled + len(features)
+        self._features[self._filled : stop] = features
+        self._targets[self._filled : stop] = targets
+        self._filled = stop
+
+    def _closed(self, *, copy: bool = False) -> _Sums | None:
+        """Return all sums with the unfinished block counted in, ours to keep or a copy."""
+        known = self._known
+        if copy and known is not None:
+            known = known._replace(products=known.products.copy(), squares=known.squares.copy())
+        if not self._filled:
+            return known
+        return self._with(known, self._features[: self._filled], self._targets[: self._filled])
+
+    def _with(self, known: _Sums | None, features: NDArray[Any], targets: NDArray[Any]) -> _Sums:
+        """Return sums, which are taken over, with some more rows counted in."""
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
+            shift = self._shift_for(features, targets) if known is None else known.shift
+            added, squares = self._products(features, targets, shift)
+            if known is None:
+                return _Sums(len(features), shift, added.astype(np.float64), squares)
+            products = known.products
+            products += added
+        return _Sums(known.n + len(features), shift, products, known.squares + squares)
+
+    def _shift_for(self, features: NDArray[Any], targets: NDArray[Any]) -> Array:
+        """Return the shift that the first rows suggest."""
+
+        def of(rows: NDArray[Any]) -> Array:
+            # What does not vary is shifted by its very value: its variance is then exactly 0.
+            mean = rows.mean(axis=0, dtype=np.float64).astype(self._dtype).astype(np.float64)
+            return np.where(rows.min(axis=0) == rows.max(axis=0), rows[0], mean)
+
+        return np.concatenate([of(features), of(targets)])
+
+    def _plus(self, ours: _Sums | None, theirs: _Sums | None) -> _Sums | None:
+        """Return two sums as one, about the shift of the first."""
+        if ours is None or theirs is None:
+            return theirs if ours is None else ours
+        products, squares = theirs.products, theirs.squares
+        move = np.append(theirs.shift - ours.shift, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
+            if move.any():
+                left, right = products[:, -1].copy(), products[-1].copy()
+                moved = self._projected(move)
+                squares = squares + (2 * left * move + theirs.n * move**2)[: len(squares)]
+                products += np.outer(left, moved)
+                products += np.outer(move, right + theirs.n * moved)
+            products += ours.products
+            squares = squares + ours.squares
+        return _Sums(ours.n + theirs.n, ours.shift, products, squares)
+
+
+def subtract(rows: NDArray[Any], shift: Array, out: NDArray[Any]) -> None:
+    """Write rows less a shift, in the precision of `out` where that loses nothing."""
+    by: NDArray[Any] = shift
+    if rows.dtype == out.dtype == np.float32:
+        narrow = shift.astype(np.float32)
+        by = narrow if (narrow == shift).all() else shift
+    np.subtract(rows, by, out=out, casting="same_kind")
+
+
+def _rows(values: ArrayLike | Any, what: str, width: int) -> NDArray[Any]:
+    """Return `values` as a finite real array of shape (n, width)."""
+    if hasattr(values, "detach"):  # a tensor: NumPy knows neither gradients nor bfloat16
+        values = values.detach().cpu()
+        values = values if values.dtype.itemsize > 2 else values.double()
+    array = np.asarray(values)
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ValueError(f"{what} must have shape (n, {width}), got {array.shape}")
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{what} must be real numbers, got dtype {array.dtype}")
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(f"{what} hold {array[row, column]} at row {row}, column {column}")
+    return array

@@ -1,0 +1,94 @@
+"""Moments added up where the network runs, so that features need not leave a GPU.
+
+Blocks, shift and sums are those of `Moments`, as tensors: only the sums come back, at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nrcscan.statistics.moments import BLOCK_ROWS, Moments
+from nrcscan.statistics.sketch import Sketch
+
+
+def accumulates(device: torch.device) -> bool:
+    """Whether a device is one to accumulate on: it has float64, and memory of its own."""
+    return device.type == "cuda"
+
+
+class OnDevice:
+    """Accumulates on a device for moments on the host, which may be a sketch.
+
+    Args:
+        host: an empty accumulator, which takes over the sums.
+        device: where the features are.
+    """
+
+    def __init__(self, host: Moments, device: torch.device) -> None:
+        self._host = host
+        self._dtype = torch.float32 if host.precision == "float32" else torch.float64
+        size = host.width + host.n_targets + 1
+        self._block = torch.ones(BLOCK_ROWS, size, dtype=torch.float64, device=device)
+        self._filled, self._n = 0, 0
+        self._shift: Tensor | None = None
+        self._test: Tensor | None = None
+        if isinstance(host, Sketch):
+            self._test = torch.from_numpy(host.test_matrix).to(device, self._dtype)
+        columns = size if self._test is None else self._test.shape[1] + host.n_targets + 1
+        self._products = torch.zeros(size, columns, dtype=torch.float64, device=device)
+        self._squares = torch.zeros(
+            0 if self._test is None else host.width, dtype=torch.float64, device=device
+        )
+
+    def take(self, features: Tensor, targets: NDArray[Any]) -> bool:
+        """Take in features (n, d) on the device, and say whether they are surely finite."""
+        d = self._host.width
+        y = torch.from_numpy(targets).to(self._block.device, torch.float64)
+        start = 0
+        while start < len(features):
+            stop = min(len(features), start + BLOCK_ROWS - self._filled)
+            rows = self._block[self._filled : self._filled + stop - start]
+            rows[:, :d] = features[start:stop]
+            rows[:, d:-1] = y[start:stop]
+            self._filled += stop - start
+            start = stop
+            if self._filled == BLOCK_ROWS:
+                self._close()
+        return math.isfinite(float(features.sum()))
+
+    def hosted(self) -> Moments:
+        """Return the moments on the host, with everything that was seen."""
+        if self._filled:
+            self._close()
+        if self._shift is not None:
+            self._host.absorb(
+                self._n,
+                self._shift.cpu().numpy(),
+                self._products.cpu().numpy(),
+                self._squares.cpu().numpy(),
+            )
+        return self._host
+
+    def _close(self) -> None:
+        """Add the products of the rows that the block holds."""
+        rows, d = self._block[: self._filled], self._host.width
+        if self._shift is None:
+            self._shift = self._shift_for(rows[:, :-1])
+        shifted = torch.cat([rows[:, :-1] - self._shift, rows[:, -1:]], dim=1).to(self._dtype)
+        right = shifted
+        if self._test is not None:
+            right = torch.cat([shifted[:, :d] @ self._test, shifted[:, d:]], dim=1)
+            self._squares += shifted[:, :d].double().square().sum(dim=0)
+        self._products += shifted.T @ right
+        self._n += self._filled
+        self._filled = 0
+
+    def _shift_for(self, rows: Tensor) -> Tensor:
+        """Return the shift that the first rows suggest; of what never varies, its very value."""
+        mean = rows.mean(dim=0).to(self._dtype).double()
+        return torch.where(rows.amax(dim=0) == rows.amin(dim=0), rows[0], mean)

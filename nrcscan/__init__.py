@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from nrcscan.extracting.extract import extract
     from nrcscan.inspecting.inspect_checkpoint import inspect
     from nrcscan.merging.merge import Merged, merge
+    from nrcscan.options.report_options import Thresholds
     from nrcscan.reporting.make_report import Report, report
     from nrcscan.scanning.scan import scan
     from nrcscan.scanning.scan_file import Scan
     from nrcscan.statistics.moments import Moments, Statistics
-    from nrcscan.verdict.onset import Thresholds
 
 __all__ = [
     "Comparison",
@@ -59,7 +59,7 @@ _HOMES = {
     "merge": "merging.merge",
     "Moments": "statistics.moments",
     "Statistics": "statistics.moments",
-    "Thresholds": "verdict.onset",
+    "Thresholds": "options.report_options",
     "Report": "reporting.make_report",
     "report": "reporting.make_report",
     "Scan": "scanning.scan_file",

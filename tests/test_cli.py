@@ -95,7 +95,8 @@ def test_inspect(cli: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [[], ["extract"], ["report"], ["scan"], ["inspect"]])
 def test_help_and_report_need_no_torch(command: list[str]) -> None:
     code = (
-        "import sys; from nrcscan.cli.app import app; app(standalone_mode=False); print(*sys.modules)"
+        "import sys; from nrcscan.cli.app import app; app(standalone_mode=False);"
+        " print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=True
@@ -110,7 +111,8 @@ def test_report_runs_without_torch(cli: Run, saved: tuple[Path, Path], tmp_path:
     (tmp_path / "torch.py").write_text("raise ImportError('torch is not here')")
     code = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]\n"
-        "import nrcscan, nrcscan.tables as t; print(t.render(nrcscan.report('acts.h5'), 'table'))"
+        "import nrcscan, nrcscan.reporting.report_table as t;"
+        " print(t.render(nrcscan.report('acts.h5'), 'table'))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 

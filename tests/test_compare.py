@@ -21,7 +21,7 @@ from test_cli import failed, ok
 from nrcscan import InputError, Thresholds, UsageError, compare, extract, report
 from nrcscan.comparing.comparison_table import Tables, render
 from nrcscan.comparing.short_labels import LONGEST, labels
-from nrcscan.verdict.onset import QUANTITIES
+from nrcscan.metrics.quantities import QUANTITIES
 
 SWIMMER = FIXTURES / "swimmer"
 

@@ -479,7 +479,7 @@ def test_nothing_is_imported_that_a_form_does_not_need(tmp_path: Path) -> None:
 
     _csv(tmp_path / "t.csv")
     code = (
-        "import sys; from nrcscan.dataset import open_dataset;"
+        "import sys; from nrcscan.inputs.datasets.open_dataset import open_dataset;"
         "list(open_dataset('t.csv', n_targets=2).batches(9));"
         "assert 'pyarrow' not in sys.modules"
     )

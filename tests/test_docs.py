@@ -15,8 +15,8 @@ from typer.main import get_command
 
 from nrcscan import extract, report, scan
 from nrcscan.cli.app import app
+from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.network.infer_chain import ACTIVATIONS
-from nrcscan.verdict.onset import QUANTITIES
 
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in (ROOT / "docs").glob("*.md")}

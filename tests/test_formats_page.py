@@ -1,4 +1,4 @@
-"""Every form of nrcscan.formats is in docs/formats.md, and its command run on real files."""
+"""Every form of the catalogue is in docs/formats.md, and its command run on real files."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _write_photos(path: Path, y: np.ndarray) -> None:
 
 def test_the_page_lists_every_form() -> None:
     page = (ROOT / "docs" / "formats.md").read_text()
-    assert catalogue.filled(page) == page, "run python -m nrcscan.formats docs/formats.md"
+    assert catalogue.filled(page) == page, "run python -m nrcscan.inputs.catalogue docs/formats.md"
     assert {form.kind for form in catalogue.CHECKPOINTS} == set(FORMATS)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from nrcscan import Moments
 from nrcscan.metrics.directions import spectrum, weight_directions
 from nrcscan.metrics.layer_metrics import LayerMetrics, input_matrix, layer_metrics, vanished
-from nrcscan.verdict.onset import QUANTITIES
+from nrcscan.metrics.quantities import QUANTITIES
 
 Matrix = NDArray[Any]
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from nrcscan import Thresholds, UsageError
 from nrcscan.metrics.layer_metrics import LayerMetrics
-from nrcscan.verdict.onset import Answer, conditions, onset, runs, together
+from nrcscan.verdict.conditions import Answer, conditions
+from nrcscan.verdict.onset import onset, runs, together
 
 HELD = st.lists(st.sampled_from([True, False, None]), max_size=12)
 

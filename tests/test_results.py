@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from nrcscan import Report, Thresholds, UsageError, extract, report
 from nrcscan.acts_file.reading import open_acts
+from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.reporting import sentences
 from nrcscan.reporting.make_report import report_of
-from nrcscan.verdict.onset import QUANTITIES
 
 CASES = ["swimmer_collapsed", "swimmer_uncollapsed"]
 

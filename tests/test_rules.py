@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nrcscan.gating.rules.evaluating import evaluate
 from nrcscan.gating.rules.parsing import parse
 from nrcscan.gating.rules.tokens import RuleError
-from nrcscan.verdict.onset import CONDITIONS, QUANTITIES
+from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
 
 NAMES = ["layers.0", "layers.2", "encoder.0#2", "model.head", "a b/c-d"]
 

@@ -12,8 +12,8 @@ from conftest import PARITY, mlp, samples
 from torch import Tensor, nn
 
 from nrcscan import Report, extract, report
+from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.reporting.report_table import BEGINS, render
-from nrcscan.verdict.onset import QUANTITIES
 
 JSON_LAYER = {
     "index",

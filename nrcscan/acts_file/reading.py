@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.acts_file.schema import DOUBLE, FILTERS, FORMAT, VERSION, LayerRecord, Predictions
-from nrcscan.errors import InputError, reason
-from nrcscan.files import open_safely
+from nrcscan.errors import InputError
+from nrcscan.files import open_safely, sniff
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
+from nrcscan.wording import reason
 
 
 class Acts:
@@ -218,7 +219,7 @@ def _reading(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         if not h5py.is_hdf5(path):
             raise InputError(
-                f"{path}: is {open_safely.foreign(path)}, not a file of nrcscan extract"
+                f"{path}: is {sniff.foreign(path)}, not a file of nrcscan extract"
             ) from error
         raise InputError(
             f"{path}: damaged or cut short ({reason(error)}); run nrcscan extract again"

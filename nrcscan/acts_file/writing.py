@@ -6,8 +6,6 @@ import contextlib
 import json
 import math
 import os
-import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +24,7 @@ from nrcscan.acts_file.schema import (
     LayerRecord,
     OutputStatistics,
 )
-from nrcscan.errors import OutputError, UsageError, reason
+from nrcscan.files.write_atomically import beside, put_in_place, unwritable
 from nrcscan.statistics.moments import Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -34,30 +32,6 @@ CHUNK_BYTES = 1 << 20
 
 _PACKED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 """How rows are compressed: higher levels take several times as long for a few per cent."""
-
-
-def require_free(path: Path, *, force: bool) -> None:
-    """Check that `path` can be written before any work is done.
-
-    Raises:
-        UsageError: it exists already, and `force` is not given.
-        OutputError: its folder is missing or cannot be written to.
-    """
-    if path.is_dir():
-        raise UsageError(f"{path}: is a folder; give a file name with -o")
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise UsageError(f"{path}: is a link or a device, not a file; give a file name with -o")
-    if path.exists() and not force:
-        raise UsageError(f"{path}: exists already; replace it with --force, or choose another -o")
-    folder = path.parent
-    if not folder.is_dir():
-        raise OutputError(f"{path}: there is no folder {folder}; create it first")
-    probe = _beside(path)
-    try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except OSError as error:
-        raise _unwritable(path, error) from error
 
 
 class Writer:
@@ -229,7 +203,7 @@ class Writer:
             yield
         except (OSError, RuntimeError) as error:  # h5py raises either when a write fails
             _write_nowhere(self._file)
-            raise _unwritable(self._path, error) from error
+            raise unwritable(self._path, error) from error
 
 
 @contextmanager
@@ -254,25 +228,16 @@ def create(
         UsageError: `path` exists and `force` is not given.
         OutputError: it cannot be written.
     """
-    require_free(path, force=force)
-    partial = _beside(path)
-    file: h5py.File | None = None
-    try:
-        file = _new(partial, path)
-        yield Writer(file, path, n_samples, held, compress=compress)
-        _close(file, path)
-        _sync(partial)
-        if path.exists() and not force:
-            raise UsageError(f"{path}: another program has just created it; choose another -o")
-        partial.replace(path)
-        _sync(path.parent)
-    except BaseException:
-        if file:
-            _abandon(file)
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    with put_in_place(path, force=force) as partial:
+        file: h5py.File | None = None
+        try:
+            file = _new(partial, path)
+            yield Writer(file, path, n_samples, held, compress=compress)
+            _close(file, path)
+        except BaseException:
+            if file:
+                _abandon(file)
+            raise
 
 
 @contextmanager
@@ -289,7 +254,7 @@ def apart(
     Raises:
         OutputError: it cannot be written.
     """
-    partial = _beside(path)
+    partial = beside(path)
     file = _new(partial, path)
     try:
         yield Writer(file, path, n_samples, None, compress=compress), partial
@@ -315,14 +280,14 @@ def _new(partial: Path, path: Path) -> h5py.File:
     try:
         return h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=CHUNK_BYTES)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def _close(file: h5py.File, path: Path) -> None:
     try:
         file.close()
     except (OSError, RuntimeError) as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def _abandon(file: h5py.File) -> None:
@@ -345,51 +310,12 @@ def _write_nowhere(file: h5py.File) -> None:
     os.close(nowhere)
 
 
-def _sync(path: Path) -> None:
-    """Have the operating system put a file, or a folder's entries, on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _chunk_rows(rows: NDArray[Any], total: int | None) -> int:
     """Return how many rows make a chunk of about 1 MiB, the last one of `total` no less full."""
     most = max(1, CHUNK_BYTES // rows[:1].nbytes)
     return most if total is None else math.ceil(total / math.ceil(total / most))
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-
-
-def _unwritable(path: Path, error: OSError | RuntimeError) -> OutputError:
-    told = re.search(r"errno = (\d+)", str(error))
-    number = int(told[1]) if told else getattr(error, "errno", None)
-    why = os.strerror(number) if number else reason(error)
-    return OutputError(f"{path}: cannot be written: {why}; choose another place with -o")
-
-
 def _fixed(text: str) -> np.bytes_:
     """Return text as a fixed-length string: HDF5 can crash on damaged variable-length ones."""
     return np.bytes_(text.encode(errors="backslashreplace"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, replacing what was there.
-
-    Raises:
-        UsageError: `path` is a folder.
-        OutputError: it cannot be written.
-    """
-    require_free(path, force=True)
-    partial = _beside(path)
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()

@@ -17,7 +17,8 @@ from nrcscan.cli.inspect_command import inspect
 from nrcscan.cli.merge_command import merge
 from nrcscan.cli.report_command import report
 from nrcscan.cli.scan_command import scan
-from nrcscan.errors import UsageError, printable
+from nrcscan.errors import UsageError
+from nrcscan.wording import printable
 
 app = typer.Typer(
     name="nrcscan",

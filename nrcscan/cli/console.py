@@ -89,7 +89,7 @@ def progress(unit: str) -> Any:
 def emit(text: str, output: Path | None) -> None:
     """Write a result to a file, or to stdout in the marks that it can show."""
     if output is not None:
-        from nrcscan.acts_file.writing import write_text
+        from nrcscan.files.write_atomically import write_text
 
         write_text(output, text)
         return

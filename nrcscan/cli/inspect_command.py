@@ -30,9 +30,9 @@ def inspect(
     if json_:
         emit(json.dumps(found.to_dict(), indent=2) + "\n", None)
         return
-    from nrcscan.reporting import report_table
+    from nrcscan.inspecting import inspection_table
     from nrcscan.reporting.numbers import plain
 
-    shown = report_table.inspection(found)
+    shown = inspection_table.inspection(found)
     if not in_terminal(shown):
         emit(plain(shown), None)

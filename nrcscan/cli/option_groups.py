@@ -15,7 +15,7 @@ from nrcscan.cli.console import errors
 from nrcscan.errors import UsageError
 from nrcscan.inputs import catalogue
 from nrcscan.options.choices import Convention, DType, Format, Pool, Precision
-from nrcscan.verdict.onset import Thresholds
+from nrcscan.options.report_options import Thresholds
 
 _DEFAULTS = Thresholds()
 

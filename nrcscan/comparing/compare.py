@@ -9,13 +9,15 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from nrcscan.comparing.short_labels import labels
-from nrcscan.errors import UsageError, listed, printable
+from nrcscan.errors import UsageError
 from nrcscan.merging.check_parts import fingerprint
+from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.options.choices import Convention
+from nrcscan.options.report_options import Thresholds
 from nrcscan.reporting.make_report import Report, report
 from nrcscan.reporting.sentences import in_words
 from nrcscan.scanning.read_scan import SCAN_FILE, Checkpoint, newest
-from nrcscan.verdict.onset import CONDITIONS, Thresholds
+from nrcscan.wording import listed, printable
 
 SCHEMA = "nrcscan.compare/1"
 

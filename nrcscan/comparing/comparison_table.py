@@ -15,12 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from nrcscan.comparing.compare import Comparison, Row, Run
-from nrcscan.errors import UsageError, listed, printable
+from nrcscan.errors import UsageError
+from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
 from nrcscan.options.choices import Format
+from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.numbers import number, ordinal, plain
-from nrcscan.reporting.report_table import MARKS, NAME_WIDTH, escaped, markdown_row
+from nrcscan.reporting.report_table import MARKS, NAME_WIDTH
 from nrcscan.reporting.sentences import COLUMNS, in_words
-from nrcscan.verdict.onset import CONDITIONS, QUANTITIES
+from nrcscan.wording import listed, printable
 
 BEGINS = "▼"
 """Before a run's number where it has collapsed from there on."""

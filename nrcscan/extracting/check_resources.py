@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nrcscan.errors import OutputError, UsageError, reason
+from nrcscan.errors import OutputError, UsageError
 from nrcscan.network.forward import CallPlan
+from nrcscan.wording import reason
 
 
 def require_apart(output: Path, model: object, data: object) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from nrcscan.acts_file import writing
 from nrcscan.errors import UsageError
 from nrcscan.extracting.check_resources import require_apart, usable_device
 from nrcscan.extracting.run_pass import Extraction, run_pass
+from nrcscan.files import write_atomically
 from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 from nrcscan.inputs.datasets.batches import Dataset
@@ -151,7 +151,7 @@ def extract(
         dtype=dtype,
     )
     path = Path(output)
-    writing.require_free(path, force=force)
+    write_atomically.require_free(path, force=force)
     require_apart(path, model, data)
     network, origin = open_network(model, settings)
     return run_pass(

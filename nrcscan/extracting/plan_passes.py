@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nrcscan.acts_file import writing
-from nrcscan.errors import UsageError, listed
+from nrcscan.errors import UsageError
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.check_resources import memory_of_machine
 from nrcscan.extracting.worker_threads import most_lanes
@@ -16,6 +16,7 @@ from nrcscan.options.choices import Precision
 from nrcscan.options.pass_options import Settings
 from nrcscan.statistics.moments import BLOCK_ROWS, Array, Moments
 from nrcscan.statistics.sketch import Sketch, orthonormal, test_matrix
+from nrcscan.wording import listed
 
 SHARE = 4
 """More lanes than one may take this part of the machine's memory; they only save time."""

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-import json
 import math
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from importlib import metadata
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from nrcscan.acts_file import kept_in_memory, writing
@@ -24,10 +19,12 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.extracting.accumulate import Accumulated, NumberedBatch, Part, lane, together
 from nrcscan.extracting.check_resources import announce_space
 from nrcscan.extracting.plan_passes import PassPlan
+from nrcscan.extracting.provenance import provenance_of
 from nrcscan.extracting.torchrun_ranks import team
 from nrcscan.extracting.worker_threads import ahead, in_order, threads_for
 from nrcscan.inputs.datasets.batches import Batch as Rows
 from nrcscan.inputs.datasets.batches import Dataset
+from nrcscan.metrics.quantities import LEARNED_R2
 from nrcscan.network.build import Network
 from nrcscan.network.capture import evaluating
 from nrcscan.network.forward import CallPlan, Forward
@@ -36,7 +33,6 @@ from nrcscan.options.pass_options import Settings
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.moments_on_gpu import accumulates
 from nrcscan.statistics.scratch_memory import hold_on_to_memory
-from nrcscan.verdict.onset import LEARNED_R2
 
 BATCH = 256
 """Samples per forward pass, unless told otherwise."""
@@ -181,7 +177,7 @@ def run_pass(
             r2 = outcome.r2
             for doubt in _doubts(r2, part.accumulated, inferred=network.inferred):
                 note(doubt)
-            provenance = _provenance(
+            provenance = provenance_of(
                 network, origin, dataset, settings, run, plan.batch, part.n_samples, notes
             )
             epsilon = max(torch.finfo(run.dtype).eps, passes.epsilon)
@@ -277,56 +273,3 @@ def _doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> It
             f"the inferred network explains nothing (R² = {r2:.3g}): if it was trained, the"
             " inference is wrong; try --activation, or name its factory with --model"
         )
-
-
-def _provenance(
-    network: Network,
-    origin: dict[str, Any],
-    dataset: Dataset,
-    settings: Settings,
-    run: Forward,
-    batch: int,
-    done: int,
-    notes: list[str],
-) -> dict[str, Any]:
-    """Return how the file came about: from what, with which options and versions."""
-    return {
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "checkpoint": origin,
-        "model": {
-            "source": network.source,
-            "inferred": network.inferred,
-            "layout": network.layout,
-            "factory_args": json.dumps(dict(settings.factory_args), default=repr),
-        },
-        "data": {**dataset.provenance, "rows": [settings.offset, settings.offset + done]},
-        "options": {
-            "pool": settings.pool,
-            "layers": list(settings.layers),
-            "exclude": list(settings.exclude),
-            "output_key": settings.output_key,
-            "output_slice": settings.output_slice,
-            "activations": settings.activations,
-            "precision": settings.precision,
-            "sketch": settings.sketch,
-            "sketch_passes": settings.sketch_passes,
-            "batch_size": batch,
-            "limit": settings.limit,
-            "offset": settings.offset,
-            "device": str(run.device),
-            "dtype": str(run.dtype).removeprefix("torch."),
-        },
-        "notes": notes,
-        "versions": _versions(),
-    }
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {
-        "nrcscan": metadata.version("nrcscan"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "h5py": metadata.version("h5py"),
-    }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from nrcscan.errors import InputError, UnsafeError, reason
+from nrcscan.errors import InputError, UnsafeError
+from nrcscan.wording import reason
 
 
 def regular_file(path: Path, what: str) -> Path:
@@ -71,44 +71,3 @@ def beside(path: Path, name: str, what: str) -> Path:
     if found.is_symlink() and found.resolve().parent != path.parent.resolve():
         raise UnsafeError(f"{path}: {what} {name!r} is a link out of its folder; not followed")
     return found
-
-
-def foreign(path: Path) -> str:
-    """Say what a file that is not wanted here seems to be."""
-    start = head(path, 16)
-    known = {
-        b"\x89HDF\r\n\x1a\n": "an HDF5 file",
-        b"\x93NUMPY": "a NumPy array (.npy)",
-        b"PK\x03\x04": "a zip archive",
-        b"PK\x05\x06": "an empty zip archive",
-        b"\x1f\x8b": "gzip-compressed",
-        b"PAR1": "a Parquet file",
-        b"\x89PNG": "an image",
-        b"\xff\xd8\xff": "an image",
-        b"%PDF": "a PDF",
-        b"\xff\xfe": "UTF-16 text, to be saved as UTF-8",
-        b"\xfe\xff": "UTF-16 text, to be saved as UTF-8",
-        b"ARROW1": "an Arrow (Feather) file",
-        b"\xff\xff\xff\xff": "a stream of Arrow, whose folder is the data",
-        b"\x7fELF": "a program",
-        b"version https://": "a Git LFS pointer, not the file itself",
-    }
-    for magic, name in known.items():
-        if start.startswith(magic):
-            return name
-    if start[:1] == b"\x80" and start[1:2] <= b"\x05":
-        return "a pickle"
-    try:
-        start.decode("ascii")
-    except UnicodeDecodeError:
-        return "of an unknown format"
-    return "a text file"
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts "layers.2" before "layers.10".
-
-    >>> sorted(["l.10.b", "l.2.b", "l.2.a"], key=natural_key)
-    ['l.2.a', 'l.2.b', 'l.10.b']
-    """
-    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name) if p]

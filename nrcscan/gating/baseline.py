@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nrcscan.errors import InputError, listed, reason
+from nrcscan.errors import InputError
 from nrcscan.files.open_safely import regular_file
 from nrcscan.gating.rules.evaluating import NEVER, Value
 from nrcscan.options.choices import Gate
-from nrcscan.verdict.onset import Answer
+from nrcscan.verdict.conditions import Answer
+from nrcscan.wording import listed, reason
 
 SCHEMA = "nrcscan.scan"
 VERSION = 1

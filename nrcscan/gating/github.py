@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from nrcscan.errors import OutputError, printable, reason
+from nrcscan.errors import OutputError
 from nrcscan.gating.judge import RuleResult, ScanDocument, failed, unusable
 from nrcscan.reporting.numbers import number
+from nrcscan.wording import printable, reason
 
 SUMMARY_BYTES = 1024 * 1024
 """What GitHub takes as the summary of a step; a larger one it drops altogether."""

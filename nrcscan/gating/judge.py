@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nrcscan.errors import printable
 from nrcscan.gating.baseline import Baseline, compared
 from nrcscan.gating.rules.evaluating import Value, evaluate
 from nrcscan.gating.rules.parsing import Rule
 from nrcscan.options.choices import Gate
-from nrcscan.verdict.onset import Answer
+from nrcscan.verdict.conditions import Answer
+from nrcscan.wording import printable
 
 ScanDocument = Mapping[str, Any]
 """A scan as scan.json has it."""

@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nrcscan.errors import UsageError, printable
+from nrcscan.errors import UsageError
 from nrcscan.gating.judge import RuleResult, ScanDocument
+from nrcscan.wording import printable
 
 if TYPE_CHECKING:
     from junitparser import TestCase
@@ -42,7 +43,7 @@ def write_junit(path: str | Path, scan: ScanDocument, results: Sequence[RuleResu
     require_junit()
     from junitparser import JUnitXml, TestSuite
 
-    from nrcscan.acts_file.writing import write_text
+    from nrcscan.files.write_atomically import write_text
 
     by_path: dict[str, list[RuleResult]] = {}
     for result in results:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nrcscan.errors import UsageError, listed, reason
+from nrcscan.errors import UsageError
 from nrcscan.gating.baseline import Baseline, read_baseline
 from nrcscan.gating.rules.parsing import Rule, parse
 from nrcscan.options.choices import GATES, Gate
+from nrcscan.wording import listed, reason
 
 DEFAULT_TOLERANCE = 0.01
 KEYS = ("require", "gate", "baseline", "tolerance")

@@ -1,7 +1,8 @@
 """Every form of data and checkpoint that is read, each with a command that works.
 
-What help, error messages and docs/formats.md list comes from here. `python -m nrcscan.formats
-docs/formats.md` writes the tables into the page. Imports nothing heavy.
+What help, error messages and docs/formats.md list comes from here.
+`python -m nrcscan.inputs.catalogue docs/formats.md` writes the tables into the page. Imports
+nothing heavy.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nrcscan.errors import listed
+from nrcscan.wording import listed
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from nrcscan.errors import UsageError, listed, reason
+from nrcscan.errors import UsageError
+from nrcscan.wording import listed, reason
 
 
 def load_callable(spec: str, option: str) -> Callable[..., Any]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nrcscan.acts_file.reading import Acts
-from nrcscan.errors import listed, some
 from nrcscan.statistics.moments import Array
+from nrcscan.wording import listed, some
 
 FREE_OPTIONS = {"limit", "offset", "batch_size", "device", "activations", "layers", "exclude"}
 """Options that shards may differ in: what the last two choose is compared layer by layer."""

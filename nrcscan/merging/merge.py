@@ -16,10 +16,12 @@ import numpy as np
 from nrcscan.acts_file import schema, writing
 from nrcscan.acts_file.reading import Acts, open_acts
 from nrcscan.acts_file.schema import Predictions
-from nrcscan.errors import InputError, UsageError, some
+from nrcscan.errors import InputError, UsageError
+from nrcscan.files import write_atomically
 from nrcscan.merging.check_parts import fingerprint, problems, section, sources
 from nrcscan.statistics.moments import Array, Moments, Statistics
 from nrcscan.statistics.sketch import Sketch, Sketched
+from nrcscan.wording import some
 
 MOST_PARTS = 256
 """Parts that are merged at once: each is an open file, and systems allow about 1,000."""
@@ -79,7 +81,7 @@ def merge(
             f"{len(paths)} parts: at most {MOST_PARTS} are merged at once; merge them in groups,"
             " then the groups"
         )
-    writing.require_free(path, force=force)
+    write_atomically.require_free(path, force=force)
     for part in paths:
         if path.exists() and part.exists() and path.samefile(part):
             raise UsageError(f"{path}: is one of the parts; choose another -o")

@@ -26,10 +26,10 @@ from nrcscan.metrics.directions import (
     weight_directions,
 )
 from nrcscan.metrics.error_bounds import Resolution, bounds, refused
+from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.options.choices import Convention
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
-from nrcscan.verdict.onset import QUANTITIES
 
 CONSTANT_OUTPUT = 1e-10
 """Predictions that vary less than this share of the targets' variance are a constant."""

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from nrcscan.errors import InputError, UsageError, listed, reason
+from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.checkpoints.contents import FORMATS, Checkpoint, stripped
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.network.infer_chain import infer
+from nrcscan.wording import listed, reason
 
 _DTYPE = torch.float32
 

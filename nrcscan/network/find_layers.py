@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from nrcscan.errors import InputError, UsageError, listed
+from nrcscan.errors import InputError, UsageError
 from nrcscan.options.choices import Pool
+from nrcscan.wording import listed
 
 LAYER_TYPES: tuple[type[nn.Module], ...] = (
     nn.Linear,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nrcscan.acts_file.schema import LayerRecord
-from nrcscan.errors import InputError, NrcscanError, listed, reason
+from nrcscan.errors import InputError, NrcscanError
 from nrcscan.inputs.arrays import MASK, Inputs, each, length, shapes
 from nrcscan.network.capture import Call, Capture
 from nrcscan.network.find_layers import Layout, arranged, find_layers, find_layout, pooled, select
@@ -22,6 +22,7 @@ from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.network.state_between_passes import state_of
 from nrcscan.options.choices import Pool
 from nrcscan.statistics.moments import Array
+from nrcscan.wording import listed, reason
 
 PROBE_ROWS = 3
 """Samples of the pass that finds out which layers run, in which order, on what."""

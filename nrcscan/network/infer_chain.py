@@ -8,9 +8,10 @@ from itertools import groupby, pairwise
 
 from torch import Tensor, nn
 
-from nrcscan.errors import InputError, UsageError, listed
-from nrcscan.files.open_safely import natural_key
+from nrcscan.errors import InputError, UsageError
+from nrcscan.files.natural_order import natural_key
 from nrcscan.inputs.checkpoints.contents import Checkpoint, stripped
+from nrcscan.wording import listed
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

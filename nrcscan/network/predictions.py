@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nrcscan.errors import InputError, UsageError, listed
+from nrcscan.errors import InputError, UsageError
 from nrcscan.statistics.moments import Array
+from nrcscan.wording import listed
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class PredictionChoice:
         Raises:
             UsageError: the slice is not one.
 
-        >>> Output.parse("mean", ":2")
-        Output(key='mean', columns=(None, 2))
+        >>> PredictionChoice.parse("mean", ":2")
+        PredictionChoice(key='mean', columns=(None, 2))
         """
         if columns is None:
             return cls(key)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nrcscan.errors import UsageError, listed
+from nrcscan.errors import UsageError
 from nrcscan.options.choices import DTYPES, POOLS, PRECISIONS, DType, Pool, Precision
+from nrcscan.wording import listed
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,7 +15,7 @@ from nrcscan.acts_file.kept_in_memory import MeasuredActs
 from nrcscan.acts_file.reading import open_acts
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.cpu_threads import WIDE, allowed_threads, blas_threads
-from nrcscan.errors import InputError, UsageError, listed
+from nrcscan.errors import InputError, UsageError
 from nrcscan.metrics.directions import spectrum
 from nrcscan.metrics.error_bounds import resolution, spectrum_of
 from nrcscan.metrics.layer_metrics import (
@@ -25,20 +25,14 @@ from nrcscan.metrics.layer_metrics import (
     stable_rank,
     vanished,
 )
+from nrcscan.metrics.quantities import CONDITIONS, LEARNED_R2, QUANTITIES
 from nrcscan.options.choices import CONVENTIONS, Convention
+from nrcscan.options.report_options import Thresholds
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.sketch import Sketched
-from nrcscan.verdict.onset import (
-    CONDITIONS,
-    LEARNED_R2,
-    QUANTITIES,
-    Answer,
-    Thresholds,
-    conditions,
-    onset,
-    runs,
-    together,
-)
+from nrcscan.verdict.conditions import Answer, conditions
+from nrcscan.verdict.onset import onset, runs, together
+from nrcscan.wording import listed
 
 SCHEMA = "nrcscan.report/1"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from rich import box
@@ -13,15 +13,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nrcscan.errors import printable
+from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
 from nrcscan.options.choices import Format
 from nrcscan.reporting import sentences
 from nrcscan.reporting.make_report import LayerResult, Report
+from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.numbers import number, plain
-from nrcscan.verdict.onset import CONDITIONS, QUANTITIES, Answer
+from nrcscan.verdict.conditions import Answer
+from nrcscan.wording import printable
 
 if TYPE_CHECKING:  # inspecting needs torch, reporting must not
-    from nrcscan.inspecting.inspect_checkpoint import Inspection
+    pass
 
 COLUMNS = ("#", "layer", "kind", "width", *sentences.COLUMNS.values())
 _JUDGED = {"noise": "nrc1", "CKA": "nrc2", "align": "nrc3", "lin. MSE": "nrc4"}
@@ -73,35 +75,6 @@ def table(report: Report) -> RenderableType:
     ]
     parts += [Text(f"- {line}", style="dim") for line in remarks(report)]
     return Group(*parts)
-
-
-def inspection(found: Inspection) -> RenderableType:
-    """Return what `nrcscan inspect` shows."""
-    network = found.network or f"not inferred: {found.problem}"
-    taken = f"the state dict under {found.state_key!r}" if found.state_key else "the whole file"
-    if found.state_key is None:
-        taken, network = "undecided", str(found.problem)
-    facts = {
-        "file": f"{found.path} ({found.size / 1e6:,.1f} MB)",
-        "format": found.format_name,
-        "sha256": found.sha256,
-        "holds": ", ".join(f"{key}: {what}" for key, what in found.entries.items()),
-        "taken": taken + (f", without the prefix {found.prefix!r}" if found.prefix else ""),
-        "network": network,
-    }
-    if not found.entries or found.state_key == "":
-        del facts["holds"]
-    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in facts.items():
-        grid.add_row(Text(name, style="bold"), Text(printable(value), overflow="fold"))
-    tensors = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
-    tensors.add_column("tensor", overflow="fold")
-    tensors.add_column("shape")
-    tensors.add_column("dtype")
-    for tensor in found.tensors:
-        shape = " × ".join(map(str, tensor.shape)) or "scalar"
-        tensors.add_row(Text(printable(tensor.name)), shape, tensor.dtype)
-    return Group(grid, tensors) if found.tensors else grid
 
 
 def remarks(report: Report) -> list[str]:
@@ -156,11 +129,6 @@ def _csv(report: Report) -> str:
     return buffer.getvalue()
 
 
-def markdown_row(cells: Iterable[str]) -> str:
-    """Return a row of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
 def _markdown(report: Report) -> str:
     lines = [
         f"**{escaped(sentences.headline(report))}**",
@@ -180,10 +148,3 @@ def _markdown(report: Report) -> str:
     lines += ["", escaped(sentences.onsets(report)), ""]
     lines += [f"- {escaped(line)}" for line in remarks(report)]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def escaped(text: str) -> str:
-    """Return text that Markdown and HTML leave alone."""
-    for character in "\\`*_<>[]":
-        text = text.replace(character, f"\\{character}")
-    return printable(text)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nrcscan.errors import listed
+from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.reporting.make_report import LayerResult, Report
 from nrcscan.reporting.numbers import ordinal
-from nrcscan.verdict.onset import CONDITIONS
+from nrcscan.wording import listed
 
 COLUMNS = {
     "noise_component": "noise",

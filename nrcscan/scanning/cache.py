@@ -7,16 +7,13 @@ A file of the size and time of writing that its record tells is not read to know
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nrcscan.errors import OutputError
 from nrcscan.files import open_safely
+from nrcscan.files.write_atomically import write_text
 from nrcscan.scanning.fingerprint import digest
 
 FOLDER = "statistics"
@@ -80,13 +77,7 @@ class Cache:
         record.stamp = stamp_of(self.statistics(key))
         content = record.content()
         text = json.dumps({"sha256": digest(content), "record": content}, allow_nan=False)
-        replace_text(self._record(key), text)
-
-    def sweep(self) -> None:
-        """Remove what killed programs left half-written."""
-        for left in self.folder.glob(".*.part"):
-            with contextlib.suppress(OSError):
-                left.unlink()
+        write_text(self._record(key), text)
 
     def _record(self, key: str) -> Path:
         return self.folder / f"{key}.json"
@@ -96,23 +87,3 @@ def stamp_of(path: Path) -> list[int]:
     """Return what tells that a file is as it was: its size, and when it was last written to."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written: {os.strerror(error.errno or 0)}; choose another place"
-            " with -o"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()

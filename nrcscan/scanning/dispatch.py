@@ -9,9 +9,10 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_co
 from contextlib import contextmanager
 from typing import Any
 
-from nrcscan.errors import InputError, NrcscanError, UsageError, reason
+from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.scanning.messages import Died, Outcome, Setup, Task, TookTooLong
 from nrcscan.scanning.worker_pool import WorkerPool, do_anywhere
+from nrcscan.wording import reason
 
 PATIENCE = 10
 """Seconds that a scheduler has to answer."""

@@ -16,7 +16,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from nrcscan.errors import InputError, UsageError
-from nrcscan.files import open_safely
+from nrcscan.files import natural_order, open_safely, sniff
+from nrcscan.files.natural_order import natural_path
 
 SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pt2"}
 """What checkpoints are usually called; a file of such a name has to be one."""
@@ -92,19 +93,6 @@ def find(
     return found
 
 
-def natural_path(path: str) -> list[list[tuple[int, str]]]:
-    """Sort key of relative paths: a folder's own files first, 2 before 10.
-
-    >>> sorted(["10.pt", "b/1.pt", "2.pt"], key=natural_path)
-    ['2.pt', '10.pt', 'b/1.pt']
-    """
-    *folders, name = path.split("/")
-    return [
-        *([(0, ""), *open_safely.natural_key(f)] for f in folders),
-        [(-1, ""), *open_safely.natural_key(name)],
-    ]
-
-
 class _Search:
     """A walk through a folder, depth first."""
 
@@ -121,7 +109,7 @@ class _Search:
     def walk(self, folder: Path, name: str) -> None:
         try:
             entries = sorted(
-                os.scandir(folder), key=lambda entry: open_safely.natural_key(entry.name)
+                os.scandir(folder), key=lambda entry: natural_order.natural_key(entry.name)
             )
         except OSError as error:
             self._fail(name, f"the folder cannot be read: {error.strerror}; check its permissions")
@@ -229,7 +217,7 @@ def _no_checkpoint(path: Path) -> str | None:
             return None
         arrays = any(leaf.endswith(".npy") for leaf in leaves)
         return "a NumPy archive (.npz)" if arrays else "a zip archive"
-    return open_safely.foreign(path)
+    return sniff.foreign(path)
 
 
 def _whole_folder(folder: Path, entries: Sequence[os.DirEntry[str]]) -> list[str] | None:

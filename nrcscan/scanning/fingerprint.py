@@ -15,10 +15,11 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from nrcscan.errors import InputError, reason
+from nrcscan.errors import InputError
 from nrcscan.files import open_safely
 from nrcscan.options.pass_options import Settings
-from nrcscan.scanning.messages import Judgement
+from nrcscan.options.report_options import Judgement
+from nrcscan.wording import reason
 
 CACHE_VERSION = 1
 """Raised when entries of the cache change their meaning."""

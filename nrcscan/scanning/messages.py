@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from nrcscan.options.choices import Convention
 from nrcscan.options.pass_options import Settings
-from nrcscan.verdict.onset import Thresholds
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The options of `nrcscan.report`, which describes them."""
-
-    signal_dim: int | Literal["t", "auto"]
-    convention: Convention
-    thresholds: Thresholds
+from nrcscan.options.report_options import Judgement
 
 
 @dataclass(frozen=True)

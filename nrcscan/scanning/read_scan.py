@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nrcscan.errors import InputError, reason
+from nrcscan.errors import InputError
 from nrcscan.files import open_safely
-from nrcscan.verdict.onset import CONDITIONS, QUANTITIES
+from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
+from nrcscan.wording import reason
 
 SCAN_FILE = "scan.json"
 SCHEMA = "nrcscan.scan/"

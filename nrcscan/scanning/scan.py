@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nrcscan.cpu_threads import processors
-from nrcscan.errors import NothingError, OutputError, UsageError, listed
+from nrcscan.errors import NothingError, OutputError, UsageError
+from nrcscan.files.write_atomically import sweep
 from nrcscan.options.choices import CONVENTIONS, Convention
 from nrcscan.options.pass_options import Settings
+from nrcscan.options.report_options import Judgement, Thresholds
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache
 from nrcscan.scanning.data_source import code_of, data_files, data_fingerprint, is_code
 from nrcscan.scanning.dispatch import on_cluster, on_this_machine, outcomes, require_address
 from nrcscan.scanning.find_checkpoints import find
-from nrcscan.scanning.messages import Judgement, Setup
+from nrcscan.scanning.messages import Setup
 from nrcscan.scanning.scan_file import Scan
 from nrcscan.scanning.scan_plan import ScanPlan
 from nrcscan.scanning.worker_pool import WorkerPool
-from nrcscan.verdict.onset import Thresholds
+from nrcscan.wording import listed
 
 
 def scan(
@@ -90,7 +92,7 @@ def scan(
         sent = replace(sent, data=_anywhere(data), settings=_settings_anywhere(settings))
     with _alone(output):
         cache = Cache(output / FOLDER)
-        cache.sweep()
+        sweep(cache.folder)
         sent = replace(sent, statistics=cache.folder.resolve())
         bench = WorkerPool(sent, threads)
         try:

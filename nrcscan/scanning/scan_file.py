@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nrcscan.errors import printable
-from nrcscan.scanning.cache import replace_text
-from nrcscan.verdict.onset import CONDITIONS
+from nrcscan.files.write_atomically import write_text
+from nrcscan.metrics.quantities import CONDITIONS
+from nrcscan.wording import printable
 
 SCHEMA = "nrcscan.scan/1"
 
@@ -109,8 +109,8 @@ class Scan:
         Raises:
             OutputError: they cannot be written.
         """
-        replace_text(self.output / "scan.csv", self.to_csv())
-        replace_text(self.output / "scan.json", self.to_json())
+        write_text(self.output / "scan.csv", self.to_csv())
+        write_text(self.output / "scan.json", self.to_json())
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for checkpoint in self.checkpoints:

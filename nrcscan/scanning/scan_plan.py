@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nrcscan.errors import InputError
+from nrcscan.options.report_options import Judgement
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache, Record
 from nrcscan.scanning.epoch_from_name import moment_of
 from nrcscan.scanning.find_checkpoints import Candidate
-from nrcscan.scanning.messages import Judgement, Outcome, Task
+from nrcscan.scanning.messages import Outcome, Task
 from nrcscan.scanning.scan_file import ScannedCheckpoint
 
 

@@ -11,11 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nrcscan.errors import listed, printable
+from nrcscan.files.natural_order import natural_path
+from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.reporting.numbers import number
-from nrcscan.scanning.find_checkpoints import natural_path
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
-from nrcscan.verdict.onset import CONDITIONS
+from nrcscan.wording import listed, printable
 
 COLUMNS = ("checkpoint", "epoch", "R²", *(c.upper() for c in CONDITIONS), "collapsed", "noise")
 NAMED = 3

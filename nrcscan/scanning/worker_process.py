@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nrcscan.acts_file.kept_in_memory import KeptInMemory
-from nrcscan.errors import NoNetworkError, NrcscanError, UsageError, reason
+from nrcscan.errors import NoNetworkError, NrcscanError, UsageError
 from nrcscan.files.open_safely import sha256
 from nrcscan.inputs.arrays import joined, parts
 from nrcscan.reporting.make_report import report, report_of
 from nrcscan.scanning.cache import Cache, Record
 from nrcscan.scanning.fingerprint import judgement_key
 from nrcscan.scanning.messages import Outcome, Setup, Task
+from nrcscan.wording import reason
 
 if TYPE_CHECKING:  # a worker that only makes reports needs no torch
     from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nrcscan.errors import listed
 from nrcscan.gating.rules import nodes
 from nrcscan.gating.rules.nodes import Node
 from nrcscan.gating.rules.parsing import Rule
 from nrcscan.reporting.numbers import ordinal
-from nrcscan.verdict.onset import Answer, together
+from nrcscan.verdict.conditions import Answer
+from nrcscan.verdict.onset import together
+from nrcscan.wording import listed
 
 Value = float | str | bool | None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nrcscan.verdict.onset import CONDITIONS, QUANTITIES
+from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
 
 MODEL_FIELDS = ("mse", "r2", "learned")
 ONSETS = (*CONDITIONS, "all")

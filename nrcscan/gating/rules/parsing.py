@@ -9,10 +9,10 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn, get_args
 
-from nrcscan.errors import listed
 from nrcscan.gating.rules import nodes
 from nrcscan.gating.rules.nodes import Node
 from nrcscan.gating.rules.tokens import RuleError, Token, tokens
+from nrcscan.wording import listed
 
 DEEPEST = 30
 """How deeply parentheses and `not` may be nested."""

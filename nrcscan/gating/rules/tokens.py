@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from nrcscan.errors import UsageError, printable
+from nrcscan.errors import UsageError
+from nrcscan.wording import printable
 
 LONGEST = 1000
 """Characters in a rule, at most."""

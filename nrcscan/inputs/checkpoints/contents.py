@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrcscan.errors import InputError, UsageError, listed, reason
+from nrcscan.errors import InputError, UsageError
+from nrcscan.wording import listed, reason
 
 FORMATS = {
     "torch": "PyTorch (torch.save), opened as data",

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nrcscan.errors import InputError, UnsafeError, listed
+from nrcscan.errors import InputError, UnsafeError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
+from nrcscan.wording import listed
 
 METADATA = ".metadata"
 

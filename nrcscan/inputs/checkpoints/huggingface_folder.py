@@ -6,9 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
-from nrcscan.errors import InputError, UsageError, listed, reason
+from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents
+from nrcscan.wording import listed, reason
 
 WEIGHTS = ("*.index.json", "model.safetensors", "pytorch_model.bin", "*.safetensors", "*.bin")
 """Where a folder keeps its weights; the first that is there counts."""

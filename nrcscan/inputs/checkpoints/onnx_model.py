@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nrcscan.errors import InputError, NrcscanError, UsageError, listed
+from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.onnx_graph import Graph, Run, said, survey
+from nrcscan.wording import listed
 
 if TYPE_CHECKING:
     import onnx

@@ -10,7 +10,7 @@ import safetensors.torch
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
-from nrcscan.files.open_safely import natural_key
+from nrcscan.files.natural_order import natural_key
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 
 _SAFETENSORS_HEADER_LIMIT = 100_000_000

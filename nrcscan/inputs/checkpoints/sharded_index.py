@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from nrcscan.errors import InputError, listed, reason
+from nrcscan.errors import InputError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents
 from nrcscan.inputs.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
 from nrcscan.inputs.checkpoints.torch_save import read_torch
+from nrcscan.wording import listed, reason
 
 INDEX_LIMIT = 100_000_000
 

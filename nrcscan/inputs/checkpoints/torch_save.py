@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nrcscan.errors import InputError, NoNetworkError, UnsafeError, listed, reason
-from nrcscan.files import open_safely
+from nrcscan.errors import InputError, NoNetworkError, UnsafeError
+from nrcscan.files import open_safely, sniff
 from nrcscan.inputs.checkpoints.contents import (
     Contents,
     damaged,
@@ -26,6 +26,7 @@ from nrcscan.inputs.checkpoints.contents import (
     require_unquantised,
 )
 from nrcscan.inputs.checkpoints.pickle_globals import unsafe_globals, wanted_globals
+from nrcscan.wording import listed, reason
 
 MAX_DEPTH = 4
 """How deep in a training checkpoint a state dict is looked for."""
@@ -222,8 +223,7 @@ def refuse_other_formats(path: Path, start: bytes) -> None:
             " save model.state_dict() with torch.save or safetensors"
         )
     raise InputError(
-        f"{path}: is {open_safely.foreign(path)}; a checkpoint is a file of torch.save or"
-        " safetensors"
+        f"{path}: is {sniff.foreign(path)}; a checkpoint is a file of torch.save or safetensors"
     )
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nrcscan.errors import UnsafeError, listed
+from nrcscan.errors import UnsafeError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
+from nrcscan.wording import listed
 
 WORDS = {"torchscript": "a TorchScript program", "exported": "an exported program (.pt2)"}
 

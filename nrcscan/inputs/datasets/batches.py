@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.errors import InputError, UsageError, listed, reason
+from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.arrays import Inputs, each, parts
+from nrcscan.wording import listed, reason
 
 Batch = tuple[Inputs, NDArray[Any]]
 """Inputs (n, …), one array or several, and targets (n, n_targets), of any real dtype."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.errors import InputError, UsageError, listed, reason
+from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.datasets.batches import Y_KEYS, Batch, Dataset, damaged, file_provenance
+from nrcscan.wording import listed, reason
 
 DELIMITERS = ("\t", ",", ";")
 

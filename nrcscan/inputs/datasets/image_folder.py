@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.errors import InputError, NrcscanError, UsageError, listed, reason
-from nrcscan.files import open_safely
+from nrcscan.errors import InputError, NrcscanError, UsageError
+from nrcscan.files import open_safely, sniff
 from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.inputs.datasets.csv_text import TargetColumns, Text, is_number, is_table
+from nrcscan.wording import listed, reason
 
 NAME_COLUMNS = ("file", "filename", "file_name", "path", "image", "name")
 """What a column of file names is usually called; else it is the first."""
@@ -194,8 +195,7 @@ def open_images(
     open_safely.regular_file(table, "targets")
     if not is_table(open_safely.head(table, 4096)):
         raise InputError(
-            f"{table}: is {open_safely.foreign(table)}; targets come as a CSV, beside the file"
-            " names"
+            f"{table}: is {sniff.foreign(table)}; targets come as a CSV, beside the file names"
         )
     text = Text.open(table, words=1)
     names = [name.lower() for name in text.columns]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.errors import InputError, listed, reason
+from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import Inputs, each, parts
 from nrcscan.inputs.datasets.batches import (
     Y_KEYS,
@@ -20,6 +20,7 @@ from nrcscan.inputs.datasets.batches import (
     require_equal_lengths,
     require_numbers,
 )
+from nrcscan.wording import listed, reason
 
 
 def from_arrays(x: Any, y: Any, *, name: str, provenance: dict[str, Any] | None) -> Dataset:

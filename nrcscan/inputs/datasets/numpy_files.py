@@ -16,8 +16,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from nrcscan.errors import InputError, reason
-from nrcscan.files import open_safely
+from nrcscan.errors import InputError
+from nrcscan.files import open_safely, sniff
 from nrcscan.inputs.datasets.batches import (
     Batch,
     Dataset,
@@ -30,6 +30,7 @@ from nrcscan.inputs.datasets.batches import (
     require_numbers,
 )
 from nrcscan.inputs.datasets.in_memory import from_arrays
+from nrcscan.wording import reason
 
 FORTRAN_LIMIT = 4 << 30
 """The largest column-major array, in bytes, that is read into memory whole."""
@@ -161,7 +162,7 @@ def open_npy_pair(x_path: Path, y_path: Path) -> Dataset:
         open_safely.regular_file(path, "data")
         if open_safely.head(path, 6) != b"\x93NUMPY":
             raise InputError(
-                f"{path}: is {open_safely.foreign(path)}; with two data files both are .npy arrays"
+                f"{path}: is {sniff.foreign(path)}; with two data files both are .npy arrays"
             )
         with path.open("rb") as file:
             _read_header(file, str(path))

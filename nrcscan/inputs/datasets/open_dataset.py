@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nrcscan.errors import InputError, UsageError, reason
-from nrcscan.files import open_safely
+from nrcscan.errors import InputError, UsageError
+from nrcscan.files import open_safely, sniff
 from nrcscan.inputs import catalogue
 from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.inputs.datasets.csv_text import TargetColumns, is_table, open_csv
@@ -23,6 +23,7 @@ from nrcscan.inputs.datasets.parquet_and_arrow import open_parquet
 from nrcscan.inputs.datasets.saved_datasets_folder import open_folder
 from nrcscan.inputs.datasets.standardize import standardized
 from nrcscan.inputs.user_code import load_callable
+from nrcscan.wording import reason
 
 __all__ = ["Batch", "Dataset", "open_dataset", "standardized"]
 
@@ -137,7 +138,7 @@ def _open_path(path: Path, x_key: str | None, y_key: str | None, columns: Target
                 f"{path}: is a table; choose its columns with --targets or --n-targets"
             )
         return open_csv(path, columns)
-    kind = open_safely.foreign(path)
+    kind = sniff.foreign(path)
     if kind == "a text file":
         kind += " without commas, semicolons or tabs in its first line"
     raise InputError(f"{path}: is {kind}; data is {catalogue.data_kinds()}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.errors import InputError, UsageError, listed
+from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.datasets.batches import (
     X_KEYS,
     Y_KEYS,
@@ -22,6 +22,7 @@ from nrcscan.inputs.datasets.batches import (
     file_provenance,
 )
 from nrcscan.inputs.datasets.csv_text import TargetColumns, not_numbers
+from nrcscan.wording import listed
 
 INDEX_COLUMN = "__index_level_0__"
 """What pandas calls its index when it is kept as a column."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nrcscan.errors import InputError, UsageError, listed, reason
+from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.datasets.batches import Dataset, damaged
 from nrcscan.inputs.datasets.csv_text import TargetColumns
@@ -20,6 +20,7 @@ from nrcscan.inputs.datasets.parquet_and_arrow import (
     column_dataset,
     require_pyarrow,
 )
+from nrcscan.wording import listed, reason
 
 STATE, INDEX = "state.json", "dataset_dict.json"
 """What `save_to_disk` writes beside one dataset, and beside several splits."""

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.errors import InputError, UsageError, listed
+from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.arrays import each
 from nrcscan.inputs.datasets.batches import Batch, Dataset
+from nrcscan.wording import listed
 
 PARTS = ("x", "y")
 

@@ -1,0 +1,72 @@
+"""How a file came about: from what, with which options and versions."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+
+from nrcscan.inputs.datasets.batches import Dataset
+from nrcscan.network.build import Network
+from nrcscan.network.forward import Forward
+from nrcscan.options.pass_options import Settings
+
+
+def provenance_of(
+    network: Network,
+    origin: dict[str, Any],
+    dataset: Dataset,
+    settings: Settings,
+    run: Forward,
+    batch: int,
+    done: int,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Return how the file came about: from what, with which options and versions."""
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "checkpoint": origin,
+        "model": {
+            "source": network.source,
+            "inferred": network.inferred,
+            "layout": network.layout,
+            "factory_args": json.dumps(dict(settings.factory_args), default=repr),
+        },
+        "data": {**dataset.provenance, "rows": [settings.offset, settings.offset + done]},
+        "options": {
+            "pool": settings.pool,
+            "layers": list(settings.layers),
+            "exclude": list(settings.exclude),
+            "output_key": settings.output_key,
+            "output_slice": settings.output_slice,
+            "activations": settings.activations,
+            "precision": settings.precision,
+            "sketch": settings.sketch,
+            "sketch_passes": settings.sketch_passes,
+            "batch_size": batch,
+            "limit": settings.limit,
+            "offset": settings.offset,
+            "device": str(run.device),
+            "dtype": str(run.dtype).removeprefix("torch."),
+        },
+        "notes": notes,
+        "versions": versions_used(),
+    }
+
+
+@cache
+def versions_used() -> dict[str, str]:
+    """Return the versions of what numbers depend on."""
+    return {
+        "nrcscan": metadata.version("nrcscan"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "h5py": metadata.version("h5py"),
+    }

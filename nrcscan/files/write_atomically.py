@@ -1,0 +1,112 @@
+"""The one place that puts files in place: whole or not at all, and on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nrcscan.errors import OutputError, UsageError
+from nrcscan.wording import reason
+
+PARTIAL = ".part"
+"""How the name of what is not whole yet ends."""
+
+
+def require_free(path: Path, *, force: bool) -> None:
+    """Check that `path` can be written before any work is done.
+
+    Raises:
+        UsageError: it exists already, and `force` is not given.
+        OutputError: its folder is missing or cannot be written to.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; give a file name with -o")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UsageError(f"{path}: is a link or a device, not a file; give a file name with -o")
+    if path.exists() and not force:
+        raise UsageError(f"{path}: exists already; replace it with --force, or choose another -o")
+    folder = path.parent
+    if not folder.is_dir():
+        raise OutputError(f"{path}: there is no folder {folder}; create it first")
+    probe = beside(path)
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
+def put_in_place(path: Path, *, force: bool) -> Iterator[Path]:
+    """Yield where to write what appears at `path`, on disk, when the block has ended well.
+
+    Args:
+        path: where it will be.
+        force: replace what is there.
+
+    Raises:
+        UsageError: `path` exists and `force` is not given, or it is no file.
+        OutputError: it cannot be written.
+    """
+    require_free(path, force=force)
+    partial = beside(path)
+    try:
+        yield partial
+        try:
+            _sync(partial)
+            if path.exists() and not force:
+                raise UsageError(f"{path}: another program has just created it; choose another -o")
+            partial.replace(path)
+            _sync(path.parent)
+        except OSError as error:
+            raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, replacing what was there.
+
+    Raises:
+        UsageError: `path` is a folder, a link or a device.
+        OutputError: it cannot be written.
+    """
+    with put_in_place(path, force=True) as partial:
+        try:
+            partial.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+
+def beside(path: Path) -> Path:
+    """Return a name in the same folder that nothing has yet."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed programs left half-written in a folder."""
+    for left in folder.glob(f".*{PARTIAL}"):
+        with suppress(OSError):
+            left.unlink()
+
+
+def unwritable(path: Path, error: OSError | RuntimeError) -> OutputError:
+    """Return the message for an output that cannot be written; HDF5 hides the reason in its own."""
+    told = re.search(r"errno = (\d+)", str(error))
+    number = int(told[1]) if told else getattr(error, "errno", None)
+    why = os.strerror(number) if number else reason(error)
+    return OutputError(f"{path}: cannot be written: {why}; choose another place with -o")
+
+
+def _sync(path: Path) -> None:
+    """Have the operating system put a file, or a folder's entries, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,44 @@
+"""Words in messages: names listed, and nothing in them that could steer a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def printable(text: str) -> str:
+    r"""Return `text` on one line that cannot steer a terminal.
+
+    Names come from files that nobody has vetted: control characters, line breaks and
+    direction overrides are shown as escapes.
+
+    >>> printable("layer\x1b[2J\n0")
+    'layer\\x1b[2J\\n0'
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def listed(names: Iterable[object], last: str = "and") -> str:
+    """Return names as one readable enumeration.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    words = [str(name) for name in names]
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def some(names: Sequence[object]) -> str:
+    """Return names as one readable enumeration, or the first of many.
+
+    >>> some(["a", "b", "c"]), some(range(9))
+    ('a, b and c', '0, 1 and 7 more')
+    """
+    return listed(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what another library said, for use inside a message."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

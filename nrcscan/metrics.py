@@ -10,6 +10,7 @@ reason, among the undefined ones: it is never a number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +43,13 @@ VANISHED = 1e-12
 
 CUTOFF_ROUNDINGS = 10
 """A singular value within so many roundings of the cut-off can fall on either side of it."""
+
+PUBLISHED_FLOOR = 1e-12
+"""What the authors' script adds under the root in its CKA, to sums over samples."""
+
+PUBLISHED_RESOLUTION = 1e-7
+"""Eigenvalue, as a share of the largest, under which the script's float32 sees rounding alone:
+half a unit in the last place of the largest, 6e-8, and as much again from the product."""
 
 EXACT = Resolution()
 
@@ -128,12 +136,16 @@ def full_cka(features: Spectrum, statistics: Statistics | Sketched) -> float:
 
 
 def cka_of_first(statistics: Statistics, columns: int) -> float:
-    """Linear CKA of the first `columns` features with Y, in [0, 1]; 0 where they never vary."""
+    """Linear CKA of the first `columns` features with Y, in [0, 1]; 0 where they never vary.
+
+    The authors' script divides tr(KL) of the centred Gram matrices, which is N² ‖Σ_HY‖², by
+    √(tr(KK) tr(LL) + 1e-12): where these features hardly vary, its CKA is far below the CKA.
+    """
     cross = statistics.cross_covariance[:columns]
     own = np.linalg.norm(statistics.feature_covariance[:columns, :columns])
-    if own == 0:
-        return 0.0
-    return float((cross**2).sum() / (own * np.linalg.norm(statistics.target_covariance)))
+    both = float(own * np.linalg.norm(statistics.target_covariance))
+    floor = math.sqrt(PUBLISHED_FLOOR) / statistics.n_samples**2
+    return float((cross**2).sum()) / math.hypot(both, floor)
 
 
 def alignment(features: Array, weight: Array) -> float:
@@ -339,6 +351,12 @@ def _put_alignment(
     result.values["noise_alignment"] = noise_alignment(u, v)
     if convention == "published":
         u, v = features.vectors[:, :k], directions.vectors[:, :k]
+        last = features.values[k - 1] / features.values[0] if k <= len(features.values) else 0.0
+        if last < PUBLISHED_RESOLUTION:
+            result.notes.append(
+                f"direction {k} of the features has {last:.1g} of the variance of the first, which"
+                " float32 cannot resolve: the published alignment is noise here"
+            )
     elif min(k_features, k_weight) < k:
         result.notes.append(
             f"alignment over {min(k_features, k_weight)} of k = {k} directions: the features"

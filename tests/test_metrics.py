@@ -244,6 +244,31 @@ def test_published_convention_reads_dead_units_as_zero() -> None:
     assert measure(h, y, w).values["cka"] > 0
 
 
+@pytest.mark.parametrize("n", [30, 1000])
+@pytest.mark.parametrize("spread", [1.0, 1e-4, 1e-8, 1e-12])
+def test_the_published_cka_is_that_of_the_script(n: int, spread: float) -> None:
+    h, y, w = case(n=n, t=2)
+    h[:, :2] = spread * np.random.default_rng(1).standard_normal((n, 2))
+    gram = [(x - x.mean(0)) @ (x - x.mean(0)).T for x in (h[:, :2], y)]
+    crossed, of_h, of_y = ((a * b).sum() for a, b in (gram, gram[:1] * 2, gram[1:] * 2))
+    found = measure(h, y, w, convention="published").values["cka"]
+    assert found == pytest.approx(crossed / np.sqrt(of_h * of_y + 1e-12), rel=1e-9)
+
+
+def test_the_published_alignment_says_where_float32_makes_noise_of_it() -> None:
+    q, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((50, 4)))
+    q, _ = np.linalg.qr(q - q.mean(0))
+    _, y, w = case(n=50, d=4, t=2)
+    for share, noise in ((1.01e-7, False), (0.99e-7, True)):
+        h = q * np.sqrt([1, share, share / 2, 0])
+        for convention in ("default", "published"):
+            notes = measure(h, y, w, convention=convention, epsilon=2**-52).notes
+            said = "direction 2 of the features has 1e-07 of the variance of the first, which"
+            told = any(note.startswith(said) for note in notes)
+            assert told == (noise and convention == "published")
+    assert "float32 cannot resolve: the published alignment is noise here" in notes[-1]
+
+
 # --- the dead network ------------------------------------------------------------------------
 
 

@@ -33,16 +33,31 @@ from nrcscan.spectrum import (
 from nrcscan.uncertainty import Resolution, bounds, refused
 
 CONSTANT_OUTPUT = 1e-10
-"""Predictions that vary less than this share of the targets' variance are a constant."""
+"""Predictions that vary less than this share of the targets' variance are a constant.
+
+A spread of 1e-5 of the targets' cannot lift R² by more than 2e-5, whatever it goes with; float32
+rounds predictions near the targets' mean to 1e-7 of their spread, a share of 1e-14.
+"""
 
 VANISHED_DEAD = 1e-6
-"""In a network of constant output: variance, as a share of the inputs', that counts as none."""
+"""In a network of constant output: variance, as a share of the inputs', that counts as none.
+
+A spread a thousandth of the inputs', by convention: where the output is constant, features shrink
+by a factor at every layer and pass it on the way; the rounding of float32, 1e-14, is far below.
+"""
 
 VANISHED = 1e-12
-"""In any network: variance, as a share of the typical layer's, that counts as none."""
+"""In any network: variance, as a share of the typical layer's, that counts as none.
+
+A spread of 1e-6 is a few roundings of float32 beside what the branch is added to, 1.2e-7 each.
+"""
 
 CUTOFF_ROUNDINGS = 10
-"""A singular value within so many roundings of the cut-off can fall on either side of it."""
+"""A singular value within so many roundings of the cut-off can fall on either side of it.
+
+Rounding each feature by ε moves a singular value by ε ‖H‖_F at most, which is ε σ₁ √(stable rank):
+10 covers features of up to a hundred equal directions.
+"""
 
 PUBLISHED_FLOOR = 1e-12
 """What the authors' script adds under the root in its CKA, to sums over samples."""
@@ -217,7 +232,9 @@ def unresolved(statistics: Statistics | Sketched, epsilon: float) -> str | None:
     """Say why a layer's features do not vary, or None if they do.
 
     A feature varies when its spread exceeds the rounding of its own values; `epsilon` is the
-    machine epsilon of the arithmetic that made them.
+    machine epsilon of the arithmetic that made them. A value that should be the same for all
+    samples is rounded to either of two neighbours, ε of it apart, at each of the last few steps
+    that made it: a spread of ε/2 for each, 4ε with room.
     """
     spread = np.sqrt(statistics.variances)
     if (spread > 4 * epsilon * np.abs(statistics.feature_mean)).any():

@@ -18,16 +18,23 @@ from nrcscan.sketch import Sketched, nystrom
 from nrcscan.spectrum import DIRECTION_CUTOFF, Spectrum
 
 ROUNDINGS = 4
-"""Rounding of any eigenvalue, as a multiple of the products' machine epsilon times the trace."""
+"""Rounding of any eigenvalue, as a multiple of the products' machine epsilon times the trace.
+
+A value is rounded when it is shifted and each product when it is added, by ε/2 each. An eigenvalue
+sees the sum of n·d such errors, of either sign, which is below ε of the trace; 4 is room for
+blocks whose shift is not their mean. The same holds of Σ_HY, a column at a time.
+"""
 
 ROUNDINGS_OF_SUMS = 64
 """Likewise of the trace: long sums of squares round with a bias, twice √rows of a block."""
 
 WIDEST = 0.05
-"""A wider bound, absolute for a share and relative for a stable rank, is refused."""
+"""A wider bound, absolute for a share and relative for a stable rank, is refused: it is as wide as
+what lies between collapsed layers and the thresholds of the paper's figures."""
 
 WIDEST_MSE = 0.01
-"""A wider bound on the linear MSE, as a share of the targets' variance, is refused."""
+"""A wider bound on the linear MSE, as a share of the targets' variance, is refused: a fifth of the
+excess up to which NRC4 holds."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,10 @@ def _unseen(features: Spectrum, tau: float) -> bool:
 
 
 def _rank_resolved(features: Spectrum, tau: float) -> bool:
-    """Say whether no eigenvalue can be on the other side of the cut-off of directions."""
+    """Say whether no eigenvalue can be on the other side of the cut-off of directions.
+
+    By Weyl each is off by τ, and the cut-off, with the largest, by a millionth of it; 2τ is room.
+    """
     apart = np.abs(features.values - _cutoff(features)) > 2 * tau
     return bool(apart.all()) and not _unseen(features, tau)
 
@@ -195,6 +205,7 @@ def _explained_error(features: Spectrum, cross_covariance: Array, off: Array, ta
     cutoff = _cutoff(features)
     if features.residual >= cutoff:
         return np.inf  # what a sketch has not seen could explain anything
+    # Below a quarter of the cut-off none is taken to count: τ has room, and is not all in one place.
     near = features.values > max(cutoff - 2 * tau, cutoff / 4)
     values, vectors = features.values[near], features.vectors[:, near]
     cross = vectors.T @ cross_covariance

@@ -279,7 +279,7 @@ class Tokens(nn.Module):
 
     def __init__(self, *widths: int) -> None:
         super().__init__()
-        self.body, self.head = mlp(*widths[:-1]), nn.Linear(*widths[-2:])
+        self.body, self.head = mlp(*widths[:-1]), nn.Linear(widths[-2], widths[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         h = torch.relu(self.body(x))

@@ -205,7 +205,7 @@ def _explained_error(features: Spectrum, cross_covariance: Array, off: Array, ta
     cutoff = _cutoff(features)
     if features.residual >= cutoff:
         return np.inf  # what a sketch has not seen could explain anything
-    # Below a quarter of the cut-off none is taken to count: τ has room, and is not all in one place.
+    # Below a quarter of the cut-off none is taken to count: τ is an estimate with room.
     near = features.values > max(cutoff - 2 * tau, cutoff / 4)
     values, vectors = features.values[near], features.vectors[:, near]
     cross = vectors.T @ cross_covariance

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES, PARITY, ROOT, Run, mlp, samples
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_extraction import statistics
 from torch import Tensor, nn
@@ -273,6 +273,59 @@ def test_every_number_is_within_its_bound(
     )
     assert found.to_dict()["layers"][0]["bounds"].keys() == found.layers[0].metrics.bounds.keys()
     assert not exact.layers[0].metrics.bounds
+
+
+class Tokens(nn.Module):
+    """Layers that see every token, where there are some, and one that sees their mean."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.body, self.head = mlp(*widths[:-1]), nn.Linear(widths[-2], widths[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.body(x))
+        return self.head(h.mean(1) if h.ndim == 3 else h)
+
+
+def drawn(seed: int) -> tuple[nn.Module, tuple[np.ndarray, np.ndarray], dict[str, Any]]:
+    """Return some network, data of some spectrum, and some way to know less than everything."""
+    rng = np.random.default_rng(seed)
+    d, width, t = (int(rng.integers(low, high)) for low, high in ((3, 50), (3, 50), (1, 5)))
+    n, tokens = int(10 ** rng.uniform(1.3, 3.2)), bool(rng.random() < 0.5)
+    scales = 10.0 ** (-rng.integers(0, 7) * np.linspace(0, 1, d) ** rng.choice([0.25, 1]))
+    scales[int(rng.integers(1, d + 1)) :] *= 10.0 ** -rng.integers(0, 5)
+    z = rng.standard_normal((n, 3, d) if tokens else (n, d))
+    x = (z * scales) @ orthonormal(rng.standard_normal((d, d)))
+    x = (x + rng.choice([0, 1, 30, 1000]) * rng.standard_normal(d)).astype(np.float32)
+    y = (z.mean(1) if tokens else z) @ rng.standard_normal((d, t)) * rng.integers(0, 2, t)
+    y = y + 10.0 ** -rng.integers(0, 5) * rng.standard_normal((n, t)) + rng.choice([0, 1e3])
+    torch.manual_seed(seed)
+    net = Tokens(d, width, width, t)
+    if rng.random() < 0.2:
+        net = net.double()
+    known: dict[str, Any] = {"sketch": int(10 ** rng.uniform(0, 1.8))}
+    known["sketch_passes"] = int(rng.integers(1, 3))
+    return net, (x, y), known if rng.random() < 0.75 else {"precision": "float32"}
+
+
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 10**6), k=st.sampled_from(["t", 1, 2, 6]))
+@example(seed=1, k="t")
+@example(seed=42, k="t")
+def test_whatever_is_measured_is_within_its_bound(tmp_path: Path, seed: int, k: Any) -> None:
+    net, data, known = drawn(seed)
+    common: dict[str, Any] = {"activations": False, "force": True, "pool": "tokens"}
+    extract(net, data, tmp_path / "exact.h5", **common)
+    extract(net, data, tmp_path / "found.h5", **common, **known)
+    exact, found = (report(tmp_path / f"{name}.h5", signal_dim=k) for name in ("exact", "found"))
+    for theirs, ours in zip(exact.layers, found.layers, strict=True):
+        for quantity, value in ours.metrics.values.items():
+            expected = theirs.metrics.values[quantity]
+            unit = exact.target_variance if quantity == "linear_mse" else max(1, abs(expected))
+            bound = ours.metrics.bounds.get(quantity, 0.0) + 1e-10 * unit
+            assert abs(value - expected) <= bound, (ours.name, quantity, known)
 
 
 def test_what_a_sketch_cannot_resolve_is_refused_and_not_judged(tmp_path: Path) -> None:

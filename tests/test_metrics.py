@@ -11,9 +11,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nrcscan import Moments
-from nrcscan.metrics.directions import spectrum, weight_directions
-from nrcscan.metrics.layer_metrics import LayerMetrics, input_matrix, layer_metrics, vanished
+from nrcscan.metrics.directions import (
+    Spectrum,
+    spectrum,
+    top_weight_directions,
+    weight_directions,
+)
+from nrcscan.metrics.error_bounds import Resolution
+from nrcscan.metrics.layer_metrics import (
+    LayerMetrics,
+    input_matrix,
+    layer_metrics,
+    linear_mse,
+    noise_component,
+    unresolved,
+    vanished,
+)
 from nrcscan.metrics.quantities import QUANTITIES
+from nrcscan.statistics.moments import Statistics
 
 Matrix = NDArray[Any]
 
@@ -237,6 +252,184 @@ def test_published_convention_reads_dead_units_as_zero() -> None:
     h[:, :2] = 0.0
     assert measure(h, y, w, convention="published").values["cka"] == 0.0
     assert measure(h, y, w).values["cka"] > 0
+
+
+@pytest.mark.parametrize("n", [30, 1000])
+@pytest.mark.parametrize("spread", [1.0, 1e-4, 1e-8, 1e-12])
+def test_the_published_cka_is_that_of_the_script(n: int, spread: float) -> None:
+    h, y, w = case(n=n, t=2)
+    h[:, :2] = spread * np.random.default_rng(1).standard_normal((n, 2))
+    gram = [(x - x.mean(0)) @ (x - x.mean(0)).T for x in (h[:, :2], y)]
+    crossed, of_h, of_y = ((a * b).sum() for a, b in (gram, gram[:1] * 2, gram[1:] * 2))
+    found = measure(h, y, w, convention="published").values["cka"]
+    assert found == pytest.approx(crossed / np.sqrt(of_h * of_y + 1e-12), rel=1e-9)
+
+
+def test_the_published_alignment_says_where_float32_makes_noise_of_it() -> None:
+    q, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((50, 4)))
+    q, _ = np.linalg.qr(q - q.mean(0))
+    _, y, w = case(n=50, d=4, t=2)
+    for share, noise in ((1.01e-7, False), (0.99e-7, True)):
+        h = q * np.sqrt([1, share, share / 2, 0])
+        for convention in ("default", "published"):
+            notes = measure(h, y, w, convention=convention, epsilon=2**-52).notes
+            said = "direction 2 of the features has 1e-07 of the variance of the first, which"
+            told = any(note.startswith(said) for note in notes)
+            assert told == (noise and convention == "published")
+    assert "float32 cannot resolve: the published alignment is noise here" in notes[-1]
+
+
+# --- just below and just above ----------------------------------------------------------------
+
+
+def exactly(
+    covariance: Matrix, weight: Matrix, *, n: int = 100, t: int = 1, **options: Any
+) -> LayerMetrics:
+    """Measure features of exactly this covariance, beside targets that go with none of them."""
+    d = len(covariance)
+    s = Statistics(n, np.zeros(d), np.zeros(t), covariance, np.zeros((d, t)), np.eye(t))
+    given = {"signal_dim": t, "model_mse": 0.1, **options}
+    return layer_metrics(s, spectrum(covariance), weight, **given)
+
+
+def test_noise_is_also_what_lies_in_no_known_direction() -> None:
+    sketched = Spectrum(np.array([3.0, 1.0]), np.eye(3)[:, :2], residual=1.0)
+    assert noise_component(sketched, 1) == 2 / 5
+    assert noise_component(sketched, 2) == 1 / 5
+
+
+def test_where_a_constant_output_begins() -> None:
+    for output, dead in ((0.99e-10, True), (1e-10, True), (1.01e-10, False)):
+        why = vanished([1.0, 1e-9], output)[1]
+        assert why == ("the features do not vary, nor does the network's output" if dead else None)
+
+
+def test_where_features_of_a_dead_network_vanish() -> None:
+    for variance, dead in ((1.99e-6, True), (2e-6, True), (2.01e-6, False)):
+        assert (vanished([2.0, variance], 0.0)[1] is not None) == dead
+        assert vanished([2.0, variance], 1.0)[1] is None
+
+
+def test_where_a_dead_branch_begins() -> None:
+    for variance, dead in ((0.99e-12, True), (1e-12, True), (1.01e-12, False)):
+        why = vanished([5.0, 1.0, variance], 0.9)[2]
+        assert why == ("the features do not vary beside those of the other layers" * dead or None)
+
+
+def test_features_vary_from_four_roundings_of_their_own_values_on() -> None:
+    epsilon = 2.0**-10
+    for spread, varies in ((3.99, False), (4.0, False), (4.01, True)):
+        covariance = np.diag([0.0, (spread * epsilon * 8) ** 2])
+        s = Statistics(
+            9, np.array([8.0, -8.0]), np.zeros(1), covariance, np.zeros((2, 1)), np.eye(1)
+        )
+        assert unresolved(s, epsilon) == (None if varies else "the features do not vary")
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_value_is_on_the_cutoff_within_ten_roundings(side: int) -> None:
+    epsilon = 2.0**-23
+    for roundings, on in ((9.9, True), (10.1, False)):
+        smaller = (1e-3 + side * roundings * epsilon) ** 2
+        features = Spectrum(np.array([1.0, smaller]), np.eye(2))
+        assert linear_mse(features, np.zeros((2, 1)), np.eye(1), epsilon) == (1.0, on)
+
+
+def test_a_direction_counts_above_a_thousandth() -> None:
+    for sigma, counts in ((1.001e-3, True), (0.999e-3, False)):
+        features = Spectrum(np.array([4.0, 4 * sigma**2]), np.eye(2))
+        assert features.rank == 1 + counts
+        cross = np.array([[0.0], [sigma]])
+        assert linear_mse(features, cross, np.eye(1), 0.0)[0] == pytest.approx(1 - counts / 4)
+        for width in (2, 100):  # by an SVD, and by squares
+            values = np.array([3.0, 3 * sigma, *[0.0] * (width - 2)])
+            assert weight_directions(np.diag(values), 1).rank == 1 + counts
+        top = top_weight_directions(np.diag([3.0, 3 * sigma, *[0.0] * 98]), 2)
+        assert top is not None
+        assert top.rank == 1 + counts
+        assert not top.whole
+
+
+def test_a_prediction_is_never_better_than_perfect() -> None:
+    features = Spectrum(np.ones(1), np.ones((1, 1)))
+    assert linear_mse(features, np.ones((1, 1)), np.full((1, 1), 1 - 1e-15), 0.0)[0] == 0.0
+
+
+def test_the_linear_mse_is_a_mean_over_targets() -> None:
+    features = Spectrum(np.ones(1), np.ones((1, 1)))
+    found, _ = linear_mse(features, np.array([[1.0, 0.0]]), np.diag([2.0, 4.0]), 0.0)
+    assert found == (2 + 4 - 1) / 2
+
+
+def test_directions_that_do_not_count_have_no_part_in_alignment_or_energy() -> None:
+    covariance = np.diag([1.0, 0.9e-6, 0.0])
+    found = exactly(covariance, np.diag([2.0, 1.0, 1.5]), signal_dim=2).values
+    assert found["feature_rank"] == 1
+    assert found["alignment"] == pytest.approx(1)  # of e₁ with e₁ and e₃, not of e₂ with e₃ too
+    assert found["weight_signal_energy"] == pytest.approx(4 / (4 + 1 + 2.25))
+    assert found["noise_alignment"] == pytest.approx(0.5)
+    rank_one = exactly(np.diag([1.0, 0.5, 0.1]), np.diag([0.9e-3, 0.0, 1.0]), signal_dim=2)
+    assert rank_one.values["alignment"] == pytest.approx(0)
+    assert rank_one.values["noise_alignment"] == pytest.approx(1)
+    assert "alignment over 1 of k = 2 directions" in rank_one.notes[0]
+
+
+def test_samples_that_are_no_more_than_features() -> None:
+    for n, said in ((4, True), (5, True), (6, False)):
+        found = exactly(np.diag([5.0, 4, 3, 0, 0]), np.eye(5), n=n)
+        note = f"{n} samples for width 5: the features have rank {n - 1} at most"
+        assert found.notes == [note] * said
+
+
+def test_samples_that_are_no_more_than_directions() -> None:
+    for n, defined in ((4, False), (5, True)):
+        found = exactly(np.diag([5.0, 4, 3, 0]), np.eye(4), n=n)  # of rank 3
+        assert ("linear_mse" in found.values) == ("excess" in found.values) == defined
+    for n, defined in ((3, False), (4, True)):
+        found = exactly(np.diag([5.0, 4, 3, 2]), np.eye(4), n=n, t=2)
+        assert ("noise_component" in found.values) == ("cka" in found.values) == defined
+
+
+def test_a_width_that_is_no_more_than_k() -> None:
+    for k, defined in ((2, True), (3, False)):
+        found = exactly(np.diag([5.0, 4, 3]), np.eye(3), signal_dim=k)
+        assert ("noise_component" in found.values) == ("alignment" in found.values) == defined
+        assert "cka" in found.values
+
+
+def test_one_target_that_varies_is_enough() -> None:
+    covariance = np.diag([2.0, 1.0, 0.5])
+    cross = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    s = Statistics(50, np.zeros(3), np.zeros(2), covariance, cross, np.diag([1.0, 0.0]))
+    found = layer_metrics(s, spectrum(covariance), np.eye(3), signal_dim=2, model_mse=0.2).values
+    assert found["linear_mse"] == pytest.approx(0.25)
+    assert found["excess"] == pytest.approx((0.25 - 0.2) / 0.5)
+
+
+def test_the_published_linear_mse_knows_no_intercept() -> None:
+    s = Statistics(50, np.array([3.0, 0]), np.zeros(1), np.eye(2), np.eye(2)[:, :1], np.eye(1))
+    for convention, explained in (("default", 1.0), ("published", 1 / (1 + 9))):
+        found = layer_metrics(
+            s,
+            spectrum(s.feature_covariance),
+            None,
+            signal_dim=1,
+            model_mse=0.0,
+            convention=convention,  # type: ignore[arg-type]
+        )
+        assert found.values["linear_mse"] == pytest.approx(1 - explained, abs=1e-12)
+
+
+def test_a_noise_component_below_its_bound_is_shown_as_the_bound() -> None:
+    features = Spectrum(np.array([1.0, 1e-3, 1e-9]), np.eye(3))
+    for total, shown in ((0.9e-3, 1e-3), (1.1e-3, 1.1e-3)):
+        s = Statistics(
+            50, np.zeros(3), np.zeros(1), np.diag(features.values), np.ones((3, 1)), np.eye(1)
+        )
+        known = Resolution(tau=1e-9, total=total)
+        found = layer_metrics(s, features, np.eye(3), signal_dim=1, model_mse=0.0, known=known)
+        assert found.values["noise_component"] == pytest.approx(shown, rel=2e-3)
+        assert any("all that can be resolved" in note for note in found.notes) == (total > 1e-3)
 
 
 # --- the dead network ------------------------------------------------------------------------

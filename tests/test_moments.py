@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nrcscan import Moments, Statistics
+from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.statistics.moments import BLOCK_ROWS
 
 
@@ -181,3 +182,24 @@ def test_refuses_and_stays_as_it_was(features: object, targets: object, message:
 def test_merge_refuses_another_shape() -> None:
     with pytest.raises(ValueError, match="width 4 with 1 targets cannot be merged into width 3"):
         Moments(3, 1).merge(Moments(4, 1))
+
+
+def test_inputs_of_unit_scale() -> None:
+    for largest, far in ((0.0999, True), (0.1001, False), (19.99, False), (20.01, True)):
+        for sign in (1, -1):
+            seen = Accumulated({}, 1)
+            x = np.array([[sign * largest], [0.0]])
+            seen.update(x, np.zeros((2, 1)), np.zeros((2, 1)))
+            assert seen.far_from_unit_scale == far
+
+
+def test_targets_are_exact_beside_narrow_products() -> None:
+    h, y = make(3000, mean=1e3)
+    for batch in (100, 3000):
+        single, double = Moments(6, 2, precision="float32"), Moments(6, 2)
+        for moments in (single, double):
+            for start in range(0, 3000, batch):
+                moments.update(h[start : start + batch], y[start : start + batch])
+        found, exact = single.statistics(), double.statistics()
+        np.testing.assert_allclose(found.target_mean, exact.target_mean, rtol=1e-14)
+        np.testing.assert_allclose(found.target_covariance, exact.target_covariance, rtol=1e-13)

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import h5py
+import numpy as np
 import pytest
+from conftest import mlp, samples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nrcscan import Thresholds, UsageError
+from nrcscan import Thresholds, UsageError, extract, report
 from nrcscan.metrics.layer_metrics import LayerMetrics
 from nrcscan.verdict.conditions import Answer, conditions
 from nrcscan.verdict.onset import onset, runs, together
@@ -81,3 +86,48 @@ def test_undefined_cannot_be_judged() -> None:
 def test_thresholds_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         Thresholds(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("condition", "quantity", "met", "missed"),
+    [
+        ("nrc1", "noise_component", 0.1999, 0.2001),
+        ("nrc2", "cka", 0.6501, 0.6499),
+        ("nrc3", "alignment", 0.7001, 0.6999),
+        ("nrc4", "excess", 0.0499, 0.0501),
+    ],
+)
+def test_the_thresholds_of_the_paper(
+    condition: str, quantity: str, met: float, missed: float
+) -> None:
+    for value, holds in ((met, True), (missed, False)):
+        values = {**VALUES, "alignment": 0.7, quantity: value}
+        found = conditions(
+            LayerMetrics(values), Thresholds(), learned=True, alignment=values["alignment"]
+        )
+        assert found == {**dict.fromkeys(("nrc1", "nrc2", "nrc3", "nrc4"), True), condition: holds}
+
+
+@pytest.mark.parametrize("name", ["noise_max", "cka_min", "alignment_min", "excess_max"])
+def test_the_range_of_thresholds(name: str) -> None:
+    for value in (0.0, 1.0):
+        assert getattr(Thresholds(**{name: value}), name) == value
+    wrong = [-0.001, float("nan"), *([1.001] if name != "excess_max" else [])]
+    for value in wrong:
+        with pytest.raises(UsageError, match=f"{name} is {value}: give a number from 0"):
+            Thresholds(**{name: value})
+    assert Thresholds(excess_max=50.0).excess_max == 50
+
+
+def test_a_network_has_learned_from_an_r2_of_a_tenth_on(tmp_path: Path) -> None:
+    path = tmp_path / "acts.h5"
+    extract(mlp(5, 8, 2), samples(60, 5, 2), path, activations=False)
+    for r2, learned in ((0.099, False), (0.101, True)):
+        with h5py.File(path, "r+") as file:
+            variance = np.diagonal(file["targets/covariance"][()])
+            del file["model/squared_error"]
+            file["model/squared_error"] = (1 - r2) * variance
+        found = report(path)
+        assert found.r2 == pytest.approx(r2)
+        assert found.learned == found.model["learned"] == learned
+        assert found.layers[0].met["nrc4"] is learned

@@ -1,16 +1,29 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from conftest import mlp, samples
+from torch import Tensor, nn
 
-from nrcscan import InputError, NrcscanError, OutputError, UsageError, extract, report
-from nrcscan.acts_file import reading, schema, writing
+from nrcscan import (
+    InputError,
+    NrcscanError,
+    OutputError,
+    Statistics,
+    UsageError,
+    extract,
+    merge,
+    report,
+)
+from nrcscan.acts_file import kept_in_memory, reading, schema, writing
 
 
 @pytest.fixture
@@ -119,6 +132,114 @@ def test_no_room_for_activations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(OutputError, match=r"activations need 0.0 GB .* use --no-activations"):
         extract(mlp(5, 8, 2), samples(60, 5, 2), tmp_path / "acts.h5")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- whose targets a position has ---------------------------------------------------------------
+
+
+class OfTokens(nn.Module):
+    """Two layers that see every token, and one that sees their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.head = nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        weights = attention_mask[:, :, None].to(x.dtype)
+        h = self.b(torch.relu(self.a(x)))
+        return self.head((h * weights).sum(1) / weights.sum(1))
+
+
+def of_tokens() -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return masked sequences, their targets, and the targets token by token."""
+    x, y = samples(1800, 5, 2)
+    counts = 1 + np.arange(600) % 3
+    mask = (np.arange(3) < counts[:, None]).astype(np.int64)
+    y = y[:600] + 1000  # whose squares float32 does not tell apart
+    return {"x": x.reshape(600, 3, 5), "attention_mask": mask}, y, np.repeat(y, counts, axis=0)
+
+
+NARROW = [{"precision": "float32"}, {"sketch": 4}, {"sketch": 4, "sketch_passes": 2}]
+
+
+@pytest.mark.parametrize("options", [{}, *NARROW])
+def test_targets_are_those_of_samples_or_of_tokens_and_exact(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    data, y, repeated = of_tokens()
+    path = tmp_path / "acts.h5"
+    extract(OfTokens(), (data, y), path, pool="tokens", activations=False, **options)
+    with reading.open_acts(path) as acts:
+        assert [acts.per_token(p) for p in range(3)] == [True, True, False]
+        for position, own in enumerate([repeated, repeated, y]):
+            found = acts.statistics(position)
+            own = own.astype(np.float64)
+            assert found.n_samples == len(own)
+            np.testing.assert_allclose(found.target_mean, own.mean(axis=0), rtol=1e-13)
+            exact = np.cov(own.T, bias=True)
+            np.testing.assert_allclose(found.target_covariance, exact, rtol=1e-12, atol=1e-14)
+        np.testing.assert_array_equal(found.target_covariance, acts.target_covariance)
+    with h5py.File(path) as file:
+        assert ["own_targets" in file[f"positions/{p:04d}"] for p in range(3)] == [
+            True,
+            True,
+            False,
+        ]
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+def test_what_is_held_has_the_targets_of_the_file(tmp_path: Path, per_token: bool) -> None:
+    one, two = np.ones(2), np.eye(2)
+    own = Statistics(60, np.zeros(3), one, np.eye(3), np.zeros((3, 2)), two)
+    output = schema.OutputStatistics(20, 2 * one, 2 * two, schema.Predictions(one, one, two))
+    held = kept_in_memory.KeptInMemory(tmp_path / "acts.h5")
+    with writing.create(held.path, held=held) as writer:
+        writer.add_layer(schema.LayerRecord("0", "Linear", 0), np.ones((2, 3)))
+        writer.add_statistics(0, own, output, per_token=per_token)
+        writer.finish(output, {}, 0.0)
+    factor = 1 if per_token else 2
+    with reading.open_acts(held.path) as acts:
+        for measured in (held.statistics(0), acts.statistics(0)):
+            np.testing.assert_array_equal(measured.target_mean, factor * one)
+            np.testing.assert_array_equal(measured.target_covariance, factor * two)
+            assert measured.n_samples == (60 if per_token else 20)
+
+
+@pytest.mark.parametrize(("pool", "read"), [("mean", False), ("tokens", True), (None, True)])
+def test_files_of_before_tell_whose_targets_they_hold_by_their_pool(
+    acts: Path, pool: str | None, read: bool
+) -> None:
+    with h5py.File(acts, "r+") as file:
+        for position in file["positions"].values():
+            del position.attrs["per_token"]
+        group = file["positions/0001"]
+        group.attrs["n_samples"] = 60
+        group["own_targets/mean"], group["own_targets/covariance"] = np.ones(2), np.eye(2)
+        provenance = json.loads(bytes(file["provenance"][:]))
+        provenance["options"]["pool"] = pool
+        if pool is None:
+            del provenance["options"]
+        del file["provenance"]
+        file["provenance"] = np.frombuffer(json.dumps(provenance).encode(), np.uint8)
+    with reading.open_acts(acts) as opened:
+        assert [opened.per_token(p) for p in range(2)] == [False, read]
+        own = opened.statistics(1).target_covariance
+        np.testing.assert_array_equal(own, np.eye(2) if read else opened.target_covariance)
+
+
+def test_merging_keeps_whose_targets_they_are(tmp_path: Path) -> None:
+    data, y, repeated = of_tokens()
+    for part in ({"limit": 350}, {"offset": 350}):
+        path = tmp_path / f"{len(part)}{next(iter(part))}.h5"
+        extract(OfTokens(), (data, y), path, pool="tokens", activations=False, sketch=4, **part)  # type: ignore[arg-type]
+    merge(sorted(tmp_path.iterdir()), tmp_path / "merged.h5")
+    with reading.open_acts(tmp_path / "merged.h5") as acts:
+        assert [acts.per_token(p) for p in range(3)] == [True, True, False]
+        exact = np.cov(repeated.T.astype(np.float64), bias=True)
+        np.testing.assert_allclose(acts.statistics(0).target_covariance, exact, rtol=1e-12)
+        assert acts.statistics(0).n_samples == len(repeated)
+        assert acts.statistics(2).n_samples == 600
 
 
 # --- reading what is not as it should be ------------------------------------------------------

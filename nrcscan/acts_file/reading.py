@@ -84,7 +84,7 @@ class Acts:
             d, t = len(mean), len(self.target_mean)
             cross_covariance = self._array(f"{where}/target_covariance", (d, t))
             n, target_mean, covariance = self.n_samples, self.target_mean, self.target_covariance
-            if "own_targets" in self._file[where]:
+            if self.per_token(position):
                 n = int(self._file[where].attrs["n_samples"])
                 target_mean = self._array(f"{where}/own_targets/mean", (t,))
                 covariance = self._array(f"{where}/own_targets/covariance", (t, t))
@@ -108,6 +108,18 @@ class Acts:
                 cross_covariance=cross_covariance,
                 target_covariance=covariance,
             )
+
+    def per_token(self, position: int) -> bool:
+        """Whether every token counts as a sample at a position, which has targets of its own."""
+        with _reading(self.path):
+            group = self._file[f"positions/{position:04d}"]
+            if "per_token" in group.attrs:
+                return bool(group.attrs["per_token"])
+            # Writers of before guessed it from rounded means, wrongly for narrow products: their
+            # own targets are of tokens only where the pass pooled none.
+            options = self.provenance.get("options")
+            pool = options.get("pool", "tokens") if isinstance(options, dict) else "tokens"
+            return pool == "tokens" and "own_targets" in group
 
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""

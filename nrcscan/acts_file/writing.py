@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +135,33 @@ class Writer:
         self._waiting[name] = [rows[count:].copy()] if count < len(rows) else []
 
     def add_statistics(
-        self, position: int, statistics: Statistics | Sketched, output: OutputStatistics
+        self,
+        position: int,
+        statistics: Statistics | Sketched,
+        output: OutputStatistics,
+        *,
+        per_token: bool,
     ) -> None:
-        """Add what a pass has left of the features at a position, beside the output's."""
+        """Add what a pass has left of the features at a position, beside the output's.
+
+        Args:
+            position: in depth.
+            statistics: of the features beside the targets.
+            output: of the same pass, whose targets are those of every position that has no own.
+            per_token: whether every token counts as a sample, with the targets of its sequence:
+                the position then has targets of its own.
+        """
         where = f"positions/{position:04d}"
+        if not per_token:
+            statistics = replace(
+                statistics,
+                n_samples=output.n_samples,
+                target_mean=output.target_mean,
+                target_covariance=output.target_covariance,
+            )
         with self._writing():
-            if not _of_samples(statistics, output):  # every token counts as a sample
+            self._group(where).attrs["per_token"] = int(per_token)
+            if per_token:
                 self._put(f"{where}/own_targets/mean", statistics.target_mean)
                 self._put(f"{where}/own_targets/covariance", statistics.target_covariance)
                 self._group(where).attrs["n_samples"] = statistics.n_samples
@@ -266,14 +288,6 @@ def apart(
 
 def _holds_rows(item: h5py.Group | h5py.Dataset) -> bool:
     return isinstance(item, h5py.Dataset)
-
-
-def _of_samples(s: Statistics | Sketched, targets: OutputStatistics) -> bool:
-    """Whether statistics count every sample once, as those of the output do."""
-    spread = np.sqrt(np.diagonal(targets.target_covariance))
-    moved = np.abs(s.target_mean - targets.target_mean)
-    same_mean = (moved <= 1e-9 * (spread + np.abs(targets.target_mean))).all()
-    return s.n_samples == targets.n_samples and bool(same_mean)
 
 
 def _new(partial: Path, path: Path) -> h5py.File:

@@ -114,12 +114,12 @@ class PassPlan:
         output = accumulated.output()
         last = (number + 1) % self._settings.sketch_passes == 0
         for position, moments in accumulated.positions.items():
-            if not isinstance(moments, Sketch):
-                writer.add_statistics(position, moments.statistics(), output)
-            elif last:
-                writer.add_statistics(position, moments.sketched(), output)
-            else:
+            if isinstance(moments, Sketch) and not last:
                 self.tests[position] = orthonormal(moments.sketched().sketch)
+                continue
+            found = moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
+            per_token = self._plan.per_token[position]
+            writer.add_statistics(position, found, output, per_token=per_token)
 
     def announcement(self) -> str | None:
         """Say what is unusual about the passes to come, or None."""

@@ -112,7 +112,8 @@ def merge(
                 n, targets.target_mean, targets.target_covariance, predictions
             )
             for position, statistics in enumerate(_positions(opened)):
-                writer.add_statistics(position, statistics, outcome)
+                per_token = any(acts.per_token(position) for acts in opened)
+                writer.add_statistics(position, statistics, outcome, per_token=per_token)
             writer.finish(outcome, provenance, first.epsilon, first.product_epsilon)
     variance = float(np.trace(targets.target_covariance))
     r2 = 1 - float(predictions.squared_error.sum()) / variance if variance > 0 else None

@@ -18,16 +18,23 @@ from nrcscan.statistics.moments import Array
 from nrcscan.statistics.sketch import Sketched, nystrom
 
 ROUNDINGS = 4
-"""Rounding of any eigenvalue, as a multiple of the products' machine epsilon times the trace."""
+"""Rounding of any eigenvalue, as a multiple of the products' machine epsilon times the trace.
+
+A value is rounded when it is shifted and each product when it is added, by ε/2 each. An eigenvalue
+sees the sum of n·d such errors, of either sign, which is below ε of the trace; 4 is room for
+blocks whose shift is not their mean. The same holds of Σ_HY, a column at a time.
+"""
 
 ROUNDINGS_OF_SUMS = 64
 """Likewise of the trace: long sums of squares round with a bias, twice √rows of a block."""
 
 WIDEST = 0.05
-"""A wider bound, absolute for a share and relative for a stable rank, is refused."""
+"""A wider bound, absolute for a share and relative for a stable rank, is refused: it is as wide as
+what lies between collapsed layers and the thresholds of the paper's figures."""
 
 WIDEST_MSE = 0.01
-"""A wider bound on the linear MSE, as a share of the targets' variance, is refused."""
+"""A wider bound on the linear MSE, as a share of the targets' variance, is refused: a fifth of the
+excess up to which NRC4 holds."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,13 @@ class Resolution:
     Attributes:
         tau: bound on the error of Σ_H in spectral norm; 0 where it is exact to float64.
         total: bound on the error of its trace, or of a part of it.
+        cross: bound on the error of Σ_HY, a column at a time, as a share of √(tr Σ_H · σ_Y²).
         sketched: whether it comes from a sketch.
     """
 
     tau: float = 0.0
     total: float = 0.0
+    cross: float = 0.0
     sketched: bool = False
 
     def refusal(self, bound: float) -> str:
@@ -64,6 +73,7 @@ def resolution(features: Spectrum, epsilon: float, *, sketched: bool) -> Resolut
     return Resolution(
         features.residual + ROUNDINGS * rounding,
         features.residual + ROUNDINGS_OF_SUMS * rounding,
+        ROUNDINGS * epsilon,
         sketched,
     )
 
@@ -80,7 +90,7 @@ def bounds(
 
     Args:
         features: the spectrum as it is known.
-        cross_covariance: Σ_HY, exact.
+        cross_covariance: Σ_HY, as it is known.
         target_covariance: Σ_Y, exact.
         values: what was computed from them.
         k: signal dimension.
@@ -88,11 +98,13 @@ def bounds(
     """
     tau, largest = known.tau, features.values[0]
     counted = min(k, features.rank)
-    signal, turned = _sine(features, k, tau), _sine(features, counted, tau)
+    signal = _sine(features, k, tau)
+    turned = _sine(features, counted, tau) if _count_resolved(features, k, tau) else 1.0
     norm = float(np.linalg.norm(features.values))
     top = float(np.linalg.norm(features.values[:k]))
     targets = float(np.linalg.norm(target_covariance))
     cross = float((cross_covariance**2).sum())
+    off = known.cross * np.sqrt(features.total * np.diagonal(target_covariance))
     found = {
         "noise_component": known.total / features.total,
         "alignment": min(1.0, sqrt(2) * turned),
@@ -104,10 +116,11 @@ def bounds(
         "feature_rank": 0.0 if _rank_resolved(features, tau) else np.inf,
     }
     if targets > 0:
-        found["cka_full"] = values.get("cka_full", 0.0) * known.total / (norm + known.total)
-        turn = signal * cross / (top * targets)
-        found["cka"] = turn + values.get("cka", 0.0) * known.total / (top + known.total)
-        mse = _explained_error(features, cross_covariance, tau) / len(target_covariance)
+        rounded = 2 * sqrt(cross) * float(np.linalg.norm(off)) + float(off @ off)
+        for quantity, own, turn in (("cka_full", norm, 0.0), ("cka", top, signal * cross)):
+            scaled = values.get(quantity, 0.0) * known.total / (own + known.total)
+            found[quantity] = (turn + rounded) / (own * targets) + scaled
+        mse = _explained_error(features, cross_covariance, off, tau) / len(target_covariance)
         variance = float(np.trace(target_covariance)) / len(target_covariance)
         found.update(linear_mse=mse, excess=mse / variance)
     return {quantity: float(bound) for quantity, bound in found.items() if quantity in values}
@@ -145,26 +158,66 @@ def _ratio_error(value: float, tau: float, norm: float, largest: float) -> float
     return float(max(upper - value, value - lower))
 
 
+def _cutoff(features: Spectrum) -> float:
+    """Return the eigenvalue above which a direction counts."""
+    return float(DIRECTION_CUTOFF**2 * features.values[0])
+
+
+def _unseen(features: Spectrum, tau: float) -> bool:
+    """Say whether a direction that is not among those known could count.
+
+    Its eigenvalue is τ at most, by Weyl: what a sketch missed, and what it took for rounding.
+    """
+    d, known = features.vectors.shape
+    return known < d and tau >= _cutoff(features)
+
+
 def _rank_resolved(features: Spectrum, tau: float) -> bool:
-    """Say whether no eigenvalue can be on the other side of the cut-off of directions."""
-    cutoff = DIRECTION_CUTOFF**2 * features.values[0]
-    return bool((np.abs(features.values - cutoff) > 2 * tau).all()) and features.residual < cutoff
+    """Say whether no eigenvalue can be on the other side of the cut-off of directions.
+
+    By Weyl each is off by τ, and the cut-off, with the largest, by a millionth of it; 2τ is room.
+    """
+    apart = np.abs(features.values - _cutoff(features)) > 2 * tau
+    return bool(apart.all()) and not _unseen(features, tau)
 
 
-def _explained_error(features: Spectrum, cross_covariance: Array, tau: float) -> float:
+def _count_resolved(features: Spectrum, k: int, tau: float) -> bool:
+    """Say whether it is known how many of the top k directions count."""
+    if k <= len(features.values) and features.values[k - 1] - 2 * tau > _cutoff(features):
+        return True
+    return _rank_resolved(features, tau)
+
+
+def _explained_error(features: Spectrum, cross_covariance: Array, off: Array, tau: float) -> float:
     """Estimate how far the variance explained can be off.
 
-    Each direction's share is off by τ/λ of itself, to first order, and by all of itself where
-    it could be on the other side of the cut-off.
+    Each direction's share c²/λ is off by τ/λ of itself, to first order, and by all of itself
+    where it could be on the other side of the cut-off. A column of Σ_HY that is off by δ, in
+    whatever direction, moves the sum by 2δ·‖c/λ‖ + δ²/λ_min more. Directions that are not known
+    explain no more than what is left of Σ_HY, over the cut-off.
+
+    Args:
+        features: the spectrum as it is known.
+        cross_covariance: Σ_HY, as it is known.
+        off: δ, how far each of its columns can be off, shape (n_targets,).
+        tau: bound on the error of Σ_H.
     """
-    cutoff = DIRECTION_CUTOFF**2 * features.values[0]
+    cutoff = _cutoff(features)
     if features.residual >= cutoff:
         return np.inf  # what a sketch has not seen could explain anything
+    # Below a quarter of the cut-off none is taken to count: τ is an estimate with room.
     near = features.values > max(cutoff - 2 * tau, cutoff / 4)
-    values = features.values[near]
-    explained = (features.vectors[:, near].T @ cross_covariance) ** 2 / values[:, None]
+    values, vectors = features.values[near], features.vectors[:, near]
+    cross = vectors.T @ cross_covariance
+    explained = cross**2 / values[:, None]
     relative = np.where(values < cutoff + 2 * tau, 1.0, np.minimum(tau / values, 1.0))
-    return float((explained * relative[:, None]).sum())
+    error = float((explained * relative[:, None]).sum())
+    error += float(2 * off @ np.linalg.norm(cross / values[:, None], axis=0))
+    error += float(off @ off) / float(values.min())
+    if _unseen(features, tau):
+        left = cross_covariance - vectors @ cross
+        error += float((left**2).sum()) / cutoff
+    return error
 
 
 def spectrum_of(sketched: Sketched, epsilon: float) -> Spectrum:

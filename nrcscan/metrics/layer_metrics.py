@@ -10,6 +10,7 @@ reason, among the undefined ones: it is never a number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,16 +33,38 @@ from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
 CONSTANT_OUTPUT = 1e-10
-"""Predictions that vary less than this share of the targets' variance are a constant."""
+"""Predictions that vary less than this share of the targets' variance are a constant.
+
+A spread of 1e-5 of the targets' cannot lift R² by more than 2e-5, whatever it goes with; float32
+rounds predictions near the targets' mean to 1e-7 of their spread, a share of 1e-14.
+"""
 
 VANISHED_DEAD = 1e-6
-"""In a network of constant output: variance, as a share of the inputs', that counts as none."""
+"""In a network of constant output: variance, as a share of the inputs', that counts as none.
+
+A spread a thousandth of the inputs', by convention: where the output is constant, features shrink
+by a factor at every layer and pass it on the way; the rounding of float32, 1e-14, is far below.
+"""
 
 VANISHED = 1e-12
-"""In any network: variance, as a share of the typical layer's, that counts as none."""
+"""In any network: variance, as a share of the typical layer's, that counts as none.
+
+A spread of 1e-6 is a few roundings of float32 beside what the branch is added to, 1.2e-7 each.
+"""
 
 CUTOFF_ROUNDINGS = 10
-"""A singular value within so many roundings of the cut-off can fall on either side of it."""
+"""A singular value within so many roundings of the cut-off can fall on either side of it.
+
+Rounding each feature by ε moves a singular value by ε ‖H‖_F at most, which is ε σ₁ √(stable rank):
+10 covers features of up to a hundred equal directions.
+"""
+
+PUBLISHED_FLOOR = 1e-12
+"""What the authors' script adds under the root in its CKA, to sums over samples."""
+
+PUBLISHED_RESOLUTION = 1e-7
+"""Eigenvalue, as a share of the largest, under which the script's float32 sees rounding alone:
+half a unit in the last place of the largest, 6e-8, and as much again from the product."""
 
 EXACT = Resolution()
 
@@ -128,12 +151,16 @@ def full_cka(features: Spectrum, statistics: Statistics | Sketched) -> float:
 
 
 def cka_of_first(statistics: Statistics, columns: int) -> float:
-    """Linear CKA of the first `columns` features with Y, in [0, 1]; 0 where they never vary."""
+    """Linear CKA of the first `columns` features with Y, in [0, 1]; 0 where they never vary.
+
+    The authors' script divides tr(KL) of the centred Gram matrices, which is N² ‖Σ_HY‖², by
+    √(tr(KK) tr(LL) + 1e-12): where these features hardly vary, its CKA is far below the CKA.
+    """
     cross = statistics.cross_covariance[:columns]
     own = np.linalg.norm(statistics.feature_covariance[:columns, :columns])
-    if own == 0:
-        return 0.0
-    return float((cross**2).sum() / (own * np.linalg.norm(statistics.target_covariance)))
+    both = float(own * np.linalg.norm(statistics.target_covariance))
+    floor = math.sqrt(PUBLISHED_FLOOR) / statistics.n_samples**2
+    return float((cross**2).sum()) / math.hypot(both, floor)
 
 
 def alignment(features: Array, weight: Array) -> float:
@@ -205,7 +232,9 @@ def unresolved(statistics: Statistics | Sketched, epsilon: float) -> str | None:
     """Say why a layer's features do not vary, or None if they do.
 
     A feature varies when its spread exceeds the rounding of its own values; `epsilon` is the
-    machine epsilon of the arithmetic that made them.
+    machine epsilon of the arithmetic that made them. A value that should be the same for all
+    samples is rounded to either of two neighbours, ε of it apart, at each of the last few steps
+    that made it: a spread of ε/2 for each, 4ε with room.
     """
     spread = np.sqrt(statistics.variances)
     if (spread > 4 * epsilon * np.abs(statistics.feature_mean)).any():
@@ -339,6 +368,12 @@ def _put_alignment(
     result.values["noise_alignment"] = noise_alignment(u, v)
     if convention == "published":
         u, v = features.vectors[:, :k], directions.vectors[:, :k]
+        last = features.values[k - 1] / features.values[0] if k <= len(features.values) else 0.0
+        if last < PUBLISHED_RESOLUTION:
+            result.notes.append(
+                f"direction {k} of the features has {last:.1g} of the variance of the first, which"
+                " float32 cannot resolve: the published alignment is noise here"
+            )
     elif min(k_features, k_weight) < k:
         result.notes.append(
             f"alignment over {min(k_features, k_weight)} of k = {k} directions: the features"

@@ -40,6 +40,8 @@ class CallPlan:
     layouts: dict[str, Layout] = field(default_factory=dict)
     """Call → where the samples are in what reaches it."""
     widths: list[int] = field(default_factory=list)
+    per_token: list[bool] = field(default_factory=list)
+    """Position → whether each of its tokens is a sample, with the targets of its sequence."""
     work: float = 0.0
     """Multiply-adds of the largest layer, per sample."""
     largest: float = 0.0
@@ -132,12 +134,14 @@ class Forward:
             places = features.numel() / _width(features, call) / n
             plan.work = max(plan.work, places * call.weight.numel())
             plan.largest = max(plan.largest, features.numel() / n)
-            width = self._rows(features, call, layout, inputs)[0].shape[1]
+            rows, counts = self._rows(features, call, layout, inputs)
+            width = rows.shape[1]
             source = (call.channel_axis, layout, *call.source)
             position = positions.setdefault(source, len(positions))
             if position == len(plan.widths):
                 plan.readers[call.name] = position
                 plan.widths.append(width)
+                plan.per_token.append(counts is not None)
             plan.weights.append(call.weight)
             plan.records.append(
                 LayerRecord(

@@ -260,11 +260,17 @@ class Moments:
         with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
             shift = self._shift_for(features, targets) if known is None else known.shift
             added, squares = self._products(features, targets, shift)
+            alone = np.s_[self.width :, -self.n_targets - 1 :]  # of [y, 1] with itself
             if known is None:
-                return _Sums(len(features), shift, added.astype(np.float64), squares)
-            products = known.products
-            products += added
-        return _Sums(known.n + len(features), shift, products, known.squares + squares)
+                n, products, before = 0, added.astype(np.float64), np.zeros(added[alone].shape)
+            else:
+                n, products, before = known.n, known.products, known.products[alone].copy()
+                products += added
+                squares = known.squares + squares
+            if self._dtype != np.float64:  # Σ_Y costs nothing, and bounds take it to be exact
+                y = np.pad(targets - shift[self.width :], [(0, 0), (0, 1)], constant_values=1)
+                products[alone] = before + y.T @ y
+        return _Sums(n + len(features), shift, products, squares)
 
     def _shift_for(self, features: NDArray[Any], targets: NDArray[Any]) -> Array:
         """Return the shift that the first rows suggest."""

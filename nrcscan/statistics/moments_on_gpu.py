@@ -84,7 +84,12 @@ class OnDevice:
         if self._test is not None:
             right = torch.cat([shifted[:, :d] @ self._test, shifted[:, d:]], dim=1)
             self._squares += shifted[:, :d].double().square().sum(dim=0)
+        columns = self._host.n_targets + 1
+        before = self._products[d:, -columns:].clone()
         self._products += shifted.T @ right
+        if self._dtype != torch.float64:  # of targets alone, as in `Moments`
+            y = torch.cat([rows[:, d:-1] - self._shift[d:], rows[:, -1:]], dim=1)
+            self._products[d:, -columns:] = before + y.T @ y
         self._n += self._filled
         self._filled = 0
 

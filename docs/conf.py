@@ -9,7 +9,10 @@ from __future__ import annotations
 import inspect
 import re
 import shutil
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -23,7 +26,7 @@ version = release = nrcscan.__version__
 root_doc = "README"
 PAGES = {
     "Use": ["formats", "metrics", "verdict", "scan", "ci", "performance", "errors"],
-    "Reference": ["api", "report-json", "file-format"],
+    "Reference": ["api", "report-json", "file-format", "../fixtures/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],
 }
 include_patterns = ["*.md", "docs/*.md", "fixtures/README.md"]
@@ -32,16 +35,16 @@ exclude_patterns = [".*", "build", "dist", "demo", "benchmarks", "nrcscan", "tes
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # fixtures/README.md and others begin where they like
+add_module_names = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 napoleon_use_ivar = True
 
 nitpicky = True
-nitpick_ignore_regex = [
-    # Other libraries' names, and private ones of ours.
-    (r"py:.*", r"(torch|np|numpy|npt|numpy\.typing|pathlib|collections|typing)\..*"),
-]
+nitpick_ignore = [("py:exc", "NothingError")]  # scan raises it; callers catch NrcscanError
+nitpick_ignore_regex = [(r"py:.*", r"(torch|numpy|pathlib|collections|typing|os)\..*")]
 
 html_theme = "furo"
 html_title = f"nrcscan {version}"
@@ -63,15 +66,47 @@ def add_what_is_made(app: Sphinx, docname: str, source: list[str]) -> None:
             for caption, pages in PAGES.items()
         )
     if docname == "docs/api":
-        source[0] = re.sub(r"^- `nrcscan\.(\w+)`.*$", _reference, source[0], flags=re.MULTILINE)
+        source[0] = re.sub(r"^- `([\w.]+)`.*$", _reference, source[0], flags=re.MULTILINE)
 
 
 def _reference(line: re.Match[str]) -> str:
-    """Return the directive for one name of the list in docs/api.md."""
-    name = line[1]
-    kind = "class" if inspect.isclass(getattr(nrcscan, name)) else "function"
+    """Return the directive for one name of the lists in docs/api.md."""
+    name = line[1].removeprefix("nrcscan.")
+    thing = getattr(nrcscan, name) if name in nrcscan.__all__ else HANDED_OUT[name]
+    kind = "class" if inspect.isclass(thing) else "function"
     kind = "exception" if name.endswith("Error") else kind
-    return f"\n```{{eval-rst}}\n.. auto{kind}:: nrcscan.{name}\n```\n"
+    where = "nrcscan" if name in nrcscan.__all__ else thing.__module__
+    return f"\n```{{eval-rst}}\n.. auto{kind}:: {where}.{name}\n```\n"
+
+
+def _named(annotation: Any) -> Iterator[type]:
+    """Yield every class of ours in a type hint."""
+    if inspect.isclass(annotation) and annotation.__module__.startswith("nrcscan"):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from _named(part)
+
+
+def _handed_out() -> dict[str, type]:
+    """Return by name the classes that are not public, but that public ones hand out."""
+    found: dict[str, type] = {}
+    waiting = [getattr(nrcscan, name) for name in nrcscan.__all__ if name != "__version__"]
+    while waiting:
+        thing = waiting.pop()
+        for hint in typing.get_type_hints(thing).values():
+            new = [c for c in _named(hint) if c.__name__ not in {*found, *nrcscan.__all__}]
+            found |= {c.__name__: c for c in new}
+            waiting += new
+    return found
+
+
+HANDED_OUT = _handed_out()
+
+
+def readable(app: Sphinx, what: str, name: str, thing: Any, options: Any, *text: str) -> Any:
+    """Return a signature, and what it returns, with `...` for defaults made at each call."""
+    signature, returned = text
+    return signature and signature.replace("<factory>", "..."), returned
 
 
 def add_front_page(app: Sphinx, failed: Exception | None) -> None:
@@ -82,8 +117,6 @@ def add_front_page(app: Sphinx, failed: Exception | None) -> None:
 
 def setup(app: Sphinx) -> None:
     """Connect the above."""
-    for name in nrcscan.__all__:  # types in signatures are called as users call them
-        if inspect.isclass(thing := getattr(nrcscan, name)):
-            thing.__module__ = "nrcscan"
     app.connect("source-read", add_what_is_made)
+    app.connect("autodoc-process-signature", readable)
     app.connect("build-finished", add_front_page)

@@ -106,12 +106,12 @@ class Report:
 
     @property
     def learned(self) -> bool:
-        """Whether the network predicts anything: R² ≥ 0.1."""
+        """Whether the network predicts anything, which takes R² ≥ 0.1."""
         return self.r2 is not None and self.r2 >= LEARNED_R2
 
     @property
     def model(self) -> dict[str, Any]:
-        """The network's fit: mse, r2, learned."""
+        """The network's fit as `mse`, `r2` and `learned`."""
         undefined = {} if self.r2 is not None else {"r2": "the targets do not vary"}
         return {"mse": self.mse, "r2": self.r2, "learned": self.learned, "undefined": undefined}
 

@@ -36,7 +36,7 @@ check: .venv/dev
 	$(BIN)/mypy
 
 docs: .venv/docs
-	$(BIN)/python -m sphinx --fail-on-warning --nitpicky -j auto -q -c docs . build/docs
+	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --fresh-env -q -c docs . build/docs
 	@echo 'The pages are in build/docs/index.html'
 
 test-oldest: .venv-oldest/dev

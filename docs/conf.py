@@ -49,6 +49,8 @@ nitpick_ignore_regex = [(r"py:.*", r"(torch|numpy|pathlib|collections|typing|os)
 html_theme = "furo"
 html_title = f"nrcscan {version}"
 html_copy_source = False
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_theme_options = {
     "source_repository": "https://github.com/nrcscan/nrcscan/",
     "source_branch": "main",
@@ -57,7 +59,8 @@ html_theme_options = {
 
 
 def add_what_is_made(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Add the tree of contents to the first page, and the reference to the page of the API."""
+    """Call linked pages by title; add the tree of contents, and the reference of the library."""
+    source[0] = re.sub(r"\[[\w./-]+\.md\]\((?=[\w./-]+\.md)", "[](", source[0])
     if docname == root_doc:
         source[0] += "".join(
             f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n"
@@ -104,9 +107,9 @@ HANDED_OUT = _handed_out()
 
 
 def readable(app: Sphinx, what: str, name: str, thing: Any, options: Any, *text: str) -> Any:
-    """Return a signature, and what it returns, with `...` for defaults made at each call."""
+    """Return a signature, and what it returns, with `...` for defaults that have no name."""
     signature, returned = text
-    return signature and signature.replace("<factory>", "..."), returned
+    return signature and re.sub(r"<factory>|<function <lambda>>", "...", signature), returned
 
 
 def add_front_page(app: Sphinx, failed: Exception | None) -> None:

@@ -233,7 +233,7 @@ def _signal_dim(
         return n_targets, "t"
     if asked == "auto":
         return max(target_rank, 1), "auto"
-    if not isinstance(asked, int) or asked < 1:
+    if not isinstance(asked, int) or asked < 1:  # type: ignore[redundant-expr]  # from Python: anything
         raise UsageError(f"--signal-dim {asked}: give t, auto or a number from 1 up")
     return asked, "given"
 

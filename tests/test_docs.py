@@ -27,9 +27,8 @@ from typer.main import get_command
 
 import nrcscan
 from nrcscan import extract, report, scan
-from nrcscan.__main__ import main
 from nrcscan.chain import ACTIVATIONS
-from nrcscan.cli import app
+from nrcscan.cli import app, main
 from nrcscan.onset import QUANTITIES
 
 README = (ROOT / "README.md").read_text()

@@ -266,3 +266,9 @@ def test_actions_are_pinned_to_commits() -> None:
     for path in workflows:
         for used in re.findall(r"uses: (\S+)", path.read_text()):
             assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", used), f"{path.name}: {used}"
+
+
+def test_hooks_lint_as_make_does() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    (rev,) = [repo["rev"] for repo in hooks["repos"] if "ruff" in repo["repo"]]
+    assert f"ruff=={rev.removeprefix('v')}" in (ROOT / "constraints.txt").read_text().splitlines()

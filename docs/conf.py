@@ -35,6 +35,7 @@ exclude_patterns = [".*", "build", "dist", "demo", "benchmarks", "nrcscan", "tes
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # fixtures/README.md and others begin where they like
+default_role = "code"  # of docstrings, where `so` is code
 add_module_names = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
@@ -112,6 +113,11 @@ def readable(app: Sphinx, what: str, name: str, thing: Any, options: Any, *text:
     return signature and re.sub(r"<factory>|<function <lambda>>", "...", signature), returned
 
 
+def no_list(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Have a field described as "N." not be taken for the item of a list."""
+    lines[:] = [re.sub(r"^(:\w+ \w+: \w)\.$", r"\1\\.", line) for line in lines]
+
+
 def add_front_page(app: Sphinx, failed: Exception | None) -> None:
     """Have the address of the site itself lead to the first page."""
     if failed is None and app.builder.name == "html":
@@ -121,5 +127,6 @@ def add_front_page(app: Sphinx, failed: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.connect("source-read", add_what_is_made)
+    app.connect("autodoc-process-docstring", no_list, priority=900)  # after napoleon's
     app.connect("autodoc-process-signature", readable)
     app.connect("build-finished", add_front_page)

@@ -115,7 +115,7 @@ def readable(app: Sphinx, what: str, name: str, thing: Any, options: Any, *text:
 
 def no_list(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Have a field described as "N." not be taken for the item of a list."""
-    lines[:] = [re.sub(r"^(:\w+ \w+: \w)\.$", r"\1\\.", line) for line in lines]
+    lines[:] = [re.sub(r"^((?::\w+ \w+:)? +\w)\.$", r"\1\\.", line) for line in lines]
 
 
 def add_front_page(app: Sphinx, failed: Exception | None) -> None:

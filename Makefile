@@ -1,6 +1,8 @@
 # make demo   set up, measure the shipped networks, and show where they collapse
 # make test   set up, and run the tests
 # make check  set up, and run the linter, the formatter and the type checker
+# make docs   set up, and build the pages into build/docs
+# make test-oldest  set up a second environment with the oldest versions allowed, and run the tests
 # make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ NRCSCAN := $(BIN)/nrcscan
 SWIMMER := fixtures/swimmer
 PENDULUM := fixtures/pendulum
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-oldest check docs bench clean
 
 demo: .venv/core
 	@mkdir -p demo
@@ -33,18 +35,37 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/docs
+	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --fresh-env -q -c docs . build/docs
+	@echo 'The pages are in build/docs/index.html'
+
+test-oldest: .venv-oldest/dev
+	.venv-oldest/bin/python -m pytest
+
 bench: .venv/core
 	$(BIN)/python benchmarks/bench.py --json bench.json
 
 clean:
-	rm -rf .venv demo build dist bench.json
+	rm -rf .venv .venv-oldest demo build dist bench.json
 
 .venv/core: pyproject.toml constraints.txt
 	@echo 'Setting up .venv (once; torch makes it a minute or two)'
 	@$(PYTHON) -m venv .venv
+	@$(INSTALL) --upgrade pip  # the one that comes with Python 3.11 knows no dependency groups
 	@$(INSTALL) -e .
 	@touch $@
 
 .venv/dev: .venv/core
-	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[all]' --group dev
+	@touch $@
+
+.venv/docs: .venv/core
+	@$(INSTALL) --group docs
+	@touch $@
+
+.venv-oldest/dev: pyproject.toml constraints-oldest.txt
+	@echo 'Setting up .venv-oldest (once)'
+	@$(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@.venv-oldest/bin/python -m pip install --quiet -c constraints-oldest.txt -e '.[all]' --group test
 	@touch $@

@@ -263,7 +263,8 @@ def test_shards_scaled_by_themselves_are_refused(tmp_path: Path, checkpoint: Pat
         merge(parts, tmp_path / "m.h5")
     np.savez(tmp_path / "scales.npz", x_mean=X.mean(0), x_std=X.std(0))
     options = {"standardize": ["x"], "scales": tmp_path / "scales.npz"}
-    assert merge(shards(tmp_path, [0, 100], checkpoint, **options), tmp_path / "m.h5")
+    merged = merge(shards(tmp_path, [0, 100], checkpoint, **options), tmp_path / "m.h5")
+    assert merged.n_parts == 2
 
 
 def test_what_a_call_gets_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,12 +102,12 @@ class Report:
 
     @property
     def learned(self) -> bool:
-        """Whether the network predicts anything: R² ≥ 0.1."""
+        """Whether the network predicts anything, which takes R² ≥ 0.1."""
         return self.r2 is not None and self.r2 >= LEARNED_R2
 
     @property
     def model(self) -> dict[str, Any]:
-        """The network's fit: mse, r2, learned."""
+        """The network's fit as `mse`, `r2` and `learned`."""
         undefined = {} if self.r2 is not None else {"r2": "the targets do not vary"}
         return {"mse": self.mse, "r2": self.r2, "learned": self.learned, "undefined": undefined}
 
@@ -229,7 +229,7 @@ def _signal_dim(
         return n_targets, "t"
     if asked == "auto":
         return max(target_rank, 1), "auto"
-    if not isinstance(asked, int) or asked < 1:
+    if not isinstance(asked, int) or asked < 1:  # type: ignore[redundant-expr]  # from Python: anything
         raise UsageError(f"--signal-dim {asked}: give t, auto or a number from 1 up")
     return asked, "given"
 

@@ -1,0 +1,45 @@
+"""What a release has written is read by every later one: docs/policy.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import pytest
+from conftest import FIXTURES
+
+import nrcscan
+
+RELEASED = FIXTURES / "released"
+STATISTICS = sorted(RELEASED.glob("*/*.h5"))
+
+
+def test_every_version_of_the_file_is_kept() -> None:
+    versions = set()
+    for path in STATISTICS:
+        with h5py.File(path) as file:
+            versions.add(int(file.attrs["version"]))
+    assert versions == {1, 2}
+
+
+@pytest.mark.parametrize("path", STATISTICS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_statistics_say_what_they_said(path: Path) -> None:
+    told = json.loads(path.with_suffix(".json").read_text())
+    found = nrcscan.report(path)
+    assert found.n_samples == told["n_samples"]
+    assert found.mse == pytest.approx(told["mse"], rel=1e-9)
+    assert [layer.name for layer in found.layers] == list(told["layers"])
+    for layer, before in zip(found.layers, told["layers"].values(), strict=True):
+        for quantity, value in before.items():
+            # 0.1.0 took the targets of a sketch from float32 products: off within its bounds.
+            off = layer.metrics.bounds.get(quantity, 0.0)
+            expected = pytest.approx(value, rel=1e-9, abs=off)
+            assert layer.metrics.values[quantity] == expected, quantity
+
+
+@pytest.mark.parametrize("path", sorted(RELEASED.glob("*/scan.json")), ids=lambda p: p.parent.name)
+def test_a_scan_can_be_compared(path: Path) -> None:
+    run, _ = nrcscan.compare([path.parent, path.parent / "plain.h5"]).runs
+    assert run.epoch == 1
+    assert list(run.layers) == ["0", "2", "4"]

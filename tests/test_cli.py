@@ -7,13 +7,14 @@ import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES, ROOT, Run, mlp
+
+from nrcscan import extract
 
 PENDULUM = FIXTURES / "pendulum"
 
@@ -32,13 +33,13 @@ def failed(done: subprocess.CompletedProcess[str], code: int, message: str) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_the_main_job(cli: Run, saved: tuple[Path, Path], tmp_path: Path) -> None:
-    done = cli("extract", *saved)
+def test_the_main_job(cli: Run, program: Run, saved: tuple[Path, Path], tmp_path: Path) -> None:
+    done = program("extract", *saved)
     assert re.fullmatch(r"acts\.h5: 3 layers, 100 samples, R² = -?\d+\.\d+\n", ok(done))
     assert "note: network inferred from the weights: 5 → (16 → relu) × 2 → 2;" in done.stderr
     assert "note: storing 0.0 MB of activations" in done.stderr
     assert "\x1b" not in done.stderr
-    table = ok(cli("report", "acts.h5"))
+    table = ok(program("report", "acts.h5"))
     assert " lin. MSE " in table
     assert json.loads(ok(cli("report", "acts.h5", "--format", "json")))["n_samples"] == 100
     assert ok(cli("report", "acts.h5", "--format", "csv")).startswith("index,position,name")
@@ -125,11 +126,8 @@ def test_errors_are_one_line_with_an_exit_code(
     model, data = saved
 
     def all_fail(*cases: tuple[list[object], int, str]) -> None:
-        with ThreadPoolExecutor(2) as pool:
-            for done, (_, code, message) in zip(
-                pool.map(lambda case: cli(*case[0]), cases), cases, strict=True
-            ):
-                failed(done, code, message)
+        for arguments, code, message in cases:
+            failed(cli(*arguments), code, message)
 
     all_fail(
         (["extract", "no.pt", data], 3, "no.pt: no such checkpoint file; check the path"),
@@ -164,6 +162,37 @@ def test_errors_are_one_line_with_an_exit_code(
         (["report", "acts.h5", "-o", "link"], 2, "is a link or a device, not a file; give a"),
         (["extract", model, data, "-o", "pipe", "--force"], 2, "is a link or a device"),
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["reprot"], 2),
+        (["report"], 2),
+        (["report", "acts.h5", "--format", "json"], 0),
+        (["extract", "model.pt", "data.npz"], 2),
+        (["merge", "acts.h5", "acts.h5", "-o", "merged.h5"], 3),
+        (["compare", "acts.h5", "other.h5", "--format", "csv"], 0),
+        (["inspect", "model.pt"], 0),
+        (["scan", "none", "data.npz"], 3),
+        (["scan", "empty", "data.npz"], 4),
+    ],
+)
+def test_a_process_says_what_the_command_line_says_here(
+    cli: Run,
+    program: Run,
+    saved: tuple[Path, Path],
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("acts.h5", "other.h5"):
+        extract(*saved, tmp_path / name, activations=False)
+    here, there = cli(*arguments), program(*arguments)
+    assert (here.returncode, here.stdout, here.stderr) == (code, there.stdout, there.stderr)
+    assert there.returncode == code
 
 
 SLOW = r"""
@@ -272,11 +301,11 @@ def test_a_closed_pipe_is_no_error(saved: tuple[Path, Path], cli: Run, tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_terminal_without_unicode(saved: tuple[Path, Path], cli: Run) -> None:
+def test_a_terminal_without_unicode(saved: tuple[Path, Path], program: Run) -> None:
     environment = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
-    done = cli("extract", *saved, env=environment)
+    done = program("extract", *saved, env=environment)
     assert done.returncode == 0, done.stderr
-    text = ok(cli("report", "acts.h5", env=environment))
+    text = ok(program("report", "acts.h5", env=environment))
     assert "R^2 = " in text
     assert re.search(r" 1 +0 +Linear +5 +0\.\d+ [+-] ", text)
     assert text.isascii()

@@ -19,6 +19,7 @@ from torch import nn
 
 import nrcscan.__main__
 from nrcscan.cli import main
+from nrcscan.threads import processors
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
@@ -36,6 +37,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), "blas")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return a worker per processor that this program may use; each takes up to 1 GB."""
+    return min(processors(), 8)
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from nrcscan.labels import LONGEST, labels
 from nrcscan.onset import QUANTITIES
 from nrcscan.sidebyside import Tables, render
 
+pytestmark = pytest.mark.numerical
+
 SWIMMER = FIXTURES / "swimmer"
 
 

@@ -28,6 +28,8 @@ from nrcscan import InputError, UsageError, extract, report
 from nrcscan.dataset import open_dataset
 from nrcscan.dataset.images import FORMATS
 
+pytestmark = pytest.mark.numerical
+
 datasets.disable_progress_bars()
 
 X, Y = samples(50, 4, 2)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from nrcscan import Moments, Statistics
 from nrcscan.moments import BLOCK_ROWS
 
+pytestmark = pytest.mark.numerical
+
 
 def fill(h: NDArray[np.float64], y: NDArray[np.float64], batch: int) -> Moments:
     moments = Moments(h.shape[1], y.shape[1])

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import safetensors.torch
+import tolerances
 import torch
 from conftest import mlp, samples
 from torch import Tensor, nn
@@ -23,7 +24,10 @@ from nrcscan.checkpoint import open_checkpoint
 DATA = samples(50, 6, 2)
 IMAGES = (DATA[0].reshape(50, 1, 2, 3), DATA[1])
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.numerical,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 
 class Conv(nn.Module):
@@ -47,7 +51,7 @@ def measured(path: Path, data: Any, **options: Any) -> list[tuple[str, str, dict
     return [(la.name, la.kind, la.metrics.values) for la in report(output).layers]
 
 
-def expect_same(found: Any, expected: Any, rel: float = 1e-6) -> None:
+def expect_same(found: Any, expected: Any, rel: float = tolerances.SHALLOW) -> None:
     assert [f[:2] for f in found] == [e[:2] for e in expected]
     for (*_, ours), (*_, theirs) in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=rel, abs=1e-6)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +103,15 @@ def program(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@contextmanager
+def imported(folder: Path, name: str) -> Iterator[Any]:
+    """Import a module as the program that saved something had it, and forget it afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield importlib.import_module(name)
+        del sys.modules[name]
 
 
 def mlp(*widths: int, bias: bool = True, seed: int = 0) -> nn.Sequential:

@@ -33,13 +33,13 @@ def failed(done: subprocess.CompletedProcess[str], code: int, message: str) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_the_main_job(cli: Run, program: Run, saved: tuple[Path, Path], tmp_path: Path) -> None:
-    done = program("extract", *saved)
+def test_the_main_job(cli: Run, saved: tuple[Path, Path], tmp_path: Path) -> None:
+    done = cli("extract", *saved)
     assert re.fullmatch(r"acts\.h5: 3 layers, 100 samples, R² = -?\d+\.\d+\n", ok(done))
     assert "note: network inferred from the weights: 5 → (16 → relu) × 2 → 2;" in done.stderr
     assert "note: storing 0.0 MB of activations" in done.stderr
     assert "\x1b" not in done.stderr
-    table = ok(program("report", "acts.h5"))
+    table = ok(cli("report", "acts.h5"))
     assert " lin. MSE " in table
     assert json.loads(ok(cli("report", "acts.h5", "--format", "json")))["n_samples"] == 100
     assert ok(cli("report", "acts.h5", "--format", "csv")).startswith("index,position,name")
@@ -171,7 +171,7 @@ def test_errors_are_one_line_with_an_exit_code(
         (["reprot"], 2),
         (["report"], 2),
         (["report", "acts.h5", "--format", "json"], 0),
-        (["extract", "model.pt", "data.npz"], 2),
+        (["extract", "model.pt", "data.npz", "--force"], 0),
         (["merge", "acts.h5", "acts.h5", "-o", "merged.h5"], 3),
         (["compare", "acts.h5", "other.h5", "--format", "csv"], 0),
         (["inspect", "model.pt"], 0),

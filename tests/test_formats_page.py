@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -19,7 +16,7 @@ import safetensors.torch
 import tolerances
 import torch
 import transformers
-from conftest import ROOT, mlp, samples
+from conftest import ROOT, imported, mlp, samples
 from PIL import Image
 from pyarrow import parquet
 from torch.distributed.checkpoint import state_dict_saver
@@ -106,11 +103,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(mlp(4, 16, 2), path / "sequential.pt")
     (path / "code").mkdir()
     (path / "code" / "my_nets.py").write_text(CLASS)
-    save = (
-        "import sys, torch, my_nets; torch.save(my_nets.Net(torch.load('model.pt')), 'pickled.pt')"
-    )
-    where = {**os.environ, "PYTHONPATH": str(path / "code")}
-    subprocess.run([sys.executable, "-c", save], cwd=path, check=True, env=where)
+    with imported(path / "code", "my_nets") as module:
+        torch.save(module.Net(state), path / "pickled.pt")
     torch.jit.save(torch.jit.script(mlp(4, 16, 2)), path / "script.pt")
     example = torch.from_numpy(x[:7])
     torch.export.save(torch.export.export(mlp(4, 16, 2), (example,)), path / "exported.pt2")

@@ -80,7 +80,8 @@ def cli(tmp_path: Path) -> Run:
         assert code is None or isinstance(code, int)
         for stream in said:
             stream.seek(0)
-        return subprocess.CompletedProcess(args, code or 0, *(stream.read() for stream in said))
+        argv = [str(argument) for argument in args]
+        return subprocess.CompletedProcess(argv, code or 0, *(stream.read() for stream in said))
 
     return run
 

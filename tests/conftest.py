@@ -48,6 +48,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(processors(), 8)
 
 
+def pytest_runtest_setup() -> None:
+    """Give a test the same networks wherever and after whatever it runs."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def cli(tmp_path: Path) -> Run:
     """Run the command line within this process, in an empty folder.

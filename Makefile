@@ -1,5 +1,6 @@
 # make demo   set up, measure the shipped networks, and show where they collapse
 # make test   set up, and run the tests
+# make test-kernels  run the tests that compare numbers as another processor would compute them
 # make check  set up, and run the linter, the formatter and the type checker
 # make docs   set up, and build the pages into build/docs
 # make test-oldest  set up a second environment with the oldest versions allowed, and run the tests
@@ -12,7 +13,7 @@ NRCSCAN := $(BIN)/nrcscan
 SWIMMER := fixtures/swimmer
 PENDULUM := fixtures/pendulum
 
-.PHONY: demo test test-oldest check docs bench clean
+.PHONY: demo test test-kernels test-oldest check docs bench clean
 
 demo: .venv/core
 	@mkdir -p demo
@@ -28,7 +29,20 @@ demo: .venv/core
 	$(NRCSCAN) report demo/pendulum.h5
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# Kernels that no processor has by default, and that every one can run: on a processor with AVX-512
+# as on one without, the two runs add the same products in different orders. Two threads, so two lanes.
+ifeq ($(shell uname -m),x86_64)
+test-kernels: export OPENBLAS_CORETYPE := Prescott
+test-kernels: export MKL_CBWR := COMPATIBLE
+test-kernels: export ONEDNN_MAX_CPU_ISA := SSE41
+test-kernels: export ATEN_CPU_CAPABILITY := default
+endif
+test-kernels: export OPENBLAS_NUM_THREADS := 2
+test-kernels: export OMP_NUM_THREADS := 2
+test-kernels: .venv/dev
+	$(BIN)/python -m pytest -n auto --dist worksteal -m numerical tests
 
 check: .venv/dev
 	$(BIN)/ruff check .

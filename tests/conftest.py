@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
+
+import nrcscan.__main__
+from nrcscan.cli.app import main
+from nrcscan.cpu_threads import processors
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
@@ -25,17 +34,74 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 # A shell has what it runs in the background ignore Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests run side by side, a process per core: a pool of threads in each would only spin. Whatever
+# else the environment asks for holds, as where `make test-kernels` has two of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), "blas")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return a worker per processor that this program may use; each takes up to 1 GB."""
+    return min(processors(), 8)
+
+
+def pytest_runtest_setup() -> None:
+    """Give a test the same networks wherever and after whatever it runs."""
+    torch.manual_seed(0)
+
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Run:
-    """Run the real command line in an empty folder."""
+    """Run the command line within this process, in an empty folder.
 
-    def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    It spares starting Python and torch; `program` shows that a process says the same.
+    """
+
+    def run(
+        *args: object, cwd: Path = tmp_path, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        code: object = None
+        said = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", [nrcscan.__main__.__file__, *map(str, args)])
+            patch.setattr(sys, "path", [*sys.path])
+            patch.setitem(sys.modules, "__main__", nrcscan.__main__)  # by which it calls itself
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
+            for name, stream in zip(("stdout", "stderr"), said, strict=True):
+                patch.setattr(sys, name, stream)
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        assert code is None or isinstance(code, int)
+        for stream in said:
+            stream.seek(0)
+        argv = [str(argument) for argument in args]
+        return subprocess.CompletedProcess(argv, code or 0, *(stream.read() for stream in said))
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Run:
+    """Run the command line as a process of its own, in an empty folder."""
+
+    def run(
+        *args: object, cwd: Path = tmp_path, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-W", "error", "-m", "nrcscan", *map(str, args)],
-            cwd=options.get("cwd", tmp_path),  # type: ignore[call-overload]
-            env={**environment, **options.get("env", {})},  # type: ignore[dict-item]
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
             capture_output=True,
             text=True,
             timeout=120,
@@ -43,6 +109,15 @@ def cli(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@contextmanager
+def imported(folder: Path, name: str) -> Iterator[Any]:
+    """Import a module as the program that saved something had it, and forget it afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield importlib.import_module(name)
+        del sys.modules[name]
 
 
 def mlp(*widths: int, bias: bool = True, seed: int = 0) -> nn.Sequential:

@@ -19,6 +19,8 @@ from nrcscan import InputError, UsageError, extract, report
 from nrcscan.network.capture import Capture, evaluating
 from nrcscan.network.find_layers import find_layers
 
+pytestmark = pytest.mark.numerical
+
 N, STEPS, WIDTH = 30, 5, 6
 RNG = np.random.default_rng(0)
 SEQUENCES = RNG.standard_normal((N, STEPS, WIDTH)).astype(np.float32)

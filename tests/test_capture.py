@@ -13,6 +13,8 @@ from nrcscan import UsageError
 from nrcscan.network.capture import Call, Capture, evaluating
 from nrcscan.network.find_layers import find_layers, pooled, select
 
+pytestmark = pytest.mark.numerical
+
 
 def seen(model: nn.Module, x: Tensor, *, trace: bool = False) -> list[tuple[Call, Tensor]]:
     calls: list[tuple[Call, Tensor]] = []

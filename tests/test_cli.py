@@ -7,13 +7,14 @@ import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES, ROOT, Run, mlp
+
+from nrcscan import extract
 
 PENDULUM = FIXTURES / "pendulum"
 
@@ -127,11 +128,8 @@ def test_errors_are_one_line_with_an_exit_code(
     model, data = saved
 
     def all_fail(*cases: tuple[list[object], int, str]) -> None:
-        with ThreadPoolExecutor(2) as pool:
-            for done, (_, code, message) in zip(
-                pool.map(lambda case: cli(*case[0]), cases), cases, strict=True
-            ):
-                failed(done, code, message)
+        for arguments, code, message in cases:
+            failed(cli(*arguments), code, message)
 
     all_fail(
         (["extract", "no.pt", data], 3, "no.pt: no such checkpoint file; check the path"),
@@ -166,6 +164,37 @@ def test_errors_are_one_line_with_an_exit_code(
         (["report", "acts.h5", "-o", "link"], 2, "is a link or a device, not a file; give a"),
         (["extract", model, data, "-o", "pipe", "--force"], 2, "is a link or a device"),
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["reprot"], 2),
+        (["report"], 2),
+        (["report", "acts.h5", "--format", "json"], 0),
+        (["extract", "model.pt", "data.npz", "--force"], 0),
+        (["merge", "acts.h5", "acts.h5", "-o", "merged.h5"], 3),
+        (["compare", "acts.h5", "other.h5", "--format", "csv"], 0),
+        (["inspect", "model.pt"], 0),
+        (["scan", "none", "data.npz"], 3),
+        (["scan", "empty", "data.npz"], 4),
+    ],
+)
+def test_a_process_says_what_the_command_line_says_here(
+    cli: Run,
+    program: Run,
+    saved: tuple[Path, Path],
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("acts.h5", "other.h5"):
+        extract(*saved, tmp_path / name, activations=False)
+    here, there = cli(*arguments), program(*arguments)
+    assert (here.returncode, here.stdout, here.stderr) == (code, there.stdout, there.stderr)
+    assert there.returncode == code
 
 
 SLOW = r"""
@@ -274,11 +303,11 @@ def test_a_closed_pipe_is_no_error(saved: tuple[Path, Path], cli: Run, tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_terminal_without_unicode(saved: tuple[Path, Path], cli: Run) -> None:
+def test_a_terminal_without_unicode(saved: tuple[Path, Path], program: Run) -> None:
     environment = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
-    done = cli("extract", *saved, env=environment)
+    done = program("extract", *saved, env=environment)
     assert done.returncode == 0, done.stderr
-    text = ok(cli("report", "acts.h5", env=environment))
+    text = ok(program("report", "acts.h5", env=environment))
     assert "R^2 = " in text
     assert re.search(r" 1 +0 +Linear +5 +0\.\d+ [+-] ", text)
     assert text.isascii()

@@ -23,6 +23,8 @@ from nrcscan.comparing.comparison_table import Tables, render
 from nrcscan.comparing.short_labels import LONGEST, labels
 from nrcscan.metrics.quantities import QUANTITIES
 
+pytestmark = pytest.mark.numerical
+
 SWIMMER = FIXTURES / "swimmer"
 
 

@@ -21,6 +21,8 @@ from pyarrow import parquet
 from nrcscan import InputError, UnsafeError, UsageError, extract, report
 from nrcscan.inputs.datasets.open_dataset import open_dataset
 
+pytestmark = pytest.mark.numerical
+
 X, Y = samples(50, 4, 2)
 NAMES = ["a", "b", "c", "d", "speed", "turn"]
 TABLE = np.hstack([X, Y])

@@ -17,6 +17,7 @@ import datasets
 import numpy as np
 import pyarrow
 import pytest
+import tolerances
 import torch
 from conftest import Run, mlp, samples
 from datasets import Array2D, ClassLabel, DatasetDict, Features, List, Value
@@ -27,6 +28,8 @@ from torch import nn
 from nrcscan import InputError, UsageError, extract, report
 from nrcscan.inputs.datasets.image_folder import FORMATS
 from nrcscan.inputs.datasets.open_dataset import open_dataset
+
+pytestmark = pytest.mark.numerical
 
 datasets.disable_progress_bars()
 
@@ -464,7 +467,10 @@ def test_images_through_the_command(photos: Path, cli: Run) -> None:
     found, expected = report("a.h5"), report("b.h5")
     assert found.provenance["data"]["images"]["scale"] == 255
     for ours, theirs in zip(found.layers, expected.layers, strict=True):
-        assert ours.metrics.values == pytest.approx(theirs.metrics.values, rel=1e-6, abs=1e-12)
+        # Pixels are divided in another precision, so inputs are off by a rounding.
+        assert ours.metrics.values == pytest.approx(
+            theirs.metrics.values, rel=tolerances.SHALLOW, abs=1e-12
+        )
     done = cli("extract", "conv.pt", "photos", "t.csv", "-o", "c.h5")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

@@ -21,6 +21,8 @@ from transformers import (
 
 from nrcscan import InputError, UsageError, extract, inspect, report
 
+pytestmark = pytest.mark.numerical
+
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 

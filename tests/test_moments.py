@@ -13,6 +13,8 @@ from nrcscan import Moments, Statistics
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.statistics.moments import BLOCK_ROWS
 
+pytestmark = pytest.mark.numerical
+
 
 def fill(h: NDArray[np.float64], y: NDArray[np.float64], batch: int) -> Moments:
     moments = Moments(h.shape[1], y.shape[1])

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import onnx
 import pytest
+import tolerances
 import torch
 from conftest import Run, mlp
 from onnx import TensorProto, helper, numpy_helper
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 
 from nrcscan import InputError, UnsafeError, UsageError, extract, inspect, report
 from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
+
+pytestmark = pytest.mark.numerical
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.standard_normal((2, 6)).astype(np.float32)
@@ -86,7 +89,7 @@ def test_a_graph_measures_as_its_state_dict_does(
     torch.save(model.state_dict(), tmp_path / "state.pt")
     expected = measured(tmp_path / "state.pt", data, factory=lambda: model)
     assert open_checkpoint(path).fixed_batch == (7 if fixed else None)
-    expect_same(measured(path, data), expected, rel=1e-5)
+    expect_same(measured(path, data), expected)
 
 
 @pytest.mark.parametrize("dynamo", [True, False])
@@ -101,7 +104,7 @@ def test_a_norm_folded_into_its_convolution(tmp_path: Path, dynamo: bool) -> Non
     torch.save(model, tmp_path / "module.pt")
     *_, (*_, found) = measured(path, IMAGES)
     *_, (*_, expected) = measured(tmp_path / "module.pt", IMAGES)
-    assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert found == pytest.approx(expected, rel=tolerances.SHALLOW, abs=1e-6)
 
 
 class Attention(nn.Module):
@@ -148,7 +151,7 @@ def test_inspect(tmp_path: Path, cli: Run) -> None:
 def test_the_weights_fit_a_network_of_ones_own(tmp_path: Path) -> None:
     path = export(mlp(6, 8, 2), torch.zeros(7, 6), tmp_path / "m.onnx", dynamo=False)
     ours = measured(path, DATA, factory=lambda: mlp(6, 8, 2, seed=1))
-    expect_same(ours, measured(path, DATA), rel=1e-5)
+    expect_same(ours, measured(path, DATA))
 
 
 # --- what counts as a layer -------------------------------------------------------------------

@@ -21,9 +21,12 @@ from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 
 LOW = ["bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"]
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:torch.quantize_per_tensor"
-)
+pytestmark = [
+    pytest.mark.numerical,
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:torch.quantize_per_tensor"
+    ),
+]
 
 
 @pytest.mark.parametrize("dtype", LOW)

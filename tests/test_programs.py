@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import safetensors.torch
+import tolerances
 import torch
-from conftest import mlp, samples
+from conftest import imported, mlp, samples
 from torch import Tensor, nn
 
 from nrcscan import InputError, UnsafeError, extract, inspect, report
@@ -23,7 +24,10 @@ from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 DATA = samples(50, 6, 2)
 IMAGES = (DATA[0].reshape(50, 1, 2, 3), DATA[1])
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.numerical,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
 
 
 class Conv(nn.Module):
@@ -47,7 +51,7 @@ def measured(path: Path, data: Any, **options: Any) -> list[tuple[str, str, dict
     return [(la.name, la.kind, la.metrics.values) for la in report(output).layers]
 
 
-def expect_same(found: Any, expected: Any, rel: float = 1e-6) -> None:
+def expect_same(found: Any, expected: Any, rel: float = tolerances.SHALLOW) -> None:
     assert [f[:2] for f in found] == [e[:2] for e in expected]
     for (*_, ours), (*_, theirs) in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=rel, abs=1e-6)
@@ -147,19 +151,14 @@ if __name__ == "__main__":
 """
 
 
-def saved_elsewhere(tmp_path: Path, code: str) -> Path:
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "my_project_net.py").write_text(CUSTOM)
-    command = [sys.executable, "-c", code, str(tmp_path / "m.pt")]
-    subprocess.run(command, cwd=tmp_path / "code", check=True)
-    return tmp_path / "m.pt"
-
-
 def test_a_network_of_ones_own_needs_trust_and_its_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "import sys, torch, my_project_net as m; torch.save(m.Net(), sys.argv[1])"
-    path = saved_elsewhere(tmp_path, code)
+    path = tmp_path / "m.pt"
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "my_project_net.py").write_text(CUSTOM)
+    with imported(tmp_path / "code", "my_project_net") as module:
+        torch.save(module.Net(), path)
     with pytest.raises(
         UnsafeError, match=r"a pickle that asks for my_project_net\.Net, which could"
     ):
@@ -174,11 +173,14 @@ def test_a_network_of_ones_own_needs_trust_and_its_code(
     sys.modules.pop("my_project_net")
 
 
-def test_a_class_of_a_script_is_named_with_the_remedy(tmp_path: Path) -> None:
+def test_a_class_of_a_script_is_named_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "train.py").write_text(CUSTOM)
     path = tmp_path / "m.pt"
-    subprocess.run([sys.executable, str(tmp_path / "code" / "train.py"), str(path)], check=True)
+    monkeypatch.setattr(sys, "argv", ["train.py", str(path)])
+    runpy.run_path(str(tmp_path / "code" / "train.py"), run_name="__main__")
     with pytest.raises(InputError, match=r"Net.* a class of a notebook or script \(__main__\) has"):
         extract(path, DATA, tmp_path / "a.h5", trust=True)
 

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tolerances
 import torch
 from conftest import ROOT, Run, mlp, samples
 
 import nrcscan
 from nrcscan.errors import NothingError, UsageError
+from nrcscan.metrics.quantities import QUANTITIES
 
 NETWORK = """
 import os, time
@@ -93,6 +95,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.numerical
 def test_twenty_good_and_ten_bad_files(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     for epoch in range(10):
@@ -161,6 +164,7 @@ def test_twenty_good_and_ten_bad_files(data: Path, tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.numerical
 def test_swapped_weights_measure_as_a_fresh_network_does(data: Path, tmp_path: Path) -> None:
     save(tmp_path / "runs" / "1.pt", seed=1)
     torch.save(mlp(5, 8, 2).state_dict(), tmp_path / "runs" / "2.pt")  # another chain
@@ -372,6 +376,7 @@ def test_what_concerns_all_is_one_error(data: Path, tmp_path: Path) -> None:
         nrcscan.scan(tmp_path / "only", data, tmp_path / "out")
 
 
+@pytest.mark.numerical
 def test_data_from_code_and_from_memory(data: Path, tmp_path: Path) -> None:
     save(tmp_path / "runs" / "1.pt")
     (tmp_path / "loader.py").write_text(
@@ -386,7 +391,13 @@ def test_data_from_code_and_from_memory(data: Path, tmp_path: Path) -> None:
         nrcscan.scan(tmp_path / "runs", source, tmp_path / f"out{i}", jobs=1).checkpoints[0].result
         for i, source in enumerate((data, f"{tmp_path / 'loader.py'}:load", (x, y)))
     ]
-    assert results[0] == results[1] == results[2]
+    in_file, in_other_batches, in_memory = results
+    assert in_file == in_memory
+    assert in_file is not None
+    assert in_other_batches is not None
+    for layer, other in zip(in_file["layers"], in_other_batches["layers"], strict=True):
+        values, others = ({q: row[q] for q in QUANTITIES} for row in (layer, other))
+        assert others == pytest.approx(values, rel=tolerances.SHALLOW, abs=1e-9)
     again = nrcscan.scan(tmp_path / "runs", f"{tmp_path / 'loader.py'}:load", tmp_path / "out1")
     assert again.n_known == 1
 

@@ -17,7 +17,8 @@ from nrcscan.acts_file import schema
 from nrcscan.errors import InputError
 from nrcscan.extracting.worker_threads import most_lanes
 from nrcscan.inputs.arrays import Inputs, parts
-from nrcscan.network.forward import CallPlan, Features, Forward
+from nrcscan.network.call_plan import CallPlan, Features
+from nrcscan.network.forward import Forward
 from nrcscan.network.predictions import to_numpy
 from nrcscan.statistics.moments import Array, Moments
 from nrcscan.statistics.moments_on_gpu import OnDevice

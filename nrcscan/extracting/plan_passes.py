@@ -11,7 +11,8 @@ from nrcscan.errors import UsageError
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.check_resources import memory_of_machine
 from nrcscan.extracting.worker_threads import most_lanes
-from nrcscan.network.forward import CallPlan, Forward
+from nrcscan.network.call_plan import CallPlan
+from nrcscan.network.forward import Forward
 from nrcscan.options.choices import Precision
 from nrcscan.options.pass_options import Settings
 from nrcscan.statistics.moments import BLOCK_ROWS, Array, Moments

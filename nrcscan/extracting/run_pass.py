@@ -26,8 +26,9 @@ from nrcscan.inputs.datasets.batches import Batch as Rows
 from nrcscan.inputs.datasets.batches import Dataset
 from nrcscan.metrics.quantities import LEARNED_R2
 from nrcscan.network.build import Network
-from nrcscan.network.capture import evaluating
-from nrcscan.network.forward import CallPlan, Forward
+from nrcscan.network.call_plan import CallPlan
+from nrcscan.network.evaluation_mode import evaluating
+from nrcscan.network.forward import Forward
 from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.options.pass_options import Settings
 from nrcscan.statistics.moments import Array

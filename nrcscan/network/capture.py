@@ -7,16 +7,13 @@ before an in-place activation can overwrite it.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.parametrize import cached
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nrcscan.inputs.layer_marker import REACHES
@@ -129,7 +126,7 @@ class Capture(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Keep torch from importing its compiler, a second's work; see `uncompiled`."""
+        """Keep torch from importing its compiler, a second's work; see `evaluation_mode`."""
         return False
 
     def __torch_dispatch__(
@@ -266,41 +263,3 @@ def _memory(tensor: Tensor) -> tuple[int, tuple[tuple[int, int], ...]]:
     axes = zip(tensor.shape, tensor.stride(), strict=True)
     order = sorted(axes) if tensor.ndim == 2 else axes
     return tensor.data_ptr(), tuple((n, step if n > 1 else 0) for n, step in order)
-
-
-def uncompiled() -> AbstractContextManager[Any]:
-    """Have compiled networks run operation by operation, as written.
-
-    A network that has been compiled has imported the compiler; nothing else here needs it.
-    """
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in eval mode without gradients, and every module back in its own mode.
-
-    A parametrised weight is computed once and kept for the duration, so that it can be known.
-    """
-    # A frozen program has no mode, and an exported one cannot leave the one it has.
-    modes = [(module, getattr(module, "training", None)) for module in model.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    rounded = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    if modes[0][1] is not None:
-        with suppress(NotImplementedError):
-            model.eval()
-    try:
-        # The fast path of attention runs as one operation, in which no layer can be seen.
-        torch.backends.mha.set_fastpath_enabled(False)
-        # What a GPU calls TF32 keeps ten bits of a product's factors.
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        with torch.inference_mode(), cached(), uncompiled():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = rounded
-        for module, training in modes:
-            if training is not None:
-                module.training = training

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.errors import InputError, NrcscanError
 from nrcscan.inputs.arrays import MASK, Inputs, each, length, shapes
+from nrcscan.network.call_plan import CallPlan, Features
 from nrcscan.network.capture import Call, Capture
-from nrcscan.network.find_layers import Layout, arranged, find_layers, find_layout, pooled, select
+from nrcscan.network.features_from_tensor import Layout, arranged, find_layout, pooled
+from nrcscan.network.find_layers import find_layers, select
 from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.network.state_between_passes import state_of
 from nrcscan.options.choices import Pool
@@ -26,40 +28,6 @@ from nrcscan.wording import listed, reason
 
 PROBE_ROWS = 3
 """Samples of the pass that finds out which layers run, in which order, on what."""
-
-
-@dataclass
-class CallPlan:
-    """What the probe found: the calls of a pass in order, and which of them are watched."""
-
-    calls: list[str] = field(default_factory=list)
-    records: list[LayerRecord] = field(default_factory=list)
-    weights: list[Tensor] = field(default_factory=list)
-    readers: dict[str, int] = field(default_factory=dict)
-    """Call whose features stand for a position → that position."""
-    layouts: dict[str, Layout] = field(default_factory=dict)
-    """Call → where the samples are in what reaches it."""
-    widths: list[int] = field(default_factory=list)
-    work: float = 0.0
-    """Multiply-adds of the largest layer, per sample."""
-    largest: float = 0.0
-    """Numbers in the largest tensor that reaches a layer, per sample."""
-    batch: int = 0
-    """Samples per forward pass."""
-    pure: bool = True
-    """Whether a pass leaves nothing behind in the network, so that several can run at once."""
-
-
-class Features(NamedTuple):
-    """What reached a position: features (rows, width), in as many rows per sample as told.
-
-    Attributes:
-        rows: the features.
-        counts: rows of each sample, shape (n,); None where each has one.
-    """
-
-    rows: Tensor
-    counts: NDArray[np.int64] | None
 
 
 @dataclass

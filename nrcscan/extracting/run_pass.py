@@ -30,6 +30,7 @@ from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.forward import Forward
 from nrcscan.network.predictions import PredictionChoice, to_numpy
+from nrcscan.network.probe import probe
 from nrcscan.options.pass_options import Settings
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.moments_on_gpu import accumulates
@@ -123,7 +124,7 @@ def run_pass(
         ranks = stack.enter_context(team())
         ranks.check(total)
         first, batches = _peeked(dataset.batches(size, settings.limit, settings.offset))
-        plan = run.plan(first[0], settings.layers, settings.exclude, note)
+        plan = probe(run, first[0], settings.layers, settings.exclude, note)
         plan.batch = size
         free = network.fixed_batch is None and settings.batch_size is None and not dataset.once
         if free and len(first[1]) == size and plan.largest <= NARROW:

@@ -11,13 +11,19 @@ from torch import Tensor
 
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.network.features_from_tensor import Layout
+from nrcscan.network.find_layers import LayerWeight
 
 
 @dataclass
 class CallPlan:
     """What the probe found: the calls of a pass in order, and which of them are watched."""
 
-    calls: list[str] = field(default_factory=list)
+    layers: list[LayerWeight]
+    """Every weight of the network that a call may run with."""
+    calls: list[str]
+    """Names of the calls of layers, in order."""
+    stateless: bool
+    """Whether a pass leaves nothing behind in the network, so that several can run at once."""
     records: list[LayerRecord] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     readers: dict[str, int] = field(default_factory=dict)
@@ -31,8 +37,6 @@ class CallPlan:
     """Numbers in the largest tensor that reaches a layer, per sample."""
     batch: int = 0
     """Samples per forward pass."""
-    pure: bool = True
-    """Whether a pass leaves nothing behind in the network, so that several can run at once."""
 
 
 class Features(NamedTuple):

@@ -1,4 +1,4 @@
-"""What one lane adds up of the batches it is given, and how lanes become one."""
+"""What one worker adds up of the batches it is given, and how their sums become one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nrcscan.acts_file import schema
 from nrcscan.errors import InputError
-from nrcscan.extracting.worker_threads import most_lanes
+from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.inputs.arrays import Inputs, parts
 from nrcscan.network.call_plan import CallPlan, Features
 from nrcscan.network.forward import Forward
@@ -29,7 +29,7 @@ UNIT_SCALE = (0.1, 20.0)
 
 @dataclass(frozen=True)
 class NumberedBatch:
-    """Inputs and targets on their way to a lane.
+    """Inputs and targets on their way to a worker.
 
     Attributes:
         first_sample: which sample of the dataset is its first.
@@ -120,8 +120,8 @@ class Accumulated:
         return True  # another pass will tell
 
     def merge(self, other: Accumulated) -> None:
-        """Take in everything that another lane has seen, which is then of no more use."""
-        with ThreadPoolExecutor(most_lanes()) as pool:  # the lanes are idle by now
+        """Take in everything that another worker has seen, which is then of no more use."""
+        with ThreadPoolExecutor(most_workers()) as pool:  # the workers are idle by now
             positions = list(self.positions)
             list(pool.map(lambda p: self.positions[p].merge(other.positions.pop(p)), positions))
         self._output.merge(other._output)
@@ -157,15 +157,15 @@ class Part:
     rows: list[Path] = field(default_factory=list)
 
 
-def lane(
+def worker(
     run: Forward, plan: CallPlan, accumulated: Accumulated, *, keep: bool
 ) -> Callable[[NumberedBatch], Taken]:
     """Return what takes a batch through the network and into an accumulator of its own.
 
     Args:
-        run: the network, shared with other lanes.
+        run: the network, shared with other workers.
         plan: which of its layers are watched.
-        accumulated: this lane's own.
+        accumulated: this worker's own.
         keep: whether the features are wanted afterwards, to be stored.
     """
 
@@ -190,9 +190,9 @@ def lane(
     return work
 
 
-def together(lanes: Sequence[Accumulated]) -> Accumulated:
-    """Merge lanes into the first of them, in order."""
-    first, *others = lanes
+def together(sums: Sequence[Accumulated]) -> Accumulated:
+    """Merge what workers have added up into the first of them, in order."""
+    first, *others = sums
     for other in others:
         first.merge(other)
     return first

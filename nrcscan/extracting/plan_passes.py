@@ -10,7 +10,7 @@ from nrcscan.acts_file import writing
 from nrcscan.errors import UsageError
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.check_resources import memory_of_machine
-from nrcscan.extracting.worker_threads import most_lanes
+from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.forward import Forward
 from nrcscan.options.choices import Precision
@@ -20,7 +20,7 @@ from nrcscan.statistics.sketch import Sketch, orthonormal, test_matrix
 from nrcscan.wording import listed
 
 SHARE = 4
-"""More lanes than one may take this part of the machine's memory; they only save time."""
+"""More workers than one may take this part of the machine's memory; they only save time."""
 
 
 class PassPlan:
@@ -28,7 +28,7 @@ class PassPlan:
 
     Attributes:
         order: the positions that are added up together, pass by pass.
-        lanes: how many batches are worked on at once.
+        n_workers: how many batches are worked on at once.
         precision: of the products.
 
     Raises:
@@ -45,9 +45,9 @@ class PassPlan:
             self.tests = {p: test_matrix(w, settings.sketch) for p, w in enumerate(plan.widths)}
         every = list(range(len(plan.widths)))
         alone = not plan.stateless or run.device.type != "cpu"
-        lanes = 1 if alone else settings.lanes or most_lanes()
+        n_workers = 1 if alone else settings.n_workers or most_workers()
         needed = sum(map(self.bytes, every))
-        self.lanes = max(1, min(lanes, self._budget // max(needed, 1)))
+        self.n_workers = max(1, min(n_workers, self._budget // max(needed, 1)))
         groups = self._grouped(every) if needed > self._limit else [every]
         self.order = [group for group in groups for _ in range(settings.sketch_passes)]
 
@@ -73,10 +73,10 @@ class PassPlan:
         return 8 * size * (3 * size + BLOCK_ROWS)
 
     def accumulators(self, group: Sequence[int]) -> list[Accumulated]:
-        """Return empty accumulators for a group of positions, one set per lane."""
+        """Return empty accumulators for a group of positions, one set per worker."""
         return [
             Accumulated({position: self._empty(position) for position in group}, self._t)
-            for _ in range(self.lanes)
+            for _ in range(self.n_workers)
         ]
 
     def _empty(self, position: int) -> Moments:

@@ -16,7 +16,7 @@ import torch
 from nrcscan.acts_file import kept_in_memory, writing
 from nrcscan.cpu_threads import blas_threads
 from nrcscan.errors import InputError, UsageError
-from nrcscan.extracting.accumulate import Accumulated, NumberedBatch, Part, lane, together
+from nrcscan.extracting.accumulate import Accumulated, NumberedBatch, Part, together, worker
 from nrcscan.extracting.check_resources import announce_space
 from nrcscan.extracting.plan_passes import PassPlan
 from nrcscan.extracting.provenance import provenance_of
@@ -76,7 +76,7 @@ def run_pass(
     settings: Settings,
     *,
     force: bool = False,
-    held: kept_in_memory.KeptInMemory | None = None,
+    in_memory: kept_in_memory.KeptInMemory | None = None,
     on_note: Callable[[str], None] = lambda note: None,
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Extraction:
@@ -89,7 +89,7 @@ def run_pass(
         path: the file to write.
         settings: what to watch, and how.
         force: replace an existing file.
-        held: takes what is written, for a report that need not read it back.
+        in_memory: takes what is written, for a report that need not read it back.
         on_note: called with every note as it comes up.
         on_progress: called with samples done, and in all if known, after every batch.
 
@@ -138,7 +138,11 @@ def run_pass(
         if ranks.first:
             writer = stack.enter_context(
                 writing.create(
-                    path, n_samples=total, force=force, compress=settings.compress, held=held
+                    path,
+                    n_samples=total,
+                    force=force,
+                    compress=settings.compress,
+                    in_memory=in_memory,
                 )
             )
             for record, weight in zip(plan.records, plan.weights, strict=True):
@@ -210,17 +214,17 @@ def _add_up(
     Their rows go to the writer as they come, or, where there is none, the targets are kept. The
     writer's file is named in what is returned where it is a file `apart`.
     """
-    lanes = passes.accumulators(group)
+    sums = passes.accumulators(group)
     beside = accumulates(run.device)
     if beside:
-        for one in lanes:
+        for one in sums:
             one.move(run.device)
         batches = ahead(map(partial(_sent, run), batches), SENT_AHEAD)
     keep = settings.activations and writer is not None
-    workers = [lane(run, plan, one, keep=keep) for one in lanes]
+    workers = [worker(run, plan, one, keep=keep) for one in sums]
     targets: list[Array] = []
     done = 0
-    with threads_for(passes.lanes, widest=max(plan.widths), work=plan.work * plan.batch):
+    with threads_for(passes.n_workers, widest=max(plan.widths), work=plan.work * plan.batch):
         for taken in in_order(batches, workers, busy=beside and keep):
             if writer is None:
                 targets.append(taken.y)
@@ -232,9 +236,9 @@ def _add_up(
             on_progress(done, total)
         if apart is not None and writer is not None:
             writer.hand_over()
-        for one in lanes:
+        for one in sums:
             one.bring_back()
-        return Part(together(lanes), targets, done, [] if apart is None else [apart])
+        return Part(together(sums), targets, done, [] if apart is None else [apart])
 
 
 def _sent(run: Forward, batch: NumberedBatch) -> NumberedBatch:

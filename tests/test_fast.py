@@ -460,7 +460,7 @@ def test_a_gpu_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def full(host: Moments, device: torch.device) -> OnDevice:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("nrcscan.extracting.run_pass.accumulates", lambda device: True)
+    monkeypatch.setattr("nrcscan.extracting.add_up.accumulates", lambda device: True)
     monkeypatch.setattr("nrcscan.extracting.accumulate.OnDevice", full)
     with pytest.raises(InputError, match="the covariances do not fit on cpu: .* --sketch 64"):
         extract(mlp(5, 2), samples(60, 5, 2), tmp_path / "a.h5")
@@ -487,7 +487,7 @@ def test_what_a_gpu_adds_up_itself(
     found = []
     for moved in (False, True):
         monkeypatch.setattr(
-            "nrcscan.extracting.run_pass.accumulates", lambda device, moved=moved: moved
+            "nrcscan.extracting.add_up.accumulates", lambda device, moved=moved: moved
         )
         path = tmp_path / f"{moved}.h5"
         extract(net, data, path, dtype=dtype, **options)  # type: ignore[arg-type]

@@ -27,6 +27,9 @@ class PassPlan:
     """The passes over the data that a plan takes under these settings.
 
     Attributes:
+        run: the network.
+        plan: which of its calls are watched.
+        settings: the options.
         order: the positions that are added up together, pass by pass.
         n_workers: how many batches are worked on at once.
         precision: of the products.
@@ -36,7 +39,7 @@ class PassPlan:
     """
 
     def __init__(self, run: Forward, plan: CallPlan, n_targets: int, settings: Settings) -> None:
-        self._plan, self._t, self._settings = plan, n_targets, settings
+        self.run, self.plan, self.settings, self._t = run, plan, settings, n_targets
         self.precision: Precision = settings.precision
         if settings.sketch is not None and run.dtype.itemsize <= 4:
             self.precision = "float32"  # a sketch is no finer than the features
@@ -53,11 +56,11 @@ class PassPlan:
 
     @property
     def _limit(self) -> int:
-        return self._settings.memory or memory_of_machine()
+        return self.settings.memory or memory_of_machine()
 
     @property
     def _budget(self) -> int:
-        return self._settings.memory or memory_of_machine() // SHARE
+        return self.settings.memory or memory_of_machine() // SHARE
 
     @property
     def epsilon(self) -> float:
@@ -66,7 +69,7 @@ class PassPlan:
 
     def bytes(self, position: int) -> int:
         """Return how much memory a position's accumulator takes, at its largest."""
-        size = self._plan.widths[position] + self._t + 1
+        size = self.plan.widths[position] + self._t + 1
         if position in self.tests:
             columns = self.tests[position].shape[1]
             return 8 * size * (4 * (columns + self._t + 1) + BLOCK_ROWS)
@@ -82,7 +85,7 @@ class PassPlan:
     def _empty(self, position: int) -> Moments:
         if position in self.tests:
             return Sketch(self.tests[position], self._t, precision=self.precision)
-        return Moments(self._plan.widths[position], self._t, precision=self.precision)
+        return Moments(self.plan.widths[position], self._t, precision=self.precision)
 
     def _grouped(self, positions: Sequence[int]) -> list[list[int]]:
         """Return positions in groups that fit, in order."""
@@ -91,11 +94,11 @@ class PassPlan:
         for position in positions:
             needed = self.bytes(position)
             if needed > self._limit:
-                name = next(r.name for r in self._plan.records if r.position == position)
-                whose = "this machine has" if self._settings.memory is None else "--memory allows"
+                name = next(r.name for r in self.plan.records if r.position == position)
+                whose = "this machine has" if self.settings.memory is None else "--memory allows"
                 raise UsageError(
                     f"the covariances need {needed / 1e9:.3g} GB and {whose}"
-                    f" {self._limit / 1e9:.3g} GB: {name} has {self._plan.widths[position]}"
+                    f" {self._limit / 1e9:.3g} GB: {name} has {self.plan.widths[position]}"
                     " features; choose another --pool, leave layers out with --exclude, or sketch"
                     " them with --sketch 64"
                 )
@@ -113,7 +116,7 @@ class PassPlan:
             ValueError: the values' squares overflow float64.
         """
         output = accumulated.output()
-        last = (number + 1) % self._settings.sketch_passes == 0
+        last = (number + 1) % self.settings.sketch_passes == 0
         for position, moments in accumulated.positions.items():
             if not isinstance(moments, Sketch):
                 writer.add_statistics(position, moments.statistics(), output)
@@ -124,9 +127,9 @@ class PassPlan:
 
     def announcement(self) -> str | None:
         """Say what is unusual about the passes to come, or None."""
-        if len(self.order) == self._settings.sketch_passes:
+        if len(self.order) == self.settings.sketch_passes:
             return None
-        groups = self.order[:: self._settings.sketch_passes]
+        groups = self.order[:: self.settings.sketch_passes]
         needed = sum(self.bytes(position) for group in groups for position in group)
         sizes = listed(len(group) for group in groups)
         return (

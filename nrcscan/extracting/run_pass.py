@@ -16,15 +16,14 @@ import torch
 from nrcscan.acts_file import kept_in_memory, writing
 from nrcscan.cpu_threads import blas_threads
 from nrcscan.errors import InputError, UsageError
-from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.add_up import Part, RowStore, add_up
 from nrcscan.extracting.check_resources import announce_space
 from nrcscan.extracting.listener import SILENT, Listener
+from nrcscan.extracting.notes_on_network import doubts, of_network
 from nrcscan.extracting.plan_passes import PassPlan
 from nrcscan.extracting.provenance import provenance_of
 from nrcscan.extracting.torchrun_ranks import Team, team
 from nrcscan.inputs.datasets.batches import Batch, Dataset
-from nrcscan.metrics.quantities import LEARNED_R2
 from nrcscan.network.build import Network
 from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.forward import Forward
@@ -154,26 +153,21 @@ def run_pass(
     """
     notes: list[str] = []
     note = listener.keeping(notes)
-    for text in _of_network(network):
+    for text in of_network(network):
         note(text)
     output = PredictionChoice.parse(settings.output_key, settings.output_slice)
     run = Forward(network.module, settings.pool, network.fixed_batch, output)
     total = _samples(dataset, settings)
     r2: float | None = None
     hold_on_to_memory()
-    with ExitStack() as stack:
-        stack.enter_context(evaluating(network.module))
-        stack.enter_context(blas_threads(1))
-        ranks = stack.enter_context(team())
+    with evaluating(network.module), blas_threads(1), team() as ranks, ExitStack() as stack:
         ranks.check(total)
         passes, batches = _planned(run, dataset, settings, note)
         _announce(passes, dataset, path, total, listener.note)
         writer: writing.Writer | None = None
         if ranks.first:
-            new = partial(writing.create, path, n_samples=total, force=force, in_memory=in_memory)
-            writer = stack.enter_context(new(compress=settings.compress))
-            for record, weight in zip(passes.plan.records, passes.plan.weights, strict=True):
-                writer.add_layer(record, to_numpy(weight))
+            begun = _begun(path, passes, total, force=force, in_memory=in_memory)
+            writer = stack.enter_context(begun)
         rows = stack.enter_context(_row_store(path, writer, ranks, settings, total))
         job = _Job(passes, dataset, ranks, writer, rows, total, listener.progress)
         part = job.run(batches)
@@ -181,7 +175,7 @@ def run_pass(
             with _overflow(dataset):
                 outcome = part.accumulated.output()
             r2 = outcome.r2
-            for doubt in _doubts(r2, part.accumulated, inferred=network.inferred):
+            for doubt in doubts(r2, part.accumulated, inferred=network.inferred):
                 note(doubt)
             provenance = provenance_of(
                 network, origin, dataset, settings, run, passes.plan.batch, part.n_samples, notes
@@ -190,16 +184,6 @@ def run_pass(
             writer.finish(outcome, provenance, epsilon, passes.epsilon)
     names = tuple(record.name for record in passes.plan.records)
     return Extraction(path, job.total or 0, names, r2, tuple(notes))
-
-
-def _of_network(network: Network) -> Iterator[str]:
-    """Yield what the user should know of how the network came about."""
-    yield from network.notes
-    if network.inferred:
-        yield (
-            f"network inferred from the weights: {network.layout}; the activation cannot be read"
-            " from them and is --activation's choice"
-        )
 
 
 def _samples(dataset: Dataset, settings: Settings) -> int | None:
@@ -230,6 +214,25 @@ def _planned(
     else:
         batches = chain([first], batches)
     return PassPlan(run, plan, y.shape[1], settings), batches
+
+
+@contextmanager
+def _begun(
+    path: Path,
+    passes: PassPlan,
+    total: int | None,
+    *,
+    force: bool,
+    in_memory: kept_in_memory.KeptInMemory | None,
+) -> Iterator[writing.Writer]:
+    """Begin the file with the network's layers."""
+    compress = passes.settings.compress
+    with writing.create(
+        path, n_samples=total, force=force, compress=compress, in_memory=in_memory
+    ) as writer:
+        for record, weight in zip(passes.plan.records, passes.plan.weights, strict=True):
+            writer.add_layer(record, to_numpy(weight))
+        yield writer
 
 
 @contextmanager
@@ -273,19 +276,3 @@ def _announce(
         )
     if passes.settings.activations:
         announce_space(path, passes.plan, total, passes.run.stored_dtype, say)
-
-
-def _doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> Iterator[str]:
-    """Yield what a network that explains nothing suggests about how it was run."""
-    if r2 is None or r2 >= LEARNED_R2:
-        return
-    if accumulated.far_from_unit_scale:
-        yield (
-            f"R² is {r2:.3g} and the inputs are far from unit scale ({accumulated.input_range}):"
-            " if the network was trained on standardised data, use --standardize"
-        )
-    if inferred:
-        yield (
-            f"the inferred network explains nothing (R² = {r2:.3g}): if it was trained, the"
-            " inference is wrong; try --activation, or name its factory with --model"
-        )

@@ -59,6 +59,20 @@ _CELLS = {
 }
 
 
+class _Recurrence(NamedTuple):
+    """What a recurrent operation is given, in torch's order."""
+
+    x: Tensor
+    start: Any
+    weights: Sequence[Tensor]
+    biases: bool
+    depth: int
+    dropout: float
+    train: bool
+    both_ways: bool
+    batch_first: bool
+
+
 @dataclass(frozen=True)
 class Call:
     """One use of a layer in a pass.
@@ -140,7 +154,7 @@ class Capture(TorchDispatchMode):
         kwargs = kwargs or {}
         packet = func.overloadpacket
         if packet in _RECURRENT and func._overloadname == "input" and self._known(args[2][0]):
-            return self._recur(func, *args)
+            return self._recur(func, _Recurrence(*args))
         operation = _OPERATIONS.get(packet)
         if operation is not None and len(args) > operation.weight:
             weight = args[operation.weight]
@@ -196,37 +210,27 @@ class Capture(TorchDispatchMode):
         self.last = (call, tuple(features.shape))
         self._on_call(call, features)
 
-    def _recur(
-        self,
-        func: Any,
-        x: Tensor,
-        start: Any,
-        weights: Sequence[Tensor],
-        biases: bool,
-        depth: int,
-        dropout: float,
-        train: bool,
-        both_ways: bool,
-        batch_first: bool,
-    ) -> tuple[Tensor, ...]:
+    def _recur(self, func: Any, given: _Recurrence) -> tuple[Tensor, ...]:
         """Run a recurrent network level by level, and see what reaches each level's two weights.
 
         The recurrent weight reads the state before each step: the starting one, then the outputs.
         """
-        kind, time = _RECURRENT[func.overloadpacket], int(batch_first)
-        several = isinstance(start, list | tuple)  # an LSTM starts from two states
-        ways = 2 if both_ways else 1
-        share = len(weights) // (depth * ways)
-        ends = []
-        for level in range(depth):
+        kind, time = _RECURRENT[func.overloadpacket], int(given.batch_first)
+        several = isinstance(given.start, list | tuple)  # an LSTM starts from two states
+        starts = given.start if several else [given.start]
+        ways = 2 if given.both_ways else 1
+        share = len(given.weights) // (given.depth * ways)
+        x, ends = given.x, []
+        for level in range(given.depth):
             outputs = []
             for way in range(ways):
                 at = level * ways + way
-                own = weights[at * share : (at + 1) * share]
-                states = [h[at : at + 1] for h in (start if several else [start])]
+                own = given.weights[at * share : (at + 1) * share]
+                states = [h[at : at + 1] for h in starts]
                 begin = states if several else states[0]
                 steps = x.flip(time) if way else x
-                out, *end = func(steps, begin, own, biases, 1, 0.0, False, False, batch_first)
+                level_alone = (given.biases, 1, 0.0, False, False, given.batch_first)
+                out, *end = func(steps, begin, own, *level_alone)
                 first = states[0].movedim(0, time)
                 before = torch.cat([first, out.narrow(time, 0, out.shape[time] - 1)], time)
                 if len(own) in (2, 4):  # else the state is projected by one more weight
@@ -234,7 +238,7 @@ class Capture(TorchDispatchMode):
                     self._see(own[1], before.flip(time) if way else before, kind)
                 outputs.append(out.flip(time) if way else out)
                 ends.append(end)
-            x = torch.cat(outputs, -1) if both_ways else outputs[0]
+            x = torch.cat(outputs, -1) if given.both_ways else outputs[0]
         return (x, *(torch.cat(states) for states in zip(*ends, strict=True)))
 
     def _count_writes(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 # make demo   set up, measure the shipped networks, and show where they collapse
 # make test   set up, and run the tests
-# make check  set up, and run the linter, the formatter and the type checker
+# make check  set up, and run the linter, the formatter, the type checker and the check of imports
 # make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
 
 PYTHON ?= python3
@@ -32,6 +32,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: .venv/core
 	$(BIN)/python benchmarks/bench.py --json bench.json

@@ -48,7 +48,7 @@ class PassPlan:
             self.tests = {p: test_matrix(w, settings.sketch) for p, w in enumerate(plan.widths)}
         every = list(range(len(plan.widths)))
         alone = not plan.stateless or run.device.type != "cpu"
-        n_workers = 1 if alone else settings.n_workers or most_workers()
+        n_workers = 1 if alone else settings.batches_at_once or most_workers()
         needed = sum(map(self.bytes, every))
         self.n_workers = max(1, min(n_workers, self._budget // max(needed, 1)))
         groups = self._grouped(every) if needed > self._limit else [every]

@@ -150,7 +150,7 @@ def _settings(options: dict[str, Any]) -> Settings:
     if unknown:
         raise TypeError(f"scan() takes no argument {listed(unknown)}")
     # A single worker, so that the numbers do not depend on how many jobs share the cores.
-    given = {"activations": False, "n_workers": 1, **options}
+    given = {"activations": False, "batches_at_once": 1, **options}
     settings = Settings(**{**given, "device": given.get("device") or "cpu"})
     if settings.factory is not None and not isinstance(settings.factory, str):
         raise UsageError(

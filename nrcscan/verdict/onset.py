@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from nrcscan.verdict.conditions import Answer
 
 
-def together(answers: Sequence[Answer]) -> Answer:
+def together(held: Sequence[Answer]) -> Answer:
     """Return whether all hold: False beats None beats True.
 
     >>> together([True, None]), together([False, None]), together([True, True])
     (None, False, True)
     """
-    if any(h is False for h in answers):
+    if any(h is False for h in held):
         return False
-    return None if any(h is None for h in answers) else True
+    return None if any(h is None for h in held) else True
 
 
-def onset(answers: Sequence[Answer]) -> int | None:
+def onset(held: Sequence[Answer]) -> int | None:
     """Return the first position from which a condition holds through to the output.
 
     >>> onset([True, False, True, None, True])
@@ -32,7 +32,7 @@ def onset(answers: Sequence[Answer]) -> int | None:
     True
     """
     start = None
-    for position, holds in enumerate(answers):
+    for position, holds in enumerate(held):
         if holds is False:
             start = None
         elif holds and start is None:
@@ -40,7 +40,7 @@ def onset(answers: Sequence[Answer]) -> int | None:
     return start
 
 
-def runs(answers: Sequence[Answer]) -> list[tuple[int, int]]:
+def runs(held: Sequence[Answer]) -> list[tuple[int, int]]:
     """Return the first and last position of every stretch in which a condition holds.
 
     >>> runs([True, None, True, False, True, None])
@@ -48,7 +48,7 @@ def runs(answers: Sequence[Answer]) -> list[tuple[int, int]]:
     """
     found: list[tuple[int, int]] = []
     broken = True
-    for position, holds in enumerate(answers):
+    for position, holds in enumerate(held):
         if holds is False:
             broken = True
         elif holds:

@@ -1,7 +1,7 @@
 # make demo   set up, measure the shipped networks, and show where they collapse
 # make test   set up, and run the tests
 # make test-kernels  run the tests that compare numbers as another processor would compute them
-# make check  set up, and run the linter, the formatter and the type checker
+# make check  set up, and run the linter, the formatter, the type checker and the check of imports
 # make docs   set up, and build the pages into build/docs
 # make test-oldest  set up a second environment with the oldest versions allowed, and run the tests
 # make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
@@ -48,6 +48,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: .venv/docs
 	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --fresh-env -q -c docs . build/docs

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from nrcscan import InputError, UsageError, extract, report
-from nrcscan.network.capture import Capture, evaluating
+from nrcscan.network.capture import Capture
+from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.find_layers import find_layers
 
 pytestmark = pytest.mark.numerical

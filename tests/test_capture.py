@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from nrcscan import UsageError
-from nrcscan.network.capture import Call, Capture, evaluating
-from nrcscan.network.find_layers import find_layers, pooled, select
+from nrcscan.network.capture import Call, Capture
+from nrcscan.network.evaluation_mode import evaluating
+from nrcscan.network.features_from_tensor import pooled
+from nrcscan.network.find_layers import find_layers, select
 
 pytestmark = pytest.mark.numerical
 

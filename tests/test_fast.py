@@ -1,4 +1,4 @@
-"""Lanes, float32 products, sketches, memory, ranks: faster or smaller, and true to the exact."""
+"""Workers, float32 products, sketches, memory, ranks: faster or smaller, and true to the exact."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ pytestmark = pytest.mark.numerical
 
 
 @pytest.fixture
-def lanes(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Set how many lanes an extraction has."""
+def workers(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Set how many workers an extraction has."""
 
-    def set_lanes(n: int) -> None:
-        monkeypatch.setattr("nrcscan.extracting.plan_passes.most_lanes", lambda: n)
+    def set_workers(n: int) -> None:
+        monkeypatch.setattr("nrcscan.extracting.plan_passes.most_workers", lambda: n)
 
-    return set_lanes
+    return set_workers
 
 
 def test_results_come_in_order_whatever_takes_long() -> None:
@@ -85,11 +85,11 @@ def test_an_error_comes_in_its_turn_and_ends_the_rest() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_lanes_change_nothing(tmp_path: Path, lanes: Any, dtype: Any) -> None:
+def test_workers_change_nothing(tmp_path: Path, workers: Any, dtype: Any) -> None:
     model, data = mlp(5, 32, 16, 2), samples(5000, 5, 2)
     found = []
     for n, name in ((1, "a"), (3, "b"), (3, "c")):
-        lanes(n)
+        workers(n)
         extract(model, data, tmp_path / f"{name}.h5", dtype=dtype, batch_size=100)
         found.append(statistics(tmp_path / f"{name}.h5"))
     one, three, again = found
@@ -100,7 +100,7 @@ def test_lanes_change_nothing(tmp_path: Path, lanes: Any, dtype: Any) -> None:
             np.testing.assert_array_equal(three[name], values)
 
 
-def test_the_first_bad_sample_is_named_whichever_lane_has_it(tmp_path: Path, lanes: Any) -> None:
+def test_the_first_bad_sample_is_named_whoever_has_it(tmp_path: Path, workers: Any) -> None:
     class Roots(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -109,7 +109,7 @@ def test_the_first_bad_sample_is_named_whichever_lane_has_it(tmp_path: Path, lan
         def forward(self, x: Tensor) -> Tensor:
             return self.a(x.sqrt())
 
-    lanes(3)
+    workers(3)
     x = np.ones((100, 1), np.float32)
     x[[33, 57, 91]] = -1
     with pytest.raises(InputError, match="layer a: its features hold NaN, first in sample 33"):
@@ -117,7 +117,7 @@ def test_the_first_bad_sample_is_named_whichever_lane_has_it(tmp_path: Path, lan
     assert list(tmp_path.iterdir()) == []
 
 
-def test_batches_may_come_in_the_same_arrays_again(tmp_path: Path, lanes: Any) -> None:
+def test_batches_may_come_in_the_same_arrays_again(tmp_path: Path, workers: Any) -> None:
     x, y = samples(400, 5, 2)
 
     def refilled() -> Iterator[Any]:
@@ -126,7 +126,7 @@ def test_batches_may_come_in_the_same_arrays_again(tmp_path: Path, lanes: Any) -
             inputs[:], targets[:] = x[start : start + 10], y[start : start + 10]
             yield inputs, targets
 
-    lanes(2)
+    workers(2)
     extract(mlp(5, 8, 2), refilled(), tmp_path / "a.h5")
     found = statistics(tmp_path / "a.h5")
     np.testing.assert_array_equal(found["positions/0000/activations"], x)
@@ -156,9 +156,9 @@ class Forgetful(nn.Module):
 
 @pytest.mark.parametrize("how", ["attribute", "buffer"])
 def test_a_network_that_keeps_something_runs_in_one_thread(
-    tmp_path: Path, lanes: Any, how: str
+    tmp_path: Path, workers: Any, how: str
 ) -> None:
-    lanes(4)
+    workers(4)
     model, data = Forgetful(), samples(400, 5, 2)
     model.how = how
     with torch.inference_mode():
@@ -517,7 +517,7 @@ def test_a_gpu_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def full(host: Moments, device: torch.device) -> OnDevice:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("nrcscan.extracting.run_pass.accumulates", lambda device: True)
+    monkeypatch.setattr("nrcscan.extracting.add_up.accumulates", lambda device: True)
     monkeypatch.setattr("nrcscan.extracting.accumulate.OnDevice", full)
     with pytest.raises(InputError, match="the covariances do not fit on cpu: .* --sketch 64"):
         extract(mlp(5, 2), samples(60, 5, 2), tmp_path / "a.h5")
@@ -538,13 +538,13 @@ def test_what_a_gpu_adds_up_itself(
             return super().hosted()
 
     monkeypatch.setattr("nrcscan.extracting.accumulate.OnDevice", Counted)
-    monkeypatch.setattr("nrcscan.extracting.plan_passes.most_lanes", lambda: 1)  # as on a GPU
+    monkeypatch.setattr("nrcscan.extracting.plan_passes.most_workers", lambda: 1)  # as on a GPU
     x, y = samples(2500, 6, 2)
     data = np.stack([x, x + 1], axis=1), y
     found = []
     for moved in (False, True):
         monkeypatch.setattr(
-            "nrcscan.extracting.run_pass.accumulates", lambda device, moved=moved: moved
+            "nrcscan.extracting.add_up.accumulates", lambda device, moved=moved: moved
         )
         path = tmp_path / f"{moved}.h5"
         extract(net, data, path, dtype=dtype, **options)  # type: ignore[arg-type]

@@ -188,18 +188,20 @@ def test_targets_are_those_of_samples_or_of_tokens_and_exact(
 
 
 @pytest.mark.parametrize("per_token", [False, True])
-def test_what_is_held_has_the_targets_of_the_file(tmp_path: Path, per_token: bool) -> None:
+def test_what_is_kept_in_memory_has_the_targets_of_the_file(
+    tmp_path: Path, per_token: bool
+) -> None:
     one, two = np.ones(2), np.eye(2)
     own = Statistics(60, np.zeros(3), one, np.eye(3), np.zeros((3, 2)), two)
     output = schema.OutputStatistics(20, 2 * one, 2 * two, schema.Predictions(one, one, two))
-    held = kept_in_memory.KeptInMemory(tmp_path / "acts.h5")
-    with writing.create(held.path, held=held) as writer:
+    kept = kept_in_memory.KeptInMemory(tmp_path / "acts.h5")
+    with writing.create(kept.path, in_memory=kept) as writer:
         writer.add_layer(schema.LayerRecord("0", "Linear", 0), np.ones((2, 3)))
         writer.add_statistics(0, own, output, per_token=per_token)
         writer.finish(output, {}, 0.0)
     factor = 1 if per_token else 2
-    with reading.open_acts(held.path) as acts:
-        for measured in (held.statistics(0), acts.statistics(0)):
+    with reading.open_acts(kept.path) as acts:
+        for measured in (kept.statistics(0), acts.statistics(0)):
             np.testing.assert_array_equal(measured.target_mean, factor * one)
             np.testing.assert_array_equal(measured.target_covariance, factor * two)
             assert measured.n_samples == (60 if per_token else 20)

@@ -43,12 +43,12 @@ class Writer:
         file: h5py.File,
         path: Path,
         n_samples: int | None,
-        held: KeptInMemory | None,
+        in_memory: KeptInMemory | None,
         *,
         compress: bool,
     ) -> None:
         self._file = file
-        self._held = held
+        self._in_memory = in_memory
         self._path = path
         self._n_samples = n_samples
         self._packed = _PACKED if compress else {}
@@ -75,8 +75,8 @@ class Writer:
             group.attrs["transposed"] = int(record.transposed)
             group.attrs["flattened"] = int(record.flattened)
             self._put(f"layers/{index:04d}/weight", weight)
-        if self._held is not None:
-            self._held.add_layer(record, weight)
+        if self._in_memory is not None:
+            self._in_memory.add_layer(record, weight)
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
         """Append rows (n, width) to a dataset, which the first call creates.
@@ -174,8 +174,8 @@ class Writer:
                 self._put(f"{where}/sketch", statistics.sketch)
             else:
                 self._put(f"{where}/covariance", statistics.feature_covariance)
-        if self._held is not None:
-            self._held.add_statistics(position, statistics)
+        if self._in_memory is not None:
+            self._in_memory.add_statistics(position, statistics)
 
     def finish(
         self,
@@ -201,8 +201,8 @@ class Writer:
                 self._file.attrs["product_epsilon"] = product_epsilon
             self._file.attrs["complete"] = 1
             self._file.flush()
-        if self._held is not None:
-            self._held.finish(output, provenance, epsilon, product_epsilon)
+        if self._in_memory is not None:
+            self._in_memory.finish(output, provenance, epsilon, product_epsilon)
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
         where, _, leaf = name.rpartition("/")
@@ -235,7 +235,7 @@ def create(
     n_samples: int | None = None,
     force: bool = False,
     compress: bool = False,
-    held: KeptInMemory | None = None,
+    in_memory: KeptInMemory | None = None,
 ) -> Iterator[Writer]:
     """Write a file that appears under its name only when it is complete.
 
@@ -244,7 +244,7 @@ def create(
         n_samples: how many rows of samples will come, if that is known.
         force: replace an existing file.
         compress: rows of samples.
-        held: takes what is written, but for rows of samples.
+        in_memory: takes what is written, but for rows of samples.
 
     Raises:
         UsageError: `path` exists and `force` is not given.
@@ -254,7 +254,7 @@ def create(
         file: h5py.File | None = None
         try:
             file = _new(partial, path)
-            yield Writer(file, path, n_samples, held, compress=compress)
+            yield Writer(file, path, n_samples, in_memory, compress=compress)
             _close(file, path)
         except BaseException:
             if file:

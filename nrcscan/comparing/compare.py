@@ -171,11 +171,7 @@ def compare(
         of_scan = {_absolute(p) / name: name for p, (found, _) in scans.items() for name in found}
         keyed.sort(key=lambda item: order.get(of_scan.get(item[0], ""), -1))
     keys = [key for key, _ in keyed]
-    if len(set(keys)) < len(keys):
-        twice = next(path for path in keys if keys.count(path) > 1)
-        raise UsageError(f"{twice}: is given twice; give each run once")
-    if len(keys) < 2:
-        raise UsageError("a single run: give at least two files, or a scan of several runs")
+    _require_several(keys)
     named = [
         replace(run, label=printable(label))
         for label, (_, run) in zip(labels(keys), keyed, strict=True)
@@ -187,6 +183,15 @@ def compare(
         convention=None if len(scans) == len(given) else convention,
         notes=(*_unlike(named, rows), *notes),
     )
+
+
+def _require_several(keys: Sequence[PurePath]) -> None:
+    """Refuse what is not several runs, each given once."""
+    if len(set(keys)) < len(keys):
+        twice = next(path for path in keys if keys.count(path) > 1)
+        raise UsageError(f"{twice}: is given twice; give each run once")
+    if len(keys) < 2:
+        raise UsageError("a single run: give at least two files, or a scan of several runs")
 
 
 def _absolute(path: Path) -> PurePath:

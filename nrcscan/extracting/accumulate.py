@@ -1,59 +1,24 @@
-"""What one lane adds up of the batches it is given, and how lanes become one."""
+"""The sums that one worker makes of the batches it is given, and how several become one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nrcscan.acts_file import schema
 from nrcscan.errors import InputError
-from nrcscan.extracting.worker_threads import most_lanes
+from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.inputs.arrays import Inputs, parts
-from nrcscan.network.forward import CallPlan, Features, Forward
 from nrcscan.network.predictions import to_numpy
 from nrcscan.statistics.moments import Array, Moments
 from nrcscan.statistics.moments_on_gpu import OnDevice
 
 UNIT_SCALE = (0.1, 20.0)
 """The largest input, in absolute value, of a usually scaled dataset lies between these."""
-
-
-@dataclass(frozen=True)
-class NumberedBatch:
-    """Inputs and targets on their way to a lane.
-
-    Attributes:
-        first_sample: which sample of the dataset is its first.
-        x: inputs.
-        y: targets.
-        sent: the inputs as the network takes them, where they are on its device already.
-    """
-
-    first_sample: int
-    x: Inputs
-    y: Array
-    sent: Any = None
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What is left of a batch once it is added up.
-
-    Attributes:
-        y: its targets.
-        features: of every position, as they are stored; empty where none are.
-    """
-
-    y: Array
-    features: dict[int, NDArray[Any]]
 
 
 class Accumulated:
@@ -119,8 +84,8 @@ class Accumulated:
         return True  # another pass will tell
 
     def merge(self, other: Accumulated) -> None:
-        """Take in everything that another lane has seen, which is then of no more use."""
-        with ThreadPoolExecutor(most_lanes()) as pool:  # the lanes are idle by now
+        """Take in everything that another worker has seen, which is then of no more use."""
+        with ThreadPoolExecutor(most_workers()) as pool:  # the workers are idle by now
             positions = list(self.positions)
             list(pool.map(lambda p: self.positions[p].merge(other.positions.pop(p)), positions))
         self._output.merge(other._output)
@@ -139,59 +104,9 @@ class Accumulated:
         return schema.OutputStatistics(s.n_samples, s.target_mean, s.target_covariance, predictions)
 
 
-@dataclass(frozen=True)
-class Part:
-    """What some of the samples, or all, have added up to.
-
-    Attributes:
-        accumulated: the sums.
-        targets: batches of targets, in order, where they have not been written yet.
-        n_samples: how many there were.
-        rows: files that hold what else has not been written yet, in order.
-    """
-
-    accumulated: Accumulated
-    targets: list[Array]
-    n_samples: int
-    rows: list[Path] = field(default_factory=list)
-
-
-def lane(
-    run: Forward, plan: CallPlan, accumulated: Accumulated, *, keep: bool
-) -> Callable[[NumberedBatch], Taken]:
-    """Return what takes a batch through the network and into an accumulator of its own.
-
-    Args:
-        run: the network, shared with other lanes.
-        plan: which of its layers are watched.
-        accumulated: this lane's own.
-        keep: whether the features are wanted afterwards, to be stored.
-    """
-
-    def work(batch: NumberedBatch) -> Taken:
-        kept: dict[int, NDArray[Any]] = {}
-
-        def take(position: int, reached: Features) -> bool:
-            rows, counts = reached
-            y = batch.y if counts is None else np.repeat(batch.y, counts, axis=0)
-            if keep:  # as a copy: the network may still write to these
-                kept[position] = to_numpy(rows).astype(run.stored_dtype)
-            return accumulated.take(position, rows, y)
-
-        with torch.inference_mode():  # known to each thread alone
-            inputs = run.inputs(batch.x, batch.first_sample) if batch.sent is None else batch.sent
-            predictions = run.forward(
-                inputs, batch.y, plan, first_sample=batch.first_sample, take=take
-            )
-        accumulated.update(batch.x, predictions, batch.y)
-        return Taken(batch.y, kept)
-
-    return work
-
-
-def together(lanes: Sequence[Accumulated]) -> Accumulated:
-    """Merge lanes into the first of them, in order."""
-    first, *others = lanes
+def together(sums: Sequence[Accumulated]) -> Accumulated:
+    """Merge what workers have added up into the first of them, in order."""
+    first, *others = sums
     for other in others:
         first.merge(other)
     return first

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nrcscan.errors import OutputError, UsageError
-from nrcscan.network.forward import CallPlan
+from nrcscan.network.call_plan import CallPlan
 from nrcscan.wording import reason
 
 

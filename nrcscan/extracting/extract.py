@@ -12,6 +12,7 @@ from torch import nn
 
 from nrcscan.errors import UsageError
 from nrcscan.extracting.check_resources import require_apart, usable_device
+from nrcscan.extracting.listener import Listener
 from nrcscan.extracting.run_pass import Extraction, run_pass
 from nrcscan.files import write_atomically
 from nrcscan.inputs.checkpoints.contents import Checkpoint
@@ -161,8 +162,7 @@ def extract(
         path,
         settings,
         force=force,
-        on_note=on_note,
-        on_progress=on_progress,
+        listener=Listener(on_note, on_progress),
     )
 
 

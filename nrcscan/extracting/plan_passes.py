@@ -10,8 +10,9 @@ from nrcscan.acts_file import writing
 from nrcscan.errors import UsageError
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.check_resources import memory_of_machine
-from nrcscan.extracting.worker_threads import most_lanes
-from nrcscan.network.forward import CallPlan, Forward
+from nrcscan.extracting.worker_threads import most_workers
+from nrcscan.network.call_plan import CallPlan
+from nrcscan.network.forward import Forward
 from nrcscan.options.choices import Precision
 from nrcscan.options.pass_options import Settings
 from nrcscan.statistics.moments import BLOCK_ROWS, Array, Moments
@@ -19,15 +20,18 @@ from nrcscan.statistics.sketch import Sketch, orthonormal, test_matrix
 from nrcscan.wording import listed
 
 SHARE = 4
-"""More lanes than one may take this part of the machine's memory; they only save time."""
+"""More workers than one may take this part of the machine's memory; they only save time."""
 
 
 class PassPlan:
     """The passes over the data that a plan takes under these settings.
 
     Attributes:
+        run: the network.
+        plan: which of its calls are watched.
+        settings: the options.
         order: the positions that are added up together, pass by pass.
-        lanes: how many batches are worked on at once.
+        n_workers: how many batches are worked on at once.
         precision: of the products.
 
     Raises:
@@ -35,7 +39,7 @@ class PassPlan:
     """
 
     def __init__(self, run: Forward, plan: CallPlan, n_targets: int, settings: Settings) -> None:
-        self._plan, self._t, self._settings = plan, n_targets, settings
+        self.run, self.plan, self.settings, self._t = run, plan, settings, n_targets
         self.precision: Precision = settings.precision
         if settings.sketch is not None and run.dtype.itemsize <= 4:
             self.precision = "float32"  # a sketch is no finer than the features
@@ -43,20 +47,20 @@ class PassPlan:
         if settings.sketch is not None:
             self.tests = {p: test_matrix(w, settings.sketch) for p, w in enumerate(plan.widths)}
         every = list(range(len(plan.widths)))
-        alone = not plan.pure or run.device.type != "cpu"
-        lanes = 1 if alone else settings.lanes or most_lanes()
+        alone = not plan.stateless or run.device.type != "cpu"
+        n_workers = 1 if alone else settings.batches_at_once or most_workers()
         needed = sum(map(self.bytes, every))
-        self.lanes = max(1, min(lanes, self._budget // max(needed, 1)))
+        self.n_workers = max(1, min(n_workers, self._budget // max(needed, 1)))
         groups = self._grouped(every) if needed > self._limit else [every]
         self.order = [group for group in groups for _ in range(settings.sketch_passes)]
 
     @property
     def _limit(self) -> int:
-        return self._settings.memory or memory_of_machine()
+        return self.settings.memory or memory_of_machine()
 
     @property
     def _budget(self) -> int:
-        return self._settings.memory or memory_of_machine() // SHARE
+        return self.settings.memory or memory_of_machine() // SHARE
 
     @property
     def epsilon(self) -> float:
@@ -65,23 +69,23 @@ class PassPlan:
 
     def bytes(self, position: int) -> int:
         """Return how much memory a position's accumulator takes, at its largest."""
-        size = self._plan.widths[position] + self._t + 1
+        size = self.plan.widths[position] + self._t + 1
         if position in self.tests:
             columns = self.tests[position].shape[1]
             return 8 * size * (4 * (columns + self._t + 1) + BLOCK_ROWS)
         return 8 * size * (3 * size + BLOCK_ROWS)
 
     def accumulators(self, group: Sequence[int]) -> list[Accumulated]:
-        """Return empty accumulators for a group of positions, one set per lane."""
+        """Return empty accumulators for a group of positions, one set per worker."""
         return [
             Accumulated({position: self._empty(position) for position in group}, self._t)
-            for _ in range(self.lanes)
+            for _ in range(self.n_workers)
         ]
 
     def _empty(self, position: int) -> Moments:
         if position in self.tests:
             return Sketch(self.tests[position], self._t, precision=self.precision)
-        return Moments(self._plan.widths[position], self._t, precision=self.precision)
+        return Moments(self.plan.widths[position], self._t, precision=self.precision)
 
     def _grouped(self, positions: Sequence[int]) -> list[list[int]]:
         """Return positions in groups that fit, in order."""
@@ -90,11 +94,11 @@ class PassPlan:
         for position in positions:
             needed = self.bytes(position)
             if needed > self._limit:
-                name = next(r.name for r in self._plan.records if r.position == position)
-                whose = "this machine has" if self._settings.memory is None else "--memory allows"
+                name = next(r.name for r in self.plan.records if r.position == position)
+                whose = "this machine has" if self.settings.memory is None else "--memory allows"
                 raise UsageError(
                     f"the covariances need {needed / 1e9:.3g} GB and {whose}"
-                    f" {self._limit / 1e9:.3g} GB: {name} has {self._plan.widths[position]}"
+                    f" {self._limit / 1e9:.3g} GB: {name} has {self.plan.widths[position]}"
                     " features; choose another --pool, leave layers out with --exclude, or sketch"
                     " them with --sketch 64"
                 )
@@ -112,20 +116,20 @@ class PassPlan:
             ValueError: the values' squares overflow float64.
         """
         output = accumulated.output()
-        last = (number + 1) % self._settings.sketch_passes == 0
+        last = (number + 1) % self.settings.sketch_passes == 0
         for position, moments in accumulated.positions.items():
             if isinstance(moments, Sketch) and not last:
                 self.tests[position] = orthonormal(moments.sketched().sketch)
                 continue
             found = moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
-            per_token = self._plan.per_token[position]
+            per_token = self.plan.per_token[position]
             writer.add_statistics(position, found, output, per_token=per_token)
 
     def announcement(self) -> str | None:
         """Say what is unusual about the passes to come, or None."""
-        if len(self.order) == self._settings.sketch_passes:
+        if len(self.order) == self.settings.sketch_passes:
             return None
-        groups = self.order[:: self._settings.sketch_passes]
+        groups = self.order[:: self.settings.sketch_passes]
         needed = sum(self.bytes(position) for group in groups for position in group)
         sizes = listed(len(group) for group in groups)
         return (

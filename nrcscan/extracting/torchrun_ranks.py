@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 from torch import distributed
 
 from nrcscan.errors import InputError, NrcscanError, UsageError
-from nrcscan.extracting.accumulate import NumberedBatch, Part, together
+from nrcscan.extracting.accumulate import together
+from nrcscan.extracting.add_up import NumberedBatch, Part
 from nrcscan.inputs.arrays import each
-from nrcscan.inputs.datasets.batches import Batch as Rows
+from nrcscan.inputs.datasets.batches import Batch
 
 Value = TypeVar("Value")
 
@@ -54,7 +55,7 @@ class Team:
                 " that of ranks: give a file, or arrays"
             )
 
-    def mine(self, batches: Iterable[Rows], total: int | None) -> Iterator[NumberedBatch]:
+    def mine(self, batches: Iterable[Batch], total: int | None) -> Iterator[NumberedBatch]:
         """Yield this rank's slice of all batches, numbered by their first sample."""
         start = stop = None
         if self.size > 1 and total is not None:

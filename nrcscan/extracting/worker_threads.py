@@ -16,30 +16,30 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 3
-"""Items that wait for, or are in, a lane at most; more would hold their memory for nothing."""
+"""Items that wait for a worker, or are in its hands, at most; more would only take memory."""
 
 LONG = 4e7
 """From so many multiply-adds on a layer is long enough for a pool of threads to pay."""
 
 
-def most_lanes() -> int:
-    """Return how many lanes this machine has, or fewer where torch is held to fewer threads."""
+def most_workers() -> int:
+    """Return how many workers suit this machine: one per core, or per thread torch may take."""
     return torch.get_num_threads()
 
 
 @contextmanager
-def threads_for(lanes: int, *, widest: int, work: float) -> Iterator[None]:
-    """Hold the kernels of torch and NumPy to what lets so many lanes run side by side.
+def threads_for(n_workers: int, *, widest: int, work: float) -> Iterator[None]:
+    """Hold the kernels of torch and NumPy to what lets so many workers run side by side.
 
     Args:
-        lanes: how many there are.
-        widest: the largest width of a position: in a single lane, what is not wide is
+        n_workers: how many there are.
+        widest: the largest width of a position: by a single worker, what is not wide is
             multiplied in one thread, because a second pool would spin against torch's.
-        work: multiply-adds of the network's largest layer on a batch: in a single lane, what
+        work: multiply-adds of the network's largest layer on a batch: by a single worker, what
             is not long is run in one thread, because waking a second one takes as long.
     """
     before = torch.get_num_threads()
-    alone = lanes == 1
+    alone = n_workers == 1
     try:
         if not alone or work < LONG:
             torch.set_num_threads(1)
@@ -77,19 +77,19 @@ def in_order(
         yield from map(workers[0], items)
         return
     waiting: deque[Future[Result]] = deque()
-    threads = (torch.get_num_threads(),)  # which a new thread does not know
+    kernel_threads = (torch.get_num_threads(),)  # which a new thread does not know
     with ExitStack() as stack:
-        lanes = []
+        threads: list[ThreadPoolExecutor] = []
         for _ in workers:
-            lane = ThreadPoolExecutor(
-                1, "lane", initializer=torch.set_num_threads, initargs=threads
+            thread = ThreadPoolExecutor(
+                1, "worker", initializer=torch.set_num_threads, initargs=kernel_threads
             )
-            stack.callback(lane.shutdown, wait=True, cancel_futures=True)
-            lanes.append(lane)
+            stack.callback(thread.shutdown, wait=True, cancel_futures=True)
+            threads.append(thread)
         for index, item in enumerate(items):
-            at = index % len(lanes)
-            waiting.append(lanes[at].submit(workers[at], item))
-            if len(waiting) >= AHEAD * len(lanes):
+            at = index % len(threads)
+            waiting.append(threads[at].submit(workers[at], item))
+            if len(waiting) >= AHEAD * len(threads):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nrcscan.errors import InputError, UsageError
-from nrcscan.inputs.checkpoints.contents import FORMATS, choose, stripped
+from nrcscan.inputs.checkpoints.contents import FORMATS, Checkpoint, choose, stripped
 from nrcscan.inputs.checkpoints.open_checkpoint import read
 from nrcscan.network.infer_chain import infer
 
@@ -102,14 +102,7 @@ def inspect(
             TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
             for name, tensor in state.items()
         )
-        try:
-            network = (
-                f"in the file, a {type(checkpoint.module).__name__}"
-                if checkpoint.module is not None
-                else infer(checkpoint, activation).layout()
-            )
-        except InputError as error:
-            problem = str(error)
+        network, problem = _network_of(checkpoint, activation)
     return Inspection(
         path=str(contents.path),
         format=contents.format,
@@ -124,6 +117,16 @@ def inspect(
         network=network,
         problem=problem,
     )
+
+
+def _network_of(checkpoint: Checkpoint, activation: str) -> tuple[str | None, str | None]:
+    """Return the network that would run, in words, or what stands in its way."""
+    if checkpoint.module is not None:
+        return f"in the file, a {type(checkpoint.module).__name__}", None
+    try:
+        return infer(checkpoint, activation).layout(), None
+    except InputError as error:
+        return None, str(error)
 
 
 def _size(path: Path) -> int:

@@ -15,7 +15,6 @@ import numpy as np
 
 from nrcscan.acts_file import schema, writing
 from nrcscan.acts_file.reading import Acts, open_acts
-from nrcscan.acts_file.schema import Predictions
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import write_atomically
 from nrcscan.merging.check_parts import fingerprint, problems, section, sources
@@ -74,17 +73,7 @@ def merge(
         OutputError: the output cannot be written.
     """
     paths, path = [Path(part) for part in parts], Path(output)
-    if not paths:
-        raise UsageError("no parts: give the files of nrcscan extract to merge")
-    if len(paths) > MOST_PARTS:
-        raise UsageError(
-            f"{len(paths)} parts: at most {MOST_PARTS} are merged at once; merge them in groups,"
-            " then the groups"
-        )
-    write_atomically.require_free(path, force=force)
-    for part in paths:
-        if path.exists() and part.exists() and path.samefile(part):
-            raise UsageError(f"{path}: is one of the parts; choose another -o")
+    _require_mergeable(paths, path, force=force)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_acts(part)) for part in paths]
         if found := problems(opened):
@@ -92,33 +81,42 @@ def merge(
                 f"the parts cannot be merged: {'; '.join(found)}; extract every shard with the"
                 " same model and options, from samples of its own"
             )
-        notes: list[str] = []
-
-        def note(text: str) -> None:
-            notes.append(text)
-            on_note(text)
-
-        for text in _doubts(opened):
-            note(text)
-        with _too_large():
-            targets, predictions = _predictions(opened)
-        first, n = opened[0], sum(acts.n_samples for acts in opened)
-        with writing.create(path, n_samples=n, force=force) as writer:
+        doubts = list(_doubts(opened))
+        for doubt in doubts:
+            on_note(doubt)
+        provenance = _provenance(opened, doubts)
+        outcome = _outcome(opened)
+        first = opened[0]
+        with writing.create(path, n_samples=outcome.n_samples, force=force) as writer:
             for index, record in enumerate(first.layers):
                 writer.add_layer(record, first.stored_weight(index))
             _append_rows(writer, opened)
-            provenance = _provenance(opened, notes)
-            outcome = schema.OutputStatistics(
-                n, targets.target_mean, targets.target_covariance, predictions
-            )
             for position, statistics in enumerate(_positions(opened)):
                 per_token = any(acts.per_token(position) for acts in opened)
                 writer.add_statistics(position, statistics, outcome, per_token=per_token)
             writer.finish(outcome, provenance, first.epsilon, first.product_epsilon)
-    variance = float(np.trace(targets.target_covariance))
-    r2 = 1 - float(predictions.squared_error.sum()) / variance if variance > 0 else None
     names = tuple(record.name for record in first.layers)
-    return Merged(path, n, len(paths), names, r2, tuple(provenance["notes"]))
+    told = tuple(provenance["notes"])
+    return Merged(path, outcome.n_samples, len(paths), names, outcome.r2, told)
+
+
+def _require_mergeable(parts: Sequence[Path], output: Path, *, force: bool) -> None:
+    """Refuse what can be told from the paths alone.
+
+    Raises:
+        UsageError: there are no parts or too many, or the output exists or is one of them.
+    """
+    if not parts:
+        raise UsageError("no parts: give the files of nrcscan extract to merge")
+    if len(parts) > MOST_PARTS:
+        raise UsageError(
+            f"{len(parts)} parts: at most {MOST_PARTS} are merged at once; merge them in groups,"
+            " then the groups"
+        )
+    write_atomically.require_free(output, force=force)
+    for part in parts:
+        if output.exists() and part.exists() and output.samefile(part):
+            raise UsageError(f"{output}: is one of the parts; choose another -o")
 
 
 def pooled(parts: Iterable[Statistics]) -> Statistics:
@@ -168,22 +166,28 @@ def _too_large() -> Iterator[None]:
         ) from error
 
 
-def _predictions(parts: Sequence[Acts]) -> tuple[Statistics, Predictions]:
-    """Return the statistics of the targets and of the predictions on all samples."""
-    targets = pooled(
-        _beside_itself(acts.n_samples, acts.target_mean, acts.target_covariance) for acts in parts
-    )
-    predicted = pooled(
-        _beside_itself(acts.n_samples, acts.predictions.mean, acts.predictions.covariance)
-        for acts in parts
-    )
+def _outcome(parts: Sequence[Acts]) -> schema.OutputStatistics:
+    """Return the statistics of targets and predictions on all samples."""
+    with _too_large():
+        targets = pooled(
+            _beside_itself(acts.n_samples, acts.target_mean, acts.target_covariance)
+            for acts in parts
+        )
+        predicted = pooled(
+            _beside_itself(acts.n_samples, acts.predictions.mean, acts.predictions.covariance)
+            for acts in parts
+        )
     squared_error = np.average(
         [acts.predictions.squared_error for acts in parts],
         axis=0,
         weights=[acts.n_samples for acts in parts],
     )
-    predictions = Predictions(squared_error, predicted.feature_mean, predicted.feature_covariance)
-    return targets, predictions
+    return schema.OutputStatistics(
+        sum(acts.n_samples for acts in parts),
+        targets.target_mean,
+        targets.target_covariance,
+        schema.Predictions(squared_error, predicted.feature_mean, predicted.feature_covariance),
+    )
 
 
 def _beside_itself(n_samples: int, mean: Array, covariance: Array) -> Statistics:

@@ -7,16 +7,13 @@ before an in-place activation can overwrite it.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.parametrize import cached
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nrcscan.inputs.layer_marker import REACHES
@@ -60,6 +57,20 @@ _CELLS = {
     _aten.rnn_tanh_cell: "RNNCell",
     _aten.rnn_relu_cell: "RNNCell",
 }
+
+
+class _Recurrence(NamedTuple):
+    """What a recurrent operation is given, in torch's order."""
+
+    x: Tensor
+    start: Any
+    weights: Sequence[Tensor]
+    biases: bool
+    depth: int
+    dropout: float
+    train: bool
+    both_ways: bool
+    batch_first: bool
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ class Capture(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Keep torch from importing its compiler, a second's work; see `uncompiled`."""
+        """Keep torch from importing its compiler, a second's work; see `evaluation_mode`."""
         return False
 
     def __torch_dispatch__(
@@ -143,7 +154,7 @@ class Capture(TorchDispatchMode):
         kwargs = kwargs or {}
         packet = func.overloadpacket
         if packet in _RECURRENT and func._overloadname == "input" and self._known(args[2][0]):
-            return self._recur(func, *args)
+            return self._recur(func, _Recurrence(*args))
         operation = _OPERATIONS.get(packet)
         if operation is not None and len(args) > operation.weight:
             weight = args[operation.weight]
@@ -199,37 +210,27 @@ class Capture(TorchDispatchMode):
         self.last = (call, tuple(features.shape))
         self._on_call(call, features)
 
-    def _recur(
-        self,
-        func: Any,
-        x: Tensor,
-        start: Any,
-        weights: Sequence[Tensor],
-        biases: bool,
-        depth: int,
-        dropout: float,
-        train: bool,
-        both_ways: bool,
-        batch_first: bool,
-    ) -> tuple[Tensor, ...]:
+    def _recur(self, func: Any, given: _Recurrence) -> tuple[Tensor, ...]:
         """Run a recurrent network level by level, and see what reaches each level's two weights.
 
         The recurrent weight reads the state before each step: the starting one, then the outputs.
         """
-        kind, time = _RECURRENT[func.overloadpacket], int(batch_first)
-        several = isinstance(start, list | tuple)  # an LSTM starts from two states
-        ways = 2 if both_ways else 1
-        share = len(weights) // (depth * ways)
-        ends = []
-        for level in range(depth):
+        kind, time = _RECURRENT[func.overloadpacket], int(given.batch_first)
+        several = isinstance(given.start, list | tuple)  # an LSTM starts from two states
+        starts = given.start if several else [given.start]
+        ways = 2 if given.both_ways else 1
+        share = len(given.weights) // (given.depth * ways)
+        x, ends = given.x, []
+        for level in range(given.depth):
             outputs = []
             for way in range(ways):
                 at = level * ways + way
-                own = weights[at * share : (at + 1) * share]
-                states = [h[at : at + 1] for h in (start if several else [start])]
+                own = given.weights[at * share : (at + 1) * share]
+                states = [h[at : at + 1] for h in starts]
                 begin = states if several else states[0]
                 steps = x.flip(time) if way else x
-                out, *end = func(steps, begin, own, biases, 1, 0.0, False, False, batch_first)
+                level_alone = (given.biases, 1, 0.0, False, False, given.batch_first)
+                out, *end = func(steps, begin, own, *level_alone)
                 first = states[0].movedim(0, time)
                 before = torch.cat([first, out.narrow(time, 0, out.shape[time] - 1)], time)
                 if len(own) in (2, 4):  # else the state is projected by one more weight
@@ -237,7 +238,7 @@ class Capture(TorchDispatchMode):
                     self._see(own[1], before.flip(time) if way else before, kind)
                 outputs.append(out.flip(time) if way else out)
                 ends.append(end)
-            x = torch.cat(outputs, -1) if both_ways else outputs[0]
+            x = torch.cat(outputs, -1) if given.both_ways else outputs[0]
         return (x, *(torch.cat(states) for states in zip(*ends, strict=True)))
 
     def _count_writes(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -266,41 +267,3 @@ def _memory(tensor: Tensor) -> tuple[int, tuple[tuple[int, int], ...]]:
     axes = zip(tensor.shape, tensor.stride(), strict=True)
     order = sorted(axes) if tensor.ndim == 2 else axes
     return tensor.data_ptr(), tuple((n, step if n > 1 else 0) for n, step in order)
-
-
-def uncompiled() -> AbstractContextManager[Any]:
-    """Have compiled networks run operation by operation, as written.
-
-    A network that has been compiled has imported the compiler; nothing else here needs it.
-    """
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in eval mode without gradients, and every module back in its own mode.
-
-    A parametrised weight is computed once and kept for the duration, so that it can be known.
-    """
-    # A frozen program has no mode, and an exported one cannot leave the one it has.
-    modes = [(module, getattr(module, "training", None)) for module in model.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    rounded = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    if modes[0][1] is not None:
-        with suppress(NotImplementedError):
-            model.eval()
-    try:
-        # The fast path of attention runs as one operation, in which no layer can be seen.
-        torch.backends.mha.set_fastpath_enabled(False)
-        # What a GPU calls TF32 keeps ten bits of a product's factors.
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        with torch.inference_mode(), cached(), uncompiled():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = rounded
-        for module, training in modes:
-            if training is not None:
-                module.training = training

@@ -1,67 +1,27 @@
-"""A network's forward pass: which layers it calls on what, and the features of a batch."""
+"""A network's forward pass: a batch in, the features of every position and the predictions out."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.errors import InputError, NrcscanError
 from nrcscan.inputs.arrays import MASK, Inputs, each, length, shapes
+from nrcscan.network.call_plan import CallPlan, Features
 from nrcscan.network.capture import Call, Capture
-from nrcscan.network.find_layers import Layout, arranged, find_layers, find_layout, pooled, select
+from nrcscan.network.features_from_tensor import Layout, arranged, pooled
 from nrcscan.network.predictions import PredictionChoice, to_numpy
-from nrcscan.network.state_between_passes import state_of
 from nrcscan.options.choices import Pool
 from nrcscan.statistics.moments import Array
-from nrcscan.wording import listed, reason
-
-PROBE_ROWS = 3
-"""Samples of the pass that finds out which layers run, in which order, on what."""
-
-
-@dataclass
-class CallPlan:
-    """What the probe found: the calls of a pass in order, and which of them are watched."""
-
-    calls: list[str] = field(default_factory=list)
-    records: list[LayerRecord] = field(default_factory=list)
-    weights: list[Tensor] = field(default_factory=list)
-    readers: dict[str, int] = field(default_factory=dict)
-    """Call whose features stand for a position → that position."""
-    layouts: dict[str, Layout] = field(default_factory=dict)
-    """Call → where the samples are in what reaches it."""
-    widths: list[int] = field(default_factory=list)
-    per_token: list[bool] = field(default_factory=list)
-    """Position → whether each of its tokens is a sample, with the targets of its sequence."""
-    work: float = 0.0
-    """Multiply-adds of the largest layer, per sample."""
-    largest: float = 0.0
-    """Numbers in the largest tensor that reaches a layer, per sample."""
-    batch: int = 0
-    """Samples per forward pass."""
-    pure: bool = True
-    """Whether a pass leaves nothing behind in the network, so that several can run at once."""
-
-
-class Features(NamedTuple):
-    """What reached a position: features (rows, width), in as many rows per sample as told.
-
-    Attributes:
-        rows: the features.
-        counts: rows of each sample, shape (n,); None where each has one.
-    """
-
-    rows: Tensor
-    counts: NDArray[np.int64] | None
+from nrcscan.wording import reason
 
 
 @dataclass
@@ -81,83 +41,6 @@ class Forward:
         self.indices = any(_embeds(module) for module in self.module.modules())
         """Whether integers among the inputs are indices, which stay integers."""
         self._names = _parameter_names(self.module)
-
-    def plan(
-        self,
-        x: Inputs,
-        include: Sequence[str],
-        exclude: Sequence[str],
-        note: Callable[[str], None],
-    ) -> CallPlan:
-        """Run a few samples to find out which layers run, in which order, on what."""
-        self._layers = find_layers(self.module)
-        if not self._layers:
-            raise InputError(
-                "the network has no weights to watch (a frozen program keeps none apart, nor does a"
-                " quantised one)"
-            )
-        inputs = self.inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
-        n = length(inputs)
-        order = [*range(1, n), 0]
-        seen, output, _ = self._probe(inputs)
-        before = state_of(self.module)
-        reordered, other_output, wrote = self._probe(each(inputs, lambda part: part[order]))
-        self._require_apart(output, other_output, order)
-        if [call.name for call, _ in seen] != [call.name for call, _ in reordered]:
-            raise InputError(
-                "the network calls other layers when its samples come in another order;"
-                " statistics need the same path for every sample"
-            )
-        pure = not wrote and state_of(self.module) == before
-        plan = CallPlan(calls=[call.name for call, _ in seen], pure=pure)
-        self._note_idle([call for call, _ in seen], note)
-        chosen = set(select(plan.calls, include, exclude))
-        if not chosen:
-            owners = listed(dict.fromkeys(layer.owner for layer in self._layers))
-            raise InputError(
-                f"none of the network's weights, of {owners}, was seen running in a Linear or"
-                " convolution layer; a network that casts or recomputes its weights, or is made"
-                " of other layers, cannot be measured"
-            )
-        positions: dict[tuple[Any, ...], int] = {}
-        for (call, features), (_, other) in zip(seen, reordered, strict=True):
-            if call.name not in chosen:
-                continue
-            layout = find_layout(features, other, order)
-            if layout is None:
-                note(
-                    f"{call.name} is left out: what reaches it has shape {tuple(features.shape)},"
-                    f" and the {n} samples are on none of its axes"
-                )
-                continue
-            plan.layouts[call.name] = layout
-            places = features.numel() / _width(features, call) / n
-            plan.work = max(plan.work, places * call.weight.numel())
-            plan.largest = max(plan.largest, features.numel() / n)
-            rows, counts = self._rows(features, call, layout, inputs)
-            width = rows.shape[1]
-            source = (call.channel_axis, layout, *call.source)
-            position = positions.setdefault(source, len(positions))
-            if position == len(plan.widths):
-                plan.readers[call.name] = position
-                plan.widths.append(width)
-                plan.per_token.append(counts is not None)
-            plan.weights.append(call.weight)
-            plan.records.append(
-                LayerRecord(
-                    name=call.name,
-                    kind=call.kind,
-                    position=position,
-                    groups=call.groups,
-                    transposed=call.transposed,
-                    flattened=self.pool == "flatten" and width != _width(features, call),
-                )
-            )
-        if not plan.records:
-            raise InputError(
-                "the samples are on no axis of what reaches any layer, so none can be measured"
-            )
-        return plan
 
     def inputs(self, x: Inputs, first_sample: int) -> Any:
         """Return a batch of inputs as the network takes them, on its device.
@@ -190,7 +73,7 @@ class Forward:
             if position is None:
                 return
             try:
-                rows, counts = self._rows(tensor, call, plan.layouts[call.name], inputs)
+                rows, counts = self.rows(tensor, call, plan.layouts[call.name], inputs)
             except RuntimeError as error:
                 raise InputError(
                     f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
@@ -204,7 +87,7 @@ class Forward:
                 _require_finite(to_numpy(rows), what, first_sample, counts)
 
         _require_positions(_mask(inputs), first_sample)
-        output = self._forward(inputs, Capture(self._layers, see))
+        output = self.call(inputs, Capture(plan.layers, see))
         if calls != plan.calls:
             raise InputError(
                 f"the network called other layers from sample {first_sample} on than at first;"
@@ -214,34 +97,7 @@ class Forward:
         _require_finite(predictions, "the network's predictions", first_sample)
         return predictions
 
-    def _require_apart(self, output: Any, reordered: Any, order: list[int]) -> None:
-        """Refuse a network whose prediction for a sample is not the sample's alone."""
-        before, after = self.output.tensor(output), self.output.tensor(reordered)
-        if before.ndim == 0 or len(before) != len(order) or before.shape != after.shape:
-            return  # of the wrong shape, which is said when the targets are at hand
-        close = 1e-3 * float(before.abs().nan_to_num().max())
-        if not torch.allclose(before[order], after, rtol=1e-3, atol=close, equal_nan=True):
-            raise InputError(
-                "the predictions change when the samples come in another order: the network mixes"
-                " samples, takes them on another axis than the first, or is random; statistics"
-                " need a prediction that is the sample's alone"
-            )
-
-    def _probe(self, inputs: Any) -> tuple[list[tuple[Call, Tensor]], Any, bool]:
-        """Run a few samples: every call with a copy of what reached it, and the output.
-
-        Also says whether the network wrote to its own buffers.
-        """
-        seen: list[tuple[Call, Tensor]] = []
-        capture = Capture(
-            self._layers,
-            lambda call, features: seen.append((call, features.clone())),
-            trace_sources=True,
-        )
-        output = self._forward(inputs, capture)
-        return seen, output, capture.wrote_to(self.module.buffers())
-
-    def _rows(
+    def rows(
         self, tensor: Tensor, call: Call, layout: Layout, inputs: Any
     ) -> tuple[Tensor, NDArray[np.int64] | None]:
         """Return what reaches a layer as rows of features, and how many rows each sample has."""
@@ -259,7 +115,12 @@ class Forward:
             return rows, np.asarray(mask.sum(dim=1).cpu().numpy(), dtype=np.int64)
         return rows, np.full(n, positions, dtype=np.int64)
 
-    def _forward(self, inputs: Any, capture: Capture) -> Any:
+    def call(self, inputs: Any, capture: Capture) -> Any:
+        """Return what the network returns for inputs, under the eyes of a capture.
+
+        Raises:
+            InputError: it does not run, with the layer at which it stopped.
+        """
         try:
             with capture:
                 return self._run(inputs)
@@ -331,26 +192,6 @@ class Forward:
         lacking = (self.fixed_batch or 0) - len(x)
         return np.concatenate([x, np.repeat(x[-1:], lacking, axis=0)]) if lacking > 0 else x
 
-    def _note_idle(self, calls: Iterable[Call], note: Callable[[str], None]) -> None:
-        called = {call.layer.name: call.layer for call in calls}
-        idle = []
-        for layer in self._layers:
-            twin = next((c for c in called.values() if c.weight is layer.weight), None)
-            if twin is None and layer.expected:
-                idle.append(layer.name)
-            elif twin is not None and twin is not layer:
-                note(f"{layer.name} shares its weight with {twin.name} and is shown as its use")
-        if idle:
-            note(f"not seen running with their own weight, so not measured: {listed(idle)}")
-        others = [
-            la.name if la.recurrent and la.owner in {c.owner for c in called.values()} else la.owner
-            for la in self._layers
-            if not la.known and la.name not in called
-        ]
-        if others:
-            owners = listed(dict.fromkeys(others))
-            note(f"not Linear, convolution or recurrent layers, so not measured: {owners}")
-
 
 def _embeds(module: nn.Module) -> bool:
     """Whether a module, or the module that a program was made from, looks up indices."""
@@ -381,11 +222,6 @@ def _require_positions(mask: Tensor | None, first_sample: int) -> None:
         return
     sample = first_sample + int(mask.any(dim=1).int().argmin())
     raise InputError(f"the {MASK} of sample {sample} counts no position; leave out such samples")
-
-
-def _width(features: Tensor, call: Call) -> int:
-    """Return the width of what reaches a layer: channels, whatever the positions."""
-    return int(features.shape[call.channel_axis])
 
 
 def _native(x: NDArray[Any]) -> np.dtype[Any]:

@@ -47,8 +47,8 @@ class Settings:
     sketch: int | None = None
     sketch_passes: int = 1
     memory: int | None = None
-    lanes: int | None = None
-    """Batches that are worked on at once; None for one per core. It decides the last bits."""
+    batches_at_once: int | None = None
+    """Batches that are worked on side by side; None for one per core. It decides the last bits."""
     batch_size: int | None = None
     limit: int | None = None
     offset: int = 0

@@ -168,7 +168,7 @@ def report(
             signal_dim=signal_dim,
             convention=convention,
             thresholds=thresholds or Thresholds(),
-            lanes=allowed_threads(),
+            n_threads=allowed_threads(),
         )
 
 
@@ -178,7 +178,7 @@ def report_of(
     signal_dim: int | Literal["t", "auto"],
     convention: Convention,
     thresholds: Thresholds,
-    lanes: int = 1,
+    n_threads: int = 1,
 ) -> Report:
     """Compute the Deep NRC metrics from what was measured; see `report`.
 
@@ -187,7 +187,7 @@ def report_of(
         signal_dim: see there, as what follows.
         convention: likewise.
         thresholds: likewise.
-        lanes: how many threads work on it; they do not change a bit where no layer is wide.
+        n_threads: how many threads work on it; they do not change a bit where no layer is wide.
     """
     t = len(acts.target_mean)
     targets = spectrum(acts.target_covariance)
@@ -198,7 +198,7 @@ def report_of(
     variance = float(np.trace(acts.target_covariance)) / t
     r2 = 1 - mse / variance if varies else None
     learned = r2 is not None and r2 >= LEARNED_R2
-    layers = _measure(acts, k, mse, convention, thresholds, learned=learned, lanes=lanes)
+    layers = _measure(acts, k, mse, convention, thresholds, learned=learned, n_threads=n_threads)
     held, names = _by_position(layers, thresholds, learned=learned)
     onsets = {name: onset(column) for name, column in held.items()}
     return Report(
@@ -242,7 +242,7 @@ def _measure(
     thresholds: Thresholds,
     *,
     learned: bool,
-    lanes: int,
+    n_threads: int,
 ) -> list[LayerResult]:
     """Return every layer's result, the features' eigenvectors computed once per position."""
     variances = [acts.variances(p) for p in range(acts.n_positions)]
@@ -282,7 +282,8 @@ def _measure(
         return found
 
     wide = max(map(len, variances)) >= WIDE  # one after the other then, on all threads
-    with blas_threads(lanes if wide else 1), ThreadPoolExecutor(1 if wide else lanes) as pool:
+    of_blas, of_layers = (n_threads, 1) if wide else (1, n_threads)
+    with blas_threads(of_blas), ThreadPoolExecutor(of_layers) as pool:
         results = [layer for found in pool.map(at, range(acts.n_positions)) for layer in found]
     return sorted(results, key=lambda layer: layer.index)
 

@@ -149,8 +149,8 @@ def _settings(options: dict[str, Any]) -> Settings:
     unknown = sorted(set(options) - {field.name for field in fields(Settings)})
     if unknown:
         raise TypeError(f"scan() takes no argument {listed(unknown)}")
-    # A single lane, so that the numbers do not depend on how many jobs share the cores.
-    given = {"activations": False, "lanes": 1, **options}
+    # A single worker, so that the numbers do not depend on how many jobs share the cores.
+    given = {"activations": False, "batches_at_once": 1, **options}
     settings = Settings(**{**given, "device": given.get("device") or "cpu"})
     if settings.factory is not None and not isinstance(settings.factory, str):
         raise UsageError(

@@ -159,7 +159,7 @@ class Worker:
         network = self._loaded(checkpoint)
         data = self._data or open_data(self._setup.data, settings)
         keep = held if settings.memory is None else None
-        run_pass(network, origin(checkpoint), data, target, settings, force=True, held=keep)
+        run_pass(network, origin(checkpoint), data, target, settings, force=True, in_memory=keep)
         return Record(epoch=_number(contents, EPOCH_KEYS), step=_number(contents, STEP_KEYS))
 
     def _loaded(self, checkpoint: Checkpoint) -> Network:

@@ -139,10 +139,10 @@ class _Evaluation:
         shown = [_short(side, v) for side, v in zip(sides, (left, right), strict=True)]
         if not isinstance(left, _Depth) and compare(float(shown[0]), float(shown[1])) != holds:
             shown = [repr(left), repr(right)]  # rounded, they would seem to compare otherwise
-        x, y = (self._shown(side, text) for side, text in zip(sides, shown, strict=True))
+        x, y = (self._told(side, text) for side, text in zip(sides, shown, strict=True))
         return holds, f"{x} {node.sign} {y}" if holds else f"{x}, not {node.sign} {y}"
 
-    def _shown(self, node: Node, value: str) -> str:
+    def _told(self, node: Node, value: str) -> str:
         """Return a side of a comparison with its value, unless it is its own value."""
         if _is_constant(node):
             return self._source(node)

@@ -170,6 +170,54 @@ def _wrong(problem: str) -> UsageError:
     return UsageError(f"--images: {problem}; write for example {EXAMPLE}")
 
 
+@dataclass(frozen=True)
+class _ImageTable:
+    """The table beside a folder of images: on every line a file name, and targets.
+
+    Attributes:
+        folder: of the images.
+        text: of the table.
+        names: which column holds the file names.
+        targets: which columns are targets.
+    """
+
+    folder: Path
+    text: Text
+    names: int
+    targets: list[int]
+
+    @classmethod
+    def open(cls, folder: Path, table: Path, targets: TargetColumns) -> _ImageTable:
+        """Open a table, and find its columns."""
+        open_safely.regular_file(table, "targets")
+        if not is_table(open_safely.head(table, 4096)):
+            raise InputError(
+                f"{table}: is {sniff.foreign(table)}; targets come as a CSV, beside the file names"
+            )
+        text = Text.open(table, words=1)
+        columns = [name.lower() for name in text.columns]
+        names = next((columns.index(name) for name in NAME_COLUMNS if name in columns), 0)
+        others = [i for i in range(len(columns)) if i != names]
+        chosen = targets.choose(table, text.columns) if targets.told else others
+        if names in chosen:
+            raise UsageError(f"{table}: {text.columns[names]!r} holds the file names, not targets")
+        if not chosen:
+            raise InputError(f"{table}: has no column of targets beside the file names")
+        return cls(folder, text, names, chosen)
+
+    def rows(self) -> Iterator[tuple[Path, int, list[float]]]:
+        """Yield an image's path, its line and its targets, line by line."""
+        text = self.text
+        for number, line in text.lines():
+            cells = text.cells(number, line)
+            path = _inside(self.folder, cells[self.names], text.path, number)
+            yield (
+                path,
+                number,
+                [text.number(number, text.columns[i], cells[i]) for i in self.targets],
+            )
+
+
 def open_images(
     folder: Path, table: Path, targets: TargetColumns, preparation: Preparation
 ) -> Dataset:
@@ -192,39 +240,16 @@ def open_images(
             f"{folder}: reading images needs pillow; pip install 'nrcscan[images]'"
         ) from error
     Image.init()  # else only some formats are known by name
-    open_safely.regular_file(table, "targets")
-    if not is_table(open_safely.head(table, 4096)):
-        raise InputError(
-            f"{table}: is {sniff.foreign(table)}; targets come as a CSV, beside the file names"
-        )
-    text = Text.open(table, words=1)
-    names = [name.lower() for name in text.columns]
-    key = next((names.index(name) for name in NAME_COLUMNS if name in names), 0)
-    others = [i for i in range(len(names)) if i != key]
-    chosen = targets.choose(table, text.columns) if targets.told else others
-    if key in chosen:
-        raise UsageError(f"{table}: {text.columns[key]!r} holds the file names, not targets")
-    if not chosen:
-        raise InputError(f"{table}: has no column of targets beside the file names")
-
-    def rows() -> Iterator[tuple[Path, int, list[float]]]:
-        for number, line in text.lines():
-            cells = text.cells(number, line)
-            path = _inside(folder, cells[key], table, number)
-            yield (
-                path,
-                number,
-                [text.number(number, text.columns[i], cells[i]) for i in chosen],
-            )
+    images = _ImageTable.open(folder, table, targets)
 
     def stream(batch_size: int) -> Iterator[Batch]:
-        left = rows()
+        left = images.rows()
         while batch := list(islice(left, batch_size)):
             x = [preparation.apply(path, f"{table}, line {number}") for path, number, _ in batch]
             yield np.stack(x), np.array([values for _, _, values in batch])
 
     digest, n_samples = hashlib.sha256(bytes.fromhex(open_safely.sha256(table))), 0
-    for path, _, _ in rows():
+    for path, _, _ in images.rows():
         digest.update(bytes.fromhex(open_safely.sha256(path)))
         n_samples += 1
     return Dataset(
@@ -233,7 +258,7 @@ def open_images(
         provenance={
             "path": [str(folder.resolve()), str(table.resolve())],
             "sha256": digest.hexdigest(),
-            "targets": [text.columns[i] for i in chosen],
+            "targets": [images.text.columns[i] for i in images.targets],
             "images": asdict(preparation),
         },
         stream=stream,

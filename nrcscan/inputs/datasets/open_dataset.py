@@ -62,10 +62,7 @@ def open_dataset(
         data = _call(data)
     pair = _two_paths(data)
     if pair is not None and any(path.is_dir() for path in pair):
-        if not pair[0].is_dir() or pair[1].is_dir():
-            raise UsageError("images are a folder, then the table of their targets, in this order")
-        if x_key or y_key:
-            raise UsageError("images have no --x-key or --y-key; --targets chooses in their table")
+        _require_images(*pair, keyed=bool(x_key or y_key))
         return open_images(*pair, columns, Preparation.parse(images))
     if images is not None:
         raise UsageError("--images goes with a folder of images and the CSV of their targets")
@@ -75,6 +72,19 @@ def open_dataset(
         raise UsageError("--x-key, --y-key, --targets and --n-targets choose within one file")
     if pair is not None:
         return open_npy_pair(*pair)
+    return _open_in_memory(data)
+
+
+def _require_images(folder: Path, table: Path, *, keyed: bool) -> None:
+    """Refuse what are no images beside a table."""
+    if not folder.is_dir() or table.is_dir():
+        raise UsageError("images are a folder, then the table of their targets, in this order")
+    if keyed:
+        raise UsageError("images have no --x-key or --y-key; --targets chooses in their table")
+
+
+def _open_in_memory(data: Any) -> Dataset:
+    """Open what the caller has made: arrays, a torch Dataset, or batches."""
     if isinstance(data, list | tuple) and data and all(isinstance(d, str | Path) for d in data):
         raise UsageError(f"{len(data)} data files: give one, or two that belong together")
     if isinstance(data, list) and (len(data) != 2 or all(isinstance(d, tuple) for d in data)):

@@ -1,0 +1,31 @@
+"""Who hears how an extraction goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Hears of an extraction while it runs; by default nobody does.
+
+    Attributes:
+        note: called with every note as it comes up.
+        progress: called with samples done, and in all if known, after every batch.
+    """
+
+    note: Callable[[str], None] = lambda text: None
+    progress: Callable[[int, int | None], None] = lambda done, total: None
+
+    def keeping(self, notes: list[str]) -> Callable[[str], None]:
+        """Return what takes a note, keeps it among these, and passes it on."""
+
+        def note(text: str) -> None:
+            notes.append(text)
+            self.note(text)
+
+        return note
+
+
+SILENT = Listener()

@@ -1,0 +1,35 @@
+"""What the user should know of how a network came about, and of how it does on the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nrcscan.extracting.accumulate import Accumulated
+from nrcscan.metrics.quantities import LEARNED_R2
+from nrcscan.network.build import Network
+
+
+def of_network(network: Network) -> Iterator[str]:
+    """Yield what the user should know of how the network came about."""
+    yield from network.notes
+    if network.inferred:
+        yield (
+            f"network inferred from the weights: {network.layout}; the activation cannot be read"
+            " from them and is --activation's choice"
+        )
+
+
+def doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> Iterator[str]:
+    """Yield what a network that explains nothing suggests about how it was run."""
+    if r2 is None or r2 >= LEARNED_R2:
+        return
+    if accumulated.far_from_unit_scale:
+        yield (
+            f"R² is {r2:.3g} and the inputs are far from unit scale ({accumulated.input_range}):"
+            " if the network was trained on standardised data, use --standardize"
+        )
+    if inferred:
+        yield (
+            f"the inferred network explains nothing (R² = {r2:.3g}): if it was trained, the"
+            " inference is wrong; try --activation, or name its factory with --model"
+        )

@@ -1,0 +1,53 @@
+"""Which calls of a pass are watched, and what reaches them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nrcscan.acts_file.schema import LayerRecord
+from nrcscan.network.features_from_tensor import Layout
+from nrcscan.network.find_layers import LayerWeight
+
+
+@dataclass
+class CallPlan:
+    """What the probe found: the calls of a pass in order, and which of them are watched."""
+
+    layers: list[LayerWeight]
+    """Every weight of the network that a call may run with."""
+    calls: list[str]
+    """Names of the calls of layers, in order."""
+    stateless: bool
+    """Whether a pass leaves nothing behind in the network, so that several can run at once."""
+    records: list[LayerRecord] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    readers: dict[str, int] = field(default_factory=dict)
+    """Call whose features stand for a position → that position."""
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    """Call → where the samples are in what reaches it."""
+    widths: list[int] = field(default_factory=list)
+    per_token: list[bool] = field(default_factory=list)
+    """Position → whether each of its tokens is a sample, with the targets of its sequence."""
+    work: float = 0.0
+    """Multiply-adds of the largest layer, per sample."""
+    largest: float = 0.0
+    """Numbers in the largest tensor that reaches a layer, per sample."""
+    batch: int = 0
+    """Samples per forward pass."""
+
+
+class Features(NamedTuple):
+    """What reached a position: features (rows, width), in as many rows per sample as told.
+
+    Attributes:
+        rows: the features.
+        counts: rows of each sample, shape (n,); None where each has one.
+    """
+
+    rows: Tensor
+    counts: NDArray[np.int64] | None

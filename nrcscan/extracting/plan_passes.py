@@ -13,7 +13,7 @@ from nrcscan.extracting.check_resources import memory_of_machine
 from nrcscan.extracting.worker_threads import most_lanes
 from nrcscan.network.forward import CallPlan, Forward
 from nrcscan.options.choices import Precision
-from nrcscan.options.pass_options import Settings
+from nrcscan.options.pass_options import PassOptions
 from nrcscan.statistics.moments import BLOCK_ROWS, Array, Moments
 from nrcscan.statistics.sketch import Sketch, orthonormal, test_matrix
 from nrcscan.wording import listed
@@ -34,29 +34,29 @@ class PassPlan:
         UsageError: one position alone needs more memory than there is.
     """
 
-    def __init__(self, run: Forward, plan: CallPlan, n_targets: int, settings: Settings) -> None:
+    def __init__(self, run: Forward, plan: CallPlan, n_targets: int, settings: PassOptions) -> None:
         self._plan, self._t, self._settings = plan, n_targets, settings
-        self.precision: Precision = settings.precision
-        if settings.sketch is not None and run.dtype.itemsize <= 4:
+        self.precision: Precision = settings["precision"]
+        if settings["sketch"] is not None and run.dtype.itemsize <= 4:
             self.precision = "float32"  # a sketch is no finer than the features
         self.tests: dict[int, Array] = {}
-        if settings.sketch is not None:
-            self.tests = {p: test_matrix(w, settings.sketch) for p, w in enumerate(plan.widths)}
+        if settings["sketch"] is not None:
+            self.tests = {p: test_matrix(w, settings["sketch"]) for p, w in enumerate(plan.widths)}
         every = list(range(len(plan.widths)))
         alone = not plan.pure or run.device.type != "cpu"
-        lanes = 1 if alone else settings.lanes or most_lanes()
+        lanes = 1 if alone else settings["batches_at_once"] or most_lanes()
         needed = sum(map(self.bytes, every))
         self.lanes = max(1, min(lanes, self._budget // max(needed, 1)))
         groups = self._grouped(every) if needed > self._limit else [every]
-        self.order = [group for group in groups for _ in range(settings.sketch_passes)]
+        self.order = [group for group in groups for _ in range(settings["sketch_passes"])]
 
     @property
     def _limit(self) -> int:
-        return self._settings.memory or memory_of_machine()
+        return self._settings["memory"] or memory_of_machine()
 
     @property
     def _budget(self) -> int:
-        return self._settings.memory or memory_of_machine() // SHARE
+        return self._settings["memory"] or memory_of_machine() // SHARE
 
     @property
     def epsilon(self) -> float:
@@ -91,7 +91,9 @@ class PassPlan:
             needed = self.bytes(position)
             if needed > self._limit:
                 name = next(r.name for r in self._plan.records if r.position == position)
-                whose = "this machine has" if self._settings.memory is None else "--memory allows"
+                whose = (
+                    "this machine has" if self._settings["memory"] is None else "--memory allows"
+                )
                 raise UsageError(
                     f"the covariances need {needed / 1e9:.3g} GB and {whose}"
                     f" {self._limit / 1e9:.3g} GB: {name} has {self._plan.widths[position]}"
@@ -112,7 +114,7 @@ class PassPlan:
             ValueError: the values' squares overflow float64.
         """
         output = accumulated.output()
-        last = (number + 1) % self._settings.sketch_passes == 0
+        last = (number + 1) % self._settings["sketch_passes"] == 0
         for position, moments in accumulated.positions.items():
             if not isinstance(moments, Sketch):
                 writer.add_statistics(position, moments.statistics(), output)
@@ -123,9 +125,9 @@ class PassPlan:
 
     def announcement(self) -> str | None:
         """Say what is unusual about the passes to come, or None."""
-        if len(self.order) == self._settings.sketch_passes:
+        if len(self.order) == self._settings["sketch_passes"]:
             return None
-        groups = self.order[:: self._settings.sketch_passes]
+        groups = self.order[:: self._settings["sketch_passes"]]
         needed = sum(self.bytes(position) for group in groups for position in group)
         sizes = listed(len(group) for group in groups)
         return (

@@ -29,7 +29,7 @@ from nrcscan.network.build import Network
 from nrcscan.network.capture import evaluating
 from nrcscan.network.forward import CallPlan, Forward
 from nrcscan.network.predictions import PredictionChoice, to_numpy
-from nrcscan.options.pass_options import Settings
+from nrcscan.options.pass_options import PassOptions
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.moments_on_gpu import accumulates
 from nrcscan.statistics.scratch_memory import hold_on_to_memory
@@ -71,7 +71,7 @@ def run_pass(
     origin: dict[str, Any],
     dataset: Dataset,
     path: Path,
-    settings: Settings,
+    settings: PassOptions,
     *,
     force: bool = False,
     held: kept_in_memory.KeptInMemory | None = None,
@@ -108,51 +108,51 @@ def run_pass(
             f"network inferred from the weights: {network.layout}; the activation cannot be read"
             " from them and is --activation's choice"
         )
-    output = PredictionChoice.parse(settings.output_key, settings.output_slice)
-    run = Forward(network.module, settings.pool, network.fixed_batch, output)
+    output = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
+    run = Forward(network.module, settings["pool"], network.fixed_batch, output)
     total = dataset.n_samples
     if total is not None:
-        total = max(total - settings.offset, 0)
-        total = total if settings.limit is None else min(total, settings.limit)
-    size = network.fixed_batch or settings.batch_size or BATCH
+        total = max(total - settings["offset"], 0)
+        total = total if settings["limit"] is None else min(total, settings["limit"])
+    size = network.fixed_batch or settings["batch_size"] or BATCH
     hold_on_to_memory()
     with ExitStack() as stack:
         stack.enter_context(evaluating(network.module))
         stack.enter_context(blas_threads(1))
         ranks = stack.enter_context(team())
         ranks.check(total)
-        first, batches = _peeked(dataset.batches(size, settings.limit, settings.offset))
-        plan = run.plan(first[0], settings.layers, settings.exclude, note)
+        first, batches = _peeked(dataset.batches(size, settings["limit"], settings["offset"]))
+        plan = run.plan(first[0], settings["layers"], settings["exclude"], note)
         plan.batch = size
-        free = network.fixed_batch is None and settings.batch_size is None and not dataset.once
+        free = network.fixed_batch is None and settings["batch_size"] is None and not dataset.once
         if free and len(first[1]) == size and plan.largest <= NARROW:
             plan.batch = LARGE_BATCH
-            batches = dataset.batches(plan.batch, settings.limit, settings.offset)
+            batches = dataset.batches(plan.batch, settings["limit"], settings["offset"])
         passes = PassPlan(run, plan, first[1].shape[1], settings)
         _announce(passes, dataset, on_note)
-        if settings.activations:
+        if settings["activations"]:
             announce_space(path, plan, total, run.stored_dtype, on_note)
         writer: writing.Writer | None = None
         if ranks.first:
             writer = stack.enter_context(
                 writing.create(
-                    path, n_samples=total, force=force, compress=settings.compress, held=held
+                    path, n_samples=total, force=force, compress=settings["compress"], held=held
                 )
             )
             for record, weight in zip(plan.records, plan.weights, strict=True):
                 writer.add_layer(record, to_numpy(weight))
         rows, apart = writer, None
-        if not ranks.first and settings.activations:
+        if not ranks.first and settings["activations"]:
             share = None if total is None else math.ceil(total / ranks.size)
             rows, apart = stack.enter_context(
-                writing.apart(path, n_samples=share, compress=settings.compress)
+                writing.apart(path, n_samples=share, compress=settings["compress"])
             )
-        elif ranks.size > 1 and not settings.activations:
+        elif ranks.size > 1 and not settings["activations"]:
             rows = None
         part: Part | None = None
         for number, group in enumerate(passes.order):
             if number > 0:
-                batches = dataset.batches(plan.batch, settings.limit, settings.offset)
+                batches = dataset.batches(plan.batch, settings["limit"], settings["offset"])
             mine = ranks.mine(batches, total)
             into = rows if number == 0 else None
             work = partial(_add_up, run, plan, passes, group, mine, into, settings, on_progress)
@@ -198,7 +198,7 @@ def _add_up(
     group: Sequence[int],
     batches: Iterator[NumberedBatch],
     writer: writing.Writer | None,
-    settings: Settings,
+    settings: PassOptions,
     on_progress: Callable[[int, int | None], None],
     total: int | None,
     apart: Path | None,
@@ -214,7 +214,7 @@ def _add_up(
         for one in lanes:
             one.move(run.device)
         batches = ahead(map(partial(_sent, run), batches), SENT_AHEAD)
-    keep = settings.activations and writer is not None
+    keep = settings["activations"] and writer is not None
     workers = [lane(run, plan, one, keep=keep) for one in lanes]
     targets: list[Array] = []
     done = 0

@@ -19,6 +19,7 @@ from nrcscan.acts_file.schema import Predictions
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import write_atomically
 from nrcscan.merging.check_parts import fingerprint, problems, section, sources
+from nrcscan.options.check import several
 from nrcscan.statistics.moments import Array, Moments, Statistics
 from nrcscan.statistics.sketch import Sketch, Sketched
 from nrcscan.wording import some
@@ -49,7 +50,7 @@ class Merged:
 
 
 def merge(
-    parts: Sequence[str | Path],
+    parts: str | Path | Sequence[str | Path],
     output: str | Path = "acts.h5",
     *,
     force: bool = False,
@@ -73,7 +74,7 @@ def merge(
         UsageError: there are no parts or too many, or the output exists or is one of them.
         OutputError: the output cannot be written.
     """
-    paths, path = [Path(part) for part in parts], Path(output)
+    paths, path = several(parts), Path(output)
     if not paths:
         raise UsageError("no parts: give the files of nrcscan extract to merge")
     if len(paths) > MOST_PARTS:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
@@ -26,8 +26,10 @@ from nrcscan.metrics.layer_metrics import (
     vanished,
 )
 from nrcscan.metrics.quantities import CONDITIONS, LEARNED_R2, QUANTITIES
-from nrcscan.options.choices import CONVENTIONS, Convention
-from nrcscan.options.report_options import Thresholds
+from nrcscan.options.check import checked
+from nrcscan.options.choices import Convention
+from nrcscan.options.derive import described
+from nrcscan.options.report_options import ReportOptions, Thresholds
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.verdict.conditions import Answer, conditions
@@ -141,35 +143,21 @@ class Report:
         }
 
 
-def report(
-    path: str | Path,
-    *,
-    signal_dim: int | Literal["t", "auto"] = "t",
-    convention: Convention = "default",
-    thresholds: Thresholds | None = None,
-) -> Report:
+@described(ReportOptions)
+def report(path: str | Path, **options: Unpack[ReportOptions]) -> Report:
     """Compute the Deep NRC metrics from a file of `nrcscan extract`.
 
     Args:
         path: of the file.
-        signal_dim: k: an integer, "t" for the number of targets, "auto" for their rank.
-        convention: "published" follows the authors' script where it differs.
-        thresholds: what counts as met.
+        options: see `nrcscan.options.report_options`.
 
     Raises:
         InputError: the file cannot be used.
         UsageError: an option is out of range.
     """
-    if convention not in CONVENTIONS:
-        raise UsageError(f"--convention {convention}: choose one of {listed(CONVENTIONS)}")
+    chosen = checked(ReportOptions, options, "report")
     with open_acts(Path(path)) as acts:
-        return report_of(
-            acts,
-            signal_dim=signal_dim,
-            convention=convention,
-            thresholds=thresholds or Thresholds(),
-            lanes=allowed_threads(),
-        )
+        return report_of(acts, **chosen, lanes=allowed_threads())
 
 
 def report_of(

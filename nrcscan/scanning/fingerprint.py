@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
-from nrcscan.options.pass_options import Settings
-from nrcscan.options.report_options import Judgement
+from nrcscan.options.derive import as_json
+from nrcscan.options.option import declared
+from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.report_options import ReportOptions
 from nrcscan.wording import reason
 
 CACHE_VERSION = 1
@@ -54,28 +56,48 @@ def of_files(paths: Sequence[Path]) -> str:
     return hashes[0] if len(hashes) == 1 else digest(hashes)
 
 
-def of_settings(settings: Settings) -> dict[str, Any]:
-    """Return the options of a pass, and hashes of the files that they name."""
-    chosen: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
-    if settings.scales is not None:
-        chosen["scales"] = of_files([Path(settings.scales)])
-    if settings.factory is not None:
-        chosen["code"] = of_code(str(settings.factory))
-    return chosen
+def of_settings(settings: PassOptions) -> dict[str, Any]:
+    """Return the options of a pass, and hashes of the files and the code that they name."""
+    values: Mapping[str, Any] = settings
+    chosen: dict[str, Any] = {}
+    code: dict[str, str | None] = {}
+    for name, field in declared(PassOptions).items():
+        value = values[name]
+        chosen[name] = as_json(value)
+        if value is not None and field.is_path and not Path(value).is_dir():
+            chosen[name] = of_files([Path(value)])
+        elif value is not None and field.is_path:
+            code[name] = of_modules(Path(value))
+        elif value is not None and field.is_code:
+            code[name] = of_code(str(value))
+    return chosen | ({"code": code} if code else {})
 
 
 def of_code(spec: str) -> str | None:
     """Return a hash of the Python files in the folder of "package.module:name" or "file.py:name".
 
-    That is the code itself and the modules beside it, which it may import. None where it is
-    not found; whoever imports it says so.
+    That is the code itself and the modules and packages beside it, which it may import. None
+    where it is not found; whoever imports it says so.
     """
     where = spec.rpartition(":")[0]
     source = Path(where) if where.endswith(".py") else _module_file(where)
     if source is None or not source.is_file():
         return None
-    beside = sorted(source.parent.glob("*.py"))
-    return digest([[path.name, open_safely.sha256(path)] for path in beside if path.is_file()])
+    return of_modules(source.parent)
+
+
+def of_modules(folder: Path) -> str:
+    """Return a hash of the Python files of a folder, and of the packages in it."""
+    found: list[list[str]] = []
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if Path(where, name, "__init__.py").is_file())
+        paths = [Path(where, name) for name in sorted(files) if name.endswith(".py")]
+        found += [
+            [str(path.relative_to(folder)), open_safely.sha256(path)]
+            for path in paths
+            if path.is_file()
+        ]
+    return digest(found)
 
 
 def _module_file(name: str) -> Path | None:
@@ -95,6 +117,6 @@ def key(checkpoint: str, depends_on: Sequence[object]) -> str:
     return digest([CACHE_VERSION, checkpoint, *depends_on])[:32]
 
 
-def judgement_key(judgement: Judgement) -> str:
+def judgement_key(judgement: ReportOptions) -> str:
     """Return the name of a report's options."""
-    return digest(asdict(judgement))[:16]
+    return digest(as_json(judgement))[:16]

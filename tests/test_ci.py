@@ -181,7 +181,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> No
 
 def test_a_wrong_setting_of_the_command_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--gate last: choose one of newest and all"):
-        gather_rules(gate="last", config_dir=tmp_path)
+        gather_rules(gate="last", config_dir=tmp_path)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--tolerance 2: give a number from 0 to 1"):
         gather_rules(tolerance=2, config_dir=tmp_path)
 

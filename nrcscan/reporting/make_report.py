@@ -15,7 +15,7 @@ from nrcscan.acts_file.kept_in_memory import MeasuredActs
 from nrcscan.acts_file.reading import open_acts
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.cpu_threads import WIDE, allowed_threads, blas_threads
-from nrcscan.errors import InputError, UsageError
+from nrcscan.errors import InputError
 from nrcscan.metrics.directions import spectrum
 from nrcscan.metrics.error_bounds import resolution, spectrum_of
 from nrcscan.metrics.layer_metrics import (
@@ -165,7 +165,7 @@ def report_of(
     *,
     signal_dim: int | Literal["t", "auto"],
     convention: Convention,
-    thresholds: Thresholds,
+    thresholds: Thresholds | None,
     lanes: int = 1,
 ) -> Report:
     """Compute the Deep NRC metrics from what was measured; see `report`.
@@ -177,6 +177,7 @@ def report_of(
         thresholds: likewise.
         lanes: how many threads work on it; they do not change a bit where no layer is wide.
     """
+    thresholds = thresholds or Thresholds()
     t = len(acts.target_mean)
     targets = spectrum(acts.target_covariance)
     varies = bool(targets.values[0] > 0)
@@ -213,13 +214,9 @@ def _signal_dim(
     asked: int | Literal["t", "auto"], n_targets: int, target_rank: int
 ) -> tuple[int, Literal["t", "auto", "given"]]:
     """Return k, and why."""
-    if asked == "t":
-        return n_targets, "t"
-    if asked == "auto":
-        return max(target_rank, 1), "auto"
-    if not isinstance(asked, int) or asked < 1:
-        raise UsageError(f"--signal-dim {asked}: give t, auto or a number from 1 up")
-    return asked, "given"
+    if isinstance(asked, int):
+        return asked, "given"
+    return (n_targets, "t") if asked == "t" else (max(target_rank, 1), "auto")
 
 
 def _measure(

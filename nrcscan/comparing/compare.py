@@ -14,7 +14,7 @@ from nrcscan.merging.check_parts import fingerprint
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.options.check import checked, several
 from nrcscan.options.choices import Convention
-from nrcscan.options.derive import described
+from nrcscan.options.describe import described
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.reporting.make_report import Report, report
 from nrcscan.reporting.sentences import in_words

@@ -22,7 +22,7 @@ from nrcscan.inputs.datasets.standardize import standardized
 from nrcscan.inputs.user_code import importable
 from nrcscan.network.build import Network, build
 from nrcscan.options.check import checked
-from nrcscan.options.derive import described
+from nrcscan.options.describe import described
 from nrcscan.options.pass_options import PassOptions
 
 __all__ = ["Extraction", "extract", "open_data", "open_network"]

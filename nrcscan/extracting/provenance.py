@@ -15,8 +15,8 @@ import torch
 from nrcscan.inputs.datasets.batches import Dataset
 from nrcscan.network.build import Network
 from nrcscan.network.forward import Forward
-from nrcscan.options.derive import as_json, recorded
 from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.record import as_json, recorded
 
 
 def provenance_of(

@@ -12,7 +12,7 @@ from nrcscan.gating.baseline import Baseline, read_baseline
 from nrcscan.gating.rules.parsing import Rule, parse
 from nrcscan.options.check import check, checked
 from nrcscan.options.choices import Gate
-from nrcscan.options.derive import described
+from nrcscan.options.describe import described
 from nrcscan.options.gate_options import GateOptions
 from nrcscan.options.option import declared
 from nrcscan.wording import listed, reason

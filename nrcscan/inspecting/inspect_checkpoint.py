@@ -11,7 +11,7 @@ from nrcscan.inputs.checkpoints.contents import FORMATS, choose, stripped
 from nrcscan.inputs.checkpoints.open_checkpoint import read
 from nrcscan.network.infer_chain import infer
 from nrcscan.options.check import checked
-from nrcscan.options.derive import described
+from nrcscan.options.describe import described
 from nrcscan.options.pass_options import CheckpointOptions
 
 SCHEMA = "nrcscan.inspect/1"

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from nrcscan.acts_file.reading import Acts
-from nrcscan.options.derive import as_json
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.record import as_json
 from nrcscan.statistics.moments import Array
 from nrcscan.wording import listed, some
 

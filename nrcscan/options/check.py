@@ -78,7 +78,7 @@ def check(field: Field, value: Any, where: str | None = None) -> Any:
         UsageError: it is of another type, or out of range.
     """
     where = where or field.flag
-    value = _plain(value)
+    value = plain(value)
     for kind in field.kinds:
         try:
             fitting = _fit(kind, value, field)
@@ -99,6 +99,12 @@ def part(options: type[Options], chosen: Mapping[str, Any]) -> Options:
     return cast("Options", {name: chosen[name] for name in declared(options)})
 
 
+def plain(value: Any) -> Any:
+    """Return a scalar of NumPy or torch as Python has it, and anything else as it is."""
+    scalar = getattr(value, "shape", None) == () and hasattr(value, "item")
+    return value.item() if scalar and not isinstance(value, type) else value
+
+
 def several(paths: Any) -> list[Path]:
     """Return paths given as one or as several.
 
@@ -114,12 +120,6 @@ def several(paths: Any) -> list[Path]:
             raise UsageError(f"{path!r:.60} is a {type(path).__name__}: give a path")
         found.append(Path(path))
     return found
-
-
-def _plain(value: Any) -> Any:
-    """Return a scalar of NumPy or torch as Python has it, and anything else as it is."""
-    scalar = getattr(value, "shape", None) == () and hasattr(value, "item")
-    return value.item() if scalar and not isinstance(value, type) else value
 
 
 def _fit(kind: Any, value: Any, field: Field) -> Any:
@@ -175,7 +175,7 @@ def _words(value: Any, separator: str | None) -> tuple[str, ...] | None:
         return tuple(word.strip() for word in text.split(separator)) if text else ()
     if isinstance(value, bytes | Mapping | Set) or not isinstance(value, Iterable):
         return None  # a set is in no order
-    words = tuple(map(_plain, value))
+    words = tuple(map(plain, value))
     if not all(isinstance(word, str) for word in words):
         return None
     return tuple(str.__str__(word) for word in words)

@@ -68,7 +68,7 @@ class PassOptions(CheckpointOptions, total=False):
         Mapping[str, Any] | None,
         Option(
             {},
-            help="Arguments of the factory, as a JSON object.",
+            help="Arguments of the factory by name; on the command line a JSON object.",
             flag="--model-args",
             metavar="JSON",
             group="Network",

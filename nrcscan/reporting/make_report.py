@@ -28,7 +28,7 @@ from nrcscan.metrics.layer_metrics import (
 from nrcscan.metrics.quantities import CONDITIONS, LEARNED_R2, QUANTITIES
 from nrcscan.options.check import checked
 from nrcscan.options.choices import Convention
-from nrcscan.options.derive import described
+from nrcscan.options.describe import described
 from nrcscan.options.report_options import ReportOptions, Thresholds
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.sketch import Sketched

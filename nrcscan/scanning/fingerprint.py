@@ -17,9 +17,9 @@ from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
-from nrcscan.options.derive import as_json
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.record import as_json
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.wording import reason
 
@@ -64,12 +64,14 @@ def of_settings(settings: PassOptions) -> dict[str, Any]:
     for name, field in declared(PassOptions).items():
         value = values[name]
         chosen[name] = as_json(value)
-        if value is not None and field.is_path and not Path(value).is_dir():
-            chosen[name] = of_files([Path(value)])
-        elif value is not None and field.is_path:
-            code[name] = of_modules(Path(value))
-        elif value is not None and field.is_code:
+        if value is None:
+            continue
+        if field.is_code:
             code[name] = of_code(str(value))
+        elif field.is_path and Path(value).is_dir():
+            code[name] = of_modules(Path(value))
+        elif field.is_path and Path(value).is_file():  # whoever misses it says so
+            chosen[name] = of_files([Path(value)])
     return chosen | ({"code": code} if code else {})
 
 

@@ -16,9 +16,10 @@ from nrcscan.cpu_threads import processors
 from nrcscan.errors import NothingError, OutputError, UsageError
 from nrcscan.files.write_atomically import sweep
 from nrcscan.options.check import checked, part
-from nrcscan.options.derive import anywhere, as_json, code_anywhere, described
+from nrcscan.options.describe import described
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.record import anywhere, as_json, code_anywhere
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.options.scan_options import ScanOptions
 from nrcscan.scanning import fingerprint

@@ -1,19 +1,17 @@
-"""What follows from the options of a call: records of them, and paths that other programs find."""
+"""What options are written as, and how programs that run elsewhere find what they name."""
 
 from __future__ import annotations
 
-import inspect
 import math
-import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from nrcscan.options.check import plain
 from nrcscan.options.option import declared
 
 Options = TypeVar("Options")
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def recorded(options: type, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,8 +25,7 @@ def recorded(options: type, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_json(value: Any) -> Any:
     """Return a value as JSON has it; what JSON has no word for is told by its `repr`."""
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = value.item()
+    value = plain(value)
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, Mapping):
@@ -54,40 +51,3 @@ def code_anywhere(spec: str) -> str:
     """Return "path/file.py:name" with the whole path, and "package.module:name" as it is."""
     where, _, name = spec.rpartition(":")
     return f"{Path(where).resolve()}:{name}" if where.endswith(".py") else spec
-
-
-def described(options: type, *, many: bool = False) -> Callable[[Function], Function]:
-    """Have `help()` and the signature of a function tell its `**options` one by one.
-
-    In the docstring they stand in place of the line of `options` among the arguments.
-    """
-
-    def decorate(function: Function) -> Function:
-        fields = declared(options, many=many)
-        lines: list[str] = []
-        for line in (function.__doc__ or "").splitlines():
-            if line.strip().startswith("options: "):
-                for name, field in fields.items():
-                    lines += _described(name, field.option.help, line)
-            else:
-                lines.append(line)
-        function.__doc__ = "\n".join(lines) or None
-        own = inspect.signature(function)
-        kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        named = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.hint
-            )
-            for name, field in fields.items()
-        ]
-        function.__signature__ = own.replace(parameters=kept + named)  # type: ignore[attr-defined]
-        return function
-
-    return decorate
-
-
-def _described(name: str, text: str, line: str) -> Iterable[str]:
-    margin = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(
-        f"{name}: {text}", 100, initial_indent=margin, subsequent_indent=margin + "    "
-    )

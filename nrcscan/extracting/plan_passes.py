@@ -44,7 +44,7 @@ class PassPlan:
             self.tests = {p: test_matrix(w, settings["sketch"]) for p, w in enumerate(plan.widths)}
         every = list(range(len(plan.widths)))
         alone = not plan.pure or run.device.type != "cpu"
-        lanes = 1 if alone else settings["batches_at_once"] or most_lanes()
+        lanes = 1 if alone else settings["n_workers"] or most_lanes()
         needed = sum(map(self.bytes, every))
         self.lanes = max(1, min(lanes, self._budget // max(needed, 1)))
         groups = self._grouped(every) if needed > self._limit else [every]

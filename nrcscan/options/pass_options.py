@@ -291,7 +291,7 @@ class PassOptions(CheckpointOptions, total=False):
             shards_may_differ=True,
         ),
     ]
-    batches_at_once: Annotated[
+    n_workers: Annotated[
         int | None,
         Option(
             help="Batches that are worked on side by side, by default one per core. It decides"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -59,47 +58,28 @@ def of_files(paths: Sequence[Path]) -> str:
 def of_settings(settings: PassOptions) -> dict[str, Any]:
     """Return the options of a pass, and hashes of the files and the code that they name."""
     values: Mapping[str, Any] = settings
-    chosen: dict[str, Any] = {}
-    code: dict[str, str | None] = {}
+    chosen = {name: as_json(value) for name, value in values.items()}
     for name, field in declared(PassOptions).items():
         value = values[name]
-        chosen[name] = as_json(value)
-        if value is None:
-            continue
-        if field.is_code:
-            code[name] = of_code(str(value))
-        elif field.is_path and Path(value).is_dir():
-            code[name] = of_modules(Path(value))
-        elif field.is_path and Path(value).is_file():  # whoever misses it says so
+        if value is not None and field.is_code:
+            chosen["code"] = of_code(str(value))
+        elif value is not None and field.is_path and Path(value).is_file():
             chosen[name] = of_files([Path(value)])
-    return chosen | ({"code": code} if code else {})
+    return chosen
 
 
 def of_code(spec: str) -> str | None:
     """Return a hash of the Python files in the folder of "package.module:name" or "file.py:name".
 
-    That is the code itself and the modules and packages beside it, which it may import. None
-    where it is not found; whoever imports it says so.
+    That is the code itself and the modules beside it, which it may import. None where it is
+    not found; whoever imports it says so.
     """
     where = spec.rpartition(":")[0]
     source = Path(where) if where.endswith(".py") else _module_file(where)
     if source is None or not source.is_file():
         return None
-    return of_modules(source.parent)
-
-
-def of_modules(folder: Path) -> str:
-    """Return a hash of the Python files of a folder, and of the packages in it."""
-    found: list[list[str]] = []
-    for where, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if Path(where, name, "__init__.py").is_file())
-        paths = [Path(where, name) for name in sorted(files) if name.endswith(".py")]
-        found += [
-            [str(path.relative_to(folder)), open_safely.sha256(path)]
-            for path in paths
-            if path.is_file()
-        ]
-    return digest(found)
+    beside = sorted(source.parent.glob("*.py"))
+    return digest([[path.name, open_safely.sha256(path)] for path in beside if path.is_file()])
 
 
 def _module_file(name: str) -> Path | None:

@@ -68,11 +68,7 @@ def scan(
     chosen = checked(ScanOptions, options, "scan", many=True)
     settings, judgement = part(PassOptions, chosen), part(ReportOptions, chosen)
     jobs, timeout, cluster = chosen["jobs"], chosen["timeout"], chosen["cluster"]
-    _require_sendable(settings)
-    if jobs is not None and cluster is not None:
-        raise UsageError("--jobs is for this machine; a --cluster has workers of its own")
-    if cluster is not None:
-        require_address(cluster)
+    _require_usable(settings, jobs, cluster)
     folder, output = Path(folder), Path(output)
     apart = [output, *data_files(data)]
     found = find(
@@ -137,12 +133,16 @@ def scan(
     return result
 
 
-def _require_sendable(settings: PassOptions) -> None:
-    """Refuse options that other processes cannot be given.
+def _require_usable(settings: PassOptions, jobs: int | None, cluster: str | None) -> None:
+    """Refuse options that do not go together, or that other processes cannot be given.
 
     Raises:
-        UsageError: one is a callable, or holds what cannot be pickled.
+        UsageError: there are such.
     """
+    if jobs is not None and cluster is not None:
+        raise UsageError("--jobs is for this machine; a --cluster has workers of its own")
+    if cluster is not None:
+        require_address(cluster)
     values: Mapping[str, Any] = settings
     for name, field in declared(PassOptions).items():
         if field.is_code and callable(values[name]):

@@ -133,7 +133,7 @@ def test_rules_of_the_file_come_first_and_none_comes_twice(tmp_path: Path) -> No
         'require = ["model.r2 > 0"]\ngate = "all"\ntolerance = 1'
     )
     (tmp_path / "pyproject.toml").write_text("[tool.other]\nrequire = 3")
-    found = gather_rules(["onset.all <= x", " model.r2 > 0 "], config_dir=tmp_path)
+    found = gather_rules(require=["onset.all <= x", " model.r2 > 0 "], config_dir=tmp_path)
     assert [rule.text for rule in found.rules] == ["model.r2 > 0", "onset.all <= x"]
     assert (found.gate, found.tolerance, found.baseline) == ("all", 1.0, None)
     assert gather_rules(gate="newest", config_dir=tmp_path).gate == "newest"
@@ -163,8 +163,8 @@ def test_without_a_file_there_are_the_defaults(tmp_path: Path) -> None:
         ("require = 'model.learned'", "nrcscan.toml: require is not a list of rules; write"),
         ("require = [1]", "require is not a list of rules"),
         ("require = ['model.r3 > 1']", "toml: require 'model.r3 > 1': unknown field at"),
-        ("gate = 'last'", "nrcscan.toml: gate 'last': choose newest or all"),
-        ("gate = []", "choose newest or all"),
+        ("gate = 'last'", "nrcscan.toml: gate last: choose one of newest and all"),
+        ("gate = []", "choose one of newest and all"),
         ("tolerance = -1", "nrcscan.toml: tolerance -1: give a number from 0 to 1"),
         ("tolerance = nan", "give a number from 0 to 1"),
         ("tolerance = true", "give a number from 0 to 1"),
@@ -180,8 +180,8 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_a_wrong_setting_of_the_command_line_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--gate 'last': choose newest or all"):
-        gather_rules(gate="last", config_dir=tmp_path)
+    with pytest.raises(UsageError, match="--gate last: choose one of newest and all"):
+        gather_rules(gate="last", config_dir=tmp_path)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--tolerance 2: give a number from 0 to 1"):
         gather_rules(tolerance=2, config_dir=tmp_path)
 

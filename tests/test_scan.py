@@ -368,7 +368,7 @@ def test_what_concerns_all_is_one_error(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="data is a dict, which a scan cannot hand"):
         nrcscan.scan(folder, {}, tmp_path / "out")
     with pytest.raises(TypeError, match="takes no argument colour"):
-        nrcscan.scan(folder, data, tmp_path / "out", colour=1)
+        nrcscan.scan(folder, data, tmp_path / "out", colour=1)  # type: ignore[call-arg]
     (tmp_path / "only").mkdir()
     optimizer = torch.optim.Adam(mlp(2, 2).parameters())
     torch.save(optimizer.state_dict(), tmp_path / "only" / "o.pt")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
-from nrcscan.cli.option_groups import Form, Written, report_options, takes
+from nrcscan.cli.option_groups import Form, Written, takes
+from nrcscan.options.report_options import ReportOptions
 
 
-@takes(judged=report_options)
+@takes(options=ReportOptions)
 def compare(
     paths: Annotated[
         list[Path],
@@ -26,13 +27,13 @@ def compare(
     form: Form = "table",
     output: Written = None,
     *,
-    judged: dict[str, Any],
+    options: ReportOptions,
 ) -> None:
     """Show several runs side by side, layer by layer, and where they differ.
 
     Example: nrcscan compare wd0.h5 wd0.01.h5 wd0.05.h5
     """
-    result = nrcscan.compare(paths, **judged)
+    result = nrcscan.compare(paths, **options)
     from nrcscan.comparing import comparison_table
 
     shown = comparison_table.Tables(result, quantity)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, progress, say, speaks
-from nrcscan.cli.option_groups import DataFactory, DataFiles, one_source, pass_options, takes
+from nrcscan.cli.option_groups import DataFactory, DataFiles, one_source, takes
+from nrcscan.options.pass_options import PassOptions
 
 
-@takes(settings=pass_options)
+@takes(options=PassOptions)
 def extract(
     model: Annotated[
         Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors, shards, …")
@@ -23,9 +24,8 @@ def extract(
         "acts.h5"
     ),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
-    activations: Annotated[bool, typer.Option(help="Store the features themselves too.")] = True,
     *,
-    settings: dict[str, Any],
+    options: PassOptions,
 ) -> None:
     """Run a trained network over a dataset once and keep its statistics in a file.
 
@@ -38,8 +38,7 @@ def extract(
             model,
             one_source(data, data_factory, "extract"),
             output,
-            **settings,
-            activations=activations,
+            **options,
             force=force,
             on_note=say,
             on_progress=lambda done, total: bar.update(

@@ -10,23 +10,24 @@ import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
-from nrcscan.cli.option_groups import StateKey, Trust, takes
+from nrcscan.cli.option_groups import takes
+from nrcscan.options.pass_options import CheckpointOptions
 
 
-@takes()
+@takes(options=CheckpointOptions)
 def inspect(
     model: Annotated[
         Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors, shards, …")
     ],
-    state_key: StateKey = None,
-    trust: Trust = False,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    *,
+    options: CheckpointOptions,
 ) -> None:
     """Show what a checkpoint is and holds; nothing in it runs, unless it is trusted.
 
     Example: nrcscan inspect model.pt
     """
-    found = nrcscan.inspect(model, state_key=state_key, trust=trust)
+    found = nrcscan.inspect(model, **options)
     if json_:
         emit(json.dumps(found.to_dict(), indent=2) + "\n", None)
         return

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
-from nrcscan.cli.option_groups import Form, Written, report_options, takes
+from nrcscan.cli.option_groups import Form, Written, takes
+from nrcscan.options.report_options import ReportOptions
 
 
-@takes(judged=report_options)
+@takes(options=ReportOptions)
 def report(
     acts: Annotated[Path, typer.Argument(help="A file of nrcscan extract.")],
     form: Form = "table",
     output: Written = None,
     *,
-    judged: dict[str, Any],
+    options: ReportOptions,
 ) -> None:
     """Show where collapse begins, layer by layer.
 
     Example: nrcscan report acts.h5 --format json -o report.json
     """
-    result = nrcscan.report(acts, **judged)
+    result = nrcscan.report(acts, **options)
     from nrcscan.reporting import report_table
 
     terminal = form == "table" and output is None

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 import nrcscan
 from nrcscan.cli.console import INTERRUPTED, emit, in_terminal, progress, say
-from nrcscan.cli.option_groups import (
-    DataFactory,
-    DataFiles,
-    one_source,
-    pass_options,
-    report_options,
-    takes,
-)
-from nrcscan.options.choices import Gate
+from nrcscan.cli.option_groups import DataFactory, DataFiles, one_source, takes
+from nrcscan.options.gate_options import GateOptions
+from nrcscan.options.scan_options import ScanOptions
 
 
-@takes(settings=pass_options, judged=report_options)
+@takes(many=True, options=ScanOptions, gating=GateOptions)
 def scan(
     folder: Annotated[Path, typer.Argument(help="Where the checkpoints are, in sub-folders too.")],
     data: DataFiles = None,
@@ -29,55 +23,10 @@ def scan(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")] = Path(
         "scan"
     ),
-    pattern: Annotated[
-        list[str] | None,
-        typer.Option(metavar="GLOB", help="Only checkpoints that match; repeatable."),
-    ] = None,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow links that lead out of the folder.")
-    ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            show_default="one per processor",
-            help="Checkpoints measured at once, in a process each.",
-        ),
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Give up a checkpoint after so long.")
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="tcp://HOST:PORT|local:N",
-            help="Run on a Dask cluster, or start one here with N workers. They must find FOLDER,"
-            " DATA and the output at the same paths.",
-        ),
-    ] = None,
     form: Annotated[
         Literal["table", "json", "csv"],
         typer.Option("--format", help="What to show; the output folder has JSON and CSV anyway."),
     ] = "table",
-    activations: Annotated[bool, typer.Option(help="Store the features themselves too.")] = False,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(metavar="RULE", help="What must hold, such as 'model.r2 >= 0.9'; repeatable."),
-    ] = None,
-    gate: Annotated[
-        Gate | None,
-        typer.Option(show_default="newest", help="Judge the newest checkpoint of a run, or all."),
-    ] = None,
-    baseline: Annotated[
-        Path | None,
-        typer.Option(metavar="SCAN.JSON", help="An earlier scan, than which none may be worse."),
-    ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(show_default="0.01", help="By how much it may be, from 0 to 1."),
-    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show every rule with the values that decided it.")
     ] = False,
@@ -85,8 +34,8 @@ def scan(
         Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")
     ] = None,
     *,
-    settings: dict[str, Any],
-    judged: dict[str, Any],
+    options: ScanOptions,
+    gating: GateOptions,
 ) -> None:
     """Measure every checkpoint in a folder, and show how collapse develops.
 
@@ -97,7 +46,7 @@ def scan(
     from nrcscan.gating.junit import require_junit, write_junit
     from nrcscan.gating.settings_file import gather_rules
 
-    wanted = gather_rules(require or (), gate=gate, baseline=baseline, tolerance=tolerance)
+    wanted = gather_rules(**gating)
     if junit is not None:
         require_junit()
     done = total = 0
@@ -115,16 +64,9 @@ def scan(
                 folder,
                 one_source(data, data_factory, "scan"),
                 output,
-                patterns=pattern or (),
-                follow_links=follow_links,
-                jobs=jobs,
-                timeout=timeout,
-                cluster=cluster,
+                **options,
                 on_note=say,
                 on_progress=advance,
-                activations=activations,
-                **settings,
-                **judged,
             )
     except KeyboardInterrupt as error:
         kept = f"{done} of {total} checkpoints are kept in {output}" if total else "nothing is lost"

@@ -6,14 +6,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from nrcscan.comparing.short_labels import labels
 from nrcscan.errors import UsageError
 from nrcscan.merging.check_parts import fingerprint
 from nrcscan.metrics.quantities import CONDITIONS
+from nrcscan.options.check import checked, several
 from nrcscan.options.choices import Convention
-from nrcscan.options.report_options import Thresholds
+from nrcscan.options.describe import described
+from nrcscan.options.report_options import ReportOptions
 from nrcscan.reporting.make_report import Report, report
 from nrcscan.reporting.sentences import in_words
 from nrcscan.scanning.read_scan import SCAN_FILE, Checkpoint, newest
@@ -123,31 +125,26 @@ class Comparison:
         }
 
 
+@described(ReportOptions)
 def compare(
-    paths: Sequence[str | Path],
-    *,
-    signal_dim: int | Literal["t", "auto"] = "t",
-    convention: Convention = "default",
-    thresholds: Thresholds | None = None,
+    paths: str | Path | Sequence[str | Path], **options: Unpack[ReportOptions]
 ) -> Comparison:
     """Put several runs side by side, aligned by the names of their layers.
 
     Args:
         paths: files of `nrcscan extract`, or folders of `nrcscan scan`, of which the newest
             good checkpoint of every run is taken.
-        signal_dim: k: an integer, "t" for the number of targets, "auto" for their rank.
-        convention: "published" follows the authors' script where it differs.
-        thresholds: what counts as met.
+        options: see `nrcscan.options.report_options`.
 
     Raises:
         InputError: a file or a scan cannot be used.
         UsageError: there are fewer than two runs, one is given twice, or an option is out of
             range or does not apply to a scan.
     """
-    given = [path.parent if path.name == SCAN_FILE else path for path in map(Path, paths)]
+    given = [path.parent if path.name == SCAN_FILE else path for path in several(paths)]
     scans = {path: newest(path) for path in given if path.is_dir()}
-    chosen = (signal_dim, convention, thresholds or Thresholds())
-    if scans and chosen != ("t", "default", Thresholds()):
+    chosen = checked(ReportOptions, options, "compare")
+    if scans and chosen != checked(ReportOptions, {}, "compare"):
         raise UsageError(
             f"{next(iter(scans))}: a scan's numbers are made already, with its own options;"
             " compare its statistics files to choose others"
@@ -156,10 +153,7 @@ def compare(
     notes: list[str] = []
     for path in given:
         if path not in scans:
-            result = report(
-                path, signal_dim=signal_dim, convention=convention, thresholds=thresholds
-            )
-            keyed.append((_absolute(path), _run(path, result)))
+            keyed.append((_absolute(path), _run(path, report(path, **chosen))))
             continue
         checkpoints, passed_over = scans[path]
         for name, checkpoint in checkpoints.items():
@@ -180,7 +174,7 @@ def compare(
     return Comparison(
         runs=tuple(named),
         rows=rows,
-        convention=None if len(scans) == len(given) else convention,
+        convention=None if len(scans) == len(given) else chosen["convention"],
         notes=(*_unlike(named, rows), *notes),
     )
 

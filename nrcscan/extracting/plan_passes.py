@@ -14,7 +14,7 @@ from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.forward import Forward
 from nrcscan.options.choices import Precision
-from nrcscan.options.pass_options import Settings
+from nrcscan.options.pass_options import PassOptions
 from nrcscan.statistics.moments import BLOCK_ROWS, Array, Moments
 from nrcscan.statistics.sketch import Sketch, orthonormal, test_matrix
 from nrcscan.wording import listed
@@ -38,29 +38,29 @@ class PassPlan:
         UsageError: one position alone needs more memory than there is.
     """
 
-    def __init__(self, run: Forward, plan: CallPlan, n_targets: int, settings: Settings) -> None:
+    def __init__(self, run: Forward, plan: CallPlan, n_targets: int, settings: PassOptions) -> None:
         self.run, self.plan, self.settings, self._t = run, plan, settings, n_targets
-        self.precision: Precision = settings.precision
-        if settings.sketch is not None and run.dtype.itemsize <= 4:
+        self.precision: Precision = settings["precision"]
+        if settings["sketch"] is not None and run.dtype.itemsize <= 4:
             self.precision = "float32"  # a sketch is no finer than the features
         self.tests: dict[int, Array] = {}
-        if settings.sketch is not None:
-            self.tests = {p: test_matrix(w, settings.sketch) for p, w in enumerate(plan.widths)}
+        if settings["sketch"] is not None:
+            self.tests = {p: test_matrix(w, settings["sketch"]) for p, w in enumerate(plan.widths)}
         every = list(range(len(plan.widths)))
         alone = not plan.stateless or run.device.type != "cpu"
-        n_workers = 1 if alone else settings.batches_at_once or most_workers()
+        n_workers = 1 if alone else settings["n_workers"] or most_workers()
         needed = sum(map(self.bytes, every))
         self.n_workers = max(1, min(n_workers, self._budget // max(needed, 1)))
         groups = self._grouped(every) if needed > self._limit else [every]
-        self.order = [group for group in groups for _ in range(settings.sketch_passes)]
+        self.order = [group for group in groups for _ in range(settings["sketch_passes"])]
 
     @property
     def _limit(self) -> int:
-        return self.settings.memory or memory_of_machine()
+        return self.settings["memory"] or memory_of_machine()
 
     @property
     def _budget(self) -> int:
-        return self.settings.memory or memory_of_machine() // SHARE
+        return self.settings["memory"] or memory_of_machine() // SHARE
 
     @property
     def epsilon(self) -> float:
@@ -95,7 +95,7 @@ class PassPlan:
             needed = self.bytes(position)
             if needed > self._limit:
                 name = next(r.name for r in self.plan.records if r.position == position)
-                whose = "this machine has" if self.settings.memory is None else "--memory allows"
+                whose = "this machine has" if self.settings["memory"] is None else "--memory allows"
                 raise UsageError(
                     f"the covariances need {needed / 1e9:.3g} GB and {whose}"
                     f" {self._limit / 1e9:.3g} GB: {name} has {self.plan.widths[position]}"
@@ -116,7 +116,7 @@ class PassPlan:
             ValueError: the values' squares overflow float64.
         """
         output = accumulated.output()
-        last = (number + 1) % self.settings.sketch_passes == 0
+        last = (number + 1) % self.settings["sketch_passes"] == 0
         for position, moments in accumulated.positions.items():
             if isinstance(moments, Sketch) and not last:
                 self.tests[position] = orthonormal(moments.sketched().sketch)
@@ -127,9 +127,9 @@ class PassPlan:
 
     def announcement(self) -> str | None:
         """Say what is unusual about the passes to come, or None."""
-        if len(self.order) == self.settings.sketch_passes:
+        if len(self.order) == self.settings["sketch_passes"]:
             return None
-        groups = self.order[:: self.settings.sketch_passes]
+        groups = self.order[:: self.settings["sketch_passes"]]
         needed = sum(self.bytes(position) for group in groups for position in group)
         sizes = listed(len(group) for group in groups)
         return (

@@ -15,14 +15,15 @@ import torch
 from nrcscan.inputs.datasets.batches import Dataset
 from nrcscan.network.build import Network
 from nrcscan.network.forward import Forward
-from nrcscan.options.pass_options import Settings
+from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.record import as_json, recorded
 
 
 def provenance_of(
     network: Network,
     origin: dict[str, Any],
     dataset: Dataset,
-    settings: Settings,
+    settings: PassOptions,
     run: Forward,
     batch: int,
     done: int,
@@ -36,22 +37,12 @@ def provenance_of(
             "source": network.source,
             "inferred": network.inferred,
             "layout": network.layout,
-            "factory_args": json.dumps(dict(settings.factory_args), default=repr),
+            "factory_args": json.dumps(as_json(settings["factory_args"])),
         },
-        "data": {**dataset.provenance, "rows": [settings.offset, settings.offset + done]},
+        "data": {**dataset.provenance, "rows": [settings["offset"], settings["offset"] + done]},
         "options": {
-            "pool": settings.pool,
-            "layers": list(settings.layers),
-            "exclude": list(settings.exclude),
-            "output_key": settings.output_key,
-            "output_slice": settings.output_slice,
-            "activations": settings.activations,
-            "precision": settings.precision,
-            "sketch": settings.sketch,
-            "sketch_passes": settings.sketch_passes,
+            **recorded(PassOptions, settings),
             "batch_size": batch,
-            "limit": settings.limit,
-            "offset": settings.offset,
             "device": str(run.device),
             "dtype": str(run.dtype).removeprefix("torch."),
         },

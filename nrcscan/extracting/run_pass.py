@@ -29,7 +29,7 @@ from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.forward import Forward
 from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.network.probe import probe
-from nrcscan.options.pass_options import Settings
+from nrcscan.options.pass_options import PassOptions
 from nrcscan.statistics.scratch_memory import hold_on_to_memory
 
 BATCH = 256
@@ -129,7 +129,7 @@ def run_pass(
     origin: dict[str, Any],
     dataset: Dataset,
     path: Path,
-    settings: Settings,
+    settings: PassOptions,
     *,
     force: bool = False,
     in_memory: kept_in_memory.KeptInMemory | None = None,
@@ -155,8 +155,8 @@ def run_pass(
     note = listener.keeping(notes)
     for text in of_network(network):
         note(text)
-    output = PredictionChoice.parse(settings.output_key, settings.output_slice)
-    run = Forward(network.module, settings.pool, network.fixed_batch, output)
+    output = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
+    run = Forward(network.module, settings["pool"], network.fixed_batch, output)
     total = _samples(dataset, settings)
     r2: float | None = None
     hold_on_to_memory()
@@ -186,28 +186,28 @@ def run_pass(
     return Extraction(path, job.total or 0, names, r2, tuple(notes))
 
 
-def _samples(dataset: Dataset, settings: Settings) -> int | None:
+def _samples(dataset: Dataset, settings: PassOptions) -> int | None:
     """Return how many samples will be read, if that is known."""
     if dataset.n_samples is None:
         return None
-    there = max(dataset.n_samples - settings.offset, 0)
-    return there if settings.limit is None else min(there, settings.limit)
+    there = max(dataset.n_samples - settings["offset"], 0)
+    return there if settings["limit"] is None else min(there, settings["limit"])
 
 
-def _batches(dataset: Dataset, size: int, settings: Settings) -> Iterator[Batch]:
-    return dataset.batches(size, settings.limit, settings.offset)
+def _batches(dataset: Dataset, size: int, settings: PassOptions) -> Iterator[Batch]:
+    return dataset.batches(size, settings["limit"], settings["offset"])
 
 
 def _planned(
-    run: Forward, dataset: Dataset, settings: Settings, note: Callable[[str], None]
+    run: Forward, dataset: Dataset, settings: PassOptions, note: Callable[[str], None]
 ) -> tuple[PassPlan, Iterator[Batch]]:
     """Look at the first samples, and return what will be added up, and all batches."""
-    size = run.fixed_batch or settings.batch_size or BATCH
+    size = run.fixed_batch or settings["batch_size"] or BATCH
     batches = _batches(dataset, size, settings)
     x, y = first = next(batches)
-    plan = probe(run, x, settings.layers, settings.exclude, note)
+    plan = probe(run, x, settings["layers"], settings["exclude"], note)
     plan.batch = size
-    free = run.fixed_batch is None and settings.batch_size is None and not dataset.once
+    free = run.fixed_batch is None and settings["batch_size"] is None and not dataset.once
     if free and len(y) == size and plan.largest <= NARROW:
         plan.batch = LARGE_BATCH
         batches = _batches(dataset, plan.batch, settings)
@@ -226,7 +226,7 @@ def _begun(
     in_memory: kept_in_memory.KeptInMemory | None,
 ) -> Iterator[writing.Writer]:
     """Begin the file with the network's layers."""
-    compress = passes.settings.compress
+    compress = passes.settings["compress"]
     with writing.create(
         path, n_samples=total, force=force, compress=compress, in_memory=in_memory
     ) as writer:
@@ -237,16 +237,16 @@ def _begun(
 
 @contextmanager
 def _row_store(
-    path: Path, writer: writing.Writer | None, ranks: Team, settings: Settings, total: int | None
+    path: Path, writer: writing.Writer | None, ranks: Team, settings: PassOptions, total: int | None
 ) -> Iterator[RowStore]:
     """Have a place for this rank's rows: the file, one beside it, or memory for targets alone."""
-    if ranks.first and (ranks.size == 1 or settings.activations):
-        yield RowStore(writer, features=settings.activations)
-    elif not settings.activations:
+    if ranks.first and (ranks.size == 1 or settings["activations"]):
+        yield RowStore(writer, features=settings["activations"])
+    elif not settings["activations"]:
         yield RowStore(None, features=False)
     else:
         share = None if total is None else math.ceil(total / ranks.size)
-        with writing.apart(path, n_samples=share, compress=settings.compress) as (rows, file):
+        with writing.apart(path, n_samples=share, compress=settings["compress"]) as (rows, file):
             yield RowStore(rows, features=True, apart=file)
 
 
@@ -274,5 +274,5 @@ def _announce(
             f"{dataset.name}: can be read a single time, and {len(passes.order)} passes are"
             " needed; give a file, or an iterable that can begin again"
         )
-    if passes.settings.activations:
+    if passes.settings["activations"]:
         announce_space(path, passes.plan, total, passes.run.stored_dtype, say)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from nrcscan.errors import UsageError
 from nrcscan.gating.baseline import Baseline, read_baseline
 from nrcscan.gating.rules.parsing import Rule, parse
-from nrcscan.options.choices import GATES, Gate
+from nrcscan.options.check import check, checked
+from nrcscan.options.choices import Gate
+from nrcscan.options.describe import described
+from nrcscan.options.gate_options import GateOptions
+from nrcscan.options.option import declared
 from nrcscan.wording import listed, reason
 
 DEFAULT_TOLERANCE = 0.01
-KEYS = ("require", "gate", "baseline", "tolerance")
+KEYS = tuple(declared(GateOptions))
 FILE = "nrcscan.toml"
 PROJECT = "pyproject.toml"
 TABLE = "[tool.nrcscan]"
@@ -38,14 +41,8 @@ class Requirements:
     tolerance: float
 
 
-def gather_rules(
-    require: Sequence[str] = (),
-    *,
-    gate: str | None = None,
-    baseline: str | Path | None = None,
-    tolerance: float | None = None,
-    config_dir: str | Path = ".",
-) -> Requirements:
+@described(GateOptions)
+def gather_rules(*, config_dir: str | Path = ".", **options: Unpack[GateOptions]) -> Requirements:
     """Read every rule, and the baseline, before any work is done.
 
     The rules of the command line are added to those of `nrcscan.toml`, or of a table
@@ -53,16 +50,14 @@ def gather_rules(
     the file is relative to it.
 
     Args:
-        require: rules of the command line.
-        gate: "newest" (the default) or "all".
-        baseline: scan.json of an earlier scan.
-        tolerance: 0 … 1; by default 0.01.
         config_dir: where the files are looked for.
+        options: see `nrcscan.options.gate_options`.
 
     Raises:
         UsageError: a rule cannot be read, or a setting is not what it should be.
         InputError: the baseline cannot be used.
     """
+    chosen = checked(GateOptions, options, "gather_rules")
     folder = Path(config_dir)
     where, found = _configured(folder)
     texts = found.get("require", [])
@@ -71,20 +66,22 @@ def gather_rules(
             f"{where}: require is not a list of rules; write require = ['model.r2 >= 0.9']"
         )
     rules = [parse(text, f"{where}: require") for text in texts]
-    rules += [parse(text) for text in require]
+    rules += [parse(text) for text in chosen["require"]]
+    baseline, gate, tolerance = chosen["baseline"], chosen["gate"], chosen["tolerance"]
     if baseline is None and "baseline" in found:
         if not isinstance(found["baseline"], str):
             raise UsageError(f"{where}: baseline is not a path; write baseline = 'scan.json'")
         baseline = folder / found["baseline"]
+    fields = declared(GateOptions)
+    if gate is None and "gate" in found:
+        gate = check(fields["gate"], found["gate"], f"{where}: gate")
+    if tolerance is None and "tolerance" in found:
+        tolerance = check(fields["tolerance"], found["tolerance"], f"{where}: tolerance")
     return Requirements(
         rules=tuple(dict.fromkeys(rules)),
-        gate=_gate("--gate", gate)
-        if gate is not None
-        else _gate(f"{where}: gate", found.get("gate", GATES[0])),
+        gate=gate or "newest",
         baseline=None if baseline is None else read_baseline(baseline),
-        tolerance=_tolerance("--tolerance", tolerance)
-        if tolerance is not None
-        else _tolerance(f"{where}: tolerance", found.get("tolerance", DEFAULT_TOLERANCE)),
+        tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
     )
 
 
@@ -121,15 +118,3 @@ def _toml(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path}: not TOML: {reason(error)}; mend it, as rules may be in it"
         ) from error
-
-
-def _gate(where: str, value: object) -> Gate:
-    if value not in GATES:
-        raise UsageError(f"{where} {value!r}: choose {listed(GATES, 'or')}")
-    return value
-
-
-def _tolerance(where: str, value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
-        return float(value)
-    raise UsageError(f"{where} {value!r}: give a number from 0 to 1")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.checkpoints.contents import FORMATS, Checkpoint, choose, stripped
 from nrcscan.inputs.checkpoints.open_checkpoint import read
 from nrcscan.network.infer_chain import infer
+from nrcscan.options.check import checked
+from nrcscan.options.describe import described
+from nrcscan.options.pass_options import CheckpointOptions
 
 SCHEMA = "nrcscan.inspect/1"
 
@@ -61,27 +64,22 @@ class Inspection:
         return {"schema": SCHEMA, **asdict(self)}
 
 
-def inspect(
-    model: str | Path,
-    *,
-    state_key: str | None = None,
-    activation: str = "relu",
-    trust: bool = False,
-) -> Inspection:
+@described(CheckpointOptions)
+def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspection:
     """Say what a checkpoint holds and what would be taken as the network.
 
     Args:
         model: the checkpoint's path.
-        state_key: which state dict of a training checkpoint.
-        activation: of a chain that would be inferred.
-        trust: open also what can run code as it loads.
+        options: see `nrcscan.options.pass_options`.
 
     Raises:
         UnsafeError: opening it could run code, and it is not trusted.
         InputError: it is missing, damaged, of another kind, or holds no weights.
         UsageError: `state_key` names nothing.
     """
-    contents = read(Path(model), trust=trust)
+    chosen = checked(CheckpointOptions, options, "inspect")
+    state_key = chosen["state_key"]
+    contents = read(Path(model), trust=chosen["trust"])
     key: str | None = None
     network: str | None = None
     problem: str | None = None
@@ -102,7 +100,7 @@ def inspect(
             TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
             for name, tensor in state.items()
         )
-        network, problem = _network_of(checkpoint, activation)
+        network, problem = _network_of(checkpoint, chosen["activation"])
     return Inspection(
         path=str(contents.path),
         format=contents.format,

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from nrcscan.acts_file.reading import Acts
+from nrcscan.options.option import declared
+from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.record import as_json
 from nrcscan.statistics.moments import Array
 from nrcscan.wording import listed, some
-
-FREE_OPTIONS = {"limit", "offset", "batch_size", "device", "activations", "layers", "exclude"}
-"""Options that shards may differ in: what the last two choose is compared layer by layer."""
 
 
 def section(provenance: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -140,7 +140,11 @@ def _choices(acts: Acts) -> dict[str, Any]:
         "target columns": data.get("targets"),
         "standardize": scale.get("parts"),
         "scales": scale.get("sha256") or scale.get("statistics"),
-        **{key: value for key, value in options.items() if key not in FREE_OPTIONS},
+        **{
+            name: options.get(name, as_json(field.default))  # a file may be older than the option
+            for name, field in declared(PassOptions).items()
+            if field.option.changes_numbers and not field.option.shards_may_differ
+        },
     }
 
 

@@ -18,6 +18,7 @@ from nrcscan.acts_file.reading import Acts, open_acts
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import write_atomically
 from nrcscan.merging.check_parts import fingerprint, problems, section, sources
+from nrcscan.options.check import several
 from nrcscan.statistics.moments import Array, Moments, Statistics
 from nrcscan.statistics.sketch import Sketch, Sketched
 from nrcscan.wording import some
@@ -48,7 +49,7 @@ class Merged:
 
 
 def merge(
-    parts: Sequence[str | Path],
+    parts: str | Path | Sequence[str | Path],
     output: str | Path = "acts.h5",
     *,
     force: bool = False,
@@ -72,7 +73,7 @@ def merge(
         UsageError: there are no parts or too many, or the output exists or is one of them.
         OutputError: the output cannot be written.
     """
-    paths, path = [Path(part) for part in parts], Path(output)
+    paths, path = several(parts), Path(output)
     _require_mergeable(paths, path, force=force)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_acts(part)) for part in paths]

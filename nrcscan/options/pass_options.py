@@ -1,80 +1,304 @@
-"""Everything that decides what a pass measures, as one value: for one checkpoint or for many."""
+"""Every option of a pass over the data, declared once: for one checkpoint or for many."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from nrcscan.errors import UsageError
-from nrcscan.options.choices import DTYPES, POOLS, PRECISIONS, DType, Pool, Precision
-from nrcscan.wording import listed
+from nrcscan.options.choices import DType, Pool, Precision
+from nrcscan.options.option import Option
 
 if TYPE_CHECKING:
     from torch import nn
 
+    Factory = Callable[..., nn.Module]
+else:
+    Factory = Callable[..., Any]
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The options of `nrcscan.extract`, which describes them.
 
-    Raises:
-        UsageError: a value is out of range.
-    """
+class CheckpointOptions(TypedDict, total=False):
+    """How a checkpoint is opened, and taken for a network."""
 
-    factory: str | Callable[..., nn.Module] | None = None
-    factory_args: Mapping[str, Any] = field(default_factory=dict)
-    state_key: str | None = None
-    trust: bool = False
-    pythonpath: str | Path | None = None
-    activation: str = "relu"
-    x_key: str | None = None
-    y_key: str | None = None
-    targets: Sequence[str] = ()
-    n_targets: int | None = None
-    images: str | None = None
-    standardize: Sequence[str] = ()
-    scales: str | Path | None = None
-    layers: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    pool: Pool = "mean"
-    output_key: str | None = None
-    output_slice: str | None = None
-    activations: bool = True
-    compress: bool = False
-    precision: Precision = "float64"
-    sketch: int | None = None
-    sketch_passes: int = 1
-    memory: int | None = None
-    batches_at_once: int | None = None
-    """Batches that are worked on side by side; None for one per core. It decides the last bits."""
-    batch_size: int | None = None
-    limit: int | None = None
-    offset: int = 0
-    device: str | None = None
-    dtype: DType | None = None
+    activation: Annotated[
+        str,
+        Option(
+            "relu",
+            help="Activation of an inferred chain: relu, tanh, gelu, silu, elu, selu, leaky_relu,"
+            " sigmoid, softplus or identity.",
+            group="Network",
+            shards_may_differ=True,
+        ),
+    ]
+    state_key: Annotated[
+        str | None,
+        Option(
+            help="Which state dict of a training checkpoint.",
+            group="Network",
+            shards_may_differ=True,
+        ),
+    ]
+    trust: Annotated[
+        bool,
+        Option(
+            False,
+            help="Open a checkpoint that can run code as it loads.",
+            flag="--trust",
+            group="Network",
+            shards_may_differ=True,
+        ),
+    ]
 
-    def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"--batch-size {self.batch_size}: give at least 1")
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"--limit {self.limit}: give at least 1")
-        if self.offset < 0:
-            raise UsageError(f"--offset {self.offset}: give at least 0")
-        if self.pool not in POOLS:
-            raise UsageError(f"--pool {self.pool}: choose one of {listed(POOLS)}")
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"--precision {self.precision}: choose one of {listed(PRECISIONS)}")
-        if self.sketch is not None and self.sketch < 1:
-            raise UsageError(f"--sketch {self.sketch}: give at least 1")
-        if self.sketch_passes not in (1, 2):
-            raise UsageError(f"--sketch-passes {self.sketch_passes}: give 1 or 2")
-        if self.sketch_passes == 2 and self.sketch is None:
-            raise UsageError("--sketch-passes goes with --sketch RANK")
-        if self.memory is not None and self.memory < 1:
-            raise UsageError(f"--memory {self.memory}: give at least 1 byte")
-        if self.dtype not in (None, *DTYPES):
-            raise UsageError(f"--dtype {self.dtype}: choose one of {listed(DTYPES)}")
-        if self.scales is not None and not self.standardize:
-            raise UsageError("--scales goes with --standardize x, y or x,y")
+
+class PassOptions(CheckpointOptions, total=False):
+    """How the network is built and run, the data read, and what is measured."""
+
+    factory: Annotated[
+        str | Factory | None,
+        Option(
+            help="What builds the network: package.module:factory or path/file.py:factory."
+            " Without it, a plain chain is inferred from the weights.",
+            flag="--model",
+            metavar="WHERE:NAME",
+            group="Network",
+            shards_may_differ=True,
+        ),
+    ]
+    factory_args: Annotated[
+        Mapping[str, Any] | None,
+        Option(
+            {},
+            help="Arguments of the factory by name; on the command line a JSON object.",
+            flag="--model-args",
+            metavar="JSON",
+            group="Network",
+            shards_may_differ=True,
+        ),
+    ]
+    pythonpath: Annotated[
+        str | Path | None,
+        Option(
+            help="Where a trusted checkpoint finds its classes.",
+            metavar="DIR",
+            group="Network",
+            shards_may_differ=True,
+        ),
+    ]
+    device: Annotated[
+        str | None,
+        Option(
+            help="Where the network runs; by default the CPU, or where it is for one in memory.",
+            in_scan="cpu",
+            shown_default="cpu",
+            group="Network",
+            shards_may_differ=True,
+        ),
+    ]
+    dtype: Annotated[
+        DType | None,
+        Option(
+            help="What the network runs in; by default float32, or its own for one in memory or"
+            " of ONNX.",
+            group="Network",
+        ),
+    ]
+    x_key: Annotated[
+        str | None,
+        Option(
+            help="The inputs' key in a file of named arrays.", group="Data", shards_may_differ=True
+        ),
+    ]
+    y_key: Annotated[
+        str | None,
+        Option(
+            help="The targets' key in a file of named arrays.", group="Data", shards_may_differ=True
+        ),
+    ]
+    targets: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            help="The targets' columns in a table.",
+            metavar="COL,COL",
+            separator=",",
+            group="Data",
+            shards_may_differ=True,
+        ),
+    ]
+    n_targets: Annotated[
+        int | None,
+        Option(
+            help="So many last columns of a table are targets.",
+            minimum=1,
+            group="Data",
+            shards_may_differ=True,
+        ),
+    ]
+    images: Annotated[
+        str | None,
+        Option(
+            help="How images become inputs: channels=rgb|grey height= width= scale= mean= std=,"
+            " resized, then (pixels / scale - mean) / std.",
+            metavar="'NAME=VALUE …'",
+            group="Data",
+        ),
+    ]
+    standardize: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            help="Put inputs, targets or both to mean 0, spread 1.",
+            metavar="x|y|x,y",
+            separator=",",
+            group="Data",
+            shards_may_differ=True,
+        ),
+    ]
+    scales: Annotated[
+        str | Path | None,
+        Option(
+            help="To standardize by, an .npz of x_mean, x_std, y_mean, y_std; else the data's.",
+            goes_with="standardize",
+            group="Data",
+            shards_may_differ=True,
+        ),
+    ]
+    limit: Annotated[
+        int | None,
+        Option(help="At most so many samples.", minimum=1, group="Data", shards_may_differ=True),
+    ]
+    offset: Annotated[
+        int,
+        Option(
+            0,
+            help="Leave out so many samples first: a shard is an offset and a limit.",
+            minimum=0,
+            group="Data",
+            shards_may_differ=True,
+        ),
+    ]
+    layers: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            help="Only layers that match.",
+            metavar="GLOB",
+            group="What is measured",
+            shards_may_differ=True,  # those that they choose are compared
+        ),
+    ]
+    exclude: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            help="Leave out layers that match.",
+            metavar="GLOB",
+            group="What is measured",
+            shards_may_differ=True,
+        ),
+    ]
+    pool: Annotated[
+        Pool,
+        Option(
+            "mean",
+            help="How positions in space or time become one row of features.",
+            group="What is measured",
+        ),
+    ]
+    output_key: Annotated[
+        str | None,
+        Option(
+            help="Where the predictions are, if the network returns several tensors: a key, a"
+            " field or an index. By default the first.",
+            metavar="KEY",
+            group="What is measured",
+        ),
+    ]
+    output_slice: Annotated[
+        str | None,
+        Option(
+            help="Which columns of it are the predictions, such as :2.",
+            metavar="A:B",
+            group="What is measured",
+        ),
+    ]
+    activations: Annotated[
+        bool,
+        Option(
+            True,
+            help="Store the features themselves too.",
+            flag="--activations/--no-activations",
+            in_scan=False,
+            group="What is measured",
+            shards_may_differ=True,
+        ),
+    ]
+    compress: Annotated[
+        bool,
+        Option(
+            False,
+            help="Compress stored features: smaller, but slower.",
+            flag="--compress",
+            group="Cost",
+            changes_numbers=False,
+        ),
+    ]
+    precision: Annotated[
+        Precision,
+        Option(
+            "float64",
+            help="What covariances are multiplied in; float32 is faster.",
+            group="Cost",
+        ),
+    ]
+    sketch: Annotated[
+        int | None,
+        Option(
+            help="For wide layers: sketch covariances from so many random directions.",
+            minimum=1,
+            metavar="RANK",
+            group="Cost",
+        ),
+    ]
+    sketch_passes: Annotated[
+        int,
+        Option(
+            1,
+            help="A second pass over the data sharpens a sketch.",
+            minimum=1,
+            maximum=2,
+            goes_with="sketch",
+            group="Cost",
+        ),
+    ]
+    memory: Annotated[
+        int | None,
+        Option(
+            help="Covariances take so much at most; layers that do not fit wait for another pass.",
+            minimum=1,
+            unit="byte",
+            metavar="BYTES",
+            group="Cost",
+            changes_numbers=False,
+        ),
+    ]
+    batch_size: Annotated[
+        int | None,
+        Option(
+            help="Samples per forward pass; by default 1024 for narrow networks, else 256.",
+            minimum=1,
+            group="Cost",
+            shards_may_differ=True,
+        ),
+    ]
+    n_workers: Annotated[
+        int | None,
+        Option(
+            help="Batches that are worked on side by side, by default one per core. It decides"
+            " the last bits.",
+            flag="",
+            in_scan=1,  # so that the numbers do not depend on how many jobs share the cores
+            minimum=1,
+            shards_may_differ=True,
+        ),
+    ]

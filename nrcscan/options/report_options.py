@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, TypedDict
 
-from nrcscan.errors import UsageError
+from nrcscan.options.check import check
 from nrcscan.options.choices import Convention
+from nrcscan.options.option import Option, declared
 
 
 @dataclass(frozen=True)
@@ -18,26 +19,71 @@ class Thresholds:
         cka_min: NRC2 holds from this CKA on, 0 … 1.
         alignment_min: NRC3 holds from this alignment on, 0 … 1.
         excess_max: NRC4 holds up to this excess (linear MSE − network MSE) / target variance.
+
+    Raises:
+        UsageError: one is no number, or out of range.
     """
 
-    noise_max: float = 0.2
-    cka_min: float = 0.65
-    alignment_min: float = 0.7
-    excess_max: float = 0.05
+    noise_max: Annotated[
+        float,
+        Option(
+            help="NRC1 holds up to this noise component.",
+            minimum=0,
+            maximum=1,
+            group="When conditions hold",
+        ),
+    ] = 0.2
+    cka_min: Annotated[
+        float,
+        Option(
+            help="NRC2 holds from this CKA on.",
+            minimum=0,
+            maximum=1,
+            group="When conditions hold",
+        ),
+    ] = 0.65
+    alignment_min: Annotated[
+        float,
+        Option(
+            help="NRC3 holds from this alignment on.",
+            minimum=0,
+            maximum=1,
+            group="When conditions hold",
+        ),
+    ] = 0.7
+    excess_max: Annotated[
+        float,
+        Option(
+            help="NRC4 holds up to this (linear MSE - network MSE) / target variance.",
+            minimum=0,
+            group="When conditions hold",
+        ),
+    ] = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("noise_max", "cka_min", "alignment_min"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise UsageError(f"{name} is {value}: give a number from 0 to 1")
-        if not self.excess_max >= 0:
-            raise UsageError(f"excess_max is {self.excess_max}: give a number from 0 up")
+        for name, field in declared(Thresholds).items():
+            object.__setattr__(self, name, check(field, getattr(self, name), name))
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """The options of `nrcscan.report`, which describes them."""
+class ReportOptions(TypedDict, total=False):
+    """How metrics are defined, and when conditions hold."""
 
-    signal_dim: int | Literal["t", "auto"]
-    convention: Convention
-    thresholds: Thresholds
+    signal_dim: Annotated[
+        int | Literal["t", "auto"],
+        Option(
+            "t",
+            help="k: the number of targets, their numerical rank, or a number.",
+            minimum=1,
+            metavar="t|auto|INT",
+            group="Metrics",
+        ),
+    ]
+    convention: Annotated[
+        Convention,
+        Option(
+            "default",
+            help="Details as defined, or as in the authors' script.",
+            group="Metrics",
+        ),
+    ]
+    thresholds: Annotated[Thresholds | None, Option(Thresholds(), help="What counts as met.")]

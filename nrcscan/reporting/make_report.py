@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from nrcscan.acts_file.kept_in_memory import MeasuredActs
 from nrcscan.acts_file.reading import open_acts
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.cpu_threads import WIDE, allowed_threads, blas_threads
-from nrcscan.errors import InputError, UsageError
+from nrcscan.errors import InputError
 from nrcscan.metrics.directions import spectrum
 from nrcscan.metrics.error_bounds import resolution, spectrum_of
 from nrcscan.metrics.layer_metrics import (
@@ -26,8 +26,10 @@ from nrcscan.metrics.layer_metrics import (
     vanished,
 )
 from nrcscan.metrics.quantities import CONDITIONS, LEARNED_R2, QUANTITIES
-from nrcscan.options.choices import CONVENTIONS, Convention
-from nrcscan.options.report_options import Thresholds
+from nrcscan.options.check import checked
+from nrcscan.options.choices import Convention
+from nrcscan.options.describe import described
+from nrcscan.options.report_options import ReportOptions, Thresholds
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.verdict.conditions import Answer, conditions
@@ -141,35 +143,21 @@ class Report:
         }
 
 
-def report(
-    path: str | Path,
-    *,
-    signal_dim: int | Literal["t", "auto"] = "t",
-    convention: Convention = "default",
-    thresholds: Thresholds | None = None,
-) -> Report:
+@described(ReportOptions)
+def report(path: str | Path, **options: Unpack[ReportOptions]) -> Report:
     """Compute the Deep NRC metrics from a file of `nrcscan extract`.
 
     Args:
         path: of the file.
-        signal_dim: k: an integer, "t" for the number of targets, "auto" for their rank.
-        convention: "published" follows the authors' script where it differs.
-        thresholds: what counts as met.
+        options: see `nrcscan.options.report_options`.
 
     Raises:
         InputError: the file cannot be used.
         UsageError: an option is out of range.
     """
-    if convention not in CONVENTIONS:
-        raise UsageError(f"--convention {convention}: choose one of {listed(CONVENTIONS)}")
+    chosen = checked(ReportOptions, options, "report")
     with open_acts(Path(path)) as acts:
-        return report_of(
-            acts,
-            signal_dim=signal_dim,
-            convention=convention,
-            thresholds=thresholds or Thresholds(),
-            n_threads=allowed_threads(),
-        )
+        return report_of(acts, **chosen, n_threads=allowed_threads())
 
 
 def report_of(
@@ -177,7 +165,7 @@ def report_of(
     *,
     signal_dim: int | Literal["t", "auto"],
     convention: Convention,
-    thresholds: Thresholds,
+    thresholds: Thresholds | None,
     n_threads: int = 1,
 ) -> Report:
     """Compute the Deep NRC metrics from what was measured; see `report`.
@@ -189,6 +177,7 @@ def report_of(
         thresholds: likewise.
         n_threads: how many threads work on it; they do not change a bit where no layer is wide.
     """
+    thresholds = thresholds or Thresholds()
     t = len(acts.target_mean)
     targets = spectrum(acts.target_covariance)
     varies = bool(targets.values[0] > 0)
@@ -225,13 +214,9 @@ def _signal_dim(
     asked: int | Literal["t", "auto"], n_targets: int, target_rank: int
 ) -> tuple[int, Literal["t", "auto", "given"]]:
     """Return k, and why."""
-    if asked == "t":
-        return n_targets, "t"
-    if asked == "auto":
-        return max(target_rank, 1), "auto"
-    if not isinstance(asked, int) or asked < 1:  # type: ignore[redundant-expr]  # from Python: anything
-        raise UsageError(f"--signal-dim {asked}: give t, auto or a number from 1 up")
-    return asked, "given"
+    if isinstance(asked, int):
+        return asked, "given"
+    return (n_targets, "t") if asked == "t" else (max(target_rank, 1), "auto")
 
 
 def _measure(

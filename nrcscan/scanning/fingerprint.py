@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -17,8 +16,10 @@ from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
-from nrcscan.options.pass_options import Settings
-from nrcscan.options.report_options import Judgement
+from nrcscan.options.option import declared
+from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.record import as_json
+from nrcscan.options.report_options import ReportOptions
 from nrcscan.wording import reason
 
 CACHE_VERSION = 1
@@ -54,13 +55,16 @@ def of_files(paths: Sequence[Path]) -> str:
     return hashes[0] if len(hashes) == 1 else digest(hashes)
 
 
-def of_settings(settings: Settings) -> dict[str, Any]:
-    """Return the options of a pass, and hashes of the files that they name."""
-    chosen: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
-    if settings.scales is not None:
-        chosen["scales"] = of_files([Path(settings.scales)])
-    if settings.factory is not None:
-        chosen["code"] = of_code(str(settings.factory))
+def of_settings(settings: PassOptions) -> dict[str, Any]:
+    """Return the options of a pass, and hashes of the files and the code that they name."""
+    values: Mapping[str, Any] = settings
+    chosen = {name: as_json(value) for name, value in values.items()}
+    for name, field in declared(PassOptions).items():
+        value = values[name]
+        if value is not None and field.is_code:
+            chosen["code"] = of_code(str(value))
+        elif value is not None and field.is_path and Path(value).is_file():
+            chosen[name] = of_files([Path(value)])
     return chosen
 
 
@@ -95,6 +99,6 @@ def key(checkpoint: str, depends_on: Sequence[object]) -> str:
     return digest([CACHE_VERSION, checkpoint, *depends_on])[:32]
 
 
-def judgement_key(judgement: Judgement) -> str:
+def judgement_key(judgement: ReportOptions) -> str:
     """Return the name of a report's options."""
-    return digest(asdict(judgement))[:16]
+    return digest(as_json(judgement))[:16]

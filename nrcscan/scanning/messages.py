@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nrcscan.options.pass_options import Settings
-from nrcscan.options.report_options import Judgement
+from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.report_options import ReportOptions
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Setup:
     """
 
     data: Any
-    settings: Settings
-    judgement: Judgement
+    settings: PassOptions
+    judgement: ReportOptions
     statistics: Path
     measures: bool
 

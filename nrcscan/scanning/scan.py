@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pickle
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from nrcscan.cpu_threads import processors
 from nrcscan.errors import NothingError, OutputError, UsageError
 from nrcscan.files.write_atomically import sweep
-from nrcscan.options.choices import CONVENTIONS, Convention
-from nrcscan.options.pass_options import Settings
-from nrcscan.options.report_options import Judgement, Thresholds
+from nrcscan.options.check import checked, part
+from nrcscan.options.describe import described
+from nrcscan.options.option import declared
+from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.record import anywhere, as_json, code_anywhere
+from nrcscan.options.report_options import ReportOptions
+from nrcscan.options.scan_options import ScanOptions
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache
 from nrcscan.scanning.data_source import code_of, data_files, data_fingerprint, is_code
@@ -26,25 +31,18 @@ from nrcscan.scanning.messages import Setup
 from nrcscan.scanning.scan_file import Scan
 from nrcscan.scanning.scan_plan import ScanPlan
 from nrcscan.scanning.worker_pool import WorkerPool
-from nrcscan.wording import listed
+from nrcscan.wording import reason
 
 
+@described(ScanOptions, many=True)
 def scan(
     folder: str | Path,
     data: Any,
     output: str | Path = "scan",
     *,
-    patterns: Sequence[str] = (),
-    follow_links: bool = False,
-    jobs: int | None = None,
-    timeout: float | None = None,
-    cluster: str | None = None,
-    signal_dim: int | Literal["t", "auto"] = "t",
-    convention: Convention = "default",
-    thresholds: Thresholds | None = None,
     on_note: Callable[[str], None] = lambda note: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-    **options: Any,
+    **options: Unpack[ScanOptions],
 ) -> Scan:
     """Measure every checkpoint in a folder, and write what was found to an output folder.
 
@@ -56,40 +54,35 @@ def scan(
         data: the path of a data file, two paths of `.npy` files, two arrays, or
             "package.module:callable" or "path/file.py:callable"; see `nrcscan.extract`.
         output: the folder to write to; it is made if it is not there.
-        patterns: globs of which a checkpoint's name or relative path must match one.
-        follow_links: follow links that lead out of the folder.
-        jobs: how many checkpoints are measured at once; by default as many as there are
-            processors, and one on a device that is not the CPU.
-        timeout: seconds for one checkpoint, after which it is given up.
-        cluster: "tcp://host:port" of a Dask scheduler to run on, or "local:N" to start one
-            with N workers here. Its workers must find folder, data and output at these paths.
-        signal_dim: of the reports, see `nrcscan.report`.
-        convention: likewise.
-        thresholds: likewise.
         on_note: called with every note as it comes up.
         on_progress: called with checkpoints done, and in all, after every one.
-        options: any option of `nrcscan.extract` on the network, the data and the pass.
+        options: those of `nrcscan.extract` and `nrcscan.report`, and of the scan itself; see
+            `nrcscan.options.scan_options`.
 
     Raises:
         NothingError: there is no checkpoint in the folder.
         NrcscanError: the folder, the data, the options or the output cannot be used. What is
             wrong with a single checkpoint is not raised, but told in place of its result.
+        TypeError: there is no such option.
     """
-    settings = _settings(options)
-    _require_usable(convention, signal_dim, jobs, timeout, cluster)
-    judgement = Judgement(signal_dim, convention, thresholds or Thresholds())
+    chosen = checked(ScanOptions, options, "scan", many=True)
+    settings, judgement = part(PassOptions, chosen), part(ReportOptions, chosen)
+    jobs, timeout, cluster = chosen["jobs"], chosen["timeout"], chosen["cluster"]
+    _require_usable(settings, jobs, cluster)
     folder, output = Path(folder), Path(output)
     apart = [output, *data_files(data)]
-    found = find(folder, patterns=patterns, follow_links=follow_links, apart=apart)
+    found = find(
+        folder, patterns=chosen["patterns"], follow_links=chosen["follow_links"], apart=apart
+    )
     if not found.candidates:
         raise NothingError(_nothing(folder, found.skipped))
-    jobs = jobs or (1 if settings.device not in (None, "cpu") else processors())
+    jobs = jobs or (1 if settings["device"] not in (None, "cpu") else processors())
     jobs = min(jobs, len(found.candidates))
     threads = max(1, processors() // jobs)
     where, sent = folder, Setup(data, settings, judgement, Path(), measures=True)
     if cluster is not None:
         where = folder.resolve()
-        sent = replace(sent, data=_anywhere(data), settings=_settings_anywhere(settings))
+        sent = replace(sent, data=_anywhere(data), settings=anywhere(PassOptions, settings))
     with _alone(output):
         cache = Cache(output / FOLDER)
         sweep(cache.folder)
@@ -97,8 +90,8 @@ def scan(
         bench = WorkerPool(sent, threads)
         try:
             source = data_fingerprint(data, bench.ask)
-            chosen = fingerprint.of_settings(settings)
-            made_by = [source["sha256"], code_of(data), chosen, fingerprint.versions()]
+            passed = fingerprint.of_settings(settings)
+            made_by = [source["sha256"], code_of(data), passed, fingerprint.versions()]
             plan = ScanPlan(where, found.candidates, cache, made_by, judgement)
             total = len(found.candidates)
             if plan.n_known:
@@ -130,8 +123,8 @@ def scan(
             provenance={
                 "folder": str(folder),
                 "data": source,
-                "options": chosen,
-                "report": asdict(judgement),
+                "options": passed,
+                "report": as_json(judgement),
                 "versions": fingerprint.versions(),
             },
             n_known=plan.n_known,
@@ -140,45 +133,30 @@ def scan(
     return result
 
 
-def _settings(options: dict[str, Any]) -> Settings:
-    """Return the options of the passes.
+def _require_usable(settings: PassOptions, jobs: int | None, cluster: str | None) -> None:
+    """Refuse options that do not go together, or that other processes cannot be given.
 
     Raises:
-        UsageError: a value is out of range, or cannot be handed to another process.
+        UsageError: there are such.
     """
-    unknown = sorted(set(options) - {field.name for field in fields(Settings)})
-    if unknown:
-        raise TypeError(f"scan() takes no argument {listed(unknown)}")
-    # A single worker, so that the numbers do not depend on how many jobs share the cores.
-    given = {"activations": False, "batches_at_once": 1, **options}
-    settings = Settings(**{**given, "device": given.get("device") or "cpu"})
-    if settings.factory is not None and not isinstance(settings.factory, str):
-        raise UsageError(
-            "the factory is called in other processes: name it as package.module:callable or"
-            " path/file.py:callable"
-        )
-    return settings
-
-
-def _require_usable(
-    convention: str,
-    signal_dim: int | str,
-    jobs: int | None,
-    timeout: float | None,
-    cluster: str | None,
-) -> None:
-    if convention not in CONVENTIONS:
-        raise UsageError(f"--convention {convention}: choose one of {listed(CONVENTIONS)}")
-    if signal_dim not in ("t", "auto") and not (isinstance(signal_dim, int) and signal_dim > 0):
-        raise UsageError(f"--signal-dim {signal_dim}: give t, auto or a number from 1 up")
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs {jobs}: give at least 1")
     if jobs is not None and cluster is not None:
         raise UsageError("--jobs is for this machine; a --cluster has workers of its own")
     if cluster is not None:
         require_address(cluster)
-    if timeout is not None and not timeout > 0:
-        raise UsageError(f"--timeout {timeout:g}: give seconds, more than 0")
+    values: Mapping[str, Any] = settings
+    for name, field in declared(PassOptions).items():
+        if field.is_code and callable(values[name]):
+            raise UsageError(
+                f"the {name} is called in other processes: name it as package.module:callable or"
+                " path/file.py:callable"
+            )
+        try:
+            pickle.dumps(values[name])
+        except Exception as error:  # whatever the user's own objects raise
+            raise UsageError(
+                f"{field.flag}: cannot be handed to other processes ({reason(error)}); give plain"
+                " values"
+            ) from error
 
 
 def _nothing(folder: Path, skipped: Sequence[tuple[str, str]]) -> str:
@@ -192,27 +170,9 @@ def _nothing(folder: Path, skipped: Sequence[tuple[str, str]]) -> str:
 def _anywhere(data: Any) -> Any:
     """Return where data is, for a program that runs in another folder."""
     if is_code(data):
-        return _code_anywhere(data)
+        return code_anywhere(data)
     paths = [str(path.resolve()) for path in data_files(data)]
     return paths or data
-
-
-def _settings_anywhere(settings: Settings) -> Settings:
-    def path(given: str | Path | None) -> str | None:
-        return None if given is None else str(Path(given).resolve())
-
-    factory = settings.factory
-    return replace(
-        settings,
-        factory=_code_anywhere(factory) if isinstance(factory, str) else factory,
-        scales=path(settings.scales),
-        pythonpath=path(settings.pythonpath),
-    )
-
-
-def _code_anywhere(spec: str) -> str:
-    where, _, name = spec.rpartition(":")
-    return f"{Path(where).resolve()}:{name}" if where.endswith(".py") else spec
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nrcscan.errors import InputError
-from nrcscan.options.report_options import Judgement
+from nrcscan.options.report_options import ReportOptions
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache, Record
 from nrcscan.scanning.epoch_from_name import moment_of
@@ -32,7 +32,7 @@ class ScanPlan:
         candidates: Sequence[Candidate],
         cache: Cache,
         depends_on: Sequence[object],
-        judgement: Judgement,
+        judgement: ReportOptions,
     ) -> None:
         self._folder = folder
         self._candidates = candidates

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # a worker that only makes reports needs no torch
     from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents
     from nrcscan.inputs.datasets.batches import Dataset
     from nrcscan.network.build import Network
-    from nrcscan.options.pass_options import Settings
+    from nrcscan.options.pass_options import PassOptions
 
 HELD_BYTES = 1 << 28
 """Data up to this size is read once and kept in memory."""
@@ -92,10 +92,10 @@ class Worker:
         from nrcscan.inputs.user_code import importable, load_callable
 
         settings = self._setup.settings
-        if settings.pythonpath is not None:
-            importable(Path(settings.pythonpath))
-        if isinstance(settings.factory, str):
-            load_callable(settings.factory, "--model")
+        if settings["pythonpath"] is not None:
+            importable(Path(settings["pythonpath"]))
+        if isinstance(settings["factory"], str):
+            load_callable(settings["factory"], "--model")
         self._data = _held(self._setup.data, settings)
 
     def do(self, task: Task) -> Outcome:
@@ -116,7 +116,7 @@ class Worker:
         settings, content = self._setup.settings, hashlib.sha256()
         try:
             data = self._data or open_data(self._setup.data, settings)
-            for x, y in data.batches(READ_ROWS, settings.limit, settings.offset):
+            for x, y in data.batches(READ_ROWS, settings["limit"], settings["offset"]):
                 for name, part in {**parts(x), "the targets": y}.items():
                     content.update(f"{name}{part.dtype.str}{part.shape[1:]}".encode())
                     content.update(np.ascontiguousarray(part).data)
@@ -132,7 +132,7 @@ class Worker:
             return record
         result = record.reports.get(self._judged_as)
         if result is None:
-            judgement = vars(self._setup.judgement)
+            judgement = self._setup.judgement
             with ThreadPoolExecutor(1) as aside:  # the file is hashed while its report is made
                 hashed = aside.submit(sha256, target)
                 found = (
@@ -152,13 +152,13 @@ class Worker:
         from nrcscan.inputs.checkpoints.open_checkpoint import read
 
         settings = self._setup.settings
-        contents = read(task.path, trust=settings.trust, build=settings.factory is None)
+        contents = read(task.path, trust=settings["trust"], build=settings["factory"] is None)
         if task.sha256 is not None and contents.sha256 != task.sha256:
             return Outcome("was written to during the scan; scan again")
-        checkpoint = choose(contents, settings.state_key)
+        checkpoint = choose(contents, settings["state_key"])
         network = self._loaded(checkpoint)
         data = self._data or open_data(self._setup.data, settings)
-        keep = held if settings.memory is None else None
+        keep = held if settings["memory"] is None else None
         run_pass(network, origin(checkpoint), data, target, settings, force=True, in_memory=keep)
         return Record(epoch=_number(contents, EPOCH_KEYS), step=_number(contents, STEP_KEYS))
 
@@ -178,12 +178,12 @@ class Worker:
         self._network = None
         network = build(
             checkpoint,
-            factory=settings.factory,
-            factory_args=settings.factory_args,
-            activation=settings.activation,
-            dtype=None if settings.dtype is None else getattr(torch, settings.dtype),
+            factory=settings["factory"],
+            factory_args=settings["factory_args"],
+            activation=settings["activation"],
+            dtype=None if settings["dtype"] is None else getattr(torch, settings["dtype"]),
         )
-        network.module.to(usable_device(settings.device or "cpu"))
+        network.module.to(usable_device(settings["device"] or "cpu"))
         self._network, self._built_for = network, wanted
         return network
 
@@ -193,9 +193,9 @@ def _without(path: Path, error: NrcscanError) -> str:
     return str(error).removeprefix(f"{path}: ")
 
 
-def _architecture(checkpoint: Checkpoint, settings: Settings) -> object:
+def _architecture(checkpoint: Checkpoint, settings: PassOptions) -> object:
     """Return what a network is built from besides the options; None if it is in the file."""
-    if settings.factory is not None:
+    if settings["factory"] is not None:
         return repr(checkpoint.hyper_parameters)
     if checkpoint.module is not None:
         return None
@@ -203,7 +203,7 @@ def _architecture(checkpoint: Checkpoint, settings: Settings) -> object:
     return checkpoint.ordered, shapes
 
 
-def _held(data: Any, settings: Settings) -> Dataset | None:
+def _held(data: Any, settings: PassOptions) -> Dataset | None:
     """Return the data in memory, or None if it is too large and opened for every checkpoint.
 
     Raises:
@@ -214,7 +214,7 @@ def _held(data: Any, settings: Settings) -> Dataset | None:
 
     dataset = open_data(data, settings)
     inputs, targets, size = [], [], 0
-    last = None if settings.limit is None else settings.offset + settings.limit
+    last = None if settings["limit"] is None else settings["offset"] + settings["limit"]
     for x, y in dataset.batches(READ_ROWS, last):
         size += y.nbytes + sum(part.nbytes for part in parts(x).values())
         if size > HELD_BYTES:

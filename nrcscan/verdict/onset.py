@@ -18,7 +18,7 @@ def together(held: Sequence[Answer]) -> Answer:
     >>> together([True, None]), together([False, None]), together([True, True])
     (None, False, True)
     """
-    if any(h is False for h in held):
+    if any(h is not None and not h for h in held):
         return False
     return None if any(h is None for h in held) else True
 
@@ -33,7 +33,7 @@ def onset(held: Sequence[Answer]) -> int | None:
     """
     start = None
     for position, holds in enumerate(held):
-        if holds is False:
+        if holds is not None and not holds:
             start = None
         elif holds and start is None:
             start = position
@@ -49,7 +49,7 @@ def runs(held: Sequence[Answer]) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     broken = True
     for position, holds in enumerate(held):
-        if holds is False:
+        if holds is not None and not holds:
             broken = True
         elif holds:
             first = position if broken else found.pop()[0]

@@ -1,0 +1,67 @@
+"""Every option of a scan, declared once: those of a pass and a report, and its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
+
+from nrcscan.options.option import Option
+from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.report_options import ReportOptions
+
+
+class FolderOptions(TypedDict, total=False):
+    """Which checkpoints are measured, and where."""
+
+    patterns: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            help="Only checkpoints whose name or path in the folder matches.",
+            flag="--pattern",
+            metavar="GLOB",
+            group="Scan",
+        ),
+    ]
+    follow_links: Annotated[
+        bool,
+        Option(
+            False,
+            help="Follow links that lead out of the folder.",
+            flag="--follow-links",
+            group="Scan",
+        ),
+    ]
+    jobs: Annotated[
+        int | None,
+        Option(
+            help="Checkpoints measured at once, in a process each.",
+            short="-j",
+            minimum=1,
+            shown_default="one per processor",
+            group="Scan",
+        ),
+    ]
+    timeout: Annotated[
+        float | None,
+        Option(
+            help="Give up a checkpoint after so long.",
+            above=0,
+            unit="seconds",
+            metavar="SECONDS",
+            group="Scan",
+        ),
+    ]
+    cluster: Annotated[
+        str | None,
+        Option(
+            help="Run on a Dask cluster, or start one here with N workers. They must find FOLDER,"
+            " DATA and the output at the same paths.",
+            metavar="tcp://HOST:PORT|local:N",
+            group="Scan",
+        ),
+    ]
+
+
+class ScanOptions(FolderOptions, PassOptions, ReportOptions, total=False):
+    """Every option of a scan."""

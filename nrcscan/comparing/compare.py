@@ -14,7 +14,8 @@ from nrcscan.merging.check_parts import fingerprint
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.options.choices import Convention
 from nrcscan.options.report_options import Thresholds
-from nrcscan.reporting.make_report import Report, report
+from nrcscan.reporting.make_report import report
+from nrcscan.reporting.report_document import Report
 from nrcscan.reporting.sentences import in_words
 from nrcscan.scanning.read_scan import SCAN_FILE, Checkpoint, newest
 from nrcscan.wording import listed, printable

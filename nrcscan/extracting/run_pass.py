@@ -24,7 +24,7 @@ from nrcscan.extracting.torchrun_ranks import team
 from nrcscan.extracting.worker_threads import ahead, in_order, threads_for
 from nrcscan.inputs.datasets.batches import Batch as Rows
 from nrcscan.inputs.datasets.batches import Dataset
-from nrcscan.metrics.quantities import LEARNED_R2
+from nrcscan.metrics.quantities import learned
 from nrcscan.network.build import Network
 from nrcscan.network.capture import evaluating
 from nrcscan.network.forward import CallPlan, Forward
@@ -261,7 +261,7 @@ def _announce(passes: PassPlan, dataset: Dataset, say: Callable[[str], None]) ->
 
 def _doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> Iterator[str]:
     """Yield what a network that explains nothing suggests about how it was run."""
-    if r2 is None or r2 >= LEARNED_R2:
+    if r2 is None or learned(r2):
         return
     if accumulated.far_from_unit_scale:
         yield (

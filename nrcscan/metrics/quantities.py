@@ -22,7 +22,7 @@ class Need(Enum):
     SIGNAL = "N ≤ k + 1: the samples themselves have no more than k directions"
     NOISE = "d ≤ k: no direction is left for noise"
     TARGETS = "the targets do not vary"
-    WHOLE_WEIGHT = "a sketch: only the top k directions of the weight are looked for"
+    WHOLE_WEIGHT = "a sketch: of a wide weight only the top k directions are looked for"
     PLAIN_COVARIANCE = "a sketch, in the published convention"
     SPARE_SAMPLES = "features of rank N − 1: any targets would be fitted"
 
@@ -137,7 +137,7 @@ CATALOGUE = (
         worse="lower",
         unit="share",
         needs=_SIGNAL_AND_NOISE | _FROM_WEIGHT,
-        error="√2·s",
+        error="√2·s; refused where it is open how many directions count",
     ),
     Quantity(
         name="noise_alignment",
@@ -150,7 +150,7 @@ CATALOGUE = (
         worse="higher",
         unit="share",
         needs=_SIGNAL_AND_NOISE | _FROM_WEIGHT,
-        error="s",
+        error="s; likewise",
     ),
     Quantity(
         name="weight_signal_energy",
@@ -163,7 +163,7 @@ CATALOGUE = (
         worse="lower",
         unit="share",
         needs=_SIGNAL_AND_NOISE | _FROM_WEIGHT,
-        error="s",
+        error="s; likewise",
     ),
     Quantity(
         name="linear_mse",
@@ -223,7 +223,7 @@ CATALOGUE = (
         name="feature_rank",
         column=None,
         words="directions of the features that count",
-        formula="singular values of the centred H above 1e-3 of the largest",
+        formula="how many singular values of the centred H are above 1e-3 of the largest",
         lower=1,
         upper="d",
         collapsed="k",
@@ -237,7 +237,7 @@ CATALOGUE = (
         name="weight_rank",
         column=None,
         words="directions of the weight that count",
-        formula="singular values of W above 1e-3 of the largest",
+        formula="how many singular values of W are above 1e-3 of the largest",
         lower=1,
         upper="d",
         collapsed="k",

@@ -80,8 +80,9 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    lines = [head, *rows]
+    shown = ["".join(f"| {cell} " if cell else "| " for cell in line) + "|" for line in lines]
+    return "\n".join([shown[0], "|---" * len(head) + "|", *shown[1:]])
 
 
 if __name__ == "__main__":

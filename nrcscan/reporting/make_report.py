@@ -103,8 +103,7 @@ def report_of(
             zip(acts.layers, _measured(acts, variances, setting, threads), strict=True)
         )
     ]
-    held, names = _by_position(layers, thresholds, learned=learned(r2))
-    onsets = {name: onset(column) for name, column in held.items()}
+    begins, stretches = _through_depth(layers, thresholds, learned=learned(r2))
     return Report(
         n_samples=acts.n_samples,
         signal_dim=k,
@@ -118,8 +117,8 @@ def report_of(
         n_targets=t,
         thresholds=thresholds,
         layers=tuple(layers),
-        onset={c: None if at is None else names[at][0] for c, at in onsets.items()},
-        runs={c: [[names[a][0], names[b][-1]] for a, b in runs(held[c])] for c in held},
+        onset=begins,
+        runs=stretches,
         notes=(*acts.provenance.get("notes", ()), *_target_notes(acts, target_rank, k, source)),
         provenance=acts.provenance,
     )
@@ -189,25 +188,28 @@ def _matrix(acts: MeasuredActs, index: int, width: int) -> Array | None:
     return matrix
 
 
-def _by_position(
+def _through_depth(
     layers: Sequence[LayerResult], thresholds: Thresholds, *, learned: bool
-) -> tuple[dict[str, list[Answer]], list[list[str]]]:
-    """Return, per condition and for all together, where it holds; and the layers at each position.
+) -> tuple[dict[str, str | None], dict[str, list[list[str]]]]:
+    """Return the onset and the stretches of every condition, and of all together.
 
-    Layers that read the same features are one position, judged by their mean alignment.
+    Layers that read the same features are one position: the first of them begins a stretch, the
+    last ends it.
     """
     held: dict[str, list[Answer]] = {c: [] for c in (*CONDITIONS, "all")}
     names = []
     for position in sorted({layer.position for layer in layers}):
         here = [layer for layer in layers if layer.position == position]
-        met = conditions(
-            at_position([layer.metrics for layer in here]), thresholds, learned=learned
-        )
-        for condition in CONDITIONS:
-            held[condition].append(met[condition])
-        held["all"].append(together(list(met.values())))
+        metrics = at_position([layer.metrics for layer in here])
+        met = conditions(metrics, thresholds, learned=learned)
+        for name, holds in {**met, "all": together(list(met.values()))}.items():
+            held[name].append(holds)
         names.append([layer.name for layer in here])
-    return held, names
+    onsets = {condition: onset(column) for condition, column in held.items()}
+    return (
+        {c: None if at is None else names[at][0] for c, at in onsets.items()},
+        {c: [[names[a][0], names[b][-1]] for a, b in runs(held[c])] for c in held},
+    )
 
 
 def _target_notes(acts: MeasuredActs, target_rank: int, k: int, source: str) -> list[str]:

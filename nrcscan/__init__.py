@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from nrcscan.inspecting.inspect_checkpoint import inspect
     from nrcscan.merging.merge import Merged, merge
     from nrcscan.options.report_options import Thresholds
-    from nrcscan.reporting.make_report import Report, report
+    from nrcscan.reporting.make_report import report
+    from nrcscan.reporting.report_document import Report
     from nrcscan.scanning.scan import scan
     from nrcscan.scanning.scan_file import Scan
     from nrcscan.statistics.moments import Moments, Statistics
@@ -60,7 +61,7 @@ _HOMES = {
     "Moments": "statistics.moments",
     "Statistics": "statistics.moments",
     "Thresholds": "options.report_options",
-    "Report": "reporting.make_report",
+    "Report": "reporting.report_document",
     "report": "reporting.make_report",
     "Scan": "scanning.scan_file",
     "scan": "scanning.scan",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def printable(text: str) -> str:
@@ -42,3 +43,18 @@ def reason(error: BaseException) -> str:
     """Return the first line of what another library said, for use inside a message."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def with_tables(page: str, tables: Mapping[str, str]) -> str:
+    r"""Return a Markdown page with its tables as they are given.
+
+    A table follows a line `<!-- NAME: … -->`, NAME being a key of `tables`; every key may have
+    its place on another page.
+
+    >>> with_tables("<!-- sizes: made -->\n| old |\n", {"sizes": "| new |"})
+    '<!-- sizes: made -->\n| new |\n'
+    """
+    for name, table in tables.items():
+        place = rf"(<!-- {name}:[^\n]*-->\n)(?:\|[^\n]*\n)*"
+        page = re.sub(place, lambda found, table=table: f"{found[1]}{table}\n", page)  # type: ignore[misc]
+    return page

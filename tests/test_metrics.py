@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nrcscan import Moments
+from nrcscan.metrics.degenerate import on_cutoff, unresolved, vanished
 from nrcscan.metrics.directions import (
     Spectrum,
     spectrum,
@@ -18,15 +19,9 @@ from nrcscan.metrics.directions import (
     weight_directions,
 )
 from nrcscan.metrics.error_bounds import Resolution
-from nrcscan.metrics.layer_metrics import (
-    LayerMetrics,
-    input_matrix,
-    layer_metrics,
-    linear_mse,
-    noise_component,
-    unresolved,
-    vanished,
-)
+from nrcscan.metrics.formulas import linear_mse, noise_component
+from nrcscan.metrics.layer_metrics import input_matrix, layer_metrics
+from nrcscan.metrics.layer_values import Layer, LayerMetrics, Setting
 from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.statistics.moments import Statistics
 
@@ -42,8 +37,8 @@ def measure(
     moments.update(h, y)
     s = moments.statistics()
     k = y.shape[1] if k is None else k
-    options = {"model_mse": 0.1, **kw}
-    found = layer_metrics(s, spectrum(s.feature_covariance), w, signal_dim=k, **options)  # type: ignore[arg-type]
+    setting = Setting(k, **{"model_mse": 0.1, **kw})  # type: ignore[arg-type]
+    found = layer_metrics(Layer(s, spectrum(s.feature_covariance), w, setting))
     assert sorted([*found.values, *found.undefined]) == sorted(QUANTITIES)  # each exactly once
     return found
 
@@ -290,14 +285,22 @@ def exactly(
     """Measure features of exactly this covariance, beside targets that go with none of them."""
     d = len(covariance)
     s = Statistics(n, np.zeros(d), np.zeros(t), covariance, np.zeros((d, t)), np.eye(t))
-    given = {"signal_dim": t, "model_mse": 0.1, **options}
-    return layer_metrics(s, spectrum(covariance), weight, **given)
+    setting = Setting(**{"signal_dim": t, "model_mse": 0.1, **options})
+    return layer_metrics(Layer(s, spectrum(covariance), weight, setting))
+
+
+def layer_of(features: Spectrum, cross: Matrix, targets: Matrix, k: int = 1) -> Layer:
+    """Return a layer of which no more is known."""
+    d, t = cross.shape
+    s = Statistics(100, np.zeros(d), np.zeros(t), np.zeros((d, d)), cross, targets)
+    return Layer(s, features, None, Setting(k, 0.1))
 
 
 def test_noise_is_also_what_lies_in_no_known_direction() -> None:
     sketched = Spectrum(np.array([3.0, 1.0]), np.eye(3)[:, :2], residual=1.0)
-    assert noise_component(sketched, 1) == 2 / 5
-    assert noise_component(sketched, 2) == 1 / 5
+    none = np.zeros((3, 1))
+    assert noise_component(layer_of(sketched, none, np.eye(1), 1)) == 2 / 5
+    assert noise_component(layer_of(sketched, none, np.eye(1), 2)) == 1 / 5
 
 
 def test_where_a_constant_output_begins() -> None:
@@ -334,7 +337,8 @@ def test_a_value_is_on_the_cutoff_within_ten_roundings(side: int) -> None:
     for roundings, on in ((9.9, True), (10.1, False)):
         smaller = (1e-3 + side * roundings * epsilon) ** 2
         features = Spectrum(np.array([1.0, smaller]), np.eye(2))
-        assert linear_mse(features, np.zeros((2, 1)), np.eye(1), epsilon) == (1.0, on)
+        assert on_cutoff(features, epsilon) == on
+        assert linear_mse(layer_of(features, np.zeros((2, 1)), np.eye(1))) == 1.0
 
 
 def test_a_direction_counts_above_a_thousandth() -> None:
@@ -342,7 +346,7 @@ def test_a_direction_counts_above_a_thousandth() -> None:
         features = Spectrum(np.array([4.0, 4 * sigma**2]), np.eye(2))
         assert features.rank == 1 + counts
         cross = np.array([[0.0], [sigma]])
-        assert linear_mse(features, cross, np.eye(1), 0.0)[0] == pytest.approx(1 - counts / 4)
+        assert linear_mse(layer_of(features, cross, np.eye(1))) == pytest.approx(1 - counts / 4)
         for width in (2, 100):  # by an SVD, and by squares
             values = np.array([3.0, 3 * sigma, *[0.0] * (width - 2)])
             assert weight_directions(np.diag(values), 1).rank == 1 + counts
@@ -354,12 +358,12 @@ def test_a_direction_counts_above_a_thousandth() -> None:
 
 def test_a_prediction_is_never_better_than_perfect() -> None:
     features = Spectrum(np.ones(1), np.ones((1, 1)))
-    assert linear_mse(features, np.ones((1, 1)), np.full((1, 1), 1 - 1e-15), 0.0)[0] == 0.0
+    assert linear_mse(layer_of(features, np.ones((1, 1)), np.full((1, 1), 1 - 1e-15))) == 0.0
 
 
 def test_the_linear_mse_is_a_mean_over_targets() -> None:
     features = Spectrum(np.ones(1), np.ones((1, 1)))
-    found, _ = linear_mse(features, np.array([[1.0, 0.0]]), np.diag([2.0, 4.0]), 0.0)
+    found = linear_mse(layer_of(features, np.array([[1.0, 0.0]]), np.diag([2.0, 4.0])))
     assert found == (2 + 4 - 1) / 2
 
 
@@ -403,7 +407,8 @@ def test_one_target_that_varies_is_enough() -> None:
     covariance = np.diag([2.0, 1.0, 0.5])
     cross = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
     s = Statistics(50, np.zeros(3), np.zeros(2), covariance, cross, np.diag([1.0, 0.0]))
-    found = layer_metrics(s, spectrum(covariance), np.eye(3), signal_dim=2, model_mse=0.2).values
+    layer = Layer(s, spectrum(covariance), np.eye(3), Setting(2, 0.2))
+    found = layer_metrics(layer).values
     assert found["linear_mse"] == pytest.approx(0.25)
     assert found["excess"] == pytest.approx((0.25 - 0.2) / 0.5)
 
@@ -411,14 +416,8 @@ def test_one_target_that_varies_is_enough() -> None:
 def test_the_published_linear_mse_knows_no_intercept() -> None:
     s = Statistics(50, np.array([3.0, 0]), np.zeros(1), np.eye(2), np.eye(2)[:, :1], np.eye(1))
     for convention, explained in (("default", 1.0), ("published", 1 / (1 + 9))):
-        found = layer_metrics(
-            s,
-            spectrum(s.feature_covariance),
-            None,
-            signal_dim=1,
-            model_mse=0.0,
-            convention=convention,  # type: ignore[arg-type]
-        )
+        setting = Setting(1, 0.0, convention)  # type: ignore[arg-type]
+        found = layer_metrics(Layer(s, spectrum(s.feature_covariance), None, setting))
         assert found.values["linear_mse"] == pytest.approx(1 - explained, abs=1e-12)
 
 
@@ -429,7 +428,7 @@ def test_a_noise_component_below_its_bound_is_shown_as_the_bound() -> None:
             50, np.zeros(3), np.zeros(1), np.diag(features.values), np.ones((3, 1)), np.eye(1)
         )
         known = Resolution(tau=1e-9, total=total)
-        found = layer_metrics(s, features, np.eye(3), signal_dim=1, model_mse=0.0, known=known)
+        found = layer_metrics(Layer(s, features, np.eye(3), Setting(1, 0.0), known))
         assert found.values["noise_component"] == pytest.approx(shown, rel=2e-3)
         assert any("all that can be resolved" in note for note in found.notes) == (total > 1e-3)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nrcscan import Thresholds, UsageError, extract, report
-from nrcscan.metrics.layer_metrics import LayerMetrics
+from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.verdict.conditions import Answer, conditions
 from nrcscan.verdict.onset import onset, runs, together
 
@@ -55,30 +55,30 @@ def test_together() -> None:
     assert together([None, False]) is False
 
 
-VALUES = {"noise_component": 0.2, "cka": 0.65, "excess": 0.05}
+VALUES = {"noise_component": 0.2, "cka": 0.65, "alignment": 0.7, "excess": 0.05}
 
 
 def test_thresholds_are_met_on_the_spot() -> None:
-    met = conditions(LayerMetrics(VALUES), Thresholds(), learned=True, alignment=0.7)
+    met = conditions(LayerMetrics(VALUES), Thresholds(), learned=True)
     assert met == dict.fromkeys(("nrc1", "nrc2", "nrc3", "nrc4"), True)
     strict = Thresholds(0.19, 0.66, 0.71, 0.04)
-    met = conditions(LayerMetrics(VALUES), strict, learned=True, alignment=0.7)
+    met = conditions(LayerMetrics(VALUES), strict, learned=True)
     assert met == dict.fromkeys(("nrc1", "nrc2", "nrc3", "nrc4"), False)
 
 
 def test_a_network_that_predicts_nothing_has_no_nrc4() -> None:
-    met = conditions(LayerMetrics(VALUES), Thresholds(), learned=False, alignment=0.7)
+    met = conditions(LayerMetrics(VALUES), Thresholds(), learned=False)
     assert met["nrc4"] is False
     assert met["nrc1"] is True
 
 
 def test_nothing_holds_where_nothing_varies() -> None:
-    met = conditions(LayerMetrics(varies=False), Thresholds(), learned=True, alignment=None)
+    met = conditions(LayerMetrics(varies=False), Thresholds(), learned=True)
     assert set(met.values()) == {False}
 
 
 def test_undefined_cannot_be_judged() -> None:
-    met = conditions(LayerMetrics(), Thresholds(), learned=True, alignment=None)
+    met = conditions(LayerMetrics(), Thresholds(), learned=True)
     assert set(met.values()) == {None}
 
 
@@ -101,10 +101,8 @@ def test_the_thresholds_of_the_paper(
     condition: str, quantity: str, met: float, missed: float
 ) -> None:
     for value, holds in ((met, True), (missed, False)):
-        values = {**VALUES, "alignment": 0.7, quantity: value}
-        found = conditions(
-            LayerMetrics(values), Thresholds(), learned=True, alignment=values["alignment"]
-        )
+        values = {**VALUES, quantity: value}
+        found = conditions(LayerMetrics(values), Thresholds(), learned=True)
         assert found == {**dict.fromkeys(("nrc1", "nrc2", "nrc3", "nrc4"), True), condition: holds}
 
 

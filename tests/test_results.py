@@ -420,5 +420,5 @@ def test_layers_side_by_side_give_the_same_bits(acts: dict[tuple[str, str], Path
         "thresholds": Thresholds(),
     }
     with open_acts(acts["swimmer_collapsed", "float32"]) as file:
-        one, three = (report_of(file, n_threads=n, **options).to_dict() for n in (1, 3))
+        one, three = (report_of(file, threads=threads, **options).to_dict() for threads in (1, 3))
     assert one == three

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.acts_file.kept_in_memory import KeptInMemory
+from nrcscan.acts_file.row_datasets import CHUNK_BYTES, RowDatasets, chunk_rows
 from nrcscan.acts_file.schema import (
     DOUBLE,
     FORMAT,
@@ -28,11 +28,6 @@ from nrcscan.acts_file.schema import (
 from nrcscan.files.write_atomically import beside, put_in_place, unwritable
 from nrcscan.statistics.moments import Statistics
 from nrcscan.statistics.sketch import Sketched
-
-CHUNK_BYTES = 1 << 20
-
-_PACKED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-"""How rows are compressed: higher levels take several times as long for a few per cent."""
 
 
 class Writer:
@@ -50,13 +45,11 @@ class Writer:
         self._file = file
         self._in_memory = in_memory
         self._path = path
-        self._n_samples = n_samples
-        self._packed = _PACKED if compress else {}
+        self._rows = RowDatasets(file, n_samples, compress=compress)
         # Kept open to the end: what a dataset still holds is written when it is closed, and
         # h5py can only print, not raise, what goes wrong there.
         self._datasets: dict[str, h5py.Dataset] = {}
         self._groups: dict[str, h5py.Group] = {}
-        self._waiting: dict[str, list[NDArray[Any]]] = {}
         with self._writing():
             file.attrs["format"] = _fixed(FORMAT)
             file.attrs["version"] = PLAIN_VERSION
@@ -84,28 +77,12 @@ class Writer:
         They are written a whole chunk at a time, and must stay as they are until then.
         """
         with self._writing():
-            if name not in self._datasets:
-                self._datasets[name] = self._file.create_dataset(
-                    name,
-                    shape=(0, rows.shape[1]),
-                    maxshape=(None, rows.shape[1]),
-                    chunks=(_chunk_rows(rows, self._n_samples), rows.shape[1]),
-                    dtype=rows.dtype,
-                    fletcher32=True,
-                    **self._packed,
-                )
-                self._waiting[name] = []
-            waiting = self._waiting[name]
-            waiting.append(rows)
-            if sum(map(len, waiting)) >= self._datasets[name].chunks[0]:
-                self._write_chunks(name)
+            self._rows.append(name, rows)
 
     def end_rows(self) -> None:
         """Write the rows that still wait for a whole chunk; none come after them."""
         with self._writing():
-            for name, waiting in self._waiting.items():
-                if waiting:
-                    self._write_chunks(name, all_rows=True)
+            self._rows.end()
 
     def hand_over(self) -> None:
         """End the rows and close the file, for another writer to read."""
@@ -117,22 +94,7 @@ class Writer:
     def append_from(self, rows: Path) -> None:
         """Append all rows that another writer has put into a file of `apart`."""
         with self._writing(), h5py.File(rows, "r") as file:
-            names: list[str] = []
-            file.visititems(lambda name, item: names.append(name) if _holds_rows(item) else None)
-            for name in names:
-                dataset = file[name]
-                for chunk in dataset.iter_chunks():
-                    self.append(name, dataset[chunk[0]])
-
-    def _write_chunks(self, name: str, *, all_rows: bool = False) -> None:
-        """Write the whole chunks among the rows that wait, or all of them."""
-        dataset, waiting = self._datasets[name], self._waiting[name]
-        rows = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
-        count = len(rows) if all_rows else len(rows) - len(rows) % dataset.chunks[0]
-        start = dataset.shape[0]
-        dataset.resize(start + count, axis=0)
-        dataset[start:] = rows[:count]
-        self._waiting[name] = [rows[count:].copy()] if count < len(rows) else []
+            self._rows.append_from(file)
 
     def add_statistics(
         self,
@@ -209,7 +171,7 @@ class Writer:
         self._datasets[name] = self._group(where).create_dataset(
             leaf,
             data=values,
-            chunks=(_chunk_rows(values, len(values)), *values.shape[1:]),
+            chunks=(chunk_rows(values, len(values)), *values.shape[1:]),
             fletcher32=True,
         )
 
@@ -286,10 +248,6 @@ def apart(
             partial.unlink()
 
 
-def _holds_rows(item: h5py.Group | h5py.Dataset) -> bool:
-    return isinstance(item, h5py.Dataset)
-
-
 def _new(partial: Path, path: Path) -> h5py.File:
     try:
         return h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=CHUNK_BYTES)
@@ -322,12 +280,6 @@ def _write_nowhere(file: h5py.File) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, file.id.get_vfd_handle())
     os.close(nowhere)
-
-
-def _chunk_rows(rows: NDArray[Any], total: int | None) -> int:
-    """Return how many rows make a chunk of about 1 MiB, the last one of `total` no less full."""
-    most = max(1, CHUNK_BYTES // rows[:1].nbytes)
-    return most if total is None else math.ceil(total / math.ceil(total / most))
 
 
 def _fixed(text: str) -> np.bytes_:

@@ -16,7 +16,8 @@ from nrcscan.options.check import checked, several
 from nrcscan.options.choices import Convention
 from nrcscan.options.describe import described
 from nrcscan.options.report_options import ReportOptions
-from nrcscan.reporting.make_report import Report, report
+from nrcscan.reporting.make_report import report
+from nrcscan.reporting.report_document import Report
 from nrcscan.reporting.sentences import in_words
 from nrcscan.scanning.read_scan import SCAN_FILE, Checkpoint, newest
 from nrcscan.wording import listed, printable

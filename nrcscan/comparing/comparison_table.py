@@ -16,12 +16,13 @@ from rich.text import Text
 
 from nrcscan.comparing.compare import Comparison, Row, Run
 from nrcscan.errors import UsageError
-from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
+from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY, QUANTITIES
 from nrcscan.options.choices import Format
+from nrcscan.reporting import csv_rows
 from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.numbers import number, ordinal, plain
 from nrcscan.reporting.report_table import MARKS, NAME_WIDTH
-from nrcscan.reporting.sentences import COLUMNS, in_words
+from nrcscan.reporting.sentences import in_words
 from nrcscan.wording import listed, printable
 
 BEGINS = "▼"
@@ -29,7 +30,6 @@ BEGINS = "▼"
 DIFFERS = "≠"
 HEAD = ("run", "R²", "MSE", "collapsed from", *(c.upper() for c in CONDITIONS))
 _DIGITS = "1234"
-_JUDGED_BY = ("noise_component", "cka", "alignment", "excess")
 
 
 def render(comparison: Comparison, form: Format, quantity: str = "noise_component") -> str:
@@ -230,7 +230,7 @@ def remarks(shown: Tables) -> list[str]:
 
 def _undefined(shown: Tables) -> Iterator[str]:
     """Yield why there are dashes and dots, once per run and reason."""
-    quantities = dict.fromkeys((shown.quantity, *_JUDGED_BY))
+    quantities = dict.fromkeys((shown.quantity, *JUDGED_BY.values()))
     for run in shown.comparison.runs:
         reasons: dict[tuple[str, str], list[str]] = {}
         for name, layer in run.layers.items():
@@ -277,25 +277,14 @@ def _depth(run: Run, condition: str) -> str:
 def _csv(comparison: Comparison) -> str:
     """Return a row per run and layer."""
     buffer = io.StringIO()
-    conditions = [f"met_{condition}" for condition in CONDITIONS]
-    own = ["position", "name", "kind", "width"]
+    own = ("position", "name", "kind", "width")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["run", "path", "epoch", *own, *QUANTITIES, *conditions, "undefined"])
+    writer.writerow(["run", "path", "epoch", *own, *csv_rows.HEAD])
     for run in comparison.runs:
         for layer in run.layers.values():
             texts: list[Any] = [run.label, run.path, "" if run.epoch is None else run.epoch]
             texts += [layer[key] for key in own]
-            values = [layer[quantity] for quantity in QUANTITIES]
-            met = [layer["met"][condition] for condition in CONDITIONS]
-            reasons = "; ".join(f"{q}: {why}" for q, why in layer["undefined"].items())
-            writer.writerow(
-                [
-                    *(printable(str(text)) for text in texts),
-                    *("" if value is None else repr(value) for value in values),
-                    *("" if held is None else str(held).lower() for held in met),
-                    printable(reasons),
-                ]
-            )
+            writer.writerow([*(printable(str(text)) for text in texts), *csv_rows.cells(layer)])
     return buffer.getvalue()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nrcscan.extracting.accumulate import Accumulated
-from nrcscan.metrics.quantities import LEARNED_R2
+from nrcscan.metrics.quantities import learned
 from nrcscan.network.build import Network
 
 
@@ -21,7 +21,7 @@ def of_network(network: Network) -> Iterator[str]:
 
 def doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> Iterator[str]:
     """Yield what a network that explains nothing suggests about how it was run."""
-    if r2 is None or r2 >= LEARNED_R2:
+    if r2 is None or learned(r2):
         return
     if accumulated.far_from_unit_scale:
         yield (

@@ -14,6 +14,7 @@ from math import sqrt
 import numpy as np
 
 from nrcscan.metrics.directions import DIRECTION_CUTOFF, Spectrum
+from nrcscan.metrics.quantities import ENTRIES, Need
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.sketch import Sketched, nystrom
 
@@ -29,8 +30,8 @@ ROUNDINGS_OF_SUMS = 64
 """Likewise of the trace: long sums of squares round with a bias, twice √rows of a block."""
 
 WIDEST = 0.05
-"""A wider bound, absolute for a share and relative for a stable rank, is refused: it is as wide as
-what lies between collapsed layers and the thresholds of the paper's figures."""
+"""A wider bound, absolute for a share and relative for a number of directions, is refused: it is
+as wide as what lies between collapsed layers and the thresholds of the paper's figures."""
 
 WIDEST_MSE = 0.01
 """A wider bound on the linear MSE, as a share of the targets' variance, is refused: a fifth of the
@@ -123,6 +124,9 @@ def bounds(
         mse = _explained_error(features, cross_covariance, off, tau) / len(target_covariance)
         variance = float(np.trace(target_covariance)) / len(target_covariance)
         found.update(linear_mse=mse, excess=mse / variance)
+    for quantity in values:
+        if Need.FEATURES in ENTRIES[quantity].needs:
+            found.setdefault(quantity, np.inf)  # nothing is known of its error
     return {quantity: float(bound) for quantity, bound in found.items() if quantity in values}
 
 
@@ -134,12 +138,19 @@ def refused(bounds: dict[str, float], values: dict[str, float], variance: float)
         values: quantity → value.
         variance: of the targets, mean over them.
     """
-    widest = {
-        "linear_mse": WIDEST_MSE * variance,
-        "excess": WIDEST_MSE,
-        "feature_stable_rank": WIDEST * values.get("feature_stable_rank", 0.0),
-    }
-    return [q for q, bound in bounds.items() if not bound <= widest.get(q, WIDEST)]
+
+    def widest(quantity: str) -> float:
+        match ENTRIES[quantity].unit:
+            case "share":
+                return WIDEST
+            case "directions":
+                return WIDEST * values[quantity]
+            case "Y²":
+                return WIDEST_MSE * variance
+            case "var Y":
+                return WIDEST_MSE
+
+    return [quantity for quantity, bound in bounds.items() if not bound <= widest(quantity)]
 
 
 def _sine(features: Spectrum, k: int, tau: float) -> float:

@@ -1,26 +1,313 @@
-"""Every quantity of a layer."""
+"""Every quantity of a layer and every condition, declared once; all else that lists them follows.
+
+A quantity is an entry of `CATALOGUE` and the function of its name in `formulas`. Reports, tables,
+CSV, rules and comparisons take it from here, and `quantity_tables` the tables of README.md and
+docs/metrics.md. Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
-CONDITIONS = ("nrc1", "nrc2", "nrc3", "nrc4")
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from nrcscan.options.report_options import Thresholds
 
 
-QUANTITIES = (
-    "noise_component",
-    "cka",
-    "cka_full",
-    "alignment",
-    "noise_alignment",
-    "weight_signal_energy",
-    "linear_mse",
-    "excess",
-    "feature_stable_rank",
-    "weight_stable_rank",
-    "feature_rank",
-    "weight_rank",
+class Need(Enum):
+    """What a quantity cannot do without; each says when a layer lacks it."""
+
+    WEIGHT = "the weight is zero, or acts on none of these features (`--pool flatten`)"
+    FEATURES = "the features do not vary, as above"
+    SIGNAL = "N ≤ k + 1: the samples themselves have no more than k directions"
+    NOISE = "d ≤ k: no direction is left for noise"
+    TARGETS = "the targets do not vary"
+    WHOLE_WEIGHT = "a sketch: of a wide weight only the top k directions are looked for"
+    PLAIN_COVARIANCE = "a sketch, in the published convention"
+    SPARE_SAMPLES = "features of rank N − 1: any targets would be fitted"
+
+
+Unit = Literal["share", "directions", "Y²", "var Y"]
+"""A share of a whole; a number of directions; the targets' unit, squared; their variance."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number of a layer.
+
+    Attributes:
+        name: in JSON, CSV and rules, and of its function in `formulas`.
+        column: its heading in tables; None where they do without it.
+        words: what it is, in a line; a table's page says it.
+        formula: its definition.
+        lower: the least it can be; None if it has no bound.
+        upper: the most: a number, or d for the width; None if it has no bound.
+        collapsed: where a collapsed layer is; empty where it is nowhere in particular.
+        worse: whether more or less of it is farther from collapse; None where neither is.
+        unit: also decides how wide an error bound may be.
+        needs: what it cannot do without.
+        error: what bounds its error where the covariance is known to a resolution only; empty
+            where it is exact, or where no bound is known and it is refused.
+        digits: after the point in a table; 0 for a whole number.
+    """
+
+    name: str
+    column: str | None
+    words: str
+    formula: str
+    lower: float | None
+    upper: float | Literal["d"] | None
+    collapsed: str
+    worse: Literal["higher", "lower"] | None
+    unit: Unit
+    needs: frozenset[Need]
+    error: str = ""
+    digits: int = 3
+
+    @property
+    def range(self) -> str:
+        """Its range in words, such as 0 … 1."""
+        if self.lower is None:
+            return "" if self.upper is None else f"≤ {self.upper}"
+        return f"≥ {self.lower:g}" if self.upper is None else f"{self.lower:g} … {self.upper}"
+
+
+_FROM_FEATURES = frozenset({Need.FEATURES})
+_FROM_WEIGHT = frozenset({Need.WEIGHT})
+_SIGNAL_AND_NOISE = frozenset({Need.FEATURES, Need.SIGNAL, Need.NOISE})
+_FIT = frozenset(
+    {Need.FEATURES, Need.SIGNAL, Need.TARGETS, Need.PLAIN_COVARIANCE, Need.SPARE_SAMPLES}
 )
-"""Every quantity of a layer, in the order of the report."""
+_OF_NORMS = "from s, from tr E against the norms in the formula, and from the rounding of Σ_HY"
+_OF_FIT = (
+    "to first order, ‖E‖/λ of each direction's share; the whole share of a direction on the"
+    " cut-off; what is left of Σ_HY beside the known directions, over the cut-off, where others"
+    " could count; the rounding of Σ_HY"
+)
 
+CATALOGUE = (
+    Quantity(
+        name="noise_component",
+        column="noise",
+        words="share of the features' variance outside their top k directions",
+        formula="Σ_{i>k} λ_i / Σ_i λ_i",
+        lower=0,
+        upper=1,
+        collapsed="0",
+        worse="higher",
+        unit="share",
+        needs=_SIGNAL_AND_NOISE,
+        error="tr E / tr Σ_H; a smaller value is shown as this bound, with a note",
+    ),
+    Quantity(
+        name="cka",
+        column="CKA",
+        words="alignment of the features, on those k directions, with the targets",
+        formula="‖U_kᵀ Σ_HY‖² / (√(Σ_{i≤k} λ_i²) ‖Σ_Y‖), Frobenius norms",
+        lower=0,
+        upper=1,
+        collapsed="1",
+        worse="lower",
+        unit="share",
+        needs=frozenset({Need.FEATURES, Need.SIGNAL, Need.TARGETS, Need.PLAIN_COVARIANCE}),
+        error=_OF_NORMS,
+    ),
+    Quantity(
+        name="cka_full",
+        column=None,
+        words="alignment of the features, on all their directions, with the targets",
+        formula="‖Σ_HY‖² / (‖Σ_H‖ ‖Σ_Y‖)",
+        lower=0,
+        upper=1,
+        collapsed="1",
+        worse="lower",
+        unit="share",
+        needs=frozenset({Need.FEATURES, Need.TARGETS}),
+        error=_OF_NORMS,
+    ),
+    Quantity(
+        name="alignment",
+        column="align",
+        words="alignment of the features' top directions with the weight's",
+        formula="mean of the singular values of U_kᵀ V_k, V_k the top k right singular vectors"
+        " of W",
+        lower=0,
+        upper=1,
+        collapsed="1",
+        worse="lower",
+        unit="share",
+        needs=_SIGNAL_AND_NOISE | _FROM_WEIGHT,
+        error="√2·s; refused where it is open how many directions count",
+    ),
+    Quantity(
+        name="noise_alignment",
+        column=None,
+        words="alignment of the weight's top directions with all but the features' top ones",
+        formula="mean of the singular values of (I − U_k U_kᵀ) V_k",
+        lower=0,
+        upper=1,
+        collapsed="0",
+        worse="higher",
+        unit="share",
+        needs=_SIGNAL_AND_NOISE | _FROM_WEIGHT,
+        error="s; likewise",
+    ),
+    Quantity(
+        name="weight_signal_energy",
+        column=None,
+        words="share of the weight that acts on the features' top directions",
+        formula="‖W U_k‖² / ‖W‖²; about k/d for an unrelated weight",
+        lower=0,
+        upper=1,
+        collapsed="1",
+        worse="lower",
+        unit="share",
+        needs=_SIGNAL_AND_NOISE | _FROM_WEIGHT,
+        error="s; likewise",
+    ),
+    Quantity(
+        name="linear_mse",
+        column="lin. MSE",
+        words="error of the best linear prediction of the targets from the features",
+        formula="mean over N and t of the squared error of the least-squares prediction of Y from"
+        " H, both centred; directions of H under 1e-3 of its largest singular value left out",
+        lower=0,
+        upper=None,
+        collapsed="the network's MSE",
+        worse="higher",
+        unit="Y²",
+        needs=_FIT,
+        error=_OF_FIT,
+    ),
+    Quantity(
+        name="excess",
+        column=None,
+        words="how much worse than the network the best linear prediction is",
+        formula="(`linear_mse` − network MSE) / mean target variance",
+        lower=None,
+        upper=None,
+        collapsed="0",
+        worse="higher",
+        unit="var Y",
+        needs=_FIT,
+        error=_OF_FIT,
+    ),
+    Quantity(
+        name="feature_stable_rank",
+        column="SR(H)",
+        words="stable rank of the features' covariance",
+        formula="Σ λ_i² / λ₁²",
+        lower=1,
+        upper="d",
+        collapsed="k or less",
+        worse=None,
+        unit="directions",
+        needs=_FROM_FEATURES,
+        error="from tr E against the norms in the formula",
+        digits=2,
+    ),
+    Quantity(
+        name="weight_stable_rank",
+        column="SR(W)",
+        words="stable rank of the weight",
+        formula="‖W‖² / ‖W‖₂²",
+        lower=1,
+        upper="d",
+        collapsed="",
+        worse=None,
+        unit="directions",
+        needs=_FROM_WEIGHT,
+        digits=2,
+    ),
+    Quantity(
+        name="feature_rank",
+        column=None,
+        words="directions of the features that count",
+        formula="how many singular values of the centred H are above 1e-3 of the largest",
+        lower=1,
+        upper="d",
+        collapsed="k",
+        worse=None,
+        unit="directions",
+        needs=_FROM_FEATURES,
+        error="0; refused where an eigenvalue could be on either side of the cut-off",
+        digits=0,
+    ),
+    Quantity(
+        name="weight_rank",
+        column=None,
+        words="directions of the weight that count",
+        formula="how many singular values of W are above 1e-3 of the largest",
+        lower=1,
+        upper="d",
+        collapsed="k",
+        worse=None,
+        unit="directions",
+        needs=_FROM_WEIGHT | {Need.WHOLE_WEIGHT},
+        digits=0,
+    ),
+)
+"""In the order of the report."""
+
+QUANTITIES = tuple(quantity.name for quantity in CATALOGUE)
+"""Their names."""
+
+ENTRIES = {quantity.name: quantity for quantity in CATALOGUE}
+
+COLUMNS = {quantity.name: quantity.column for quantity in CATALOGUE if quantity.column is not None}
+"""The quantities that a table shows, and what it calls them."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One of the four conditions of collapse.
+
+    Attributes:
+        name: in JSON, CSV and rules.
+        quantity: which it judges; met on the threshold and on the side that is not worse.
+        option: the threshold's name.
+        beside: the quantity in whose column a table marks it.
+        of_learned: whether it cannot be met by a network that predicts nothing.
+    """
+
+    name: str
+    quantity: str
+    option: str
+    beside: str
+    of_learned: bool = False
+
+    @property
+    def at_most(self) -> bool:
+        """Whether it is met up to the threshold, not from there on."""
+        return ENTRIES[self.quantity].worse == "higher"
+
+    def met(self, value: float | None, thresholds: Thresholds, *, learned: bool) -> bool | None:
+        """Say whether it is met by this value of its quantity; None where there is none."""
+        if value is None:
+            return None
+        threshold = getattr(thresholds, self.option)
+        holds = value <= threshold if self.at_most else value >= threshold
+        return bool(holds) and (learned or not self.of_learned)
+
+
+JUDGED = (
+    Condition("nrc1", "noise_component", "noise_max", beside="noise_component"),
+    Condition("nrc2", "cka", "cka_min", beside="cka"),
+    Condition("nrc3", "alignment", "alignment_min", beside="alignment"),
+    Condition("nrc4", "excess", "excess_max", beside="linear_mse", of_learned=True),
+)
+"""In the order of the report."""
+
+CONDITIONS = tuple(condition.name for condition in JUDGED)
+"""Their names."""
+
+JUDGED_BY = {condition.name: condition.quantity for condition in JUDGED}
+"""Condition → the quantity that it judges."""
 
 LEARNED_R2 = 0.1
 """A network below this R² predicts nothing, and NRC4 says nothing about it."""
+
+
+def learned(r2: float | None) -> bool:
+    """Say whether a network predicts anything; with targets that do not vary it cannot."""
+    return r2 is not None and r2 >= LEARNED_R2

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from nrcscan.wording import printable
-
-if TYPE_CHECKING:  # inspecting needs torch, reporting must not
-    pass
 
 
 def markdown_row(cells: Iterable[str]) -> str:

@@ -6,27 +6,24 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
+from nrcscan.metrics import quantities
 from nrcscan.options.choices import Format
-from nrcscan.reporting import sentences
-from nrcscan.reporting.make_report import LayerResult, Report
+from nrcscan.reporting import csv_rows, sentences
 from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.numbers import number, plain
+from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.verdict.conditions import Answer
 from nrcscan.wording import printable
 
-if TYPE_CHECKING:  # inspecting needs torch, reporting must not
-    pass
-
-COLUMNS = ("#", "layer", "kind", "width", *sentences.COLUMNS.values())
-_JUDGED = {"noise": "nrc1", "CKA": "nrc2", "align": "nrc3", "lin. MSE": "nrc4"}
+COLUMNS = ("#", "layer", "kind", "width", *quantities.COLUMNS.values())
+_JUDGED = {quantities.COLUMNS[c.beside]: c.name for c in quantities.JUDGED}
 MARKS: dict[Answer, tuple[str, str]] = {
     True: ("✓", "green"),
     False: ("✗", "red"),
@@ -89,21 +86,12 @@ def remarks(report: Report) -> list[str]:
 
 def _rows(report: Report) -> Iterator[tuple[LayerResult, dict[str, str]]]:
     for layer in report.layers:
-        m = layer.metrics
         numbers = (
-            number(m.get("noise_component")),
-            number(m.get("cka")),
-            number(m.get("alignment")),
-            number(m.get("linear_mse")),
-            _short(m.get("feature_stable_rank")),
-            _short(m.get("weight_stable_rank")),
+            number(layer.metrics.get(quantity), quantities.ENTRIES[quantity].digits)
+            for quantity in quantities.COLUMNS
         )
         texts = (str(layer.position + 1), printable(layer.name), layer.kind, str(layer.width))
         yield layer, dict(zip(COLUMNS, (*texts, *numbers), strict=True))
-
-
-def _short(value: float | None) -> str:
-    return "—" if value is None else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def _styled(layer: LayerResult, column: str, cell: str) -> Text:
@@ -114,18 +102,12 @@ def _styled(layer: LayerResult, column: str, cell: str) -> Text:
 
 
 def _csv(report: Report) -> str:
+    own = ("index", "position", "name", "kind", "width")
     buffer = io.StringIO()
-    conditions = [f"met_{condition}" for condition in CONDITIONS]
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ["index", "position", "name", "kind", "width", *QUANTITIES, *conditions, "undefined"]
-    )
-    for layer in report.layers:
-        texts = [layer.index, layer.position, printable(layer.name), layer.kind, layer.width]
-        values = [layer.metrics.get(quantity) for quantity in QUANTITIES]
-        met = ["" if h is None else str(h).lower() for h in layer.met.values()]
-        reasons = "; ".join(f"{q}: {why}" for q, why in layer.metrics.undefined.items())
-        writer.writerow([*texts, *("" if v is None else repr(v) for v in values), *met, reasons])
+    writer.writerow([*own, *csv_rows.HEAD])
+    for layer in (layer.to_dict() for layer in report.layers):
+        writer.writerow([*(printable(str(layer[key])) for key in own), *csv_rows.cells(layer)])
     return buffer.getvalue()
 
 

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from nrcscan.metrics.quantities import CONDITIONS
-from nrcscan.reporting.make_report import LayerResult, Report
+from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY
 from nrcscan.reporting.numbers import ordinal
+from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.wording import listed
-
-COLUMNS = {
-    "noise_component": "noise",
-    "cka": "CKA",
-    "alignment": "align",
-    "linear_mse": "lin. MSE",
-    "feature_stable_rank": "SR(H)",
-    "weight_stable_rank": "SR(W)",
-}
-"""The quantities that a table shows, and what it calls them."""
 
 
 def headline(report: Report) -> str:
@@ -175,15 +165,10 @@ def _breaks(report: Report, last: str) -> str:
 
 
 def _failure(layer: LayerResult, condition: str) -> str:
-    quantity = {
-        "nrc1": "noise_component",
-        "nrc2": "cka",
-        "nrc3": "alignment",
-        "nrc4": "excess",
-    }[condition]
+    quantity = JUDGED_BY[condition]
     value = layer.metrics.get(quantity)
     shown = "" if value is None else f" ({quantity.replace('_', ' ')} {value:.3g}"
     energy = layer.metrics.get("weight_signal_energy")
-    if shown and condition == "nrc3" and energy is not None:
+    if shown and quantity == "alignment" and energy is not None:
         shown += f", though {energy:.1%} of the weight's energy acts on the signal"
     return f"{condition.upper()}{shown and shown + ')'}"

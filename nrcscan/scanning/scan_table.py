@@ -12,12 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from nrcscan.files.natural_order import natural_path
+from nrcscan.metrics.quantities import COLUMNS as QUANTITY_COLUMNS
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.reporting.numbers import number
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
 from nrcscan.wording import listed, printable
 
-COLUMNS = ("checkpoint", "epoch", "R²", *(c.upper() for c in CONDITIONS), "collapsed", "noise")
+NOISE = QUANTITY_COLUMNS["noise_component"]
+COLUMNS = ("checkpoint", "epoch", "R²", *(c.upper() for c in CONDITIONS), "collapsed", NOISE)
 NAMED = 3
 """So many names stand for a group of skipped files."""
 
@@ -136,7 +138,8 @@ def _depth(checkpoint: ScannedCheckpoint) -> int:
 def _legend() -> str:
     return (
         "NRC1 to NRC4: position in depth from which each holds on (✗ nowhere);"
-        " collapsed: positions from where all four do; noise: of the last layer"
+        " collapsed: positions from where all four do;"
+        f" {NOISE}: of the last layer"
     )
 
 

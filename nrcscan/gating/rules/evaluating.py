@@ -16,6 +16,7 @@ from typing import Any
 from nrcscan.gating.rules import nodes
 from nrcscan.gating.rules.nodes import Node
 from nrcscan.gating.rules.parsing import Rule
+from nrcscan.metrics.quantities import JUDGED_BY
 from nrcscan.reporting.numbers import ordinal
 from nrcscan.verdict.conditions import Answer
 from nrcscan.verdict.onset import together
@@ -34,7 +35,6 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_JUDGED_BY = {"nrc1": "noise_component", "nrc2": "cka", "nrc3": "alignment", "nrc4": "excess"}
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class _Evaluation:
         """Return a number or a truth, or why there is none."""
         if field.startswith("met."):
             condition = field.removeprefix("met.")
-            value, quantity = holder["met"][condition], _JUDGED_BY[condition]
+            value, quantity = holder["met"][condition], JUDGED_BY[condition]
         else:
             value, quantity = holder[field], field
         if value is not None and math.isfinite(value):

@@ -1,0 +1,121 @@
+"""What the quantities of a layer are computed from, and what they come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from nrcscan.metrics.directions import (
+    Spectrum,
+    WeightDirections,
+    spectrum,
+    top_weight_directions,
+    weight_directions,
+)
+from nrcscan.metrics.error_bounds import Resolution
+from nrcscan.options.choices import Convention
+from nrcscan.statistics.moments import Array, Statistics
+from nrcscan.statistics.sketch import Sketched
+
+EXACT = Resolution()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all layers of a network.
+
+    Attributes:
+        signal_dim: k.
+        model_mse: the network's own MSE on the same samples.
+        convention: "published" follows the authors' script where it differs.
+        epsilon: machine epsilon of the arithmetic that made the features.
+    """
+
+    signal_dim: int
+    model_mse: float
+    convention: Convention = "default"
+    epsilon: float = 0.0
+
+    @property
+    def published(self) -> bool:
+        """Whether the authors' script is followed."""
+        return self.convention == "published"
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer as it was measured; what takes long is computed when it is first asked for.
+
+    Attributes:
+        statistics: of the features that reach it, width d, beside the targets.
+        features: the spectrum of their covariance.
+        weight: W as a matrix (rows, d), see `input_matrix`; None when it does not act on
+            these features (they were flattened).
+        setting: what it shares with the network's other layers.
+        known: how well the covariance is known.
+    """
+
+    statistics: Statistics | Sketched
+    features: Spectrum
+    weight: Array | None
+    setting: Setting
+    known: Resolution = EXACT
+
+    @property
+    def target_variance(self) -> float:
+        """Mean over the targets."""
+        covariance = self.statistics.target_covariance
+        return float(np.trace(covariance)) / len(covariance)
+
+    @cached_property
+    def directions(self) -> WeightDirections | None:
+        """Input directions of the weight, of a wide one the top k; None if there are none."""
+        if self.weight is None or not self.weight.any():
+            return None
+        if self.known.sketched:
+            return top_weight_directions(self.weight, self.setting.signal_dim)
+        return weight_directions(self.weight, self.setting.signal_dim)
+
+    @cached_property
+    def predictors(self) -> Spectrum:
+        """The features as targets are predicted from them: about their mean, or as published."""
+        if self.setting.published and isinstance(self.statistics, Statistics):
+            mean = self.statistics.feature_mean
+            return spectrum(self.statistics.feature_covariance + np.outer(mean, mean))
+        return self.features
+
+    @property
+    def signal(self) -> Array:
+        """The features' top directions that count (d, k at most), as columns."""
+        return self.features.vectors[:, : min(self.setting.signal_dim, self.features.rank)]
+
+    @property
+    def weight_signal(self) -> Array:
+        """The weight's top input directions that count (d, k at most), as columns."""
+        assert self.directions is not None
+        return self.directions.vectors[:, : min(self.setting.signal_dim, self.directions.rank)]
+
+
+@dataclass
+class LayerMetrics:
+    """The quantities of one layer: `values` that are defined, reasons for those that are not.
+
+    Attributes:
+        values: quantity → number; every name of `QUANTITIES` is here or in `undefined`.
+        undefined: quantity → why it is not a number here.
+        notes: what a reader should know about the numbers.
+        bounds: quantity → how far it can be off, where the covariance is not exact.
+        varies: whether the features vary at all; nothing holds at a layer where they do not.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    undefined: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    bounds: dict[str, float] = field(default_factory=dict)
+    varies: bool = True
+
+    def get(self, quantity: str) -> float | None:
+        """Return a quantity, or None where it is undefined."""
+        return self.values.get(quantity)

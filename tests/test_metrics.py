@@ -411,6 +411,8 @@ def test_one_target_that_varies_is_enough() -> None:
     found = layer_metrics(layer).values
     assert found["linear_mse"] == pytest.approx(0.25)
     assert found["excess"] == pytest.approx((0.25 - 0.2) / 0.5)
+    worse = Layer(s, spectrum(covariance), np.eye(3), Setting(2, 3.0))  # than no network at all
+    assert layer_metrics(worse).values["excess"] == pytest.approx((0.25 - 3.0) / 0.5)
 
 
 def test_the_published_linear_mse_knows_no_intercept() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nrcscan import Thresholds, UsageError, extract, report
 from nrcscan.metrics.layer_values import LayerMetrics
-from nrcscan.verdict.conditions import Answer, conditions
+from nrcscan.verdict.conditions import Answer, at_position, conditions
 from nrcscan.verdict.onset import onset, runs, together
 
 HELD = st.lists(st.sampled_from([True, False, None]), max_size=12)
@@ -75,6 +75,20 @@ def test_a_network_that_predicts_nothing_has_no_nrc4() -> None:
 def test_nothing_holds_where_nothing_varies() -> None:
     met = conditions(LayerMetrics(varies=False), Thresholds(), learned=True)
     assert set(met.values()) == {False}
+
+
+def test_a_position_is_judged_by_the_mean_over_the_weights_that_read_it() -> None:
+    first = LayerMetrics({"cka": 0.9, "alignment": 0.2, "weight_rank": 3}, {"excess": "why"})
+    second = LayerMetrics({"cka": 0.1, "alignment": 0.6, "weight_rank": 4})
+    found = at_position([first, second])
+    assert found.values == {"cka": 0.9, "alignment": 0.4, "weight_rank": 3.5}
+    assert found.undefined == first.undefined
+    assert first.values["alignment"] == 0.2
+    flat = LayerMetrics({"cka": 0.9})
+    assert at_position([flat, second]).values["alignment"] == 0.6
+    assert at_position([flat, flat]) == flat
+    dead = LayerMetrics(varies=False)
+    assert not at_position([dead, dead]).varies
 
 
 def test_undefined_cannot_be_judged() -> None:

@@ -101,7 +101,11 @@ def undefined(layer: Layer, constant: str | None) -> dict[str, str]:
 
     say(Need.WEIGHT, _no_weight(layer))
     say(Need.FEATURES, constant)
-    n, d, k = layer.statistics.n_samples, len(layer.statistics.feature_mean), _k(layer)
+    n, d, k = (
+        layer.statistics.n_samples,
+        len(layer.statistics.feature_mean),
+        layer.setting.signal_dim,
+    )
     if n <= k + 1:
         say(Need.SIGNAL, f"{n} samples have at most {n - 1} directions, and k = {k}")
     if d <= k:
@@ -145,10 +149,6 @@ def on_cutoff(features: Spectrum, epsilon: float) -> bool:
     return bool((np.abs(distance) < CUTOFF_ROUNDINGS * epsilon).any())
 
 
-def _k(layer: Layer) -> int:
-    return layer.setting.signal_dim
-
-
 def _no_weight(layer: Layer) -> str | None:
     """Say why a layer has no weight whose directions could be told, or None if it has."""
     if layer.weight is None:
@@ -162,7 +162,7 @@ def _no_weight(layer: Layer) -> str | None:
 
 def _of_alignment(layer: Layer) -> Iterator[str]:
     """Yield how many directions an alignment is over, or that it is noise."""
-    k, features = _k(layer), layer.features
+    k, features = layer.setting.signal_dim, layer.features
     counted, of_weight = layer.signal.shape[1], layer.weight_signal.shape[1]
     if layer.setting.published:
         last = features.values[k - 1] / features.values[0] if k <= len(features.values) else 0.0

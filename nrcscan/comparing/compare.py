@@ -16,7 +16,8 @@ from nrcscan.options.choices import Convention
 from nrcscan.options.report_options import Thresholds
 from nrcscan.reporting.make_report import Report, report
 from nrcscan.reporting.sentences import in_words
-from nrcscan.scanning.read_scan import SCAN_FILE, Checkpoint, newest
+from nrcscan.scanning.newest import newest, training_order
+from nrcscan.scanning.scan_file import SCAN_FILE, ScanDocument, read_scan
 from nrcscan.wording import listed, printable
 
 SCHEMA = "nrcscan.compare/1"
@@ -36,17 +37,19 @@ class Run:
         onset: condition, or "all" → layer from which it holds through to the output, or None.
         layers: name → layer of the JSON report, in execution order.
         data: fingerprints of the samples; empty where there are none.
+        of_scan: whether it is a scan's checkpoint.
     """
 
     label: str
     path: str
-    epoch: float | None
+    epoch: int | None
     n_samples: int | None
     signal_dim: int | None
     model: Mapping[str, Any]
     onset: Mapping[str, str | None]
     layers: Mapping[str, Mapping[str, Any]]
     data: frozenset[object]
+    of_scan: bool = False
 
     @property
     def depth(self) -> int:
@@ -145,7 +148,7 @@ def compare(
             range or does not apply to a scan.
     """
     given = [path.parent if path.name == SCAN_FILE else path for path in map(Path, paths)]
-    scans = {path: newest(path) for path in given if path.is_dir()}
+    scans = {path: read_scan(path) for path in given if path.is_dir()}
     chosen = (signal_dim, convention, thresholds or Thresholds())
     if scans and chosen != ("t", "default", Thresholds()):
         raise UsageError(
@@ -155,37 +158,68 @@ def compare(
     keyed: list[tuple[PurePath, Run]] = []
     notes: list[str] = []
     for path in given:
-        if path not in scans:
-            result = report(
+        if path in scans:
+            keyed += _newest_runs(path, scans[path])
+            notes += [f"{path}: {why}" for why in _passed_over(scans[path])]
+        else:
+            found = report(
                 path, signal_dim=signal_dim, convention=convention, thresholds=thresholds
             )
-            keyed.append((_absolute(path), _run(path, result)))
-            continue
-        checkpoints, passed_over = scans[path]
-        for name, checkpoint in checkpoints.items():
-            keyed.append((_absolute(path) / name, _scanned(path, checkpoint)))
-        notes += [f"{path}: {why}" for why in passed_over]
-    if scans:  # runs of one name stand beside each other
-        names = list(dict.fromkeys(name for found, _ in scans.values() for name in found))
-        order = {name: index for index, name in enumerate(names)}
-        of_scan = {_absolute(p) / name: name for p, (found, _) in scans.items() for name in found}
-        keyed.sort(key=lambda item: order.get(of_scan.get(item[0], ""), -1))
+            keyed.append((_absolute(path), _run(path, found)))
+    named = _labelled(_namesakes_together(keyed, [_absolute(path) for path in scans]))
+    rows = tuple(_rows(named))
+    return Comparison(
+        runs=named,
+        rows=rows,
+        convention=None if len(scans) == len(given) else convention,
+        notes=(*_unlike(named, rows), *notes),
+    )
+
+
+def _newest_runs(folder: Path, scan: ScanDocument) -> Iterator[tuple[PurePath, Run]]:
+    """Yield the newest checkpoint that could be used of every run of a scan."""
+    usable = [entry for entry in scan["checkpoints"] if entry["status"] == "ok"]
+    for name, entry in newest(usable).items():
+        yield _absolute(folder) / name, _scanned(folder, entry)
+
+
+def _passed_over(scan: ScanDocument) -> Iterator[str]:
+    """Yield every checkpoint that is newer than what its run is shown by, and why it is not."""
+    taken = newest(entry for entry in scan["checkpoints"] if entry["status"] == "ok")
+    for entry in scan["checkpoints"]:
+        instead = taken.get(entry["run"])
+        newer = instead is None or training_order(entry) > training_order(instead)
+        if entry["status"] != "ok" and newer:
+            yield f"{entry['path']} could not be used: {entry['reason']}"
+
+
+def _namesakes_together(
+    keyed: Sequence[tuple[PurePath, Run]], scans: Sequence[PurePath]
+) -> list[tuple[PurePath, Run]]:
+    """Put runs of one name beside each other, where they are of several scans; files come first."""
+
+    def name(key: PurePath) -> PurePath | None:
+        return next((key.relative_to(s) for s in scans if key.is_relative_to(s)), None)
+
+    order = list(dict.fromkeys(name(key) for key, run in keyed if run.of_scan))
+    return sorted(keyed, key=lambda item: order.index(name(item[0])) if item[1].of_scan else -1)
+
+
+def _labelled(keyed: Sequence[tuple[PurePath, Run]]) -> tuple[Run, ...]:
+    """Return the runs with short names.
+
+    Raises:
+        UsageError: one is given twice, or there is only one.
+    """
     keys = [key for key, _ in keyed]
     if len(set(keys)) < len(keys):
         twice = next(path for path in keys if keys.count(path) > 1)
         raise UsageError(f"{twice}: is given twice; give each run once")
     if len(keys) < 2:
         raise UsageError("a single run: give at least two files, or a scan of several runs")
-    named = [
+    return tuple(
         replace(run, label=printable(label))
         for label, (_, run) in zip(labels(keys), keyed, strict=True)
-    ]
-    rows = tuple(_rows(named))
-    return Comparison(
-        runs=tuple(named),
-        rows=rows,
-        convention=None if len(scans) == len(given) else convention,
-        notes=(*_unlike(named, rows), *notes),
     )
 
 
@@ -211,17 +245,18 @@ def _run(path: Path, result: Report) -> Run:
     )
 
 
-def _scanned(folder: Path, checkpoint: Checkpoint) -> Run:
+def _scanned(folder: Path, entry: Mapping[str, Any]) -> Run:
     return Run(
         label="",
-        path=f"{folder}: {checkpoint.path}",
-        epoch=checkpoint.epoch,
-        n_samples=checkpoint.n_samples,
-        signal_dim=checkpoint.signal_dim,
-        model=checkpoint.model,
-        onset=checkpoint.onset,
-        layers={layer["name"]: layer for layer in checkpoint.layers},
+        path=f"{folder}: {entry['path']}",
+        epoch=entry["epoch"],
+        n_samples=entry.get("n_samples"),
+        signal_dim=entry.get("signal_dim"),
+        model=entry["model"],
+        onset=entry["onset"],
+        layers={layer["name"]: layer for layer in entry["layers"]},
         data=frozenset(),
+        of_scan=True,
     )
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from nrcscan.errors import InputError
-from nrcscan.files.open_safely import regular_file
 from nrcscan.gating.rules.evaluating import NEVER, Value
 from nrcscan.options.choices import Gate
+from nrcscan.scanning.newest import newest
+from nrcscan.scanning.scan_file import read_scan
 from nrcscan.verdict.conditions import Answer
-from nrcscan.wording import listed, reason
+from nrcscan.wording import listed
 
-SCHEMA = "nrcscan.scan"
-VERSION = 1
 LAST_LAYERS = 3
 """How many of the last layers the noise component is taken from: the largest of them."""
 ROUNDING = 1e-12
@@ -75,58 +72,32 @@ class Baseline:
 
 
 def read_baseline(path: str | Path) -> Baseline:
-    """Read the scan.json of an earlier scan.
+    """Read an earlier scan.
 
     Raises:
-        InputError: it is missing, no scan, of a newer nrcscan, damaged, or holds no checkpoint
-            that could be used.
+        InputError: `read_scan` cannot read it.
     """
-    path = regular_file(Path(path), "baseline")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not a scan's JSON ({reason(error)}); give the scan.json of nrcscan scan"
-        ) from error
-    schema = str(found.get("schema")) if isinstance(found, dict) else "no schema"
-    name, _, version = schema.partition("/")
-    if name != SCHEMA or not version.isdecimal():
-        raise InputError(f"{path}: not a scan ({schema[:80]}); give the scan.json of nrcscan scan")
-    if version != str(VERSION):
-        raise InputError(
-            f"{path}: schema {schema[:80]}, and this nrcscan reads {SCHEMA}/{VERSION};"
-            " upgrade nrcscan, or scan the baseline again"
-        )
-    by_path, newest = {}, {}
-    try:
-        for checkpoint in found["checkpoints"]:
-            if checkpoint["status"] == "ok":
-                measured = compared_values(checkpoint)
-                by_path[measured.path] = newest[str(checkpoint["run"])] = measured
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as error:
-        raise InputError(
-            f"{path}: damaged: a checkpoint lacks what a scan says of it; scan the baseline again"
-        ) from error
-    if not by_path:
-        raise InputError(
-            f"{path}: no checkpoint of this scan could be used; give a baseline that has one"
-        )
-    return Baseline(path, by_path, newest)
+    usable = [entry for entry in read_scan(path)["checkpoints"] if entry["status"] == "ok"]
+    return Baseline(
+        path=Path(path),
+        by_path={entry["path"]: compared_values(entry) for entry in usable},
+        newest={run: compared_values(entry) for run, entry in newest(usable).items()},
+    )
 
 
 def compared_values(checkpoint: Mapping[str, Any]) -> ComparedValues:
     """Return what is compared of a checkpoint that could be used."""
     layers = checkpoint["layers"]
-    noises = [_number(layer["noise_component"]) for layer in layers[-LAST_LAYERS:]]
+    noises = [layer["noise_component"] for layer in layers[-LAST_LAYERS:]]
     start = checkpoint["onset"]["all"]
     onset = math.inf
     if start is not None:
         depth = max(layer["position"] for layer in layers) + 1
         onset = next(layer["position"] for layer in layers if layer["name"] == start) / depth
     return ComparedValues(
-        path=str(checkpoint["path"]),
-        r2=_number(checkpoint["model"]["r2"]),
-        noise=None if None in noises else max(n for n in noises if n is not None),
+        path=checkpoint["path"],
+        r2=checkpoint["model"]["r2"],
+        noise=None if None in noises else max(noises),
         onset=onset,
         onset_layer=start,
     )
@@ -192,11 +163,3 @@ def _beside(
 
 def _slack(tolerance: float) -> str:
     return f" (tolerance {tolerance:g})" if tolerance else ""
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} in it")

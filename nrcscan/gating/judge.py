@@ -10,11 +10,10 @@ from nrcscan.gating.baseline import Baseline, compared
 from nrcscan.gating.rules.evaluating import Value, evaluate
 from nrcscan.gating.rules.parsing import Rule
 from nrcscan.options.choices import Gate
+from nrcscan.scanning.newest import newest
+from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.verdict.conditions import Answer
 from nrcscan.wording import printable
-
-ScanDocument = Mapping[str, Any]
-"""A scan as scan.json has it."""
 
 NOT_NEWEST = "not the newest of its run"
 RULE_FAILED, UNUSABLE, NOTHING = 1, 3, 4
@@ -60,7 +59,7 @@ def judge(
     Args:
         scan: as scan.json has it.
         rules: of `parse`.
-        gate: "newest" judges the last checkpoint of every run, "all" every one.
+        gate: "newest" judges the newest checkpoint of every run, "all" every one.
         baseline: what the judged checkpoints may not be worse than.
         tolerance: by how much they may, see `compared`.
 
@@ -68,13 +67,13 @@ def judge(
         In the scan's order, a result per rule for every checkpoint that could be used.
     """
     checkpoints = scan["checkpoints"]
-    newest = {checkpoint["run"]: index for index, checkpoint in enumerate(checkpoints)}
+    last = newest(checkpoints)
     known = baseline is None or any(baseline.counterpart(c, gate) for c in checkpoints)
     results = []
-    for index, checkpoint in enumerate(checkpoints):
+    for checkpoint in checkpoints:
         if checkpoint["status"] != "ok":
             continue
-        judged = gate == "all" or newest[checkpoint["run"]] == index
+        judged = gate == "all" or last[checkpoint["run"]] is checkpoint
         for rule in rules:
             results.append(_ruled(rule, checkpoint, judged=judged))
         if baseline is not None:

@@ -21,7 +21,7 @@ from nrcscan.options.pass_options import Settings
 from nrcscan.options.report_options import Judgement
 from nrcscan.wording import reason
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Raised when entries of the cache change their meaning."""
 
 LIBRARIES = ("nrcscan", "torch", "numpy", "scipy")

@@ -59,7 +59,7 @@ class Outcome:
         skipped: whether that is because it is no network at all.
         epoch: as the checkpoint's own keys tell it, or None.
         step: likewise.
-        result: `model`, `onset` and `layers` of the report, as JSON has them.
+        result: what a scan keeps of the report, as JSON has it.
     """
 
     problem: str | None = None

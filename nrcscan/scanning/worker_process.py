@@ -24,6 +24,7 @@ from nrcscan.reporting.make_report import report, report_of
 from nrcscan.scanning.cache import Cache, Record
 from nrcscan.scanning.fingerprint import judgement_key
 from nrcscan.scanning.messages import Outcome, Setup, Task
+from nrcscan.scanning.scan_file import RESULT
 from nrcscan.wording import reason
 
 if TYPE_CHECKING:  # a worker that only makes reports needs no torch
@@ -140,7 +141,7 @@ class Worker:
                 )
             record.sha256 = hashed.result()
             whole = found.to_dict()
-            result = {name: whole[name] for name in ("model", "onset", "layers")}
+            result = {name: whole[name] for name in RESULT}
             record.reports[self._judged_as] = result
             self._cache.save(task.key, record)
         return Outcome(epoch=record.epoch, step=record.step, result=result)

@@ -73,7 +73,7 @@ class ScanPlan:
 
     def _row(self, candidate: Candidate, key: str, outcome: Outcome) -> ScannedCheckpoint:
         """Return a checkpoint of the result: its own keys tell its time, else its name does."""
-        named = moment_of(candidate.path, folder=len(candidate.files) > 1)
+        named = moment_of(candidate.path, folder=candidate.is_folder)
         own = (outcome.epoch, outcome.step)
         pairs = list(zip(own, named, strict=True))
         epoch, step = (by_name if kept is None else kept for kept, by_name in pairs)

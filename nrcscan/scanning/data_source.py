@@ -61,6 +61,11 @@ def data_fingerprint(data: Any, ask: Callable[[DataQuestion], Any]) -> dict[str,
     return {"source": data if is_code(data) else None, "sha256": [answer]}
 
 
-def code_of(data: Any) -> str | None:
-    """Return a hash of the code that data comes from, if it does."""
-    return fingerprint.of_code(data) if is_code(data) else None
+def code_of(data: Any, factory: object) -> list[str | None]:
+    """Return hashes of the code that data and the network come from, as far as they do."""
+    return [fingerprint.of_code(spec) for spec in specs_of(data, factory)]
+
+
+def specs_of(data: Any, factory: object) -> list[str]:
+    """Return what names the user's code: that of the network, then that of the data."""
+    return [spec for spec in (factory, data) if isinstance(spec, str) and is_code(spec)]

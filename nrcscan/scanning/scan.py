@@ -19,12 +19,19 @@ from nrcscan.options.pass_options import Settings
 from nrcscan.options.report_options import Judgement, Thresholds
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache
-from nrcscan.scanning.data_source import code_of, data_files, data_fingerprint, is_code
+from nrcscan.scanning.data_source import (
+    code_of,
+    data_files,
+    data_fingerprint,
+    is_code,
+    specs_of,
+)
 from nrcscan.scanning.dispatch import on_cluster, on_this_machine, outcomes, require_address
 from nrcscan.scanning.find_checkpoints import find
 from nrcscan.scanning.messages import Setup
 from nrcscan.scanning.scan_file import Scan
 from nrcscan.scanning.scan_plan import ScanPlan
+from nrcscan.scanning.source_code import SourceCode, search_path
 from nrcscan.scanning.worker_pool import WorkerPool
 from nrcscan.wording import listed
 
@@ -91,14 +98,16 @@ def scan(
         where = folder.resolve()
         sent = replace(sent, data=_anywhere(data), settings=_settings_anywhere(settings))
     with _alone(output):
-        cache = Cache(output / FOLDER)
+        specs = specs_of(data, settings.factory)
+        cache = Cache(output / FOLDER, SourceCode(search_path(settings, *specs)))
         sweep(cache.folder)
         sent = replace(sent, statistics=cache.folder.resolve())
         bench = WorkerPool(sent, threads)
         try:
             source = data_fingerprint(data, bench.ask)
             chosen = fingerprint.of_settings(settings)
-            made_by = [source["sha256"], code_of(data), chosen, fingerprint.versions()]
+            code = code_of(data, settings.factory)
+            made_by = [source["sha256"], code, chosen, fingerprint.versions()]
             plan = ScanPlan(where, found.candidates, cache, made_by, judgement)
             total = len(found.candidates)
             if plan.n_known:

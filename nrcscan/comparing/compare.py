@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
+from nrcscan.comparing.runs import Row, Run, unlike
 from nrcscan.comparing.short_labels import labels
 from nrcscan.errors import UsageError
 from nrcscan.merging.check_parts import fingerprint
@@ -15,67 +16,12 @@ from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.options.choices import Convention
 from nrcscan.options.report_options import Thresholds
 from nrcscan.reporting.make_report import Report, report
-from nrcscan.reporting.sentences import in_words
+from nrcscan.scanning.conditions_of_scan import conditions_of
 from nrcscan.scanning.newest import newest, training_order
 from nrcscan.scanning.scan_file import SCAN_FILE, ScanDocument, read_scan
-from nrcscan.wording import listed, printable
+from nrcscan.wording import printable
 
 SCHEMA = "nrcscan.compare/1"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One network of a comparison.
-
-    Attributes:
-        label: short, unlike every other one.
-        path: the file or scan folder, and in that the checkpoint's.
-        epoch: of a scan's checkpoint, if it is known.
-        n_samples: N; None where a scan does not say.
-        signal_dim: k; None where a scan does not say.
-        model: mse, r2, learned, as in the JSON report.
-        onset: condition, or "all" → layer from which it holds through to the output, or None.
-        layers: name → layer of the JSON report, in execution order.
-        data: fingerprints of the samples; empty where there are none.
-        of_scan: whether it is a scan's checkpoint.
-    """
-
-    label: str
-    path: str
-    epoch: int | None
-    n_samples: int | None
-    signal_dim: int | None
-    model: Mapping[str, Any]
-    onset: Mapping[str, str | None]
-    layers: Mapping[str, Mapping[str, Any]]
-    data: frozenset[object]
-    of_scan: bool = False
-
-    @property
-    def depth(self) -> int:
-        """The number of positions in depth."""
-        return 1 + max(int(layer["position"]) for layer in self.layers.values())
-
-    def position(self, condition: str) -> int | None:
-        """Return the position in depth, from 0, where a condition's onset is."""
-        name = self.onset[condition]
-        return None if name is None else int(self.layers[name]["position"])
-
-
-@dataclass(frozen=True)
-class Row:
-    """A layer across the runs.
-
-    Attributes:
-        name: of the layer.
-        position: in depth, from 0; None where the runs disagree.
-        differs: the conditions that hold in one run and not in another; runs that have learned
-            nothing do not count beside two that have.
-    """
-
-    name: str
-    position: int | None
-    differs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -172,7 +118,7 @@ def compare(
         runs=named,
         rows=rows,
         convention=None if len(scans) == len(given) else convention,
-        notes=(*_unlike(named, rows), *notes),
+        notes=(*unlike(named, rows), *notes),
     )
 
 
@@ -180,7 +126,7 @@ def _newest_runs(folder: Path, scan: ScanDocument) -> Iterator[tuple[PurePath, R
     """Yield the newest checkpoint that could be used of every run of a scan."""
     usable = [entry for entry in scan["checkpoints"] if entry["status"] == "ok"]
     for name, entry in newest(usable).items():
-        yield _absolute(folder) / name, _scanned(folder, entry)
+        yield _absolute(folder) / name, _scanned(folder, entry, scan)
 
 
 def _passed_over(scan: ScanDocument) -> Iterator[str]:
@@ -242,10 +188,13 @@ def _run(path: Path, result: Report) -> Run:
         onset=result.onset,
         layers={layer["name"]: layer for layer in layers},
         data=frozenset() if None in prints else prints,
+        judgement={"convention": result.convention, **asdict(result.thresholds)},
     )
 
 
-def _scanned(folder: Path, entry: Mapping[str, Any]) -> Run:
+def _scanned(folder: Path, entry: Mapping[str, Any], scan: ScanDocument) -> Run:
+    told = conditions_of(scan)
+    data = fingerprint({"data": entry.get("data")})
     return Run(
         label="",
         path=f"{folder}: {entry['path']}",
@@ -255,7 +204,8 @@ def _scanned(folder: Path, entry: Mapping[str, Any]) -> Run:
         model=entry["model"],
         onset=entry["onset"],
         layers={layer["name"]: layer for layer in entry["layers"]},
-        data=frozenset(),
+        data=frozenset() if data is None else frozenset({data}),
+        judgement=told.judgement,
         of_scan=True,
     )
 
@@ -283,53 +233,3 @@ def _rows(runs: Sequence[Run]) -> Iterator[Row]:
             if {True, False} <= {layer["met"][condition] for layer in here}
         )
         yield Row(name, positions.pop() if len(positions) == 1 else None, differs)
-
-
-# --- in what runs are not alike --------------------------------------------------------------
-
-
-def _unlike(runs: Sequence[Run], rows: Sequence[Row]) -> Iterator[str]:
-    """Yield what keeps runs from being compared number by number."""
-    useless = [
-        f"{run.label} (R² {'undefined' if (r2 := run.model['r2']) is None else f'{r2:.3f}'})"
-        for run in runs
-        if not run.model["learned"]
-    ]
-    if useless:
-        verb = "has" if len(useless) == 1 else "have"
-        yield f"{listed(useless)} {verb} learned nothing: such numbers describe no useful network"
-    if sizes := _differing(runs, [run.signal_dim for run in runs]):
-        yield f"k differs: {sizes}: their noise components leave out unlike numbers of directions"
-    if counts := _differing(runs, [run.n_samples for run in runs]):
-        yield f"the number of samples differs: {counts}"
-    if len({run.data for run in runs if run.data}) > 1:
-        yield "the runs were measured on different data (by their SHA-256)"
-    if not any(all(row.name in run.layers for run in runs) for row in rows):
-        yield "no layer is in all runs: their names do not match, and nothing is compared"
-        return
-    widths: dict[str, list[str]] = {}
-    for row in rows:
-        found = [layer["width"] if (layer := run.layers.get(row.name)) else None for run in runs]
-        if told := _differing(runs, found):
-            widths.setdefault(told, []).append(row.name)
-    for told, names in widths.items():
-        yield f"{in_words(names)}: width differs: {told}"
-    for run in runs:
-        if own := [
-            row.name
-            for row in rows
-            if row.name in run.layers
-            and not any(row.name in r.layers for r in runs if r is not run)
-        ]:
-            yield f"{in_words(own)}: in {run.label} alone"
-
-
-def _differing(runs: Sequence[Run], values: Sequence[int | None]) -> str:
-    """Say which runs have which value; empty where all that have one have the same."""
-    groups: dict[int, list[str]] = {}
-    for run, value in zip(runs, values, strict=True):
-        if value is not None:
-            groups.setdefault(value, []).append(run.label)
-    if len(groups) < 2:
-        return ""
-    return ", ".join(f"{value} in {listed(who)}" for value, who in groups.items())

@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nrcscan.errors import InputError
 from nrcscan.gating.rules.evaluating import NEVER, Value
 from nrcscan.options.choices import Gate
+from nrcscan.scanning.conditions_of_scan import (
+    ScanConditions,
+    conditions_of,
+    incomparable,
+    other_thresholds,
+)
 from nrcscan.scanning.newest import newest
-from nrcscan.scanning.scan_file import read_scan
+from nrcscan.scanning.scan_file import ScanDocument, read_scan
 from nrcscan.verdict.conditions import Answer
 from nrcscan.wording import listed
 
@@ -56,11 +63,13 @@ class Baseline:
         path: of the file.
         by_path: every checkpoint that could be used.
         newest: run → its newest such checkpoint.
+        conditions: under which its numbers were made.
     """
 
     path: Path
     by_path: dict[str, ComparedValues]
     newest: dict[str, ComparedValues]
+    conditions: ScanConditions
 
     def counterpart(self, checkpoint: Mapping[str, Any], gate: Gate) -> ComparedValues | None:
         """Return what a checkpoint is compared with.
@@ -77,12 +86,33 @@ def read_baseline(path: str | Path) -> Baseline:
     Raises:
         InputError: `read_scan` cannot read it.
     """
-    usable = [entry for entry in read_scan(path)["checkpoints"] if entry["status"] == "ok"]
+    scan = read_scan(path)
+    usable = [entry for entry in scan["checkpoints"] if entry["status"] == "ok"]
     return Baseline(
         path=Path(path),
         by_path={entry["path"]: compared_values(entry) for entry in usable},
         newest={run: compared_values(entry) for run, entry in newest(usable).items()},
+        conditions=conditions_of(scan),
     )
+
+
+def require_comparable(scan: ScanDocument, baseline: Baseline) -> None:
+    """Refuse a baseline whose numbers mean something else than those of a scan.
+
+    Raises:
+        InputError: it is of other data, another number of samples, another k or convention.
+    """
+    if differences := list(incomparable(conditions_of(scan), baseline.conditions)):
+        raise InputError(
+            f"--baseline {baseline.path}: cannot be compared with this scan: {listed(differences)};"
+            " scan the baseline's checkpoints again with the same data and options"
+        )
+
+
+def why_no_onsets(scan: ScanDocument, baseline: Baseline) -> str | None:
+    """Say why the onsets of a scan and a baseline mean different things; None if they do not."""
+    unlike = list(other_thresholds(conditions_of(scan), baseline.conditions))
+    return f"thresholds differ from the baseline's: {listed(unlike)}" if unlike else None
 
 
 def compared_values(checkpoint: Mapping[str, Any]) -> ComparedValues:
@@ -104,7 +134,13 @@ def compared_values(checkpoint: Mapping[str, Any]) -> ComparedValues:
 
 
 def compared(
-    checkpoint: Mapping[str, Any], baseline: Baseline, *, gate: Gate, tolerance: float, known: bool
+    checkpoint: Mapping[str, Any],
+    baseline: Baseline,
+    *,
+    gate: Gate,
+    tolerance: float,
+    known: bool,
+    no_onsets: str | None = None,
 ) -> Iterator[Compared]:
     """Compare a checkpoint with its counterpart in the baseline.
 
@@ -119,6 +155,7 @@ def compared(
         tolerance: 0 … 1, an absolute difference.
         known: whether the baseline has a counterpart of any checkpoint of the scan; if it has
             none, nothing at all would be compared, and that is a failure.
+        no_onsets: why onsets are not compared, see `why_no_onsets`.
     """
     before = baseline.counterpart(checkpoint, gate)
     if before is None:
@@ -131,6 +168,9 @@ def compared(
     now = compared_values(checkpoint)
     yield _beside("r2", now.r2, before.r2, before.path, tolerance, sign=-1)
     yield _beside("noise", now.noise, before.noise, before.path, tolerance, sign=1)
+    if no_onsets is not None:
+        yield QUANTITIES["onset"], None, no_onsets, {}
+        return
     deeper = now.onset > before.onset + tolerance + ROUNDING
     a, b = (m.onset_layer or NEVER for m in (now, before))
     shown = f"{a}, and {b} in the baseline's {before.path}{_slack(tolerance)}"

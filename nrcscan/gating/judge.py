@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nrcscan.gating.baseline import Baseline, compared
+from nrcscan.gating.baseline import Baseline, compared, require_comparable, why_no_onsets
 from nrcscan.gating.rules.evaluating import Value, evaluate
 from nrcscan.gating.rules.parsing import Rule
 from nrcscan.options.choices import Gate
@@ -65,8 +65,14 @@ def judge(
 
     Returns:
         In the scan's order, a result per rule for every checkpoint that could be used.
+
+    Raises:
+        InputError: the baseline was made of other data or with other options.
     """
+    if baseline is not None:
+        require_comparable(scan, baseline)
     checkpoints = scan["checkpoints"]
+    no_onsets = None if baseline is None else why_no_onsets(scan, baseline)
     last = newest(checkpoints)
     known = baseline is None or any(baseline.counterpart(c, gate) for c in checkpoints)
     results = []
@@ -78,7 +84,12 @@ def judge(
             results.append(_ruled(rule, checkpoint, judged=judged))
         if baseline is not None:
             for name, held, why, values in compared(
-                checkpoint, baseline, gate=gate, tolerance=tolerance, known=known
+                checkpoint,
+                baseline,
+                gate=gate,
+                tolerance=tolerance,
+                known=known,
+                no_onsets=no_onsets,
             ):
                 passed, reason = (held, why) if judged else (None, NOT_NEWEST)
                 results.append(

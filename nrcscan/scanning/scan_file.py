@@ -27,8 +27,8 @@ SCAN_FILE, CSV_FILE = "scan.json", "scan.csv"
 ScanDocument = Mapping[str, Any]
 """A scan as scan.json has it, once it is written by `Scan` or read by `read_scan`."""
 
-RESULT = ("n_samples", "signal_dim", "model", "onset", "layers")
-"""What a scan keeps of a checkpoint's report, by its names in the JSON report."""
+RESULT = ("n_samples", "signal_dim", "data", "model", "onset", "layers")
+"""What a scan keeps of a checkpoint's report, by its names in the JSON report; and its data."""
 
 _OWN = ("path", "run", "epoch", "step")
 _AS_NAMED = ("named_epoch", "named_step")
@@ -211,6 +211,7 @@ def _require_whole(entry: Any) -> None:
         return
     for name in ("n_samples", "signal_dim"):
         _require(entry.get(name), f"the {name} of {path}", int, type(None))
+    _require(entry.get("data"), f"the data of {path}", dict, type(None))
     for name in ("mse", "r2"):
         _require(entry["model"][name], f"the {name} of {path}", int, float, type(None))
     _require(entry["model"]["learned"], f"what {path} has learned", bool)

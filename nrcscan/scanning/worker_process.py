@@ -43,6 +43,8 @@ READ_ROWS = 1024
 """Samples that are read at a time."""
 
 EPOCH_KEYS = ("epoch", "current_epoch", "epochs")
+IDENTITY = ("sha256", "x_key", "y_key", "rows")
+"""What tells a pass's samples from those of others, by its names in a file's provenance."""
 STEP_KEYS = ("global_step", "step", "iteration", "iter", "iter_num", "num_steps")
 
 
@@ -146,7 +148,8 @@ class Worker:
                     report_of(held, **judgement) if held.complete else report(target, **judgement)
                 )
             record.sha256 = hashed.result()
-            whole = found.to_dict()
+            data = found.provenance["data"]
+            whole = found.to_dict() | {"data": {n: data[n] for n in IDENTITY if n in data}}
             result = {name: whole[name] for name in RESULT}
             record.reports[self._judged_as] = result
             self._cache.save(task.key, record)

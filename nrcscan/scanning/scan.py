@@ -21,8 +21,8 @@ from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache
 from nrcscan.scanning.data_source import (
     code_of,
-    data_files,
     data_fingerprint,
+    data_paths,
     is_code,
     specs_of,
 )
@@ -60,7 +60,8 @@ def scan(
 
     Args:
         folder: where checkpoints are looked for, in sub-folders too.
-        data: the path of a data file, two paths of `.npy` files, two arrays, or
+        data: the path of a data file or of a folder of `Dataset.save_to_disk`, two paths of `.npy`
+            files or of a folder of images and the table of their targets, two arrays, or
             "package.module:callable" or "path/file.py:callable"; see `nrcscan.extract`.
         output: the folder to write to; it is made if it is not there.
         patterns: globs of which a checkpoint's name or relative path must match one.
@@ -86,7 +87,7 @@ def scan(
     _require_usable(convention, signal_dim, jobs, timeout, cluster)
     judgement = Judgement(signal_dim, convention, thresholds or Thresholds())
     folder, output = Path(folder), Path(output)
-    apart = [output, *data_files(data)]
+    apart = [output, *data_paths(data)]
     found = find(folder, patterns=patterns, follow_links=follow_links, apart=apart)
     if not found.candidates:
         raise NothingError(_nothing(folder, found.skipped))
@@ -202,7 +203,7 @@ def _anywhere(data: Any) -> Any:
     """Return where data is, for a program that runs in another folder."""
     if is_code(data):
         return _code_anywhere(data)
-    paths = [str(path.resolve()) for path in data_files(data)]
+    paths = [str(path.resolve()) for path in data_paths(data)]
     return paths or data
 
 

@@ -293,13 +293,13 @@ def test_runs_of_two_scans_stand_beside_their_namesakes(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "damaged or not of nrcscan scan"),
-        ("[]", "damaged or not of nrcscan scan"),
-        ('{"schema": "other/1", "checkpoints": []}', "its schema is other/1"),
+        ("{", "not a scan's JSON"),
+        ("[]", "not a scan .no schema.; give the scan.json of nrcscan scan"),
+        ('{"schema": "other/1", "checkpoints": []}', "not a scan .other/1.; give"),
         ('{"schema": "nrcscan.scan/2", "checkpoints": []}', "by a newer nrcscan .*upgrade"),
         ('{"schema": "nrcscan.scan/1", "checkpoints": []}', "no checkpoint of it could be used"),
         ('{"schema": "nrcscan.scan/1", "checkpoints": [{"run": "a"}]}', "damaged"),
-        ("[" * 100_000, "damaged or not of nrcscan scan"),
+        ("[" * 100_000, "not a scan's JSON"),
     ],
 )
 def test_scans_that_cannot_be_used(tmp_path: Path, content: str, message: str) -> None:
@@ -330,7 +330,7 @@ def test_damaged_entries(
     for key in outer:
         inner = inner[key]
     inner[last] = value
-    with pytest.raises(InputError, match="damaged or not of nrcscan scan"):
+    with pytest.raises(InputError, match=r"scan\.json: damaged \(.*\); scan again"):
         compare([scan(tmp_path / "scan", damaged, entry("b", 1, acts["wd0"]))])
 
 

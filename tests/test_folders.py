@@ -25,9 +25,10 @@ from PIL import Image
 from pyarrow import parquet
 from torch import nn
 
-from nrcscan import InputError, UsageError, extract, report
+from nrcscan import InputError, Report, UsageError, extract, report, scan
 from nrcscan.inputs.datasets.image_folder import FORMATS
 from nrcscan.inputs.datasets.open_dataset import open_dataset
+from nrcscan.scanning.scan import _anywhere
 
 pytestmark = pytest.mark.numerical
 
@@ -475,6 +476,78 @@ def test_images_through_the_command(photos: Path, cli: Run) -> None:
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert not (photos / "c.h5").exists()
+
+
+# --- folders as the data of a scan -------------------------------------------------------------
+
+
+def scanned(cli: Run, *args: object) -> tuple[dict[str, Any], str]:
+    """Return scan.json and the notes of a scan of runs/."""
+    done = cli("scan", *args, "-j", 1)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "1 checkpoint could not" not in done.stdout
+    return json.loads(Path("scan/scan.json").read_text()), done.stderr
+
+
+def measures_as_extract_does(content: dict[str, Any], expected: Report) -> None:
+    (row,) = content["checkpoints"]
+    assert row["n_samples"] == expected.n_samples
+    assert row["model"]["r2"] == pytest.approx(expected.model["r2"], rel=1e-6)
+
+
+def test_a_scan_of_images(photos: Path, cli: Run) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2))
+    torch.save(network, photos / "conv.pt")
+    argv = (".", "photos", "t.csv", "--images", SPEC)
+    torch.save(network.state_dict(), "photos/stray.pt")  # in the data, not of the scan
+    content, _ = scanned(cli, *argv)
+    skipped = {entry["path"]: entry["reason"] for entry in content["skipped"]}
+    assert skipped["photos"] == skipped["t.csv"] == "the data or the output of this scan"
+    assert content["provenance"]["data"]["files"] == ["photos", "t.csv"]
+    extract("conv.pt", ["photos", "t.csv"], "a.h5", images=SPEC)
+    measures_as_extract_does(content, report("a.h5"))
+    Path("a.h5").unlink()
+    known = "note: 1 of 1 checkpoints are as they were at the last scan"
+    assert known in scanned(cli, *argv)[1]
+    Image.fromarray(255 - PIXELS[3]).save("photos/3.png")
+    other, notes = scanned(cli, *argv)
+    assert known not in notes
+    assert other["checkpoints"] != content["checkpoints"]
+    Path("t.csv").write_text(Path("t.csv").read_text().replace("7,-7", "7,-8"))
+    assert known not in scanned(cli, *argv)[1]
+
+
+def test_a_scan_on_a_saved_dataset(
+    tmp_path: Path, cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    torch.save(mlp(4, 16, 2).state_dict(), "runs/1.pt")
+    saved(Path("runs"), COLUMNS)
+    argv = ("runs", "runs/ds", "--n-targets", 2)
+    content, _ = scanned(cli, *argv)
+    assert [entry["path"] for entry in content["skipped"]] == ["ds"]
+    extract("runs/1.pt", "runs/ds", "a.h5", n_targets=2)
+    measures_as_extract_does(content, report("a.h5"))
+    known = "note: 1 of 1 checkpoints are as they were at the last scan"
+    assert known in scanned(cli, *argv)[1]
+    saved(Path("runs"), {name: 2 * values for name, values in COLUMNS.items()})
+    assert known not in scanned(cli, *argv)[1]
+    done = cli("scan", "runs", "runs")
+    assert done.returncode == 2
+    assert "runs: is no folder of Dataset.save_to_disk" in done.stderr
+
+
+def test_a_scan_on_a_cluster_finds_folders_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    torch.save(mlp(4, 16, 2).state_dict(), "runs/1.pt")
+    saved(Path(), COLUMNS)
+    assert _anywhere(["ds"]) == [str(tmp_path / "ds")]
+    found = scan("runs", "ds", "out", n_targets=2, cluster="local:1")
+    assert [checkpoint.status for checkpoint in found.checkpoints] == ["ok"]
 
 
 # --- extras that are not installed ------------------------------------------------------------

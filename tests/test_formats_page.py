@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import datasets
 import h5py
 import numpy as np
+import onnx
 import pyarrow
 import pytest
 import safetensors.torch
@@ -21,11 +26,16 @@ from PIL import Image
 from pyarrow import parquet
 from torch.distributed.checkpoint import state_dict_saver
 
-from nrcscan import Report, report
+import nrcscan
+from nrcscan import InputError, Report, report
 from nrcscan.cli.app import app
 from nrcscan.inputs import catalogue
-from nrcscan.inputs.checkpoints.contents import FORMATS
+from nrcscan.inputs.checkpoints.recognise import recognise
+from nrcscan.inputs.checkpoints.signs import weights_in
+from nrcscan.inputs.datasets.open_dataset import open_dataset
+from nrcscan.inputs.forms import CheckpointForm, Form
 
+KEYS = {case: form.key for form in catalogue.CHECKPOINTS for case in form.cases}
 FORMS = [form for forms in catalogue.TABLES.values() for form in forms]
 PLAIN = "nrcscan extract model.pt data.npz"
 
@@ -174,7 +184,7 @@ def _write_photos(path: Path, y: np.ndarray) -> None:
 def test_the_page_lists_every_form() -> None:
     page = (ROOT / "docs" / "formats.md").read_text()
     assert catalogue.filled(page) == page, "run python -m nrcscan.inputs.catalogue docs/formats.md"
-    assert {form.kind for form in catalogue.CHECKPOINTS} == set(FORMATS)
+    assert all(form.cases for form in catalogue.CHECKPOINTS)
 
 
 def test_the_page_needs_its_places() -> None:
@@ -184,7 +194,7 @@ def test_the_page_needs_its_places() -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.command)
 def test_the_command_works_and_measures_the_same(
-    form: catalogue.Form, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: Form, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
 
@@ -196,11 +206,86 @@ def test_the_command_works_and_measures_the_same(
     if "--scales" in form.command:
         plain = PLAIN
     found, expected = measured(form.command, "a.h5"), measured(plain, "b.h5")
-    if form in catalogue.CHECKPOINTS:
-        assert found.provenance["checkpoint"]["format"] == form.kind
+    key = KEYS.get(form)
+    if key is not None:
+        assert found.provenance["checkpoint"]["format"] == key
     assert len(found.layers) == len(expected.layers)
     # Another program's arithmetic, or other batches, round in another way.
-    rel = tolerances.SHALLOW if form.kind in ("onnx", "exported") else 1e-6
+    rel = tolerances.SHALLOW if key in ("onnx", "exported") else 1e-6
     for ours, theirs in zip(found.layers, expected.layers, strict=True):
         # The floor is for what is zero but for rounding, such as the noise of a narrow layer.
         assert ours.metrics.values == pytest.approx(theirs.metrics.values, rel=rel, abs=1e-12)
+
+
+@pytest.mark.parametrize("case", KEYS, ids=lambda case: case.command)
+def test_every_checkpoint_is_recognised_before_it_is_opened(case: Form, folder: Path) -> None:
+    path = folder / shlex.split(case.command)[2]
+    found = recognise(path)
+    if isinstance(found, str):  # a folder with an index
+        found = recognise(weights_in(path))
+    assert isinstance(found, CheckpointForm)
+    assert found.key == {"module": "torch"}.get(KEYS[case], KEYS[case])
+
+
+def test_data_is_no_checkpoint_and_the_other_way_round(folder: Path) -> None:
+    for name in ("data.npz", "X.npy", "data.csv", "data.tsv", "data.parquet", "data.h5", "saved"):
+        assert isinstance(recognise(folder / name), str), name
+    for name in ("script.pt", "exported.pt2", "model.onnx", "step_100", "hub"):
+        with pytest.raises(InputError, match=r"is a checkpoint \(.*\), not data; the order is MOD"):
+            open_dataset(folder / name)
+
+
+def test_recognising_is_light(folder: Path) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from nrcscan.inputs.checkpoints.recognise import recognise\n"
+        "for path in pathlib.Path(sys.argv[1]).iterdir(): recognise(path)\n"
+        "print(*sys.modules)"
+    )
+    argv = [sys.executable, "-c", code, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"torch", "numpy", "h5py", "onnx", "safetensors"}
+
+
+def test_a_scan_measures_what_extract_does(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for name in ("model.onnx", "script.pt", "exported.pt2", "model.pt", "shards", "step_100"):
+        (shutil.copytree if Path(name).is_dir() else shutil.copy)(name, runs / name)
+    onnx.save(onnx.load("model.onnx"), runs / "outside.onnx", save_as_external_data=True,
+              location="outside.bin", size_threshold=0)  # fmt: skip
+    found = nrcscan.scan(runs, "data.npz", tmp_path / "out", trust=True, jobs=1)
+    assert {c.path: c.reason for c in found.checkpoints} == dict.fromkeys(
+        ["exported.pt2", "model.onnx", "model.pt", "outside.onnx", "script.pt", "step_100",
+         "shards/model.safetensors.index.json"]
+    )  # fmt: skip
+    assert not found.skipped
+    assert {c.path: c.step for c in found.checkpoints}["step_100"] == 100
+    results = [c.result for c in found.checkpoints if c.result is not None]
+    for result in results:
+        assert result["model"]["r2"] == pytest.approx(results[0]["model"]["r2"], rel=1e-5)
+    told = {c.path: c.reason for c in nrcscan.scan(runs, "data.npz", tmp_path / "wary").checkpoints}
+    assert str(told["step_100"]).startswith("not opened, because it is a distributed checkpoint")
+    assert told["model.onnx"] is None
+    # The data of an ONNX model beside it is part of it.
+    outside = runs / "outside.bin"
+    content = bytearray(outside.read_bytes())
+    content[:16] = np.zeros(4, np.float32).tobytes()
+    outside.write_bytes(content)
+    again = nrcscan.scan(runs, "data.npz", tmp_path / "out", trust=True, jobs=1)
+    assert again.n_known == 6
+    before, after = (
+        next(c.result for c in scan.checkpoints if c.path == "outside.onnx")
+        for scan in (found, again)
+    )
+    assert before != after
+
+
+def test_a_folder_that_is_a_checkpoint_can_be_scanned(folder: Path, tmp_path: Path) -> None:
+    found = nrcscan.scan(folder / "step_100", folder / "data.npz", tmp_path / "out", trust=True)
+    assert [(c.path, c.status) for c in found.checkpoints] == [(".", "ok")]
+    assert not found.skipped

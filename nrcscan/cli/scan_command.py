@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,14 +43,35 @@ def scan(
 
     Example: nrcscan scan runs/ data.npz -o scan/
     """
-    from nrcscan.gating import judge
-    from nrcscan.gating.github import publish_github
-    from nrcscan.gating.junit import require_junit, write_junit
     from nrcscan.gating.settings_file import gather_rules
+    from nrcscan.gating.verdicts import require_writable, verdicts_of
 
     wanted = gather_rules(**gating)
-    if junit is not None:
-        require_junit()
+    require_writable(junit)
+    with _watched(output) as advance:
+        found = nrcscan.scan(
+            folder,
+            one_source(data, data_factory, "scan"),
+            output,
+            **options,
+            on_note=say,
+            on_progress=advance,
+        )
+    _show(found, form)
+    say(f"{output}: scan.json, scan.csv and a statistics file per checkpoint")
+    verdicts = verdicts_of(found.to_dict(), wanted, folder=folder, explained=explain, junit=junit)
+    if form == "table":
+        emit(verdicts.text, None)
+    else:  # stdout has data alone
+        sys.stderr.write(verdicts.text)
+    for note in verdicts.notes:
+        say(note)
+    raise typer.Exit(verdicts.exit_code)
+
+
+@contextmanager
+def _watched(output: Path) -> Iterator[Callable[[int, int], None]]:
+    """Yield what is told of progress, and say what is kept of a scan that is interrupted."""
     done = total = 0
     bar = progress("checkpoints")
     try:
@@ -60,45 +83,20 @@ def scan(
                 done, total = now, of
                 bar.update(task, completed=now, total=of, visible=now < of)
 
-            found = nrcscan.scan(
-                folder,
-                one_source(data, data_factory, "scan"),
-                output,
-                **options,
-                on_note=say,
-                on_progress=advance,
-            )
+            yield advance
     except KeyboardInterrupt as error:
         kept = f"{done} of {total} checkpoints are kept in {output}" if total else "nothing is lost"
         say(f"interrupted: {kept}; the same command goes on from there")
         raise typer.Exit(INTERRUPTED) from error
-    if form == "table":
-        from nrcscan.reporting.numbers import plain
-        from nrcscan.scanning import scan_table
 
-        shown = scan_table.table(found)
-        if not in_terminal(shown):
-            emit(plain(shown), None)
-    else:
-        emit(found.to_json() if form == "json" else found.to_csv(), None)
-    say(f"{output}: scan.json, scan.csv and a statistics file per checkpoint")
-    told = found.to_dict()
-    results = judge.judge(
-        told,
-        wanted.rules,
-        gate=wanted.gate,
-        baseline=wanted.baseline,
-        tolerance=wanted.tolerance,
-    )
-    text = judge.explain(results if explain else judge.failed(results))
-    if form == "table":
-        emit(text, None)
-    else:  # stdout has data alone
-        sys.stderr.write(text)
-    if judged_ones := [result for result in results if result.passed is not None]:
-        n_failed = len(judge.failed(results))
-        say(f"{len(judged_ones)} verdicts: {len(judged_ones) - n_failed} hold, {n_failed} fail")
-    if junit is not None:
-        write_junit(junit, told, results)
-    publish_github(told, results, folder)
-    raise typer.Exit(judge.exit_code(told, results))
+
+def _show(found: nrcscan.Scan, form: str) -> None:
+    if form != "table":
+        return emit(found.to_json() if form == "json" else found.to_csv(), None)
+    from nrcscan.reporting.numbers import plain
+    from nrcscan.scanning import scan_table
+
+    shown = scan_table.table(found)
+    if not in_terminal(shown):
+        emit(plain(shown), None)
+    return None

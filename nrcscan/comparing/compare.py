@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, Unpack
 
+from nrcscan.comparing.runs import Row, Run, unlike
 from nrcscan.comparing.short_labels import labels
 from nrcscan.errors import UsageError
 from nrcscan.merging.check_parts import fingerprint
@@ -18,64 +19,12 @@ from nrcscan.options.describe import described
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.reporting.make_report import report
 from nrcscan.reporting.report_document import Report
-from nrcscan.reporting.sentences import in_words
-from nrcscan.scanning.read_scan import SCAN_FILE, Checkpoint, newest
-from nrcscan.wording import listed, printable
+from nrcscan.scanning.conditions_of_scan import conditions_of
+from nrcscan.scanning.newest import newest, training_order
+from nrcscan.scanning.scan_file import SCAN_FILE, ScanDocument, read_scan
+from nrcscan.wording import printable
 
 SCHEMA = "nrcscan.compare/1"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One network of a comparison.
-
-    Attributes:
-        label: short, unlike every other one.
-        path: the file or scan folder, and in that the checkpoint's.
-        epoch: of a scan's checkpoint, if it is known.
-        n_samples: N; None where a scan does not say.
-        signal_dim: k; None where a scan does not say.
-        model: mse, r2, learned, as in the JSON report.
-        onset: condition, or "all" → layer from which it holds through to the output, or None.
-        layers: name → layer of the JSON report, in execution order.
-        data: fingerprints of the samples; empty where there are none.
-    """
-
-    label: str
-    path: str
-    epoch: float | None
-    n_samples: int | None
-    signal_dim: int | None
-    model: Mapping[str, Any]
-    onset: Mapping[str, str | None]
-    layers: Mapping[str, Mapping[str, Any]]
-    data: frozenset[object]
-
-    @property
-    def depth(self) -> int:
-        """The number of positions in depth."""
-        return 1 + max(int(layer["position"]) for layer in self.layers.values())
-
-    def position(self, condition: str) -> int | None:
-        """Return the position in depth, from 0, where a condition's onset is."""
-        name = self.onset[condition]
-        return None if name is None else int(self.layers[name]["position"])
-
-
-@dataclass(frozen=True)
-class Row:
-    """A layer across the runs.
-
-    Attributes:
-        name: of the layer.
-        position: in depth, from 0; None where the runs disagree.
-        differs: the conditions that hold in one run and not in another; runs that have learned
-            nothing do not count beside two that have.
-    """
-
-    name: str
-    position: int | None
-    differs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -143,7 +92,7 @@ def compare(
             range or does not apply to a scan.
     """
     given = [path.parent if path.name == SCAN_FILE else path for path in several(paths)]
-    scans = {path: newest(path) for path in given if path.is_dir()}
+    scans = {path: read_scan(path) for path in given if path.is_dir()}
     chosen = checked(ReportOptions, options, "compare")
     if scans and chosen != checked(ReportOptions, {}, "compare"):
         raise UsageError(
@@ -153,40 +102,66 @@ def compare(
     keyed: list[tuple[PurePath, Run]] = []
     notes: list[str] = []
     for path in given:
-        if path not in scans:
+        if path in scans:
+            keyed += _newest_runs(path, scans[path])
+            notes += [f"{path}: {why}" for why in _passed_over(scans[path])]
+        else:
             keyed.append((_absolute(path), _run(path, report(path, **chosen))))
-            continue
-        checkpoints, passed_over = scans[path]
-        for name, checkpoint in checkpoints.items():
-            keyed.append((_absolute(path) / name, _scanned(path, checkpoint)))
-        notes += [f"{path}: {why}" for why in passed_over]
-    if scans:  # runs of one name stand beside each other
-        names = list(dict.fromkeys(name for found, _ in scans.values() for name in found))
-        order = {name: index for index, name in enumerate(names)}
-        of_scan = {_absolute(p) / name: name for p, (found, _) in scans.items() for name in found}
-        keyed.sort(key=lambda item: order.get(of_scan.get(item[0], ""), -1))
-    keys = [key for key, _ in keyed]
-    _require_several(keys)
-    named = [
-        replace(run, label=printable(label))
-        for label, (_, run) in zip(labels(keys), keyed, strict=True)
-    ]
+    named = _labelled(_namesakes_together(keyed, [_absolute(path) for path in scans]))
     rows = tuple(_rows(named))
     return Comparison(
-        runs=tuple(named),
+        runs=named,
         rows=rows,
         convention=None if len(scans) == len(given) else chosen["convention"],
-        notes=(*_unlike(named, rows), *notes),
+        notes=(*unlike(named, rows), *notes),
     )
 
 
-def _require_several(keys: Sequence[PurePath]) -> None:
-    """Refuse what is not several runs, each given once."""
+def _newest_runs(folder: Path, scan: ScanDocument) -> Iterator[tuple[PurePath, Run]]:
+    """Yield the newest checkpoint that could be used of every run of a scan."""
+    usable = [entry for entry in scan["checkpoints"] if entry["status"] == "ok"]
+    for name, entry in newest(usable).items():
+        yield _absolute(folder) / name, _scanned(folder, entry, scan)
+
+
+def _passed_over(scan: ScanDocument) -> Iterator[str]:
+    """Yield every checkpoint that is newer than what its run is shown by, and why it is not."""
+    taken = newest(entry for entry in scan["checkpoints"] if entry["status"] == "ok")
+    for entry in scan["checkpoints"]:
+        instead = taken.get(entry["run"])
+        newer = instead is None or training_order(entry) > training_order(instead)
+        if entry["status"] != "ok" and newer:
+            yield f"{entry['path']} could not be used: {entry['reason']}"
+
+
+def _namesakes_together(
+    keyed: Sequence[tuple[PurePath, Run]], scans: Sequence[PurePath]
+) -> list[tuple[PurePath, Run]]:
+    """Put runs of one name beside each other, where they are of several scans; files come first."""
+
+    def name(key: PurePath) -> PurePath | None:
+        return next((key.relative_to(s) for s in scans if key.is_relative_to(s)), None)
+
+    order = list(dict.fromkeys(name(key) for key, run in keyed if run.of_scan))
+    return sorted(keyed, key=lambda item: order.index(name(item[0])) if item[1].of_scan else -1)
+
+
+def _labelled(keyed: Sequence[tuple[PurePath, Run]]) -> tuple[Run, ...]:
+    """Return the runs with short names.
+
+    Raises:
+        UsageError: one is given twice, or there is only one.
+    """
+    keys = [key for key, _ in keyed]
     if len(set(keys)) < len(keys):
         twice = next(path for path in keys if keys.count(path) > 1)
         raise UsageError(f"{twice}: is given twice; give each run once")
     if len(keys) < 2:
         raise UsageError("a single run: give at least two files, or a scan of several runs")
+    return tuple(
+        replace(run, label=printable(label))
+        for label, (_, run) in zip(labels(keys), keyed, strict=True)
+    )
 
 
 def _absolute(path: Path) -> PurePath:
@@ -208,20 +183,25 @@ def _run(path: Path, result: Report) -> Run:
         onset=result.onset,
         layers={layer["name"]: layer for layer in layers},
         data=frozenset() if None in prints else prints,
+        judgement={"convention": result.convention, **asdict(result.thresholds)},
     )
 
 
-def _scanned(folder: Path, checkpoint: Checkpoint) -> Run:
+def _scanned(folder: Path, entry: Mapping[str, Any], scan: ScanDocument) -> Run:
+    told = conditions_of(scan)
+    data = fingerprint({"data": entry.get("data")})
     return Run(
         label="",
-        path=f"{folder}: {checkpoint.path}",
-        epoch=checkpoint.epoch,
-        n_samples=checkpoint.n_samples,
-        signal_dim=checkpoint.signal_dim,
-        model=checkpoint.model,
-        onset=checkpoint.onset,
-        layers={layer["name"]: layer for layer in checkpoint.layers},
-        data=frozenset(),
+        path=f"{folder}: {entry['path']}",
+        epoch=entry["epoch"],
+        n_samples=entry.get("n_samples"),
+        signal_dim=entry.get("signal_dim"),
+        model=entry["model"],
+        onset=entry["onset"],
+        layers={layer["name"]: layer for layer in entry["layers"]},
+        data=frozenset() if data is None else frozenset({data}),
+        judgement=told.judgement,
+        of_scan=True,
     )
 
 
@@ -248,53 +228,3 @@ def _rows(runs: Sequence[Run]) -> Iterator[Row]:
             if {True, False} <= {layer["met"][condition] for layer in here}
         )
         yield Row(name, positions.pop() if len(positions) == 1 else None, differs)
-
-
-# --- in what runs are not alike --------------------------------------------------------------
-
-
-def _unlike(runs: Sequence[Run], rows: Sequence[Row]) -> Iterator[str]:
-    """Yield what keeps runs from being compared number by number."""
-    useless = [
-        f"{run.label} (R² {'undefined' if (r2 := run.model['r2']) is None else f'{r2:.3f}'})"
-        for run in runs
-        if not run.model["learned"]
-    ]
-    if useless:
-        verb = "has" if len(useless) == 1 else "have"
-        yield f"{listed(useless)} {verb} learned nothing: such numbers describe no useful network"
-    if sizes := _differing(runs, [run.signal_dim for run in runs]):
-        yield f"k differs: {sizes}: their noise components leave out unlike numbers of directions"
-    if counts := _differing(runs, [run.n_samples for run in runs]):
-        yield f"the number of samples differs: {counts}"
-    if len({run.data for run in runs if run.data}) > 1:
-        yield "the runs were measured on different data (by their SHA-256)"
-    if not any(all(row.name in run.layers for run in runs) for row in rows):
-        yield "no layer is in all runs: their names do not match, and nothing is compared"
-        return
-    widths: dict[str, list[str]] = {}
-    for row in rows:
-        found = [layer["width"] if (layer := run.layers.get(row.name)) else None for run in runs]
-        if told := _differing(runs, found):
-            widths.setdefault(told, []).append(row.name)
-    for told, names in widths.items():
-        yield f"{in_words(names)}: width differs: {told}"
-    for run in runs:
-        if own := [
-            row.name
-            for row in rows
-            if row.name in run.layers
-            and not any(row.name in r.layers for r in runs if r is not run)
-        ]:
-            yield f"{in_words(own)}: in {run.label} alone"
-
-
-def _differing(runs: Sequence[Run], values: Sequence[int | None]) -> str:
-    """Say which runs have which value; empty where all that have one have the same."""
-    groups: dict[int, list[str]] = {}
-    for run, value in zip(runs, values, strict=True):
-        if value is not None:
-            groups.setdefault(value, []).append(run.label)
-    if len(groups) < 2:
-        return ""
-    return ", ".join(f"{value} in {listed(who)}" for value, who in groups.items())

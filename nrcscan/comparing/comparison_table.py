@@ -14,7 +14,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from nrcscan.comparing.compare import Comparison, Row, Run
+from nrcscan.comparing.compare import Comparison
+from nrcscan.comparing.runs import Row, Run
 from nrcscan.errors import UsageError
 from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY, QUANTITIES
 from nrcscan.options.choices import Format

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nrcscan.errors import InputError
-from nrcscan.files.open_safely import regular_file
 from nrcscan.gating.rules.evaluating import NEVER, Value
 from nrcscan.options.choices import Gate
+from nrcscan.scanning.conditions_of_scan import (
+    ScanConditions,
+    conditions_of,
+    incomparable,
+    other_thresholds,
+)
+from nrcscan.scanning.newest import newest
+from nrcscan.scanning.scan_file import ScanDocument, read_scan
 from nrcscan.verdict.conditions import Answer
-from nrcscan.wording import listed, reason
+from nrcscan.wording import listed
 
-SCHEMA = "nrcscan.scan"
-VERSION = 1
 LAST_LAYERS = 3
 """How many of the last layers the noise component is taken from: the largest of them."""
 ROUNDING = 1e-12
@@ -59,11 +63,13 @@ class Baseline:
         path: of the file.
         by_path: every checkpoint that could be used.
         newest: run → its newest such checkpoint.
+        conditions: under which its numbers were made.
     """
 
     path: Path
     by_path: dict[str, ComparedValues]
     newest: dict[str, ComparedValues]
+    conditions: ScanConditions
 
     def counterpart(self, checkpoint: Mapping[str, Any], gate: Gate) -> ComparedValues | None:
         """Return what a checkpoint is compared with.
@@ -75,65 +81,66 @@ class Baseline:
 
 
 def read_baseline(path: str | Path) -> Baseline:
-    """Read the scan.json of an earlier scan.
+    """Read an earlier scan.
 
     Raises:
-        InputError: it is missing, no scan, of a newer nrcscan, damaged, or holds no checkpoint
-            that could be used.
+        InputError: `read_scan` cannot read it.
     """
-    path = regular_file(Path(path), "baseline")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
-    except (OSError, ValueError, RecursionError) as error:
+    scan = read_scan(path)
+    usable = [entry for entry in scan["checkpoints"] if entry["status"] == "ok"]
+    return Baseline(
+        path=Path(path),
+        by_path={entry["path"]: compared_values(entry) for entry in usable},
+        newest={run: compared_values(entry) for run, entry in newest(usable).items()},
+        conditions=conditions_of(scan),
+    )
+
+
+def require_comparable(scan: ScanDocument, baseline: Baseline) -> None:
+    """Refuse a baseline whose numbers mean something else than those of a scan.
+
+    Raises:
+        InputError: it is of other data, another number of samples, another k or convention.
+    """
+    if differences := list(incomparable(conditions_of(scan), baseline.conditions)):
         raise InputError(
-            f"{path}: not a scan's JSON ({reason(error)}); give the scan.json of nrcscan scan"
-        ) from error
-    schema = str(found.get("schema")) if isinstance(found, dict) else "no schema"
-    name, _, version = schema.partition("/")
-    if name != SCHEMA or not version.isdecimal():
-        raise InputError(f"{path}: not a scan ({schema[:80]}); give the scan.json of nrcscan scan")
-    if version != str(VERSION):
-        raise InputError(
-            f"{path}: schema {schema[:80]}, and this nrcscan reads {SCHEMA}/{VERSION};"
-            " upgrade nrcscan, or scan the baseline again"
+            f"--baseline {baseline.path}: cannot be compared with this scan: {listed(differences)};"
+            " scan the baseline's checkpoints again with the same data and options"
         )
-    by_path, newest = {}, {}
-    try:
-        for checkpoint in found["checkpoints"]:
-            if checkpoint["status"] == "ok":
-                measured = compared_values(checkpoint)
-                by_path[measured.path] = newest[str(checkpoint["run"])] = measured
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as error:
-        raise InputError(
-            f"{path}: damaged: a checkpoint lacks what a scan says of it; scan the baseline again"
-        ) from error
-    if not by_path:
-        raise InputError(
-            f"{path}: no checkpoint of this scan could be used; give a baseline that has one"
-        )
-    return Baseline(path, by_path, newest)
+
+
+def why_no_onsets(scan: ScanDocument, baseline: Baseline) -> str | None:
+    """Say why the onsets of a scan and a baseline mean different things; None if they do not."""
+    unlike = list(other_thresholds(conditions_of(scan), baseline.conditions))
+    return f"thresholds differ from the baseline's: {listed(unlike)}" if unlike else None
 
 
 def compared_values(checkpoint: Mapping[str, Any]) -> ComparedValues:
     """Return what is compared of a checkpoint that could be used."""
     layers = checkpoint["layers"]
-    noises = [_number(layer["noise_component"]) for layer in layers[-LAST_LAYERS:]]
+    noises = [layer["noise_component"] for layer in layers[-LAST_LAYERS:]]
     start = checkpoint["onset"]["all"]
     onset = math.inf
     if start is not None:
         depth = max(layer["position"] for layer in layers) + 1
         onset = next(layer["position"] for layer in layers if layer["name"] == start) / depth
     return ComparedValues(
-        path=str(checkpoint["path"]),
-        r2=_number(checkpoint["model"]["r2"]),
-        noise=None if None in noises else max(n for n in noises if n is not None),
+        path=checkpoint["path"],
+        r2=checkpoint["model"]["r2"],
+        noise=None if None in noises else max(noises),
         onset=onset,
         onset_layer=start,
     )
 
 
 def compared(
-    checkpoint: Mapping[str, Any], baseline: Baseline, *, gate: Gate, tolerance: float, known: bool
+    checkpoint: Mapping[str, Any],
+    baseline: Baseline,
+    *,
+    gate: Gate,
+    tolerance: float,
+    known: bool,
+    no_onsets: str | None = None,
 ) -> Iterator[Compared]:
     """Compare a checkpoint with its counterpart in the baseline.
 
@@ -148,6 +155,7 @@ def compared(
         tolerance: 0 … 1, an absolute difference.
         known: whether the baseline has a counterpart of any checkpoint of the scan; if it has
             none, nothing at all would be compared, and that is a failure.
+        no_onsets: why onsets are not compared, see `why_no_onsets`.
     """
     before = baseline.counterpart(checkpoint, gate)
     if before is None:
@@ -160,6 +168,9 @@ def compared(
     now = compared_values(checkpoint)
     yield _beside("r2", now.r2, before.r2, before.path, tolerance, sign=-1)
     yield _beside("noise", now.noise, before.noise, before.path, tolerance, sign=1)
+    if no_onsets is not None:
+        yield QUANTITIES["onset"], None, no_onsets, {}
+        return
     deeper = now.onset > before.onset + tolerance + ROUNDING
     a, b = (m.onset_layer or NEVER for m in (now, before))
     shown = f"{a}, and {b} in the baseline's {before.path}{_slack(tolerance)}"
@@ -192,11 +203,3 @@ def _beside(
 
 def _slack(tolerance: float) -> str:
     return f" (tolerance {tolerance:g})" if tolerance else ""
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} in it")

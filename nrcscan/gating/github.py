@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nrcscan.errors import OutputError
-from nrcscan.gating.judge import RuleResult, ScanDocument, failed, unusable
+from nrcscan.gating.judge import RuleResult, failed, unusable
 from nrcscan.reporting.numbers import number
+from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.wording import printable, reason
 
 SUMMARY_BYTES = 1024 * 1024

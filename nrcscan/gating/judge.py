@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nrcscan.gating.baseline import Baseline, compared
+from nrcscan.gating.baseline import Baseline, compared, require_comparable, why_no_onsets
 from nrcscan.gating.rules.evaluating import Value, evaluate
 from nrcscan.gating.rules.parsing import Rule
 from nrcscan.options.choices import Gate
+from nrcscan.scanning.newest import newest
+from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.verdict.conditions import Answer
 from nrcscan.wording import printable
-
-ScanDocument = Mapping[str, Any]
-"""A scan as scan.json has it."""
 
 NOT_NEWEST = "not the newest of its run"
 RULE_FAILED, UNUSABLE, NOTHING = 1, 3, 4
@@ -60,26 +59,37 @@ def judge(
     Args:
         scan: as scan.json has it.
         rules: of `parse`.
-        gate: "newest" judges the last checkpoint of every run, "all" every one.
+        gate: "newest" judges the newest checkpoint of every run, "all" every one.
         baseline: what the judged checkpoints may not be worse than.
         tolerance: by how much they may, see `compared`.
 
     Returns:
         In the scan's order, a result per rule for every checkpoint that could be used.
+
+    Raises:
+        InputError: the baseline was made of other data or with other options.
     """
+    if baseline is not None:
+        require_comparable(scan, baseline)
     checkpoints = scan["checkpoints"]
-    newest = {checkpoint["run"]: index for index, checkpoint in enumerate(checkpoints)}
+    no_onsets = None if baseline is None else why_no_onsets(scan, baseline)
+    last = newest(checkpoints)
     known = baseline is None or any(baseline.counterpart(c, gate) for c in checkpoints)
     results = []
-    for index, checkpoint in enumerate(checkpoints):
+    for checkpoint in checkpoints:
         if checkpoint["status"] != "ok":
             continue
-        judged = gate == "all" or newest[checkpoint["run"]] == index
+        judged = gate == "all" or last[checkpoint["run"]] is checkpoint
         for rule in rules:
             results.append(_ruled(rule, checkpoint, judged=judged))
         if baseline is not None:
             for name, held, why, values in compared(
-                checkpoint, baseline, gate=gate, tolerance=tolerance, known=known
+                checkpoint,
+                baseline,
+                gate=gate,
+                tolerance=tolerance,
+                known=known,
+                no_onsets=no_onsets,
             ):
                 passed, reason = (held, why) if judged else (None, NOT_NEWEST)
                 results.append(

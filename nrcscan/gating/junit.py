@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nrcscan.errors import UsageError
-from nrcscan.gating.judge import RuleResult, ScanDocument
+from nrcscan.gating.judge import RuleResult
+from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.wording import printable
 
 if TYPE_CHECKING:

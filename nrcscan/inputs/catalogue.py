@@ -1,6 +1,7 @@
 """Every form of data and checkpoint that is read, each with a command that works.
 
-What help, error messages and docs/formats.md list comes from here.
+What help, error messages and docs/formats.md list comes from here. A further form of checkpoint is
+an entry here, and a file that reads it.
 `python -m nrcscan.inputs.catalogue docs/formats.md` writes the tables into the page. Imports
 nothing heavy.
 """
@@ -10,29 +11,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from nrcscan.inputs.checkpoints import signs
+from nrcscan.inputs.forms import CheckpointForm, Form
 from nrcscan.wording import listed
 
-
-@dataclass(frozen=True)
-class Form:
-    """A form that an input comes in.
-
-    Attributes:
-        words: what it is.
-        command: what reads it.
-        kind: of data, how lists call it, or nothing for a further case of the same; of
-            checkpoints, its format: a key of `nrcscan.checkpoint.FORMATS`.
-        extra: what must be installed for it.
-    """
-
-    words: str
-    command: str
-    kind: str = ""
-    extra: str = ""
-
+_EXPORTED = ("archive_format", "model.json", "serialized_exported_program.json")
 
 IMAGES = "channels=rgb height=8 width=8 scale=255 mean=0.5,0.4,0.3 std=0.25"
 
@@ -111,83 +96,159 @@ SCALES = (
 )
 
 CHECKPOINTS = (
-    Form(
-        "a state dict of `torch.save`, whatever the file is called",
-        "nrcscan extract model.pt data.npz",
-        "torch",
+    CheckpointForm(
+        key="torch",
+        name="PyTorch (torch.save), opened as data",
+        sign=signs.either(
+            signs.zip_with("data.pkl", without=("constants.pkl", *_EXPORTED)), signs.legacy_torch
+        ),
+        reader="torch_save:read_torch",
+        runs_code=True,
+        suffixes=(".pt", ".pth", ".ckpt", ".bin"),
+        cases=(
+            Form(
+                "a state dict of `torch.save`, whatever the file is called",
+                "nrcscan extract model.pt data.npz",
+            ),
+            Form(
+                "a training checkpoint: the state dict under `state_dict`, `model`, `net`, …",
+                "nrcscan extract training.ckpt data.npz",
+            ),
+            Form(
+                "one with several networks", "nrcscan extract several.pt data.npz --state-key ema"
+            ),
+            Form(
+                "wrapped by DataParallel, `torch.compile`, Lightning or weight averaging",
+                "nrcscan extract wrapped.pt data.npz",
+            ),
+            Form(
+                "a Lightning `.ckpt`: its `hyper_parameters` are offered to the factory",
+                "nrcscan extract lightning.ckpt data.npz --model mine.py:build",
+            ),
+            Form(
+                "weights in bfloat16, float16 or float8, run in float32",
+                "nrcscan extract half.pt data.npz",
+            ),
+            Form(
+                "any architecture, from your code",
+                "nrcscan extract model.pt data.npz --model mine.py:build"
+                " --model-args '{\"width\": 16}'",
+            ),
+            Form(
+                "a chain with another activation",
+                "nrcscan extract tanh.pt data.npz --activation tanh",
+            ),
+        ),
     ),
-    Form("`.safetensors`", "nrcscan extract model.safetensors data.npz", "safetensors"),
-    Form(
-        "a training checkpoint: the state dict under `state_dict`, `model`, `net`, …",
-        "nrcscan extract training.ckpt data.npz",
-        "torch",
+    CheckpointForm(
+        key="module",
+        name="PyTorch (torch.save), a whole network",
+        sign=None,
+        reader="torch_save:read_torch",
+        runs_code=True,
+        cases=(
+            Form(
+                "a whole network of torch's own layers, pickled",
+                "nrcscan extract sequential.pt data.npz",
+            ),
+            Form(
+                "a whole network of your classes, pickled",
+                "nrcscan extract pickled.pt data.npz --trust --pythonpath code",
+            ),
+        ),
     ),
-    Form(
-        "one with several networks",
-        "nrcscan extract several.pt data.npz --state-key ema",
-        "torch",
+    CheckpointForm(
+        key="safetensors",
+        name="safetensors",
+        sign=signs.safetensors,
+        reader="safetensors_file:read_safetensors",
+        suffixes=(".safetensors",),
+        cases=(Form("`.safetensors`", "nrcscan extract model.safetensors data.npz"),),
     ),
-    Form(
-        "wrapped by DataParallel, `torch.compile`, Lightning or weight averaging",
-        "nrcscan extract wrapped.pt data.npz",
-        "torch",
+    CheckpointForm(
+        key="sharded",
+        name="shards with an index",
+        sign=signs.index_of_shards,
+        reader="sharded_index:read_shards",
+        parts=signs.shards,
+        cases=(
+            Form(
+                "shards with a `*.index.json`: the index, or the folder with it",
+                "nrcscan extract shards data.npz",
+            ),
+        ),
     ),
-    Form(
-        "a Lightning `.ckpt`: its `hyper_parameters` are offered to the factory",
-        "nrcscan extract lightning.ckpt data.npz --model mine.py:build",
-        "torch",
+    CheckpointForm(
+        key="distributed",
+        name="PyTorch distributed checkpoint",
+        sign=signs.distributed,
+        reader="distributed_folder:read_distributed",
+        runs_code=True,
+        parts=signs.distributed_files,
+        cases=(
+            Form(
+                "a folder of `torch.distributed.checkpoint`",
+                "nrcscan extract step_100 data.npz --trust",
+            ),
+        ),
     ),
-    Form(
-        "shards with a `*.index.json`: the index, or the folder with it",
-        "nrcscan extract shards data.npz",
-        "sharded",
+    CheckpointForm(
+        key="huggingface",
+        name="Hugging Face folder",
+        sign=signs.huggingface,
+        reader="huggingface_folder:read_folder",
+        parts=signs.huggingface_files,
+        cases=(
+            Form("a Hugging Face folder", "nrcscan extract hub tokens.npz", extra="huggingface"),
+        ),
     ),
-    Form("a Hugging Face folder", "nrcscan extract hub tokens.npz", "huggingface", "huggingface"),
-    Form(
-        "a whole network of torch's own layers, pickled",
-        "nrcscan extract sequential.pt data.npz",
-        "module",
+    CheckpointForm(
+        key="torchscript",
+        name="TorchScript program",
+        sign=signs.zip_with("constants.pkl"),
+        reader="torchscript_and_exported:read_torchscript",
+        runs_code=True,
+        cases=(Form("a TorchScript program", "nrcscan extract script.pt data.npz --trust"),),
     ),
-    Form(
-        "a whole network of your classes, pickled",
-        "nrcscan extract pickled.pt data.npz --trust --pythonpath code",
-        "module",
+    CheckpointForm(
+        key="exported",
+        name="exported program (torch.export)",
+        sign=signs.zip_with(*_EXPORTED, without=("constants.pkl",)),
+        reader="torchscript_and_exported:read_exported",
+        runs_code=True,
+        suffixes=(".pt2",),
+        cases=(
+            Form(
+                "an exported program, of any or of a fixed batch size",
+                "nrcscan extract exported.pt2 data.npz --trust",
+            ),
+        ),
     ),
-    Form("a TorchScript program", "nrcscan extract script.pt data.npz --trust", "torchscript"),
-    Form(
-        "an exported program, of any or of a fixed batch size",
-        "nrcscan extract exported.pt2 data.npz --trust",
-        "exported",
-    ),
-    Form(
-        "a folder of `torch.distributed.checkpoint`",
-        "nrcscan extract step_100 data.npz --trust",
-        "distributed",
-    ),
-    Form(
-        "ONNX, of any or of a fixed batch size",
-        "nrcscan extract model.onnx data.npz",
-        "onnx",
-        "onnx",
-    ),
-    Form(
-        "weights in bfloat16, float16 or float8, run in float32",
-        "nrcscan extract half.pt data.npz",
-        "torch",
-    ),
-    Form(
-        "any architecture, from your code",
-        "nrcscan extract model.pt data.npz --model mine.py:build --model-args '{\"width\": 16}'",
-        "torch",
-    ),
-    Form(
-        "a chain with another activation",
-        "nrcscan extract tanh.pt data.npz --activation tanh",
-        "torch",
+    CheckpointForm(
+        key="onnx",
+        name="ONNX model",
+        sign=signs.onnx,
+        reader="onnx_model:read_onnx",
+        parts=signs.external_data,
+        suffixes=(".onnx",),
+        cases=(
+            Form(
+                "ONNX, of any or of a fixed batch size",
+                "nrcscan extract model.onnx data.npz",
+                extra="onnx",
+            ),
+        ),
     ),
 )
 
-TABLES = {"data": DATA, "scales": SCALES, "checkpoints": CHECKPOINTS}
+FORMATS = {form.key: form.name for form in CHECKPOINTS}
+"""Every form of checkpoint by its key, and what to call it."""
+
+TABLES: dict[str, Sequence[Form]] = {
+    "data": DATA,
+    "scales": SCALES,
+    "checkpoints": [case for form in CHECKPOINTS for case in form.cases],
+}
 """The page's tables, by the name in the comment that stands before each."""
 
 

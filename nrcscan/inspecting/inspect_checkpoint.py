@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from nrcscan.errors import InputError, UsageError
-from nrcscan.inputs.checkpoints.contents import FORMATS, Checkpoint, choose, stripped
+from nrcscan.inputs.catalogue import FORMATS
+from nrcscan.inputs.checkpoints.contents import Checkpoint, choose, stripped
 from nrcscan.inputs.checkpoints.open_checkpoint import read
 from nrcscan.network.infer_chain import infer
 from nrcscan.options.check import checked
@@ -32,7 +33,7 @@ class Inspection:
 
     Attributes:
         path: of the file.
-        format: a key of `checkpoint.FORMATS`.
+        format: a key of the catalogue's `FORMATS`.
         format_name: what to call it.
         sha256: of the content.
         size: of the file, or of a folder's files, in bytes.

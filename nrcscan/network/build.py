@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from nrcscan.errors import InputError, UsageError
-from nrcscan.inputs.checkpoints.contents import FORMATS, Checkpoint, stripped
+from nrcscan.inputs.catalogue import FORMATS
+from nrcscan.inputs.checkpoints.contents import Checkpoint, stripped
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.network.infer_chain import infer
 from nrcscan.wording import listed, reason

@@ -15,6 +15,7 @@ from typing import Any
 from nrcscan.files import open_safely
 from nrcscan.files.write_atomically import write_text
 from nrcscan.scanning.fingerprint import digest
+from nrcscan.scanning.source_code import SourceCode
 
 FOLDER = "statistics"
 
@@ -28,6 +29,7 @@ class Record:
         epoch: as the checkpoint's own keys tell it, or None.
         step: likewise.
         stamp: of the statistics file, see `stamp_of`.
+        sources: the user's code that ran, see `source_code`.
         reports: options of a report, as `judgement_key` names them → what it found.
     """
 
@@ -35,6 +37,7 @@ class Record:
     epoch: int | None = None
     step: int | None = None
     stamp: list[int] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
@@ -44,22 +47,29 @@ class Record:
             "epoch": self.epoch,
             "step": self.step,
             "stamp": self.stamp,
+            "sources": self.sources,
             "reports": self.reports,
         }
 
 
 class Cache:
-    """The entries in a folder."""
+    """The entries in a folder.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        folder: where they are.
+        code: of the user, as it is now.
+    """
+
+    def __init__(self, folder: Path, code: SourceCode) -> None:
         self.folder = folder
+        self.code = code
 
     def statistics(self, key: str) -> Path:
         """Return where the statistics file of an entry is."""
         return self.folder / f"{key}.h5"
 
     def load(self, key: str) -> Record | None:
-        """Return an entry's record if it and its file are whole, else None."""
+        """Return an entry's record if it and its file are whole, and its code is as it was."""
         try:
             held = json.loads(self._record(key).read_text(encoding="utf-8"))
             content, vouched = held["record"], held["sha256"]
@@ -68,9 +78,10 @@ class Cache:
             record = Record(**content)
             file = self.statistics(key)
             whole = stamp_of(file) == record.stamp or open_safely.sha256(file) == record.sha256
+            same = whole and self.code.is_same(record.sources)
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
-        return record if whole else None
+        return record if same else None
 
     def save(self, key: str, record: Record) -> None:
         """Write an entry's record; its file is in place."""

@@ -12,11 +12,11 @@ from nrcscan.scanning import fingerprint
 from nrcscan.scanning.messages import DataQuestion
 
 
-def data_files(data: Any) -> list[Path]:
-    """Return the files that data is in; none if it is in memory or comes from code.
+def data_paths(data: Any) -> list[Path]:
+    """Return the files and folders that data is in; none if it is in memory or comes from code.
 
     Raises:
-        InputError: one is missing or no file.
+        InputError: one is missing, or neither a file nor a folder.
     """
     if is_code(data):
         return []
@@ -24,7 +24,8 @@ def data_files(data: Any) -> list[Path]:
         data = [data]
     if not isinstance(data, list | tuple) or not all(isinstance(part, str | Path) for part in data):
         return []
-    return [open_safely.regular_file(Path(part), "data") for part in data]
+    paths = [Path(part) for part in data]
+    return [path if path.is_dir() else open_safely.regular_file(path, "data") for path in paths]
 
 
 def is_code(data: Any) -> bool:
@@ -43,11 +44,11 @@ def data_fingerprint(data: Any, ask: Callable[[DataQuestion], Any]) -> dict[str,
         NrcscanError: it cannot be read.
         UsageError: it is of a kind that workers cannot be sent.
     """
-    paths = data_files(data)
+    paths = data_paths(data)
     if paths:
         return {
             "files": [str(path) for path in paths],
-            "sha256": [open_safely.sha256(p) for p in paths],
+            "sha256": [_content(path) for path in paths],
         }
     pair = isinstance(data, list | tuple) and len(data) == 2
     if not is_code(data) and not pair:
@@ -61,6 +62,23 @@ def data_fingerprint(data: Any, ask: Callable[[DataQuestion], Any]) -> dict[str,
     return {"source": data if is_code(data) else None, "sha256": [answer]}
 
 
-def code_of(data: Any) -> str | None:
-    """Return a hash of the code that data comes from, if it does."""
-    return fingerprint.of_code(data) if is_code(data) else None
+def _content(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and contents of all files in a folder.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    if not path.is_dir():
+        return open_safely.sha256(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return fingerprint.digest([[str(f.relative_to(path)), open_safely.sha256(f)] for f in files])
+
+
+def code_of(data: Any, factory: object) -> list[str | None]:
+    """Return hashes of the code that data and the network come from, as far as they do."""
+    return [fingerprint.of_code(spec) for spec in specs_of(data, factory)]
+
+
+def specs_of(data: Any, factory: object) -> list[str]:
+    """Return what names the user's code: that of the network, then that of the data."""
+    return [spec for spec in (factory, data) if isinstance(spec, str) and is_code(spec)]

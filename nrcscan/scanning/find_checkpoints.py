@@ -1,30 +1,22 @@
 """From a folder to the checkpoints in it, in natural order, and why the rest is skipped.
 
-Nothing is opened here beyond the first bytes of a file and the list of names in a zip archive.
+Which form a file is of, `inputs.checkpoints.recognise` says, as it does to all that open one.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import stat
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from nrcscan.errors import InputError, UsageError
-from nrcscan.files import natural_order, open_safely, sniff
+from nrcscan.files import natural_order
 from nrcscan.files.natural_order import natural_path
-
-SUFFIXES = {".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pt2"}
-"""What checkpoints are usually called; a file of such a name has to be one."""
-
-_NOT_WEIGHTS = re.compile(r"(optim|sched|rng_state|scaler|training_args|random_states)", re.I)
-_HEADS = (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",)  # torch.save before it used zip
-_INDEX_LIMIT = 100_000_000
+from nrcscan.inputs.checkpoints.recognise import SUFFIXES, files_of, parts_beside, recognise
+from nrcscan.inputs.checkpoints.signs import NOT_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -33,13 +25,15 @@ class Candidate:
 
     Attributes:
         path: relative to the folder, with slashes.
-        files: all files that make it up, relative likewise; one, or those of a folder or shards.
+        files: all files that make it up, relative likewise: one, or those beside it or in it.
         problem: why it cannot be opened at all; None when it is worth trying.
+        is_folder: whether it is a folder of files.
     """
 
     path: str
     files: tuple[str, ...] = ()
     problem: str | None = None
+    is_folder: bool = False
 
     @property
     def run(self) -> str:
@@ -114,25 +108,24 @@ class _Search:
         except OSError as error:
             self._fail(name, f"the folder cannot be read: {error.strerror}; check its permissions")
             return
-        whole = _whole_folder(folder, entries) if name else None
-        if whole is not None:
-            self._take(Candidate(name, tuple(f"{name}/{part}" for part in whole)))
-            return
-        if name and _suffix(name) in SUFFIXES:
+        form = recognise(folder)
+        parts = [] if isinstance(form, str) else files_of(folder, form)
+        prefix = f"{name}/" if name else ""
+        if parts:
+            files = tuple(f"{prefix}{part}" for part in parts)
+            self._take(Candidate(name or ".", files, is_folder=True))
+            if name:
+                return
+        elif name and _suffix(name) in SUFFIXES:
             self._fail(name, "is a folder, and not one of a checkpoint; rename it to look inside")
             return
-        shards: set[str] = set()
-        for entry in entries:
-            path = f"{name}/{entry.name}" if name else entry.name
+        seen = [entry for entry in entries if entry.name not in parts]
+        inside = {part for entry in seen for part in _parts(entry) if (folder / part).is_file()}
+        for entry in seen:
             if entry.name.startswith("."):
-                self._skip(path, "hidden")
-            elif entry.name.endswith(".index.json") and entry.is_file():
-                parts = _shards(Path(entry.path))
-                shards |= {part for part in parts if (folder / part).is_file()}
-        for entry in entries:
-            path = f"{name}/{entry.name}" if name else entry.name
-            if not entry.name.startswith(".") and entry.name not in shards:
-                self._look(entry, path)
+                self._skip(f"{prefix}{entry.name}", "hidden")
+            elif entry.name not in inside:
+                self._look(entry, f"{prefix}{entry.name}")
 
     def _look(self, entry: os.DirEntry[str], path: str) -> None:
         there = Path(entry.path)
@@ -164,19 +157,18 @@ class _Search:
 
     def _file(self, there: Path, path: str) -> None:
         name = there.name
-        if _NOT_WEIGHTS.match(name):
+        if NOT_WEIGHTS.match(name):
             return self._skip(path, "by its name, a training state beside the weights")
         try:
-            what = None if _suffix(name) in SUFFIXES else _no_checkpoint(there)
+            form = recognise(there)
         except InputError:
-            return self._skip(path, "cannot be read, and not called like a checkpoint")
-        if what is not None:
-            return self._skip(path, what)
-        beside: tuple[str, ...] = ()
-        if name.endswith(".index.json"):
-            prefix = path.removesuffix(name)
-            beside = tuple(f"{prefix}{shard}" for shard in _shards(there))
-        return self._take(Candidate(path, (path, *beside)))
+            form = "cannot be read, and not called like a checkpoint"
+        if isinstance(form, str):
+            if _suffix(name) not in SUFFIXES:
+                return self._skip(path, form)
+            return self._take(Candidate(path, (path,)))
+        prefix = path.removesuffix(name)
+        return self._take(Candidate(path, tuple(f"{prefix}{n}" for n in files_of(there, form))))
 
     def _take(self, candidate: Candidate) -> None:
         if self._wanted(candidate.path):
@@ -197,57 +189,12 @@ class _Search:
         self.found.skipped.append((path, why))
 
 
-def _no_checkpoint(path: Path) -> str | None:
-    """Say what a file is that is not called like a checkpoint; None if it may be one after all."""
-    if path.name.endswith(".index.json"):
-        return None if _shards(path) else "JSON, but no index of shards"
-    if path.stat().st_size == 0:
-        return "empty"
-    start = open_safely.head(path, 64)
-    size = int.from_bytes(start[:8], "little")
-    if start.startswith(_HEADS) or (start[8:9] == b"{" and 2 <= size <= path.stat().st_size):
-        return None
-    if start.startswith(b"PK\x03\x04"):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                leaves = {member.split("/", 1)[-1] for member in archive.namelist()}
-        except Exception:  # zipfile raises almost anything on a damaged directory
-            return "a damaged zip archive"
-        if leaves & {"data.pkl", "constants.pkl", "archive_format", "model.json"}:
-            return None
-        arrays = any(leaf.endswith(".npy") for leaf in leaves)
-        return "a NumPy archive (.npz)" if arrays else "a zip archive"
-    return sniff.foreign(path)
-
-
-def _whole_folder(folder: Path, entries: Sequence[os.DirEntry[str]]) -> list[str] | None:
-    """Return the files of a folder that is one checkpoint of Hugging Face, or None."""
-    names = {entry.name for entry in entries}
-    if "config.json" not in names:
-        return None
+def _parts(entry: os.DirEntry[str]) -> list[str]:
+    """Return the names of files that belong to a file beside them."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(config, dict) or "model_type" not in config:
-        return None
-    weights = [
-        name
-        for name in names
-        if name.endswith((".safetensors", ".bin", ".index.json")) and not _NOT_WEIGHTS.match(name)
-    ]
-    return ["config.json", *sorted(weights)] if weights else None
-
-
-def _shards(index: Path) -> list[str]:
-    """Return the names that an index of shards gives for files beside it, as far as it is one."""
-    try:
-        if index.stat().st_size > _INDEX_LIMIT:
-            return []
-        held = json.loads(index.read_text(encoding="utf-8"))
-        names = set(held["weight_map"].values())
-        return sorted(name for name in names if "/" not in name and "\0" not in name)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        plain = entry.is_file(follow_symlinks=False) and not entry.name.startswith(".")
+        return parts_beside(Path(entry.path)) if plain else []
+    except (InputError, OSError):  # whoever opens it says so
         return []
 
 

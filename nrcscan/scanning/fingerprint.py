@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,10 @@ from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.record import as_json
 from nrcscan.options.report_options import ReportOptions
+from nrcscan.scanning.source_code import module_file
 from nrcscan.wording import reason
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Raised when entries of the cache change their meaning."""
 
 LIBRARIES = ("nrcscan", "torch", "numpy", "scipy")
@@ -69,29 +69,16 @@ def of_settings(settings: PassOptions) -> dict[str, Any]:
 
 
 def of_code(spec: str) -> str | None:
-    """Return a hash of the Python files in the folder of "package.module:name" or "file.py:name".
+    """Return a hash of the file that "package.module:name" or "file.py:name" is in.
 
-    That is the code itself and the modules beside it, which it may import. None where it is
-    not found; whoever imports it says so.
+    What it imports is known once it has run, see `source_code`. None where the file is not found;
+    whoever imports it says so.
     """
     where = spec.rpartition(":")[0]
-    source = Path(where) if where.endswith(".py") else _module_file(where)
-    if source is None or not source.is_file():
-        return None
-    beside = sorted(source.parent.glob("*.py"))
-    return digest([[path.name, open_safely.sha256(path)] for path in beside if path.is_file()])
-
-
-def _module_file(name: str) -> Path | None:
-    """Return where a module is, without importing it or what it is in."""
-    search: Sequence[str] | None = [*sys.path, str(Path.cwd())]
-    spec = None
-    for end in range(1, name.count(".") + 2):
-        spec = PathFinder.find_spec(".".join(name.split(".")[:end]), search)
-        if spec is None:
-            return None
-        search = spec.submodule_search_locations
-    return Path(spec.origin) if spec is not None and spec.origin is not None else None
+    file = (
+        Path(where) if where.endswith(".py") else module_file(where, [*sys.path, str(Path.cwd())])
+    )
+    return open_safely.sha256(file) if file is not None and file.is_file() else None
 
 
 def key(checkpoint: str, depends_on: Sequence[object]) -> str:

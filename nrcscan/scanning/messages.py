@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from nrcscan.options.pass_options import PassOptions
@@ -21,6 +23,7 @@ class Setup:
         judgement: options of a report.
         statistics: the folder of statistics files.
         measures: whether there is anything to measure, or only reports to be made.
+        scan: unlike that of every other scan, whose workers may have run other code.
     """
 
     data: Any
@@ -28,6 +31,7 @@ class Setup:
     judgement: ReportOptions
     statistics: Path
     measures: bool
+    scan: str = field(default_factory=partial(token_hex, 8))
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Outcome:
         skipped: whether that is because it is no network at all.
         epoch: as the checkpoint's own keys tell it, or None.
         step: likewise.
-        result: `model`, `onset` and `layers` of the report, as JSON has them.
+        result: what a scan keeps of the report, as JSON has it.
     """
 
     problem: str | None = None

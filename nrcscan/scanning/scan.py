@@ -24,12 +24,19 @@ from nrcscan.options.report_options import ReportOptions
 from nrcscan.options.scan_options import ScanOptions
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache
-from nrcscan.scanning.data_source import code_of, data_files, data_fingerprint, is_code
+from nrcscan.scanning.data_source import (
+    code_of,
+    data_fingerprint,
+    data_paths,
+    is_code,
+    specs_of,
+)
 from nrcscan.scanning.dispatch import on_cluster, on_this_machine, outcomes, require_address
 from nrcscan.scanning.find_checkpoints import find
 from nrcscan.scanning.messages import Setup
 from nrcscan.scanning.scan_file import Scan
 from nrcscan.scanning.scan_plan import ScanPlan
+from nrcscan.scanning.source_code import SourceCode, search_path
 from nrcscan.scanning.worker_pool import WorkerPool
 from nrcscan.wording import reason
 
@@ -51,7 +58,8 @@ def scan(
 
     Args:
         folder: where checkpoints are looked for, in sub-folders too.
-        data: the path of a data file, two paths of `.npy` files, two arrays, or
+        data: the path of a data file or of a folder of `Dataset.save_to_disk`, two paths of `.npy`
+            files or of a folder of images and the table of their targets, two arrays, or
             "package.module:callable" or "path/file.py:callable"; see `nrcscan.extract`.
         output: the folder to write to; it is made if it is not there.
         on_note: called with every note as it comes up.
@@ -70,7 +78,7 @@ def scan(
     jobs, timeout, cluster = chosen["jobs"], chosen["timeout"], chosen["cluster"]
     _require_usable(settings, jobs, cluster)
     folder, output = Path(folder), Path(output)
-    apart = [output, *data_files(data)]
+    apart = [output, *data_paths(data)]
     found = find(
         folder, patterns=chosen["patterns"], follow_links=chosen["follow_links"], apart=apart
     )
@@ -84,14 +92,16 @@ def scan(
         where = folder.resolve()
         sent = replace(sent, data=_anywhere(data), settings=anywhere(PassOptions, settings))
     with _alone(output):
-        cache = Cache(output / FOLDER)
+        specs = specs_of(data, settings["factory"])
+        cache = Cache(output / FOLDER, SourceCode(search_path(settings, *specs)))
         sweep(cache.folder)
         sent = replace(sent, statistics=cache.folder.resolve())
         bench = WorkerPool(sent, threads)
         try:
             source = data_fingerprint(data, bench.ask)
             passed = fingerprint.of_settings(settings)
-            made_by = [source["sha256"], code_of(data), passed, fingerprint.versions()]
+            code = code_of(data, settings["factory"])
+            made_by = [source["sha256"], code, passed, fingerprint.versions()]
             plan = ScanPlan(where, found.candidates, cache, made_by, judgement)
             total = len(found.candidates)
             if plan.n_known:
@@ -171,7 +181,7 @@ def _anywhere(data: Any) -> Any:
     """Return where data is, for a program that runs in another folder."""
     if is_code(data):
         return code_anywhere(data)
-    paths = [str(path.resolve()) for path in data_files(data)]
+    paths = [str(path.resolve()) for path in data_paths(data)]
     return paths or data
 
 

@@ -1,4 +1,7 @@
-"""What a scan found, and the two files it is kept in: see docs/scan.md."""
+"""What a scan found, and the two files it is kept in: see docs/scan.md.
+
+The only reader and writer of scan.json.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,27 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
+from nrcscan.errors import InputError
+from nrcscan.files.open_safely import regular_file
 from nrcscan.files.write_atomically import write_text
-from nrcscan.metrics.quantities import CONDITIONS
-from nrcscan.wording import printable
+from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
+from nrcscan.wording import printable, reason
 
-SCHEMA = "nrcscan.scan/1"
+NAME, VERSION = "nrcscan.scan", 1
+SCHEMA = f"{NAME}/{VERSION}"
+
+SCAN_FILE, CSV_FILE = "scan.json", "scan.csv"
+
+ScanDocument = Mapping[str, Any]
+"""A scan as scan.json has it, once it is written by `Scan` or read by `read_scan`."""
+
+RESULT = ("n_samples", "signal_dim", "data", "model", "onset", "layers")
+"""What a scan keeps of a checkpoint's report, by its names in the JSON report; and its data."""
 
 _OWN = ("path", "run", "epoch", "step")
+_AS_NAMED = ("named_epoch", "named_step")
 _NO_NUMBERS = ("met", "undefined", "notes", "bounds")
 
 
@@ -29,15 +44,19 @@ class ScannedCheckpoint:
         run: the sub-folder it is in; empty for the folder itself.
         epoch: from its own keys, else from its name; None if neither tells.
         step: likewise.
+        named_epoch: what its name tells where its own keys tell otherwise; else None.
+        named_step: likewise.
         reason: why it could not be used; None when it could.
         statistics: its statistics file, relative to the output folder.
-        result: `model`, `onset` and `layers` of its report, as JSON has them; None for an error.
+        result: the parts of its report in `RESULT`, as JSON has them; None for an error.
     """
 
     path: str
     run: str
     epoch: int | None
     step: int | None
+    named_epoch: int | None = None
+    named_step: int | None = None
     reason: str | None = None
     statistics: str | None = None
     result: Mapping[str, Any] | None = None
@@ -50,6 +69,8 @@ class ScannedCheckpoint:
     def to_dict(self) -> dict[str, Any]:
         """Return the checkpoint as JSON has it."""
         row: dict[str, Any] = {name: getattr(self, name) for name in (*_OWN, "status", "reason")}
+        named = {name: getattr(self, name) for name in _AS_NAMED}
+        row |= {name: value for name, value in named.items() if value is not None}
         if self.result is not None:
             row |= {"statistics": self.statistics, **self.result}
         return row
@@ -109,8 +130,8 @@ class Scan:
         Raises:
             OutputError: they cannot be written.
         """
-        write_text(self.output / "scan.csv", self.to_csv())
-        write_text(self.output / "scan.json", self.to_json())
+        write_text(self.output / CSV_FILE, self.to_csv())
+        write_text(self.output / SCAN_FILE, self.to_json())
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for checkpoint in self.checkpoints:
@@ -123,6 +144,106 @@ class Scan:
                 row |= {name: value for name, value in layer.items() if name not in _NO_NUMBERS}
                 row |= {f"met_{c}": layer["met"][c] for c in CONDITIONS}
                 yield {name: _cell(value) for name, value in row.items()}
+
+
+def read_scan(path: str | Path) -> ScanDocument:
+    """Read what a scan found: scan.json, or that of a scan's output folder.
+
+    Raises:
+        InputError: it is missing, no scan, of a newer nrcscan, damaged, or holds no checkpoint
+            that could be used.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / SCAN_FILE
+        if not file.exists():
+            raise InputError(
+                f"{path}: holds no {SCAN_FILE}; give a folder that nrcscan scan wrote, or files"
+            )
+    regular_file(file, "scan")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{file}: not a scan's JSON ({reason(error)}); give the {SCAN_FILE} of nrcscan scan"
+        ) from error
+    _require_ours(found, file)
+    try:
+        for entry in found["checkpoints"]:
+            _require_whole(entry)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{file}: damaged ({reason(error)}); scan again") from error
+    if not any(entry["status"] == "ok" for entry in found["checkpoints"]):
+        raise InputError(f"{file}: no checkpoint of it could be used; see its reasons")
+    document: ScanDocument = found
+    return document
+
+
+def _require_ours(found: Any, file: Path) -> None:
+    schema = str(found.get("schema")) if isinstance(found, dict) else "no schema"
+    name, _, version = schema.partition("/")
+    if name != NAME or not version.isdecimal():
+        raise InputError(
+            f"{file}: not a scan ({schema[:80]}); give the {SCAN_FILE} of nrcscan scan"
+        )
+    if int(version[:9]) > VERSION:
+        raise InputError(
+            f"{file}: written by a newer nrcscan (schema {schema[:80]}, and this one reads up to"
+            f" {SCHEMA}); upgrade nrcscan"
+        )
+
+
+def _require_whole(entry: Any) -> None:
+    """Refuse a checkpoint without all that a scan says of one; fields that are not known may be.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: something is missing or of a wrong kind.
+    """
+    path = entry["path"]
+    _require(path, "path", str)
+    _require(entry["run"], f"the run of {path}", str)
+    for name in ("epoch", "step", *_AS_NAMED):
+        _require(entry.get(name), f"the {name} of {path}", int, type(None))
+    if entry["status"] not in ("ok", "error"):
+        raise ValueError(f"{path} is neither ok nor an error")
+    if entry["status"] == "error":
+        _require(entry["reason"], f"the reason of {path}", str, type(None))
+        return
+    for name in ("n_samples", "signal_dim"):
+        _require(entry.get(name), f"the {name} of {path}", int, type(None))
+    _require(entry.get("data"), f"the data of {path}", dict, type(None))
+    for name in ("mse", "r2"):
+        _require(entry["model"][name], f"the {name} of {path}", int, float, type(None))
+    _require(entry["model"]["learned"], f"what {path} has learned", bool)
+    for layer in entry["layers"]:
+        _require_layer(layer, path)
+    names = {layer["name"] for layer in entry["layers"]}
+    if not names or len(names) < len(entry["layers"]):
+        raise ValueError(f"the layers of {path} are none, or two have one name")
+    if not {entry["onset"][name] for name in (*CONDITIONS, "all")} <= names | {None}:
+        raise ValueError(f"an onset of {path} is at no layer")
+
+
+def _require_layer(layer: Any, path: str) -> None:
+    of = f"{layer['name']} in {path}"
+    for name in ("name", "kind"):
+        _require(layer[name], f"the {name} of {of}", str)
+    for name in ("position", "width"):
+        _require(layer[name], f"the {name} of {of}", int)
+    for name in QUANTITIES:
+        _require(layer[name], f"{name} of {of}", int, float, type(None))
+    for name in CONDITIONS:
+        _require(layer["met"][name], f"{name} of {of}", bool, type(None))
+    layer["undefined"].items()
+
+
+def _require(value: Any, what: str, *kinds: type) -> None:
+    if type(value) not in kinds:  # True is no number
+        raise ValueError(f"{what} is {value!r}"[:200])
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} in it")
 
 
 def _cell(value: Any) -> Any:

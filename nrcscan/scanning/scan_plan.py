@@ -68,20 +68,28 @@ class ScanPlan:
             if outcome.skipped:
                 skipped.append((candidate.path, str(outcome.problem)))
                 continue
-            epoch, step = moment_of(candidate.path, folder=len(candidate.files) > 1)
-            good = outcome.result is not None
-            rows.append(
-                ScannedCheckpoint(
-                    path=candidate.path,
-                    run=candidate.run,
-                    epoch=epoch if outcome.epoch is None else outcome.epoch,
-                    step=step if outcome.step is None else outcome.step,
-                    reason=outcome.problem,
-                    statistics=f"{FOLDER}/{self._cache.statistics(key).name}" if good else None,
-                    result=outcome.result,
-                )
-            )
+            rows.append(self._row(candidate, key, outcome))
         return rows, skipped
+
+    def _row(self, candidate: Candidate, key: str, outcome: Outcome) -> ScannedCheckpoint:
+        """Return a checkpoint of the result: its own keys tell its time, else its name does."""
+        named = moment_of(candidate.path, folder=candidate.is_folder)
+        own = (outcome.epoch, outcome.step)
+        pairs = list(zip(own, named, strict=True))
+        epoch, step = (by_name if kept is None else kept for kept, by_name in pairs)
+        unlike = [None if kept in (None, by_name) else by_name for kept, by_name in pairs]
+        good = outcome.result is not None
+        return ScannedCheckpoint(
+            path=candidate.path,
+            run=candidate.run,
+            epoch=epoch,
+            step=step,
+            named_epoch=unlike[0],
+            named_step=unlike[1],
+            reason=outcome.problem,
+            statistics=f"{FOLDER}/{self._cache.statistics(key).name}" if good else None,
+            result=outcome.result,
+        )
 
     def _look_up(self, candidate: Candidate) -> tuple[str, str, Record | None] | Outcome:
         """Return a checkpoint's content as a hash, its key, and what is known; or its problem."""

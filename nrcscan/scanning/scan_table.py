@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nrcscan.files.natural_order import natural_path
 from nrcscan.metrics.quantities import COLUMNS as QUANTITY_COLUMNS
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.reporting.numbers import number
+from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
 from nrcscan.wording import listed, printable
 
@@ -43,26 +42,23 @@ def movements(scan: Scan) -> list[str]:
     """Return one line per run: from where on it is collapsed, and since when."""
     lines = []
     for run, group in groupby(scan.checkpoints, key=lambda checkpoint: checkpoint.run):
-        good = sorted((c for c in group if c.result is not None), key=_when)
+        used = [checkpoint for checkpoint in group if checkpoint.result is not None]
+        good = sorted(used, key=lambda checkpoint: training_order(vars(checkpoint)))
         if good:
             lines.append(f"{run or scan.folder.name or scan.folder}: {_movement(good)}")
     return lines
-
-
-def _when(checkpoint: ScannedCheckpoint) -> tuple[Any, ...]:
-    """Sort key in the order of training; what tells no time comes last."""
-    told = [checkpoint.epoch, checkpoint.step]
-    moment = [(value is None, value or 0) for value in told]
-    return (all(value is None for value in told), *moment, natural_path(checkpoint.path))
 
 
 def _movement(checkpoints: list[ScannedCheckpoint]) -> str:
     """Say where the onset was at first, and every time that it moved."""
     moves = []
     for where, group in groupby(checkpoints, key=_begins):
-        moments = [_moment(checkpoint) for checkpoint in group]
-        until = f" to {moments[-1][1]}" if moments[-1] != moments[0] else ""
-        moves.append(f"{where} at {' '.join(moments[0]).strip()}{until}")
+        (unit, first), *later = [_moment(checkpoint) for checkpoint in group]
+        until = ""
+        if later and later[-1] != (unit, first):
+            last_unit, last = later[-1]
+            until = f" to {last}" if last_unit == unit else f" to {last_unit} {last}"
+        moves.append(f"{where} at {f'{unit} {first}'.strip()}{until}")
     return ", ".join(moves)
 
 
@@ -105,7 +101,9 @@ def _cells(checkpoint: ScannedCheckpoint, *, stepped: bool) -> Iterator[Text]:
     assert checkpoint.result is not None
     model, layers = checkpoint.result["model"], checkpoint.result["layers"]
     moment = checkpoint.step if stepped else checkpoint.epoch
-    yield Text("—" if moment is None else str(moment))
+    named = checkpoint.named_step if stepped else checkpoint.named_epoch
+    as_named = "" if named is None else f" (name: {named})"
+    yield Text("—" if moment is None else f"{moment}{as_named}")
     yield Text(_fit(model["r2"]), style="" if model["learned"] else "red")
     for condition in CONDITIONS:
         onset = _onset(checkpoint, condition)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import queue
 import re
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,8 +23,11 @@ from nrcscan.files.open_safely import sha256
 from nrcscan.inputs.arrays import joined, parts
 from nrcscan.reporting.make_report import report, report_of
 from nrcscan.scanning.cache import Cache, Record
+from nrcscan.scanning.data_source import specs_of
 from nrcscan.scanning.fingerprint import judgement_key
 from nrcscan.scanning.messages import Outcome, Setup, Task
+from nrcscan.scanning.scan_file import RESULT
+from nrcscan.scanning.source_code import SourceCode, search_path
 from nrcscan.wording import reason
 
 if TYPE_CHECKING:  # a worker that only makes reports needs no torch
@@ -39,6 +43,8 @@ READ_ROWS = 1024
 """Samples that are read at a time."""
 
 EPOCH_KEYS = ("epoch", "current_epoch", "epochs")
+IDENTITY = ("sha256", "x_key", "y_key", "rows")
+"""What tells a pass's samples from those of others, by its names in a file's provenance."""
 STEP_KEYS = ("global_step", "step", "iteration", "iter", "iter_num", "num_steps")
 
 
@@ -80,7 +86,8 @@ class Worker:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._cache = Cache(setup.statistics)
+        specs = specs_of(setup.data, setup.settings["factory"])
+        self._cache = Cache(setup.statistics, SourceCode(search_path(setup.settings, *specs)))
         self._judged_as = judgement_key(setup.judgement)
         self._network: Network | None = None
         self._built_for: object = None
@@ -91,6 +98,8 @@ class Worker:
     def _prepare(self) -> None:
         from nrcscan.inputs.user_code import importable, load_callable
 
+        # To a .pyc, two files of one length saved within one second are the same.
+        sys.dont_write_bytecode = True
         settings = self._setup.settings
         if settings["pythonpath"] is not None:
             importable(Path(settings["pythonpath"]))
@@ -139,8 +148,9 @@ class Worker:
                     report_of(held, **judgement) if held.complete else report(target, **judgement)
                 )
             record.sha256 = hashed.result()
-            whole = found.to_dict()
-            result = {name: whole[name] for name in ("model", "onset", "layers")}
+            data = found.provenance["data"]
+            whole = found.to_dict() | {"data": {n: data[n] for n in IDENTITY if n in data}}
+            result = {name: whole[name] for name in RESULT}
             record.reports[self._judged_as] = result
             self._cache.save(task.key, record)
         return Outcome(epoch=record.epoch, step=record.step, result=result)
@@ -160,7 +170,11 @@ class Worker:
         data = self._data or open_data(self._setup.data, settings)
         keep = held if settings["memory"] is None else None
         run_pass(network, origin(checkpoint), data, target, settings, force=True, in_memory=keep)
-        return Record(epoch=_number(contents, EPOCH_KEYS), step=_number(contents, STEP_KEYS))
+        return Record(
+            epoch=_number(contents, EPOCH_KEYS),
+            step=_number(contents, STEP_KEYS),
+            sources=self._cache.code.in_use(),
+        )
 
     def _loaded(self, checkpoint: Checkpoint) -> Network:
         """Return the network with a checkpoint's weights: the one that stands, if they fit it."""

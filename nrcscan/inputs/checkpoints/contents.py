@@ -13,19 +13,6 @@ from torch import Tensor, nn
 from nrcscan.errors import InputError, UsageError
 from nrcscan.wording import listed, reason
 
-FORMATS = {
-    "torch": "PyTorch (torch.save), opened as data",
-    "module": "PyTorch (torch.save), a whole network",
-    "safetensors": "safetensors",
-    "sharded": "shards with an index",
-    "huggingface": "Hugging Face folder",
-    "torchscript": "TorchScript program",
-    "exported": "exported program (torch.export)",
-    "onnx": "ONNX model",
-    "distributed": "PyTorch distributed checkpoint",
-}
-"""Every format of checkpoint, and what to call it."""
-
 STATE_KEYS = (
     "state_dict",
     "model_state_dict",
@@ -54,7 +41,7 @@ class Contents:
 
     Attributes:
         path: of the file.
-        format: a key of `FORMATS`.
+        format: a key of the catalogue's `FORMATS`.
         sha256: of the file's content.
         states: every state dict in the file, by its dotted key; "" is the file itself.
         entries: what stands at the top level: key → description.
@@ -85,7 +72,7 @@ class Checkpoint:
 
     Attributes:
         path: of the file.
-        format: a key of `FORMATS`.
+        format: a key of the catalogue's `FORMATS`.
         sha256: of the file's content.
         state: tensor by name, names as they are in the file.
         state_key: where in the file the state dict was; empty when it is the whole file.

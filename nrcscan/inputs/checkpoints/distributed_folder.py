@@ -13,14 +13,8 @@ from nrcscan.errors import InputError, UnsafeError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
+from nrcscan.inputs.checkpoints.signs import METADATA, distributed_files
 from nrcscan.wording import listed
-
-METADATA = ".metadata"
-
-
-def is_distributed(folder: Path) -> bool:
-    """Whether a folder is a distributed checkpoint."""
-    return (folder / METADATA).is_file()
 
 
 def read_distributed(folder: Path, *, trust: bool) -> Contents:
@@ -71,7 +65,7 @@ def read_distributed(folder: Path, *, trust: bool) -> Contents:
         *keys, leaf = map(str, paths.get(name, (name,)))
         if not any(key.isdecimal() for key in keys):  # of lists, and of an optimiser's state
             states.setdefault(".".join(keys), {})[leaf] = tensor
-    sums = [open_safely.sha256(path) for path in (metadata, *sorted(folder.glob("*.distcp")))]
+    sums = [open_safely.sha256(folder / name) for name in distributed_files(folder)]
     sha256 = hashlib.sha256("".join(sums).encode()).hexdigest()
     entries = {key: f"{len(state)} tensors" for key, state in states.items() if key}
     return Contents(folder, "distributed", sha256, states, entries, ordered=True)

@@ -3,41 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents
+from nrcscan.inputs.checkpoints.signs import weights_in
 from nrcscan.wording import listed, reason
-
-WEIGHTS = ("*.index.json", "model.safetensors", "pytorch_model.bin", "*.safetensors", "*.bin")
-"""Where a folder keeps its weights; the first that is there counts."""
-
-
-def describes_network(folder: Path) -> bool:
-    """Whether a folder's config.json says which network its weights are of."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and "model_type" in config
-
-
-def weights_in(folder: Path) -> Path:
-    """Return the index of shards, or the one file of weights, in a folder.
-
-    Raises:
-        InputError: there is none, or more than one could be meant.
-    """
-    for pattern in WEIGHTS:
-        found = sorted(folder.glob(pattern))
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = listed(path.name for path in found)
-            raise InputError(f"{folder}: {names} could be meant; give the file itself")
-    raise InputError(f"{folder}: a folder without weights; give the checkpoint file itself")
 
 
 def read_folder(folder: Path) -> Contents:

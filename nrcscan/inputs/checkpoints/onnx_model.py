@@ -20,19 +20,12 @@ from nrcscan.wording import listed
 if TYPE_CHECKING:
     import onnx
 
-# Tags of the fields that may follow the first of a ModelProto, the version of the format.
-_SECOND_TAGS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
 # Whose operations onnxruntime brings along, but for ONNX's own.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _IN_INTEGERS = (
     "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm", "QAttention",
     "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat", "MatMulNBits",
 )  # fmt: skip
-
-
-def looks_like_onnx(start: bytes) -> bool:
-    """Whether these first bytes are those of an ONNX model, which has no magic number."""
-    return len(start) > 2 and start[0] == 8 and 0 < start[1] < 0x80 and start[2] in _SECOND_TAGS
 
 
 def read_onnx(path: Path) -> Contents:

@@ -5,47 +5,15 @@ The format is told by content, never by extension.
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
+from nrcscan.errors import InputError, NrcscanError, UnsafeError
 from nrcscan.files import open_safely
-from nrcscan.inputs.checkpoints.contents import (
-    FORMATS,
-    Checkpoint,
-    Contents,
-    choose,
-    require_plain,
-    stripped,
-)
-from nrcscan.inputs.checkpoints.distributed_folder import is_distributed, read_distributed
-from nrcscan.inputs.checkpoints.huggingface_folder import describes_network, read_folder, weights_in
-from nrcscan.inputs.checkpoints.onnx_model import looks_like_onnx, read_onnx
-from nrcscan.inputs.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
-from nrcscan.inputs.checkpoints.sharded_index import is_index, read_shards
-from nrcscan.inputs.checkpoints.torch_save import (
-    LEGACY_MAGIC,
-    load_tensors,
-    read_torch,
-    refuse_other_formats,
-    refuse_tar,
-    zip_kind,
-)
-from nrcscan.inputs.checkpoints.torchscript_and_exported import read_program
-
-__all__ = [
-    "FORMATS",
-    "LEGACY_MAGIC",
-    "Checkpoint",
-    "Contents",
-    "choose",
-    "load_tensors",
-    "looks_like_safetensors",
-    "open_checkpoint",
-    "read",
-    "require_plain",
-    "stripped",
-    "zip_kind",
-]
+from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents, choose, damaged
+from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
+from nrcscan.inputs.checkpoints.recognise import DAMAGED_ZIP, NPZ, ZIP, recognise
+from nrcscan.inputs.checkpoints.signs import weights_in
+from nrcscan.wording import listed
 
 
 def open_checkpoint(
@@ -81,26 +49,31 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
         UnsafeError: opening it could run code, and it is not trusted.
         InputError: it is missing, damaged, of another kind, or holds no weights.
     """
-    if path.is_dir():
-        if is_distributed(path):
-            return read_distributed(path, trust=trust)
-        if build and describes_network(path):
-            return read_folder(path)
-        path = weights_in(path)
-    open_safely.regular_file(path, "checkpoint")
-    start = open_safely.head(path, 64)
-    if looks_like_safetensors(start):
-        return read_safetensors(path)
-    if is_index(start):
-        return read_shards(path)
-    if looks_like_onnx(start):
-        return read_onnx(path)
-    if start.startswith(b"PK\x03\x04"):
-        kind = zip_kind(path)
-        if kind != "torch":
-            return read_program(path, kind, trust=trust)
-    elif tarfile.is_tarfile(path):
-        refuse_tar(path, trust=trust)
-    elif not start.startswith(LEGACY_MAGIC):
-        refuse_other_formats(path, start)
-    return read_torch(path, trust=trust)
+    form = recognise(path) if path.is_dir() else None
+    if form is None or isinstance(form, str) or (form.key == "huggingface" and not build):
+        file = weights_in(path) if path.is_dir() else path
+        path = open_safely.regular_file(file, "checkpoint")
+        form = recognise(path)
+    if isinstance(form, str):
+        raise _no_checkpoint(path, form)
+    return form.read(path, trust=trust)
+
+
+def _no_checkpoint(path: Path, what: str) -> NrcscanError:
+    """Return the error for a file that is something else."""
+    if what == DAMAGED_ZIP:
+        return damaged(path, ValueError(f"it is {what}"))
+    if what == NPZ:
+        return InputError(f"{path}: is an .npz data archive; the order is MODEL DATA")
+    if what == ZIP:
+        return InputError(
+            f"{path}: is a zip archive but no PyTorch checkpoint; give a file of torch.save"
+        )
+    if what == "a pickle":
+        wanted = wanted_globals(path)
+        asks = f" that asks for {listed(wanted)}" if wanted else ""
+        return UnsafeError(
+            f"{path}: not opened, because it is a pickle{asks}, and unpickling runs code;"
+            " save model.state_dict() with torch.save or safetensors"
+        )
+    return InputError(f"{path}: is {what}; a checkpoint is a file of torch.save or safetensors")

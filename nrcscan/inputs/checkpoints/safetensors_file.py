@@ -13,16 +13,6 @@ from nrcscan.files import open_safely
 from nrcscan.files.natural_order import natural_key
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 
-_SAFETENSORS_HEADER_LIMIT = 100_000_000
-
-
-def looks_like_safetensors(start: bytes) -> bool:
-    """Whether these first bytes are those of a safetensors file."""
-    if len(start) < 9:
-        return False
-    (header,) = struct.unpack("<Q", start[:8])
-    return start[8:9] == b"{" and 2 <= header <= _SAFETENSORS_HEADER_LIMIT
-
 
 def read_safetensors(path: Path) -> Contents:
     """Read a safetensors file."""

@@ -12,16 +12,10 @@ from torch import Tensor
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents
-from nrcscan.inputs.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
+from nrcscan.inputs.checkpoints.safetensors_file import read_safetensors
+from nrcscan.inputs.checkpoints.signs import INDEX_LIMIT, Evidence, safetensors
 from nrcscan.inputs.checkpoints.torch_save import read_torch
 from nrcscan.wording import listed, reason
-
-INDEX_LIMIT = 100_000_000
-
-
-def is_index(start: bytes) -> bool:
-    """Whether a file starts like a JSON object."""
-    return start.lstrip()[:1] == b"{"
 
 
 def read_shards(path: Path) -> Contents:
@@ -43,7 +37,7 @@ def read_shards(path: Path) -> Contents:
     ordered = True
     for name, shard in shards.items():
         open_safely.regular_file(shard, "shard")
-        if looks_like_safetensors(open_safely.head(shard, 16)):
+        if safetensors(Evidence(shard)):
             contents, ordered = read_safetensors(shard), False
         else:
             contents = read_torch(shard)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nrcscan.errors import InputError, NoNetworkError, UnsafeError
-from nrcscan.files import open_safely, sniff
+from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import (
     Contents,
     damaged,
@@ -26,6 +26,7 @@ from nrcscan.inputs.checkpoints.contents import (
     require_unquantised,
 )
 from nrcscan.inputs.checkpoints.pickle_globals import unsafe_globals, wanted_globals
+from nrcscan.inputs.checkpoints.signs import is_tar
 from nrcscan.wording import listed, reason
 
 MAX_DEPTH = 4
@@ -38,7 +39,6 @@ _NUMBERS: list[Any] = [
     np.dtype,
     *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
 ]
-LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def read_torch(path: Path, *, trust: bool = False) -> Contents:
@@ -52,6 +52,8 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
         UnsafeError: it asks for more than data and torch's own layers, and is not trusted.
         InputError: it is damaged, or holds no weights.
     """
+    if not trust:
+        _refuse_tar(path)
     content = _unpickle(path) if trust else _load_layers(path)
     modules = dict(_modules(content))
     states = {}
@@ -182,58 +184,13 @@ def _unpickle(path: Path) -> Any:
         raise damaged(path, error) from error
 
 
-def zip_kind(path: Path) -> str:
-    """Return what a zip archive is: "torch", "torchscript" or "exported".
+def _refuse_tar(path: Path) -> None:
+    """Refuse a file of a torch before 1.0, a tar archive of pickles.
 
     Raises:
-        InputError: it is none of these.
+        UnsafeError: it is one.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except Exception as error:  # zipfile raises almost anything on a damaged directory
-        raise damaged(path, error) from error
-    leaves = {name.split("/", 1)[-1] for name in names}
-    if "constants.pkl" in leaves:
-        return "torchscript"
-    exported = ("archive_format", "model.json", "serialized_exported_program.json")
-    if any(name.endswith(exported) for name in names):
-        return "exported"
-    if "data.pkl" in leaves:
-        return "torch"
-    if any(name.endswith(".npy") for name in names):
-        raise InputError(f"{path}: is an .npz data archive; the order is MODEL DATA")
-    raise InputError(
-        f"{path}: is a zip archive but no PyTorch checkpoint; give a file of torch.save"
-    )
-
-
-def refuse_other_formats(path: Path, start: bytes) -> None:
-    """Say what a file is that is no checkpoint.
-
-    Raises:
-        UnsafeError: it is a pickle, not of torch.save.
-        InputError: it is anything else.
-    """
-    if start[:1] == b"\x80":
-        wanted = wanted_globals(path)
-        asks = f" that asks for {listed(wanted)}" if wanted else ""
-        raise UnsafeError(
-            f"{path}: not opened, because it is a pickle{asks}, and unpickling runs code;"
-            " save model.state_dict() with torch.save or safetensors"
-        )
-    raise InputError(
-        f"{path}: is {sniff.foreign(path)}; a checkpoint is a file of torch.save or safetensors"
-    )
-
-
-def refuse_tar(path: Path, *, trust: bool) -> None:
-    """Refuse a file of a torch before 1.0, a tar archive of pickles, unless it is trusted.
-
-    Raises:
-        UnsafeError: it is not trusted.
-    """
-    if not trust:
+    if is_tar(path):
         wanted = wanted_globals(path)
         asks = f" that ask for {listed(wanted)}" if wanted else ""
         raise UnsafeError(

@@ -13,39 +13,54 @@ from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 from nrcscan.wording import listed
 
-WORDS = {"torchscript": "a TorchScript program", "exported": "an exported program (.pt2)"}
 
-
-def read_program(path: Path, kind: str, *, trust: bool) -> Contents:
-    """Read a program: "torchscript" or "exported".
+def read_torchscript(path: Path, *, trust: bool) -> Contents:
+    """Read a TorchScript program.
 
     Raises:
         UnsafeError: it is not trusted.
         InputError: it is damaged.
     """
+    _require_trust(path, "a TorchScript program", trust=trust)
+    try:
+        module: nn.Module = torch.jit.load(str(path), map_location="cpu")
+        return _contents(path, "torchscript", module, None)
+    except Exception as error:  # a damaged program fails in its own way
+        raise damaged(path, error) from error
+
+
+def read_exported(path: Path, *, trust: bool) -> Contents:
+    """Read an exported program.
+
+    Raises:
+        UnsafeError: it is not trusted.
+        InputError: it is damaged.
+    """
+    _require_trust(path, "an exported program (.pt2)", trust=trust)
+    try:
+        program = torch.export.load(str(path))
+        return _contents(path, "exported", program.module(), _fixed_batch(program))
+    except Exception as error:  # likewise
+        raise damaged(path, error) from error
+
+
+def _require_trust(path: Path, what: str, *, trust: bool) -> None:
     if not trust:
         wanted = wanted_globals(path)
         asks = f" and asks for {listed(wanted)}" if wanted else ""
         raise UnsafeError(
-            f"{path}: not opened, because it is {WORDS[kind]}, which can run code as it loads"
+            f"{path}: not opened, because it is {what}, which can run code as it loads"
             f"{asks}; save the network's state_dict() and name it with --model, or use --trust if"
             " you know where the file comes from"
         )
-    fixed_batch = None
-    try:
-        if kind == "torchscript":
-            module: nn.Module = torch.jit.load(str(path), map_location="cpu")
-        else:
-            program = torch.export.load(str(path))
-            module, fixed_batch = program.module(), _fixed_batch(program)
-        state = dict(module.state_dict())
-    except Exception as error:  # a damaged program fails in its own way
-        raise damaged(path, error) from error
+
+
+def _contents(path: Path, key: str, module: nn.Module, fixed_batch: int | None) -> Contents:
     return Contents(
         path,
-        kind,
+        key,
         open_safely.sha256(path),
-        {"": state},
+        {"": dict(module.state_dict())},
         {},
         ordered=True,
         modules={"": module},

@@ -6,7 +6,6 @@ never by extension.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely, sniff
 from nrcscan.inputs import catalogue
+from nrcscan.inputs.checkpoints.recognise import recognise
 from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.inputs.datasets.csv_text import TargetColumns, is_table, open_csv
 from nrcscan.inputs.datasets.image_folder import Preparation, open_images
@@ -22,6 +22,7 @@ from nrcscan.inputs.datasets.numpy_files import open_npy_pair, open_npz
 from nrcscan.inputs.datasets.parquet_and_arrow import open_parquet
 from nrcscan.inputs.datasets.saved_datasets_folder import open_folder
 from nrcscan.inputs.datasets.standardize import standardized
+from nrcscan.inputs.forms import CheckpointForm
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.wording import reason
 
@@ -131,6 +132,8 @@ def _two_paths(data: Any) -> tuple[Path, Path] | None:
 
 def _open_path(path: Path, x_key: str | None, y_key: str | None, columns: TargetColumns) -> Dataset:
     if path.is_dir():
+        if isinstance(form := recognise(path), CheckpointForm):
+            raise _checkpoint(path, form)
         return open_folder(path, x_key, y_key, columns)
     open_safely.regular_file(path, "data")
     start = open_safely.head(path, 4096)
@@ -155,26 +158,26 @@ def _open_path(path: Path, x_key: str | None, y_key: str | None, columns: Target
 
 
 def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None], Dataset] | None:
-    """Return what opens a file of named arrays; None if this is none."""
-    from nrcscan.inputs.checkpoints.safetensors_file import looks_like_safetensors
-    from nrcscan.inputs.checkpoints.torch_save import LEGACY_MAGIC
+    """Return what opens a file of named arrays; None if this is none.
+
+    Raises:
+        InputError: it is a checkpoint.
+    """
     from nrcscan.inputs.datasets import named_arrays
 
     def of(arrays: named_arrays.Opener) -> Callable[[Path, str | None, str | None], Dataset]:
         return lambda path, x_key, y_key: named_arrays.open_keyed(path, arrays, x_key, y_key)
 
-    if start.startswith(LEGACY_MAGIC):
-        return of(named_arrays.torch_tensors)
+    form = recognise(path)
+    if isinstance(form, CheckpointForm):
+        tensors = {"torch": named_arrays.torch_tensors, "safetensors": named_arrays.safetensors}
+        if form.key in tensors:
+            return of(tensors[form.key])
+        raise _checkpoint(path, form)
     if start.startswith(b"PK"):
-        return of(named_arrays.torch_tensors) if _is_torch_zip(path) else open_npz
-    if looks_like_safetensors(start):
-        return of(named_arrays.safetensors)
+        return open_npz
     return of(named_arrays.hdf5) if start.startswith(b"\x89HDF\r\n\x1a\n") else None
 
 
-def _is_torch_zip(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False  # whoever opens it says what is wrong
+def _checkpoint(path: Path, form: CheckpointForm) -> InputError:
+    return InputError(f"{path}: is a checkpoint ({form.name}), not data; the order is MODEL DATA")

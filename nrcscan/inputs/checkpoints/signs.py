@@ -1,0 +1,198 @@
+"""What a path shows of the checkpoint that it may be, without opening it.
+
+First bytes, names in a zip archive, names in a folder: nothing here runs, and nothing heavy is
+imported.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from nrcscan.errors import InputError
+from nrcscan.files import open_safely
+from nrcscan.wording import listed
+
+LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files of torch.save begin that are no zip archive."""
+
+METADATA = ".metadata"
+"""What torch.distributed.checkpoint writes beside the ranks' files."""
+
+INDEX_LIMIT = 100_000_000
+_HEADER_LIMIT = 100_000_000
+# Tags of the fields that may follow the first of a ModelProto, the version of the format.
+_SECOND_TAGS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
+# An entry of ONNX that says in which file beside the model data is: its key, then its value.
+_LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])")
+NOT_WEIGHTS = re.compile(r"(optim|sched|rng_state|scaler|training_args|random_states)", re.I)
+"""How files begin that trainers keep beside the weights."""
+
+WEIGHTS = ("*.index.json", "model.safetensors", "pytorch_model.bin", "*.safetensors", "*.bin")
+"""Where a folder keeps its weights; the first that is there counts."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What can be seen of a path; each is looked at once, and only if it is asked for."""
+
+    path: Path
+
+    @cached_property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.path.is_dir()
+
+    @cached_property
+    def start(self) -> bytes:
+        """The first bytes of a file."""
+        return b"" if self.is_folder else open_safely.head(self.path, 64)
+
+    @cached_property
+    def members(self) -> frozenset[str] | None:
+        """The names in a zip archive, without its own folder; None if it is none, or damaged."""
+        if not self.start.startswith(b"PK\x03\x04"):
+            return None
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return frozenset(name.split("/", 1)[-1] for name in archive.namelist())
+        except Exception:  # zipfile raises almost anything on a damaged directory
+            return None
+
+
+Sign = Callable[[Evidence], bool]
+"""Whether a path is of a form."""
+
+Parts = Callable[[Path], list[str]]
+"""The names of files that belong to a checkpoint: beside a file, or in a folder."""
+
+
+def zip_with(*names: str, without: tuple[str, ...] = ()) -> Sign:
+    """Return the sign of a zip archive with a member whose name ends like one of these."""
+
+    def sign(seen: Evidence) -> bool:
+        members = seen.members or ()
+        return any(m.endswith(names) for m in members) and not any(
+            m.endswith(without) for m in members
+        )
+
+    return sign
+
+
+def either(*signs: Sign) -> Sign:
+    """Return the sign that one of several is there."""
+    return lambda seen: any(sign(seen) for sign in signs)
+
+
+def legacy_torch(seen: Evidence) -> bool:
+    """Whether this is a file of torch.save from before it wrote zip, or tar, archives."""
+    if seen.is_folder or seen.start.startswith(b"PK\x03\x04"):
+        return False
+    return seen.start.startswith(LEGACY_MAGIC) or is_tar(seen.path)
+
+
+def is_tar(path: Path) -> bool:
+    """Whether this is a tar archive, as torch wrote before 1.0."""
+    with path.open("rb") as file:
+        file.seek(257)
+        return file.read(5) == b"ustar" and tarfile.is_tarfile(path)
+
+
+def safetensors(seen: Evidence) -> bool:
+    """Whether this is a safetensors file: the length of a header, then JSON."""
+    size = int.from_bytes(seen.start[:8], "little")
+    return seen.start[8:9] == b"{" and 2 <= size <= _HEADER_LIMIT
+
+
+def onnx(seen: Evidence) -> bool:
+    """Whether this begins as an ONNX model does, which has no magic number."""
+    start = seen.start
+    return len(start) > 2 and start[0] == 8 and 0 < start[1] < 0x80 and start[2] in _SECOND_TAGS
+
+
+def external_data(path: Path) -> list[str]:
+    """Return the names that an ONNX model gives for files beside it that hold its data."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = set()
+        for match in _LOCATION.finditer(content):
+            low, *high = match[1]
+            size = (low & 0x7F) + (high[0] << 7 if high else 0)
+            found.add(content[match.end() : match.end() + size].decode("utf-8", "replace"))
+    return sorted(name for name in found if _is_plain(name))
+
+
+def index_of_shards(seen: Evidence) -> bool:
+    """Whether this is JSON that maps tensors to files."""
+    return seen.start.lstrip()[:1] == b"{" and _weight_map(seen.path) is not None
+
+
+def shards(path: Path) -> list[str]:
+    """Return the names that an index of shards gives for files beside it."""
+    values = (_weight_map(path) or {}).values()
+    return sorted({name for name in values if isinstance(name, str) and _is_plain(name)})
+
+
+def huggingface(seen: Evidence) -> bool:
+    """Whether this is a folder whose config.json says which network its weights are of."""
+    if not seen.is_folder:
+        return False
+    try:
+        config = json.loads((seen.path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    described = isinstance(config, dict) and "model_type" in config
+    return described and len(huggingface_files(seen.path)) > 1
+
+
+def huggingface_files(folder: Path) -> list[str]:
+    """Return the names of a Hugging Face folder's description and weights."""
+    names = {path.name for pattern in WEIGHTS for path in folder.glob(pattern)}
+    return ["config.json", *sorted(name for name in names if not NOT_WEIGHTS.match(name))]
+
+
+def distributed(seen: Evidence) -> bool:
+    """Whether this is a folder of torch.distributed.checkpoint."""
+    return seen.is_folder and (seen.path / METADATA).is_file()
+
+
+def distributed_files(folder: Path) -> list[str]:
+    """Return the names of a distributed checkpoint's files."""
+    return [METADATA, *sorted(path.name for path in folder.glob("*.distcp"))]
+
+
+def weights_in(folder: Path) -> Path:
+    """Return the index of shards, or the one file of weights, in a folder.
+
+    Raises:
+        InputError: there is none, or more than one could be meant.
+    """
+    for pattern in WEIGHTS:
+        found = sorted(folder.glob(pattern))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = listed(path.name for path in found)
+            raise InputError(f"{folder}: {names} could be meant; give the file itself")
+    raise InputError(f"{folder}: a folder without weights; give the checkpoint file itself")
+
+
+def _weight_map(path: Path) -> dict[str, object] | None:
+    try:
+        if path.stat().st_size > INDEX_LIMIT:
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of a file in the same folder."""
+    return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")

@@ -1,6 +1,6 @@
 """The words that options take, for the commands and the library alike. Imports nothing heavy."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 Pool = Literal["mean", "flatten", "first", "last", "tokens"]
 """How positions in space or time become one row of features."""
@@ -17,11 +17,5 @@ Convention = Literal["default", "published"]
 Format = Literal["table", "json", "csv", "md"]
 """What a report is written as."""
 
-POOLS: tuple[Pool, ...] = get_args(Pool)
-DTYPES: tuple[DType, ...] = get_args(DType)
-CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
 Gate = Literal["newest", "all"]
 """Which checkpoints of a scan its rules apply to: the newest of every run, or all."""
-GATES: tuple[Gate, ...] = get_args(Gate)

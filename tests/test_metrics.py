@@ -403,6 +403,13 @@ def test_a_width_that_is_no_more_than_k() -> None:
         assert "cka" in found.values
 
 
+def test_the_first_thing_that_a_layer_lacks_is_the_reason() -> None:
+    found = exactly(np.diag([5.0, 4, 3]), np.zeros((2, 3)), n=3, signal_dim=3).undefined
+    assert found["alignment"] == "the weight is zero"
+    assert found["noise_component"] == "3 samples have at most 2 directions, and k = 3"
+    assert found["cka"] == found["linear_mse"] == found["noise_component"]
+
+
 def test_one_target_that_varies_is_enough() -> None:
     covariance = np.diag([2.0, 1.0, 0.5])
     cross = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from nrcscan import Moments, Statistics
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.statistics.moments import BLOCK_ROWS
+from nrcscan.statistics.sketch import Sketch
+from nrcscan.statistics.sketch import test_matrix as directions
 
 pytestmark = pytest.mark.numerical
 
@@ -104,6 +106,17 @@ def test_merged_equals_having_seen_both(cuts: list[int], mean: float, order: obj
         total.merge(shard)
     assert total.n_samples == 4000
     assert worst(total.statistics(), two_pass(h, y)) < 1e-12
+
+
+def test_sketches_merge_their_variances_whatever_their_shifts() -> None:
+    h, y = make(4 * BLOCK_ROWS)
+    h += np.linspace(0, 9, len(h))[:, None]  # so that no shift is near its mean
+    parts = [Sketch(directions(6, 2), 2) for _ in range(2)]
+    for start in range(0, len(h), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        parts[start // (2 * BLOCK_ROWS)].update(h[rows], y[rows])
+    parts[0].merge(parts[1])
+    assert parts[0].sketched().variances == pytest.approx(h.var(axis=0), rel=1e-12)
 
 
 def test_empty_is_neutral() -> None:

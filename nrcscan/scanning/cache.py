@@ -30,6 +30,7 @@ class Record:
         step: likewise.
         stamp: of the statistics file, see `stamp_of`.
         sources: the user's code that ran, see `source_code`.
+        data: what tells the samples from others, by its names in a file's provenance.
         reports: options of a report, as `judgement_key` names them → what it found.
     """
 
@@ -38,6 +39,7 @@ class Record:
     step: int | None = None
     stamp: list[int] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
@@ -48,6 +50,7 @@ class Record:
             "step": self.step,
             "stamp": self.stamp,
             "sources": self.sources,
+            "data": self.data,
             "reports": self.reports,
         }
 

@@ -10,6 +10,7 @@ from nrcscan.errors import NrcscanError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.messages import DataQuestion
+from nrcscan.scanning.source_code import is_code, specs_of
 
 
 def data_paths(data: Any) -> list[Path]:
@@ -26,11 +27,6 @@ def data_paths(data: Any) -> list[Path]:
         return []
     paths = [Path(part) for part in data]
     return [path if path.is_dir() else open_safely.regular_file(path, "data") for path in paths]
-
-
-def is_code(data: Any) -> bool:
-    """Whether data is what a callable returns, named as "where:callable"."""
-    return isinstance(data, str) and ":" in data and not Path(data).exists()
 
 
 def data_fingerprint(data: Any, ask: Callable[[DataQuestion], Any]) -> dict[str, Any]:
@@ -77,8 +73,3 @@ def _content(path: Path) -> str:
 def code_of(data: Any, factory: object) -> list[str | None]:
     """Return hashes of the code that data and the network come from, as far as they do."""
     return [fingerprint.of_code(spec) for spec in specs_of(data, factory)]
-
-
-def specs_of(data: Any, factory: object) -> list[str]:
-    """Return what names the user's code: that of the network, then that of the data."""
-    return [spec for spec in (factory, data) if isinstance(spec, str) and is_code(spec)]

@@ -7,10 +7,12 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.scanning.messages import Died, Outcome, Setup, Task, TookTooLong
+from nrcscan.scanning.scan_plan import ScanPlan
 from nrcscan.scanning.worker_pool import WorkerPool, do_anywhere
 from nrcscan.wording import reason
 
@@ -20,14 +22,63 @@ PATIENCE = 10
 Submit = Callable[[Task], "Future[Outcome]"]
 
 
+@dataclass(frozen=True)
+class Workplace:
+    """Where the tasks of a scan are done.
+
+    Attributes:
+        jobs: how many at once on this machine.
+        timeout: seconds for each, or None.
+        cluster: the address of a Dask scheduler, or "local:N"; None for this machine.
+    """
+
+    jobs: int
+    timeout: float | None
+    cluster: str | None
+
+
+def finish(
+    plan: ScanPlan,
+    pool: WorkerPool,
+    setup: Setup,
+    workplace: Workplace,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    """Have all tasks of a plan done.
+
+    Args:
+        plan: takes in what becomes of them.
+        pool: the workers of this machine.
+        setup: of the workers.
+        workplace: where they work.
+        on_progress: called with checkpoints done, and in all, at first and after every one.
+
+    Raises:
+        NrcscanError: no task can be done.
+    """
+    on_progress(plan.total - plan.n_open, plan.total)
+    if not plan.tasks:
+        return
+    timeout = workplace.timeout
+    pool.prepare(setup)
+    with (
+        on_this_machine(pool, workplace.jobs, timeout)
+        if workplace.cluster is None
+        else on_cluster(workplace.cluster, setup, timeout)
+    ) as submit:
+        for task, outcome in outcomes(submit, plan.tasks, timeout):
+            plan.settle(task, outcome)
+            on_progress(plan.total - plan.n_open, plan.total)
+
+
 @contextmanager
-def on_this_machine(bench: WorkerPool, jobs: int, timeout: float | None) -> Iterator[Submit]:
+def on_this_machine(pool: WorkerPool, jobs: int, timeout: float | None) -> Iterator[Submit]:
     """Yield what has a task done here, `jobs` of them at once."""
     executor = ThreadPoolExecutor(jobs)  # of threads that wait for processes
     try:
-        yield lambda task: executor.submit(bench.ask, task, timeout)
+        yield lambda task: executor.submit(pool.ask, task, timeout)
     finally:
-        bench.close()
+        pool.close()
         executor.shutdown(cancel_futures=True)
 
 

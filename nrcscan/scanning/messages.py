@@ -63,6 +63,7 @@ class Outcome:
         skipped: whether that is because it is no network at all.
         epoch: as the checkpoint's own keys tell it, or None.
         step: likewise.
+        data: what tells the samples from others; None where there is no result.
         result: what a scan keeps of the report, as JSON has it.
     """
 
@@ -70,6 +71,7 @@ class Outcome:
     skipped: bool = False
     epoch: int | None = None
     step: int | None = None
+    data: Mapping[str, Any] | None = None
     result: Mapping[str, Any] | None = None
 
 

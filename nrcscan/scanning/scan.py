@@ -28,15 +28,13 @@ from nrcscan.scanning.data_source import (
     code_of,
     data_fingerprint,
     data_paths,
-    is_code,
-    specs_of,
 )
-from nrcscan.scanning.dispatch import on_cluster, on_this_machine, outcomes, require_address
+from nrcscan.scanning.dispatch import Workplace, finish, require_address
 from nrcscan.scanning.find_checkpoints import find
 from nrcscan.scanning.messages import Setup
 from nrcscan.scanning.scan_file import Scan
 from nrcscan.scanning.scan_plan import ScanPlan
-from nrcscan.scanning.source_code import SourceCode, search_path
+from nrcscan.scanning.source_code import SourceCode, is_code, search_path
 from nrcscan.scanning.worker_pool import WorkerPool
 from nrcscan.wording import reason
 
@@ -84,63 +82,62 @@ def scan(
     )
     if not found.candidates:
         raise NothingError(_nothing(folder, found.skipped))
-    jobs = jobs or (1 if settings["device"] not in (None, "cpu") else processors())
-    jobs = min(jobs, len(found.candidates))
-    threads = max(1, processors() // jobs)
-    where, sent = folder, Setup(data, settings, judgement, Path(), measures=True)
-    if cluster is not None:
-        where = folder.resolve()
-        sent = replace(sent, data=_anywhere(data), settings=anywhere(PassOptions, settings))
+    jobs = min(jobs or _usual_jobs(settings), len(found.candidates))
+    workplace = Workplace(jobs, timeout, cluster)
+    setup = Setup(data, settings, judgement, output / FOLDER, measures=True)
     with _alone(output):
-        specs = specs_of(data, settings["factory"])
-        cache = Cache(output / FOLDER, SourceCode(search_path(settings, *specs)))
-        sweep(cache.folder)
-        sent = replace(sent, statistics=cache.folder.resolve())
-        bench = WorkerPool(sent, threads)
+        known = Cache(setup.statistics, SourceCode(search_path(data, settings)))
+        sweep(known.folder)
+        pool = WorkerPool(_sent(setup, workplace), max(1, processors() // jobs))
         try:
-            source = data_fingerprint(data, bench.ask)
-            passed = fingerprint.of_settings(settings)
-            code = code_of(data, settings["factory"])
-            made_by = [source["sha256"], code, passed, fingerprint.versions()]
-            plan = ScanPlan(where, found.candidates, cache, made_by, judgement)
-            total = len(found.candidates)
+            provenance = _provenance(folder, setup, data_fingerprint(data, pool.ask))
+            where = folder if cluster is None else folder.resolve()
+            plan = ScanPlan(where, found.candidates, known, _made_by(setup, provenance), judgement)
             if plan.n_known:
+                total = len(found.candidates)
                 on_note(f"{plan.n_known} of {total} checkpoints are as they were at the last scan")
-            on_progress(total - plan.n_open, total)
-            if plan.tasks:
-                sent = replace(sent, measures=plan.measures)
-                bench.prepare(sent)
-                pool = (
-                    on_this_machine(bench, jobs, timeout)
-                    if cluster is None
-                    else on_cluster(cluster, sent, timeout)
-                )
-                with pool as submit:
-                    for task, outcome in outcomes(submit, plan.tasks, timeout):
-                        plan.settle(task, outcome)
-                        on_progress(total - plan.n_open, total)
+            setup = replace(setup, measures=plan.measures)
+            finish(plan, pool, _sent(setup, workplace), workplace, on_progress)
         finally:
-            bench.close()
+            pool.close()
         rows, no_networks = plan.rows()
         skipped = [*found.skipped, *no_networks]
         if not rows:
             raise NothingError(_nothing(folder, skipped))
-        result = Scan(
-            folder=folder,
-            output=output,
-            checkpoints=tuple(rows),
-            skipped=dict(skipped),
-            provenance={
-                "folder": str(folder),
-                "data": source,
-                "options": passed,
-                "report": as_json(judgement),
-                "versions": fingerprint.versions(),
-            },
-            n_known=plan.n_known,
-        )
+        result = Scan(folder, output, tuple(rows), dict(skipped), provenance, plan.n_known)
         result.write()
     return result
+
+
+def _usual_jobs(settings: PassOptions) -> int:
+    """Return how many checkpoints are measured at once: a device other than the CPU takes one."""
+    return processors() if settings["device"] in (None, "cpu") else 1
+
+
+def _sent(setup: Setup, workplace: Workplace) -> Setup:
+    """Return what is sent to workers: with paths that hold wherever they run."""
+    setup = replace(setup, statistics=setup.statistics.resolve())
+    if workplace.cluster is None:
+        return setup
+    settings = anywhere(PassOptions, setup.settings)
+    return replace(setup, data=_anywhere(setup.data), settings=settings)
+
+
+def _provenance(folder: Path, setup: Setup, source: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "folder": str(folder),
+        "data": source,
+        "options": fingerprint.of_settings(setup.settings),
+        "report": as_json(setup.judgement),
+        "versions": fingerprint.versions(),
+    }
+
+
+def _made_by(setup: Setup, provenance: Mapping[str, Any]) -> list[object]:
+    """Return all that statistics depend on, beside the checkpoint and the code that is imported."""
+    code = code_of(setup.data, setup.settings["factory"])
+    told = [provenance[name] for name in ("options", "versions")]
+    return [provenance["data"]["sha256"], code, *told]
 
 
 def _require_usable(settings: PassOptions, jobs: int | None, cluster: str | None) -> None:

@@ -27,8 +27,8 @@ SCAN_FILE, CSV_FILE = "scan.json", "scan.csv"
 ScanDocument = Mapping[str, Any]
 """A scan as scan.json has it, once it is written by `Scan` or read by `read_scan`."""
 
-RESULT = ("n_samples", "signal_dim", "data", "model", "onset", "layers")
-"""What a scan keeps of a checkpoint's report, by its names in the JSON report; and its data."""
+RESULT = ("n_samples", "signal_dim", "model", "onset", "layers")
+"""What a scan keeps of a checkpoint's report, by its names in the JSON report."""
 
 _OWN = ("path", "run", "epoch", "step")
 _AS_NAMED = ("named_epoch", "named_step")
@@ -48,6 +48,7 @@ class ScannedCheckpoint:
         named_step: likewise.
         reason: why it could not be used; None when it could.
         statistics: its statistics file, relative to the output folder.
+        data: what tells the samples that it was measured on from others.
         result: the parts of its report in `RESULT`, as JSON has them; None for an error.
     """
 
@@ -59,6 +60,7 @@ class ScannedCheckpoint:
     named_step: int | None = None
     reason: str | None = None
     statistics: str | None = None
+    data: Mapping[str, Any] | None = None
     result: Mapping[str, Any] | None = None
 
     @property
@@ -72,7 +74,7 @@ class ScannedCheckpoint:
         named = {name: getattr(self, name) for name in _AS_NAMED}
         row |= {name: value for name, value in named.items() if value is not None}
         if self.result is not None:
-            row |= {"statistics": self.statistics, **self.result}
+            row |= {"statistics": self.statistics, "data": self.data, **self.result}
         return row
 
 

@@ -55,6 +55,11 @@ class ScanPlan:
         self._outcomes[task.key] = outcome
 
     @property
+    def total(self) -> int:
+        """How many checkpoints there are."""
+        return len(self._candidates)
+
+    @property
     def n_open(self) -> int:
         """How many checkpoints wait for a task to be done."""
         return sum(self._keys[c.path] not in self._outcomes for c in self._candidates)
@@ -88,6 +93,7 @@ class ScanPlan:
             named_step=unlike[1],
             reason=outcome.problem,
             statistics=f"{FOLDER}/{self._cache.statistics(key).name}" if good else None,
+            data=outcome.data,
             result=outcome.result,
         )
 
@@ -111,7 +117,9 @@ class ScanPlan:
         self._keys[candidate.path] = key
         result = None if record is None else record.reports.get(self._judged_as)
         if record is not None and result is not None:
-            self._outcomes[key] = Outcome(epoch=record.epoch, step=record.step, result=result)
+            self._outcomes[key] = Outcome(
+                epoch=record.epoch, step=record.step, data=record.data, result=result
+            )
             self.n_known += 1
         elif all(task.key != key for task in self.tasks):
             self.measures = self.measures or record is None

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
@@ -23,19 +24,28 @@ Sources = Mapping[str, str]
 """Module → SHA-256 of its file; the file's path, where its name does not lead there."""
 
 
-def search_path(settings: PassOptions, *specs: object) -> list[str]:
+def search_path(data: Any, settings: PassOptions) -> list[str]:
     """Return where a worker looks for modules, in order, before it has run any code.
 
     Args:
-        settings: of the pass, which name the folder that is added for imports.
-        specs: "package.module:name" or "path/file.py:name" of the code that it calls.
+        data: as `nrcscan.scan` takes it, which can be code.
+        settings: of the pass, which name code and the folder that is added for imports.
     """
     added = [] if settings["pythonpath"] is None else [Path(settings["pythonpath"])]
-    for spec in specs:
-        if isinstance(spec, str):
-            where = spec.rpartition(":")[0]
-            added.append(Path(where).parent if where.endswith(".py") else Path.cwd())
+    for spec in specs_of(data, settings["factory"]):
+        where = spec.rpartition(":")[0]
+        added.append(Path(where).parent if where.endswith(".py") else Path.cwd())
     return [*(entry for entry in sys.path if entry), *(str(path.resolve()) for path in added)]
+
+
+def is_code(given: Any) -> bool:
+    """Whether this is "where:callable", rather than a path or a value."""
+    return isinstance(given, str) and ":" in given and not Path(given).exists()
+
+
+def specs_of(data: Any, factory: Any) -> list[str]:
+    """Return what names the user's code: that of the network, then that of the data."""
+    return [spec for spec in (factory, data) if is_code(spec)]
 
 
 class SourceCode:
@@ -55,7 +65,7 @@ class SourceCode:
         for name, module in list(sys.modules.items()):
             # What other code puts in there need not be a module.
             file = getattr(module, "__dict__", {}).get("__file__")
-            if not isinstance(file, str) or name in self._then or _is_library(Path(file)):
+            if not isinstance(file, str) or name in self._then or _is_library(file):
                 continue
             found = module_file(name, self.search)
             known = found is not None and found.resolve() == Path(file).resolve()
@@ -106,8 +116,9 @@ def _libraries() -> tuple[Path, ...]:
     return (*(Path(folder).resolve() for folder in folders), Path(__file__).resolve().parents[1])
 
 
-def _is_library(file: Path) -> bool:
-    return any(file.resolve().is_relative_to(folder) for folder in _libraries())
+@cache
+def _is_library(file: str) -> bool:
+    return any(Path(file).resolve().is_relative_to(folder) for folder in _libraries())
 
 
 def _sha256(file: Path) -> str:

@@ -165,17 +165,17 @@ class WorkerPool:
         process.close()
 
 
-_benches: dict[bytes, WorkerPool] = {}
-_benches_lock = threading.Lock()
+_pools: dict[bytes, WorkerPool] = {}
+_pools_lock = threading.Lock()
 
 
 def do_anywhere(setup: bytes, task: Task, timeout: float | None) -> Outcome:
     """Do a task on whatever machine this runs, with workers that stay for the next one."""
-    with _benches_lock:
-        bench = _benches.get(setup)
-        if bench is None:
-            for other in [other for other, bench in _benches.items() if bench.at_rest]:
-                _benches.pop(other).close()
-            bench = _benches[setup] = WorkerPool(pickle.loads(setup), threads=1)
-    outcome: Outcome = bench.ask(task, timeout)
+    with _pools_lock:
+        pool = _pools.get(setup)
+        if pool is None:
+            for other in [other for other, pool in _pools.items() if pool.at_rest]:
+                _pools.pop(other).close()
+            pool = _pools[setup] = WorkerPool(pickle.loads(setup), threads=1)
+    outcome: Outcome = pool.ask(task, timeout)
     return outcome

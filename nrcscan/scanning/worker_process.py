@@ -23,7 +23,6 @@ from nrcscan.files.open_safely import sha256
 from nrcscan.inputs.arrays import joined, parts
 from nrcscan.reporting.make_report import report, report_of
 from nrcscan.scanning.cache import Cache, Record
-from nrcscan.scanning.data_source import specs_of
 from nrcscan.scanning.fingerprint import judgement_key
 from nrcscan.scanning.messages import Outcome, Setup, Task
 from nrcscan.scanning.scan_file import RESULT
@@ -86,8 +85,8 @@ class Worker:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        specs = specs_of(setup.data, setup.settings["factory"])
-        self._cache = Cache(setup.statistics, SourceCode(search_path(setup.settings, *specs)))
+        code = SourceCode(search_path(setup.data, setup.settings))
+        self._cache = Cache(setup.statistics, code)
         self._judged_as = judgement_key(setup.judgement)
         self._network: Network | None = None
         self._built_for: object = None
@@ -149,11 +148,12 @@ class Worker:
                 )
             record.sha256 = hashed.result()
             data = found.provenance["data"]
-            whole = found.to_dict() | {"data": {n: data[n] for n in IDENTITY if n in data}}
+            record.data = {name: data[name] for name in IDENTITY if name in data}
+            whole = found.to_dict()
             result = {name: whole[name] for name in RESULT}
             record.reports[self._judged_as] = result
             self._cache.save(task.key, record)
-        return Outcome(epoch=record.epoch, step=record.step, result=result)
+        return Outcome(epoch=record.epoch, step=record.step, data=record.data, result=result)
 
     def _measure(self, task: Task, target: Path, held: KeptInMemory) -> Record | Outcome:
         from nrcscan.extracting.extract import open_data, origin

@@ -12,7 +12,7 @@ import torch
 from conftest import mlp
 
 from nrcscan.errors import InputError, UsageError
-from nrcscan.scanning.epoch_from_name import moment_of
+from nrcscan.scanning.epoch_from_name import epoch_and_step
 from nrcscan.scanning.find_checkpoints import find
 
 
@@ -157,4 +157,4 @@ def test_no_folder(tmp_path: Path) -> None:
     ],
 )
 def test_names_tell_the_moment(name: str, moment: tuple[int | None, int | None]) -> None:
-    assert moment_of(name) == moment
+    assert epoch_and_step(name) == moment

@@ -77,20 +77,18 @@ def report_of(
     variance = float(np.trace(acts.target_covariance)) / t
     r2 = 1 - mse / variance if varies else None
     variances = [acts.variances(position) for position in range(acts.n_positions)]
-    setting = Setting(k, mse, convention, acts.epsilon)
+    measured = _measured(acts, variances, Setting(k, mse, convention, acts.epsilon), threads)
     layers = [
         LayerResult(
-            index,
-            record.position,
-            record.name,
-            record.kind,
-            len(variances[record.position]),
-            metrics,
-            conditions(metrics, thresholds, learned=learned(r2)),
+            index=index,
+            position=record.position,
+            name=record.name,
+            kind=record.kind,
+            width=len(variances[record.position]),
+            metrics=metrics,
+            met=conditions(metrics, thresholds, learned=learned(r2)),
         )
-        for index, (record, metrics) in enumerate(
-            zip(acts.layers, _measured(acts, variances, setting, threads), strict=True)
-        )
+        for index, (record, metrics) in enumerate(zip(acts.layers, measured, strict=True))
     ]
     begins, stretches = _through_depth(layers, thresholds, learned=learned(r2))
     return Report(

@@ -11,12 +11,14 @@ _NUMBER = re.compile(r"(?:^|[-_= ])(\d+)$")
 _FOLDER_STEP = re.compile(r"^checkpoint-(\d+)$")
 
 
-def moment_of(path: str, *, folder: bool = False) -> tuple[int | None, int | None]:
+def epoch_and_step(path: str, *, folder: bool = False) -> tuple[int | None, int | None]:
     """Return epoch and step as a checkpoint's name tells them.
 
-    >>> moment_of("wd0/epoch_600.pt"), moment_of("epoch=3-step=1200.ckpt"), moment_of("a/10.pth")
-    ((600, None), (3, 1200), (10, None))
-    >>> moment_of("checkpoint-500", folder=True), moment_of("best_wd0.01.pt")
+    >>> epoch_and_step("wd0/epoch_600.pt"), epoch_and_step("a/10.pth")
+    ((600, None), (10, None))
+    >>> epoch_and_step("epoch=3-step=1200.ckpt")
+    (3, 1200)
+    >>> epoch_and_step("checkpoint-500", folder=True), epoch_and_step("best_wd0.01.pt")
     ((None, 500), (None, None))
     """
     name = path.rpartition("/")[2]

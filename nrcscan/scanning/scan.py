@@ -30,7 +30,7 @@ from nrcscan.scanning.data_source import (
     data_paths,
 )
 from nrcscan.scanning.dispatch import Workplace, finish, require_address
-from nrcscan.scanning.find_checkpoints import find
+from nrcscan.scanning.find_checkpoints import Found, find
 from nrcscan.scanning.messages import Setup
 from nrcscan.scanning.scan_file import Scan
 from nrcscan.scanning.scan_plan import ScanPlan
@@ -73,25 +73,18 @@ def scan(
     """
     chosen = checked(ScanOptions, options, "scan", many=True)
     settings, judgement = part(PassOptions, chosen), part(ReportOptions, chosen)
-    jobs, timeout, cluster = chosen["jobs"], chosen["timeout"], chosen["cluster"]
-    _require_usable(settings, jobs, cluster)
+    _require_usable(settings, chosen["jobs"], chosen["cluster"])
     folder, output = Path(folder), Path(output)
-    apart = [output, *data_paths(data)]
-    found = find(
-        folder, patterns=chosen["patterns"], follow_links=chosen["follow_links"], apart=apart
-    )
-    if not found.candidates:
-        raise NothingError(_nothing(folder, found.skipped))
-    jobs = min(jobs or _usual_jobs(settings), len(found.candidates))
-    workplace = Workplace(jobs, timeout, cluster)
+    found = _found(folder, [output, *data_paths(data)], chosen)
+    workplace = _workplace(chosen, len(found.candidates))
     setup = Setup(data, settings, judgement, output / FOLDER, measures=True)
     with _alone(output):
         known = Cache(setup.statistics, SourceCode(search_path(data, settings)))
         sweep(known.folder)
-        pool = WorkerPool(_sent(setup, workplace), max(1, processors() // jobs))
+        pool = WorkerPool(_sent(setup, workplace), max(1, processors() // workplace.jobs))
         try:
             provenance = _provenance(folder, setup, data_fingerprint(data, pool.ask))
-            where = folder if cluster is None else folder.resolve()
+            where = folder if workplace.cluster is None else folder.resolve()
             plan = ScanPlan(where, found.candidates, known, _made_by(setup, provenance), judgement)
             if plan.n_known:
                 total = len(found.candidates)
@@ -106,12 +99,24 @@ def scan(
             raise NothingError(_nothing(folder, skipped))
         result = Scan(folder, output, tuple(rows), dict(skipped), provenance, plan.n_known)
         result.write()
-    return result
+        return result
 
 
-def _usual_jobs(settings: PassOptions) -> int:
-    """Return how many checkpoints are measured at once: a device other than the CPU takes one."""
-    return processors() if settings["device"] in (None, "cpu") else 1
+def _found(folder: Path, apart: Sequence[Path], chosen: ScanOptions) -> Found:
+    """Return what is in a folder, which has to be something."""
+    found = find(
+        folder, patterns=chosen["patterns"], follow_links=chosen["follow_links"], apart=apart
+    )
+    if not found.candidates:
+        raise NothingError(_nothing(folder, found.skipped))
+    return found
+
+
+def _workplace(chosen: ScanOptions, n_checkpoints: int) -> Workplace:
+    """Return where checkpoints are measured; a device other than the CPU takes one at a time."""
+    usual = processors() if chosen["device"] in (None, "cpu") else 1
+    jobs = min(chosen["jobs"] or usual, n_checkpoints)
+    return Workplace(jobs, chosen["timeout"], chosen["cluster"])
 
 
 def _sent(setup: Setup, workplace: Workplace) -> Setup:

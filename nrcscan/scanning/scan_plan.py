@@ -11,7 +11,7 @@ from nrcscan.errors import InputError
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache, Record
-from nrcscan.scanning.epoch_from_name import moment_of
+from nrcscan.scanning.epoch_from_name import epoch_and_step
 from nrcscan.scanning.find_checkpoints import Candidate
 from nrcscan.scanning.messages import Outcome, Task
 from nrcscan.scanning.scan_file import ScannedCheckpoint
@@ -78,7 +78,7 @@ class ScanPlan:
 
     def _row(self, candidate: Candidate, key: str, outcome: Outcome) -> ScannedCheckpoint:
         """Return a checkpoint of the result: its own keys tell its time, else its name does."""
-        named = moment_of(candidate.path, folder=candidate.is_folder)
+        named = epoch_and_step(candidate.path, folder=candidate.is_folder)
         own = (outcome.epoch, outcome.step)
         pairs = list(zip(own, named, strict=True))
         epoch, step = (by_name if kept is None else kept for kept, by_name in pairs)

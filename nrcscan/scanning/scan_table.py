@@ -53,7 +53,7 @@ def _movement(checkpoints: list[ScannedCheckpoint]) -> str:
     """Say where the onset was at first, and every time that it moved."""
     moves = []
     for where, group in groupby(checkpoints, key=_begins):
-        (unit, first), *later = [_moment(checkpoint) for checkpoint in group]
+        (unit, first), *later = [_when(checkpoint) for checkpoint in group]
         until = ""
         if later and later[-1] != (unit, first):
             last_unit, last = later[-1]
@@ -70,7 +70,7 @@ def _begins(checkpoint: ScannedCheckpoint) -> str:
     return f"from {checkpoint.result['onset']['all']} (#{onset} of {_depth(checkpoint)})"
 
 
-def _moment(checkpoint: ScannedCheckpoint) -> tuple[str, str]:
+def _when(checkpoint: ScannedCheckpoint) -> tuple[str, str]:
     """Return a unit of time and the time; the name of a checkpoint that tells none."""
     if checkpoint.epoch is not None:
         return "epoch", str(checkpoint.epoch)
@@ -100,10 +100,10 @@ def _grid(checkpoints: list[ScannedCheckpoint]) -> Table:
 def _cells(checkpoint: ScannedCheckpoint, *, stepped: bool) -> Iterator[Text]:
     assert checkpoint.result is not None
     model, layers = checkpoint.result["model"], checkpoint.result["layers"]
-    moment = checkpoint.step if stepped else checkpoint.epoch
+    time = checkpoint.step if stepped else checkpoint.epoch
     named = checkpoint.named_step if stepped else checkpoint.named_epoch
     as_named = "" if named is None else f" (name: {named})"
-    yield Text("—" if moment is None else f"{moment}{as_named}")
+    yield Text("—" if time is None else f"{time}{as_named}")
     yield Text(_fit(model["r2"]), style="" if model["learned"] else "red")
     for condition in CONDITIONS:
         onset = _onset(checkpoint, condition)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # a worker that only makes reports needs no torch
     from nrcscan.network.build import Network
     from nrcscan.options.pass_options import PassOptions
 
-HELD_BYTES = 1 << 28
+IN_MEMORY_BYTES = 1 << 28
 """Data up to this size is read once and kept in memory."""
 
 READ_ROWS = 1024
@@ -104,7 +104,7 @@ class Worker:
             importable(Path(settings["pythonpath"]))
         if isinstance(settings["factory"], str):
             load_callable(settings["factory"], "--model")
-        self._data = _held(self._setup.data, settings)
+        self._data = _in_memory(self._setup.data, settings)
 
     def do(self, task: Task) -> Outcome:
         """Return what becomes of a checkpoint; never raises."""
@@ -134,8 +134,8 @@ class Worker:
 
     def _do(self, task: Task) -> Outcome:
         target = self._cache.statistics(task.key)
-        held = KeptInMemory(target)
-        record = self._cache.load(task.key) or self._measure(task, target, held)
+        measured = KeptInMemory(target)
+        record = self._cache.load(task.key) or self._measure(task, target, measured)
         if isinstance(record, Outcome):
             return record
         result = record.reports.get(self._judged_as)
@@ -144,7 +144,9 @@ class Worker:
             with ThreadPoolExecutor(1) as aside:  # the file is hashed while its report is made
                 hashed = aside.submit(sha256, target)
                 found = (
-                    report_of(held, **judgement) if held.complete else report(target, **judgement)
+                    report_of(measured, **judgement)
+                    if measured.complete
+                    else report(target, **judgement)
                 )
             record.sha256 = hashed.result()
             data = found.provenance["data"]
@@ -155,7 +157,7 @@ class Worker:
             self._cache.save(task.key, record)
         return Outcome(epoch=record.epoch, step=record.step, data=record.data, result=result)
 
-    def _measure(self, task: Task, target: Path, held: KeptInMemory) -> Record | Outcome:
+    def _measure(self, task: Task, target: Path, measured: KeptInMemory) -> Record | Outcome:
         from nrcscan.extracting.extract import open_data, origin
         from nrcscan.extracting.run_pass import run_pass
         from nrcscan.inputs.checkpoints.contents import choose
@@ -168,7 +170,7 @@ class Worker:
         checkpoint = choose(contents, settings["state_key"])
         network = self._loaded(checkpoint)
         data = self._data or open_data(self._setup.data, settings)
-        keep = held if settings["memory"] is None else None
+        keep = measured if settings["memory"] is None else None
         run_pass(network, origin(checkpoint), data, target, settings, force=True, in_memory=keep)
         return Record(
             epoch=_number(contents, EPOCH_KEYS),
@@ -217,7 +219,7 @@ def _architecture(checkpoint: Checkpoint, settings: PassOptions) -> object:
     return checkpoint.ordered, shapes
 
 
-def _held(data: Any, settings: PassOptions) -> Dataset | None:
+def _in_memory(data: Any, settings: PassOptions) -> Dataset | None:
     """Return the data in memory, or None if it is too large and opened for every checkpoint.
 
     Raises:
@@ -231,7 +233,7 @@ def _held(data: Any, settings: PassOptions) -> Dataset | None:
     last = None if settings["limit"] is None else settings["offset"] + settings["limit"]
     for x, y in dataset.batches(READ_ROWS, last):
         size += y.nbytes + sum(part.nbytes for part in parts(x).values())
-        if size > HELD_BYTES:
+        if size > IN_MEMORY_BYTES:
             return None
         inputs.append(x)
         targets.append(y)
@@ -241,8 +243,8 @@ def _held(data: Any, settings: PassOptions) -> Dataset | None:
         raise UsageError(
             f"{dataset.name}: samples of different shapes ({reason(error)}); make them one shape"
         ) from error
-    held = from_arrays(x, y, name=dataset.name, provenance=dataset.provenance)
-    return replace(held, provenance=dataset.provenance)
+    measured = from_arrays(x, y, name=dataset.name, provenance=dataset.provenance)
+    return replace(measured, provenance=dataset.provenance)
 
 
 def _number(contents: Contents, keys: tuple[str, ...]) -> int | None:

@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from nrcscan.verdict.conditions import Answer
 
 
-def together(held: Sequence[Answer]) -> Answer:
+def together(answers: Sequence[Answer]) -> Answer:
     """Return whether all hold: False beats None beats True.
 
     >>> together([True, None]), together([False, None]), together([True, True])
     (None, False, True)
     """
-    if any(h is not None and not h for h in held):
+    if any(h is not None and not h for h in answers):
         return False
-    return None if any(h is None for h in held) else True
+    return None if any(h is None for h in answers) else True
 
 
-def onset(held: Sequence[Answer]) -> int | None:
+def onset(answers: Sequence[Answer]) -> int | None:
     """Return the first position from which a condition holds through to the output.
 
     >>> onset([True, False, True, None, True])
@@ -32,7 +32,7 @@ def onset(held: Sequence[Answer]) -> int | None:
     True
     """
     start = None
-    for position, holds in enumerate(held):
+    for position, holds in enumerate(answers):
         if holds is not None and not holds:
             start = None
         elif holds and start is None:
@@ -40,7 +40,7 @@ def onset(held: Sequence[Answer]) -> int | None:
     return start
 
 
-def runs(held: Sequence[Answer]) -> list[tuple[int, int]]:
+def runs(answers: Sequence[Answer]) -> list[tuple[int, int]]:
     """Return the first and last position of every stretch in which a condition holds.
 
     >>> runs([True, None, True, False, True, None])
@@ -48,7 +48,7 @@ def runs(held: Sequence[Answer]) -> list[tuple[int, int]]:
     """
     found: list[tuple[int, int]] = []
     broken = True
-    for position, holds in enumerate(held):
+    for position, holds in enumerate(answers):
         if holds is not None and not holds:
             broken = True
         elif holds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
-from nrcscan.inputs.checkpoints.onnx_graph import Graph, Run, said, survey
+from nrcscan.inputs.checkpoints.onnx_graph import Graph, Run, Survey, said, survey
 from nrcscan.wording import listed
 
 if TYPE_CHECKING:
@@ -37,42 +37,15 @@ def read_onnx(path: Path) -> Contents:
         InputError: it is damaged, or cannot be run or measured.
     """
     try:
-        import onnx
-        import onnx.inliner
+        import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise UsageError(
             f"{path}: an ONNX model needs onnx and onnxruntime; pip install 'nrcscan[onnx]'"
         ) from error
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(path.read_bytes())
-        if not model.graph.node or not model.opset_import:
-            raise ValueError("it has no nodes, or no version of their operations")
-        sha256 = _fingerprint(path, model)
-        _require_runnable(path, model)
-        if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
-        found = survey(model.graph)
-        held = {t.name: _values(t, path.parent) for t in model.graph.initializer}
-    except NrcscanError:
-        raise
-    except Exception as error:  # protobuf and onnx have errors of their own
-        raise damaged(path, error) from error
-    if not found.layers:
-        kinds = listed(sorted({node.op_type for node in model.graph.node}))
-        raise InputError(
-            f"{path}: no Linear layer or convolution with a weight of its own is among its nodes"
-            f" ({kinds}), so there is nothing to measure"
-        )
+    model, sha256, found, held = _surveyed(path)
     source, fixed_batch, dtype = _input(path, model.graph)
-    computed = [layer.weight for layer in found.layers if layer.weight not in held]
-    if computed:
-        weights = onnx.ModelProto()
-        weights.CopyFrom(model)
-        del weights.graph.node[:], weights.graph.input[:], weights.graph.output[:]
-        weights.graph.node.extend(found.constants)
-        held |= zip(computed, _session(path, weights, computed)(computed, {}), strict=True)
+    held |= _computed_weights(path, model, found, held)
     outputs = [output.name for output in model.graph.output]
     features = [layer.features for layer in found.layers if layer.features != source]
     run = _session(path, model, [*outputs, *features])
@@ -97,6 +70,51 @@ def read_onnx(path: Path) -> Contents:
         fixed_dtype=next(module.parameters()).dtype,
         notes=tuple(notes if found.others else ()),
     )
+
+
+def _surveyed(path: Path) -> tuple[onnx.ModelProto, str, Survey, dict[str, NDArray[Any]]]:
+    """Return a model, its fingerprint, the layers in it, and the tensors that it holds by name."""
+    import onnx
+    import onnx.inliner
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+        if not model.graph.node or not model.opset_import:
+            raise ValueError("it has no nodes, or no version of their operations")
+        sha256 = _fingerprint(path, model)
+        _require_runnable(path, model)
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        found = survey(model.graph)
+        held = {t.name: _values(t, path.parent) for t in model.graph.initializer}
+    except NrcscanError:
+        raise
+    except Exception as error:  # protobuf and onnx have errors of their own
+        raise damaged(path, error) from error
+    if not found.layers:
+        kinds = listed(sorted({node.op_type for node in model.graph.node}))
+        raise InputError(
+            f"{path}: no Linear layer or convolution with a weight of its own is among its nodes"
+            f" ({kinds}), so there is nothing to measure"
+        )
+    return model, sha256, found, held
+
+
+def _computed_weights(
+    path: Path, model: onnx.ModelProto, found: Survey, held: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Return the weights of layers that the model makes from constants, by name."""
+    import onnx
+
+    computed = [layer.weight for layer in found.layers if layer.weight not in held]
+    if not computed:
+        return {}
+    weights = onnx.ModelProto()
+    weights.CopyFrom(model)
+    del weights.graph.node[:], weights.graph.input[:], weights.graph.output[:]
+    weights.graph.node.extend(found.constants)
+    return dict(zip(computed, _session(path, weights, computed)(computed, {}), strict=True))
 
 
 def _within(message: Any) -> Iterator[Any]:

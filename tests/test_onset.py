@@ -126,7 +126,7 @@ def test_the_range_of_thresholds(name: str) -> None:
         assert getattr(Thresholds(**{name: value}), name) == value
     wrong = [-0.001, float("nan"), *([1.001] if name != "excess_max" else [])]
     for value in wrong:
-        with pytest.raises(UsageError, match=f"{name} is {value}: give a number from 0"):
+        with pytest.raises(UsageError, match=f"{name} {value}: give a number from 0"):
             Thresholds(**{name: value})
     assert Thresholds(excess_max=50.0).excess_max == 50
 

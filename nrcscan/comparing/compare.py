@@ -138,6 +138,8 @@ def _namesakes_together(
     keyed: Sequence[tuple[PurePath, Run]], scans: Sequence[PurePath]
 ) -> list[tuple[PurePath, Run]]:
     """Put runs of one name beside each other, where they are of several scans; files come first."""
+    if len(scans) < 2:
+        return list(keyed)
 
     def name(key: PurePath) -> PurePath | None:
         return next((key.relative_to(s) for s in scans if key.is_relative_to(s)), None)

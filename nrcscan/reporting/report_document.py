@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES, learned
 from nrcscan.options.choices import Convention
 from nrcscan.options.report_options import Thresholds
 from nrcscan.verdict.conditions import Answer
-
-if TYPE_CHECKING:  # NumPy is not needed to write what was computed
-    from nrcscan.metrics.layer_values import LayerMetrics
 
 SCHEMA = "nrcscan.report/1"
 
@@ -101,7 +99,7 @@ class Report:
 
     @property
     def model(self) -> dict[str, Any]:
-        """The network's fit: mse, r2, learned."""
+        """The network's fit as `mse`, `r2` and `learned`."""
         undefined = {} if self.r2 is not None else {"r2": "the targets do not vary"}
         return {"mse": self.mse, "r2": self.r2, "learned": self.learned, "undefined": undefined}
 

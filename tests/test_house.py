@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,3 +107,10 @@ def test_every_folder_of_the_package_is_a_room() -> None:
 
 def test_few_modules_lie_outside_the_rooms() -> None:
     assert len([path for path in MODULES if path.parent == PACKAGE]) <= MOST_AT_ROOT
+
+
+def test_the_page_on_the_house_has_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    table = [line for line in page.splitlines() if line.startswith("| `")]
+    assert {name for line in table for name in re.findall(r"`(\w+)/`", line.split("|")[1])} == rooms

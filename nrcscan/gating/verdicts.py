@@ -87,4 +87,5 @@ def _notes(
         yield f"onsets are not compared: {why}"
     if applied := [result for result in results if result.passed is not None]:
         n_failed = len(failed(results))
-        yield f"{len(applied)} verdicts: {len(applied) - n_failed} hold, {n_failed} fail"
+        verdicts = "1 verdict" if len(applied) == 1 else f"{len(applied)} verdicts"
+        yield f"{verdicts}: {len(applied) - n_failed} hold, {n_failed} fail"

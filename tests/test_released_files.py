@@ -38,6 +38,18 @@ def test_statistics_say_what_they_said(path: Path) -> None:
             assert layer.metrics.values[quantity] == expected, quantity
 
 
+def test_a_scan_without_a_quantity_that_came_later_is_read(tmp_path: Path) -> None:
+    scan = json.loads((RELEASED / "0.1.0" / "scan.json").read_text())
+    for checkpoint in scan["checkpoints"]:
+        for layer in checkpoint["layers"]:
+            del layer["weight_signal_energy"]
+    (tmp_path / "scan.json").write_text(json.dumps(scan))
+    _, old = nrcscan.compare([RELEASED / "0.1.0" / "plain.h5", tmp_path]).runs
+    for layer in old.layers.values():
+        assert layer["weight_signal_energy"] is None
+        assert "did not measure it" in layer["undefined"]["weight_signal_energy"]
+
+
 @pytest.mark.parametrize("path", sorted(RELEASED.glob("*/scan.json")), ids=lambda p: p.parent.name)
 def test_a_scan_can_be_compared(path: Path) -> None:
     run, _ = nrcscan.compare([path.parent, path.parent / "plain.h5"]).runs

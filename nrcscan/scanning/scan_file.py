@@ -232,11 +232,14 @@ def _require_layer(layer: Any, path: str) -> None:
         _require(layer[name], f"the {name} of {of}", str)
     for name in ("position", "width"):
         _require(layer[name], f"the {name} of {of}", int)
-    for name in QUANTITIES:
-        _require(layer[name], f"{name} of {of}", int, float, type(None))
     for name in CONDITIONS:
         _require(layer["met"][name], f"{name} of {of}", bool, type(None))
-    layer["undefined"].items()
+    _require(layer["undefined"], f"what is undefined of {of}", dict)
+    for name in QUANTITIES:
+        if name not in layer:  # a quantity that came later
+            layer[name] = None
+            layer["undefined"][name] = "the scan is of an nrcscan that did not measure it"
+        _require(layer[name], f"{name} of {of}", int, float, type(None))
 
 
 def _require(value: Any, what: str, *kinds: type) -> None:

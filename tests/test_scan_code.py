@@ -49,81 +49,62 @@ def result(found: nrcscan.Scan) -> Any:
     return checkpoint.result
 
 
-@pytest.mark.usefixtures("data")
-@pytest.mark.parametrize(
-    ("files", "changed"),
-    [
-        ({**DIRECT, "helper.py": ACTIVATION}, "helper.py"),
-        ({**DIRECT, "lib/helper.py": ACTIVATION}, "lib/helper.py"),
-        (
-            {
-                **DIRECT,
-                "lib/helper.py": "from deeper import Activation\n",
-                "lib/deeper.py": ACTIVATION,
-            },
-            "lib/deeper.py",
-        ),
-        (
-            {
-                "net.py": f"from torch import nn\nfrom pkg.sub.acts import Activation\n{USES}",
-                "lib/pkg/__init__.py": "",
-                "lib/pkg/sub/__init__.py": "",
-                "lib/pkg/sub/acts.py": ACTIVATION,
-            },
-            "lib/pkg/sub/acts.py",
-        ),
-        (
-            {
-                "net.py": f"from torch import nn\nfrom pkg import Activation\n{USES}",
-                "lib/pkg/__init__.py": "from pkg.acts import Activation\n",
-                "lib/pkg/acts.py": ACTIVATION,
-            },
-            "lib/pkg/acts.py",
-        ),
-        (
-            {
-                "net.py": f"from torch import nn\nfrom space.within.acts import Activation\n{USES}",
-                "lib/space/within/acts.py": ACTIVATION,
-            },
-            "lib/space/within/acts.py",
-        ),
-        ({"net.py": f"{ACTIVATION}{USES}"}, "net.py"),
-        (
-            {  # imported only as it is called
-                "net.py": "from torch import nn\nclass Activation(nn.Module):\n"
-                "    def forward(self, x):\n        import helper\n"
-                f"        return helper.Activation()(x)\n{USES}",
-                "lib/helper.py": ACTIVATION,
-            },
-            "lib/helper.py",
-        ),
-        (
-            {  # found by a path of its own
-                "net.py": "import sys, pathlib\nfrom torch import nn\n"
-                "sys.path.insert(0, str(pathlib.Path(__file__).parent / 'more'))\n"
-                f"from helper import Activation\n{USES}",
-                "more/helper.py": ACTIVATION,
-            },
-            "more/helper.py",
-        ),
-    ],
+VALUE = "VALUE = 1.0\n"
+NET = """import pathlib, sys
+from torch import nn
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "more"))
+import by_a_path_of_its_own, beside, first, in_the_library, of_a_package
+import package.part.leaf, space.within.leaf
+
+class Net(nn.Sequential):
+    def forward(self, x):
+        import as_it_is_called
+        out = super().forward(x) * by_a_path_of_its_own.VALUE * beside.VALUE * first.VALUE
+        out = out * in_the_library.VALUE * of_a_package.VALUE * package.part.leaf.VALUE
+        return out * space.within.leaf.VALUE * as_it_is_called.VALUE * VALUE
+
+def build():
+    return Net(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 2))
+"""
+IMPORTED = (
+    "net.py",
+    "beside.py",
+    "lib/in_the_library.py",
+    "lib/deeper.py",
+    "lib/package/part/leaf.py",
+    "lib/of_a_package/leaf.py",
+    "lib/space/within/leaf.py",
+    "lib/as_it_is_called.py",
+    "more/by_a_path_of_its_own.py",
 )
-def test_code_that_the_factory_imports(tmp_path: Path, files: dict[str, str], changed: str) -> None:
-    (tmp_path / "lib").mkdir()
-    write(tmp_path, files)
+"""A file for every way that a factory's code can come from."""
+
+FOLLOW = {
+    "lib/first.py": "from deeper import VALUE\n",
+    "lib/package/__init__.py": "",
+    "lib/package/part/__init__.py": "",
+    "lib/of_a_package/__init__.py": "from of_a_package.leaf import VALUE\n",
+}
+
+
+@pytest.mark.usefixtures("data")
+def test_code_that_the_factory_imports(tmp_path: Path) -> None:
+    write(tmp_path, {**dict.fromkeys(IMPORTED, VALUE), **FOLLOW, "net.py": VALUE + NET})
     options = {"pythonpath": str(tmp_path / "lib")}
-    first = scan(tmp_path, **options)
-    (tmp_path / "unrelated.py").write_text("1")
-    (tmp_path / "lib" / "unrelated.py").write_text("1")
+    seen = [result(scan(tmp_path, **options))]
+    write(tmp_path, {"unrelated.py": "1", "lib/unrelated.py": "1"})
     assert scan(tmp_path, **options).n_known == 1
-    text = (tmp_path / changed).read_text()
-    (tmp_path / changed).write_text(text.replace("ReLU", "Tanh"))
-    second = scan(tmp_path, **options)
-    assert second.n_known == 0
-    assert result(second) != result(first)
-    (tmp_path / changed).write_text(text)
-    third = scan(tmp_path, **options)
-    assert result(third) == result(first)
+    for changed in IMPORTED:
+        text = (tmp_path / changed).read_text()
+        write(tmp_path, {changed: text.replace("VALUE = 1.0", "VALUE = 2.0")})
+        found = scan(tmp_path, **options)
+        assert found.n_known == 0, changed
+        assert result(found) not in seen, changed
+        seen.append(result(found))
+    for changed in IMPORTED:
+        text = (tmp_path / changed).read_text()
+        write(tmp_path, {changed: text.replace("VALUE = 2.0", "VALUE = 1.0")})
+    assert result(scan(tmp_path, **options)) == seen[0]
     assert scan(tmp_path, **options).n_known == 1
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -23,6 +25,10 @@ from torch import nn
 import nrcscan.__main__
 from nrcscan.cli.app import main
 from nrcscan.cpu_threads import processors
+from nrcscan.errors import NrcscanError
+from nrcscan.scanning import worker_pool
+from nrcscan.scanning.messages import Setup, Task
+from nrcscan.scanning.worker_process import Worker
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
@@ -109,6 +115,45 @@ def program(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+class WorkerHere:
+    """Stands for a scan's worker process: the same worker and messages, without starting torch."""
+
+    alone = threading.Lock()  # what runs in a process of its own shares nothing
+
+    def __init__(self, threads: int) -> None:
+        self._worker: Worker | None = None
+
+    def ask(self, question: Any, timeout: float | None = None) -> Any:
+        """Answer as `worker_process.serve` does."""
+        question = pickle.loads(pickle.dumps(question))
+        with self.alone:
+            if isinstance(question, Setup):
+                try:
+                    self._worker = Worker(question)
+                except NrcscanError as error:
+                    return error
+                return None
+            assert self._worker is not None
+            task = isinstance(question, Task)
+            answer = self._worker.do(question) if task else self._worker.data_sha256()
+            return pickle.loads(pickle.dumps(answer))
+
+    def close(self) -> None:
+        """End nothing."""
+
+    end = close
+
+
+@pytest.fixture
+def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have scans measure within this process, where the process is not the point.
+
+    `test_scan.py` shows that processes of their own come to the same.
+    """
+    monkeypatch.setattr(worker_pool, "Process", WorkerHere)
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 @contextmanager

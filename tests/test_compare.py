@@ -23,7 +23,7 @@ from nrcscan.comparing.comparison_table import Tables, render
 from nrcscan.comparing.short_labels import LONGEST, labels
 from nrcscan.metrics.quantities import QUANTITIES
 
-pytestmark = pytest.mark.numerical
+pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("workers_here")]
 
 SWIMMER = FIXTURES / "swimmer"
 

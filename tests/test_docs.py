@@ -119,6 +119,7 @@ def run_console(text: str, where: str, capsys: pytest.CaptureFixture[str]) -> No
             expect(result, printed.splitlines(), where)
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_every_page_does_what_it_shows(
     pages_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,7 @@ from nrcscan.inputs.datasets.image_folder import FORMATS
 from nrcscan.inputs.datasets.open_dataset import open_dataset
 from nrcscan.scanning.scan import _anywhere
 
-pytestmark = pytest.mark.numerical
+pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("workers_here")]
 
 datasets.disable_progress_bars()
 

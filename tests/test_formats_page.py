@@ -83,6 +83,7 @@ SAME = {
 
 pytestmark = [
     pytest.mark.numerical,
+    pytest.mark.usefixtures("workers_here"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 

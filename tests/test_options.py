@@ -160,6 +160,7 @@ def groups() -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.usefixtures("workers_here")
 @pytest.mark.parametrize("group", groups())
 def test_every_option_goes_through_scan_and_its_results_are_kept(folder: Path, group: str) -> None:
     fields = declared(ScanOptions, many=True)
@@ -174,6 +175,7 @@ def test_every_option_goes_through_scan_and_its_results_are_kept(folder: Path, g
     assert nrcscan.scan("runs", data, **options).n_known == 1
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_every_flag_is_taken_by_the_command_line(cli: Run, folder: Path) -> None:
     fields = declared(ScanOptions, many=True)
     most = [name for name in groups()["most"] if fields[name].flags]

@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 import tolerances
 import torch
-from conftest import ROOT, Run, mlp, samples
+from conftest import ROOT, Run, WorkerHere, mlp, samples
 
 import nrcscan
 from nrcscan.errors import NothingError, UsageError
 from nrcscan.metrics.quantities import QUANTITIES
+from nrcscan.scanning import worker_pool
 
 NETWORK = """
 import os, time
@@ -181,6 +182,20 @@ def test_swapped_weights_measure_as_a_fresh_network_does(data: Path, tmp_path: P
         assert checkpoint.result["onset"] == alone["onset"]
 
 
+def test_a_worker_is_the_same_within_this_process(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for epoch in range(3):
+        save(tmp_path / "runs" / f"{epoch}.pt", seed=epoch)
+    (tmp_path / "runs" / "empty.pt").touch()
+    nrcscan.scan(tmp_path / "runs", data, tmp_path / "apart", jobs=1)
+    monkeypatch.setattr(worker_pool, "Process", WorkerHere)
+    nrcscan.scan(tmp_path / "runs", data, tmp_path / "here", jobs=1)
+    for name in ("scan.json", "scan.csv"):
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "apart" / name).read_bytes()
+
+
+@pytest.mark.usefixtures("workers_here")
 def test_a_second_scan_touches_only_what_is_new(data: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "runs", tmp_path / "out"
     for epoch in range(3):

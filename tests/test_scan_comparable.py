@@ -13,6 +13,8 @@ from conftest import Run, mlp, samples
 
 import nrcscan
 
+pytestmark = pytest.mark.usefixtures("workers_here")
+
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:

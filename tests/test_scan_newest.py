@@ -18,6 +18,8 @@ from nrcscan.gating.rules.parsing import parse
 from nrcscan.scanning.newest import newest
 from nrcscan.scanning.scan_table import movements
 
+pytestmark = pytest.mark.usefixtures("workers_here")
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:

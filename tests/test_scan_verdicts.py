@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from conftest import FIXTURES, Run
 
+pytestmark = pytest.mark.usefixtures("workers_here")
 SWIMMER = FIXTURES / "swimmer"
 
 

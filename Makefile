@@ -44,7 +44,7 @@ test-kernels: export OMP_NUM_THREADS := 2
 test-kernels: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist worksteal -m numerical tests
 
-check: .venv/dev
+check: .venv/dev .venv/docs  # the types of docs/conf.py are those of Sphinx
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

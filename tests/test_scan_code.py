@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, mlp, samples
+from conftest import ROOT, imported, mlp, samples
 
 import nrcscan
 from nrcscan.errors import UsageError
-from nrcscan.scanning.source_code import module_file
+from nrcscan.scanning.source_code import SourceCode, module_file
 
 ACTIVATION = "from torch import nn\nActivation = nn.ReLU\n"
 USES = "def build():\n    return nn.Sequential(nn.Linear(5, 16), Activation(), nn.Linear(16, 2))\n"
@@ -214,3 +214,12 @@ def test_modules_are_found_as_python_finds_them(tmp_path: Path) -> None:
     assert [found(name) for name in names] == [
         *("a/m.py", None, "a/n/one.py", "b/n/two.py", "a/p/q/r.py", None, None, None)
     ]
+
+
+def test_packages_of_another_environment_are_no_code_of_the_user(tmp_path: Path) -> None:
+    there, here = tmp_path / "venv" / "site-packages", tmp_path / "code"
+    write(tmp_path, {"venv/site-packages/installed_there.py": "", "code/written_here.py": ""})
+    with imported(there, "installed_there"), imported(here, "written_here"):
+        sources = SourceCode(sys.path).in_use()
+    assert "written_here" in sources
+    assert not [source for source in sources if "installed_there" in source]

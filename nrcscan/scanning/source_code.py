@@ -7,7 +7,6 @@ that another place or another file that has come before it. Nothing here imports
 from __future__ import annotations
 
 import secrets
-import site
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,9 @@ from typing import Any
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
 from nrcscan.options.pass_options import PassOptions
+
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""What folders of installed packages are called."""
 
 Sources = Mapping[str, str]
 """Module → SHA-256 of its file; the file's path, where its name does not lead there."""
@@ -109,16 +111,18 @@ def _module_in(folder: Path, name: str) -> Path | None:
 
 @cache
 def _libraries() -> tuple[Path, ...]:
-    """Return the folders of Python, of what is installed, and of nrcscan itself."""
+    """Return the folders of Python, of what is installed in it, and of nrcscan itself."""
     paths = sysconfig.get_paths()
     folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    folders += [*site.getsitepackages(), site.getusersitepackages()]
     return (*(Path(folder).resolve() for folder in folders), Path(__file__).resolve().parents[1])
 
 
 @cache
 def _is_library(file: str) -> bool:
-    return any(Path(file).resolve().is_relative_to(folder) for folder in _libraries())
+    path = Path(file).resolve()
+    if not INSTALLED.isdisjoint(path.parts):  # also of another environment, by a .pth or PYTHONPATH
+        return True
+    return any(path.is_relative_to(folder) for folder in _libraries())
 
 
 def _sha256(file: Path) -> str:

@@ -155,9 +155,7 @@ def one_source(data: list[Path] | None, data_factory: str | None, command: str) 
     return data or data_factory
 
 
-def _json_object(option: str, text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
+def _json_object(option: str, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:

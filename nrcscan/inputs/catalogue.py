@@ -8,14 +8,13 @@ nothing heavy.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from nrcscan.inputs.checkpoints import signs
 from nrcscan.inputs.forms import CheckpointForm, Form
-from nrcscan.wording import listed
+from nrcscan.wording import listed, with_tables
 
 _EXPORTED = ("archive_format", "model.json", "serialized_exported_program.json")
 
@@ -275,12 +274,10 @@ def filled(page: str) -> str:
 
     A table follows a line `<!-- NAME: … -->`, NAME being a key of `TABLES`.
     """
-    for name, forms in TABLES.items():
-        place = rf"(<!-- {name}:[^\n]*-->\n)(?:\|[^\n]*\n)*"
-        page, n = re.subn(place, lambda m, forms=forms: f"{m[1]}{table(forms)}\n", page)  # type: ignore[misc]
-        if n != 1:
+    for name in TABLES:
+        if (n := page.count(f"<!-- {name}:")) != 1:
             raise ValueError(f"the page has {n} places for the table {name!r}")
-    return page
+    return with_tables(page, {name: table(forms) for name, forms in TABLES.items()})
 
 
 if __name__ == "__main__":

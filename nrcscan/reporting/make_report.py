@@ -179,19 +179,19 @@ def _through_depth(
     Layers that read the same features are one position: the first of them begins a stretch, the
     last ends it.
     """
-    held: dict[str, list[Answer]] = {c: [] for c in (*CONDITIONS, "all")}
+    answers: dict[str, list[Answer]] = {c: [] for c in (*CONDITIONS, "all")}
     names = []
     for position in sorted({layer.position for layer in layers}):
         here = [layer for layer in layers if layer.position == position]
         metrics = at_position([layer.metrics for layer in here])
         met = conditions(metrics, thresholds, learned=learned)
         for name, holds in {**met, "all": together(list(met.values()))}.items():
-            held[name].append(holds)
+            answers[name].append(holds)
         names.append([layer.name for layer in here])
-    onsets = {condition: onset(column) for condition, column in held.items()}
+    onsets = {condition: onset(column) for condition, column in answers.items()}
     return (
         {c: None if at is None else names[at][0] for c, at in onsets.items()},
-        {c: [[names[a][0], names[b][-1]] for a, b in runs(held[c])] for c in held},
+        {c: [[names[a][0], names[b][-1]] for a, b in runs(answers[c])] for c in answers},
     )
 
 

@@ -6,11 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nrcscan.options.option import declared
+from nrcscan.options.pass_options import PassOptions
 from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.wording import listed
 
-SAMPLES = ("x_key", "y_key", "targets", "n_targets", "images", "standardize", "scales", "offset")
-"""Options that decide what is read from data, beside how many samples."""
+SAMPLES = frozenset(
+    name
+    for name, field in declared(PassOptions).items()
+    if field.option.group == "Data" and name != "limit"
+)
+"""Options that decide what is read from data; a limit shows in the number of samples."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nrcscan.errors import InputError, NrcscanError, UnsafeError
 from nrcscan.files import open_safely
-from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents, choose, damaged
-from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
-from nrcscan.inputs.checkpoints.recognise import DAMAGED_ZIP, NPZ, ZIP, recognise
+from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents, choose
+from nrcscan.inputs.checkpoints.no_checkpoint import no_checkpoint
+from nrcscan.inputs.checkpoints.recognise import recognise
 from nrcscan.inputs.checkpoints.signs import weights_in
-from nrcscan.wording import listed
 
 
 def open_checkpoint(
@@ -55,25 +53,5 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
         path = open_safely.regular_file(file, "checkpoint")
         form = recognise(path)
     if isinstance(form, str):
-        raise _no_checkpoint(path, form)
+        raise no_checkpoint(path, form)
     return form.read(path, trust=trust)
-
-
-def _no_checkpoint(path: Path, what: str) -> NrcscanError:
-    """Return the error for a file that is something else."""
-    if what == DAMAGED_ZIP:
-        return damaged(path, ValueError(f"it is {what}"))
-    if what == NPZ:
-        return InputError(f"{path}: is an .npz data archive; the order is MODEL DATA")
-    if what == ZIP:
-        return InputError(
-            f"{path}: is a zip archive but no PyTorch checkpoint; give a file of torch.save"
-        )
-    if what == "a pickle":
-        wanted = wanted_globals(path)
-        asks = f" that asks for {listed(wanted)}" if wanted else ""
-        return UnsafeError(
-            f"{path}: not opened, because it is a pickle{asks}, and unpickling runs code;"
-            " save model.state_dict() with torch.save or safetensors"
-        )
-    return InputError(f"{path}: is {what}; a checkpoint is a file of torch.save or safetensors")

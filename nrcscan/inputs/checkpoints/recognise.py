@@ -13,9 +13,6 @@ from nrcscan.inputs.catalogue import CHECKPOINTS
 from nrcscan.inputs.checkpoints.signs import Evidence
 from nrcscan.inputs.forms import CheckpointForm
 
-DAMAGED_ZIP = "a damaged zip archive"
-NPZ = "a NumPy archive (.npz)"
-ZIP = "a zip archive"
 NO_INDEX = "JSON, but no index of shards"
 
 SUFFIXES = frozenset(suffix for form in CHECKPOINTS for suffix in form.suffixes)
@@ -36,12 +33,6 @@ def recognise(path: Path) -> CheckpointForm | str:
         return "a folder, and not one of a checkpoint"
     if seen.path.name.endswith(".index.json"):
         return NO_INDEX
-    if not seen.start:
-        return "empty"
-    if seen.start.startswith(b"PK\x03\x04"):
-        if seen.members is None:
-            return DAMAGED_ZIP
-        return NPZ if any(name.endswith(".npy") for name in seen.members) else ZIP
     return sniff.foreign(path)
 
 

@@ -6,6 +6,7 @@ imported.
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
 import re
@@ -17,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from nrcscan.errors import InputError
-from nrcscan.files import open_safely
+from nrcscan.files import open_safely, sniff
 from nrcscan.wording import listed
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -99,10 +100,19 @@ def legacy_torch(seen: Evidence) -> bool:
 
 
 def is_tar(path: Path) -> bool:
-    """Whether this is a tar archive, as torch wrote before 1.0."""
+    """Whether this is a tar archive of pickles and storages, as torch wrote before 1.0."""
     with path.open("rb") as file:
         file.seek(257)
-        return file.read(5) == b"ustar" and tarfile.is_tarfile(path)
+        if file.read(5) != b"ustar":
+            return False
+    try:
+        with tarfile.open(path, "r:") as archive:
+            first = archive.next()
+            names = {first.name} if first else set()
+            names |= {member.name for member in itertools.islice(archive, 5)}
+    except (tarfile.TarError, OSError, EOFError, ValueError):
+        return False
+    return any(name.removeprefix("./") in ("sys_info", "storages") for name in names)
 
 
 def safetensors(seen: Evidence) -> bool:
@@ -114,6 +124,8 @@ def safetensors(seen: Evidence) -> bool:
 def onnx(seen: Evidence) -> bool:
     """Whether this begins as an ONNX model does, which has no magic number."""
     start = seen.start
+    if sniff.is_saved_model(start):
+        return False
     return len(start) > 2 and start[0] == 8 and 0 < start[1] < 0x80 and start[2] in _SECOND_TAGS
 
 

@@ -151,10 +151,11 @@ def _open_path(path: Path, x_key: str | None, y_key: str | None, columns: Target
                 f"{path}: is a table; choose its columns with --targets or --n-targets"
             )
         return open_csv(path, columns)
-    kind = sniff.foreign(path)
-    if kind == "a text file":
-        kind += " without commas, semicolons or tabs in its first line"
-    raise InputError(f"{path}: is {kind}; data is {catalogue.data_kinds()}")
+    kind = sniff.kind(path)
+    words = kind.words
+    if words == sniff.TEXT:
+        words += " without commas, semicolons or tabs in its first line"
+    raise InputError(f"{path}: is {words}; {kind.remedy or f'data is {catalogue.data_kinds()}'}")
 
 
 def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None], Dataset] | None:

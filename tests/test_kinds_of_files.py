@@ -183,16 +183,7 @@ def test_a_pickle_of_any_protocol_is_named_with_what_it_asks_for(
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "category name\nfoo\nbar\n" * 4000,
-        "N.",
-        "(a remark)\n",
-        "I1\nI2\n",
-        ".",
-        "]\n",
-        "N" * 70_000,
-    ],
+    "text", ["category name\nfoo\nbar\n" * 4000, "(a remark)\n", "I1\nI2\n", ".", "]\n"]
 )
 def test_text_is_no_pickle(tmp_path: Path, text: str) -> None:
     path = tmp_path / "notes.txt"

@@ -104,6 +104,9 @@ def test_missing_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "empty.pt").touch()
     with pytest.raises(InputError, match="the checkpoint file is empty"):
         open_checkpoint(tmp_path / "empty.pt")
+    with pytest.raises(InputError, match=r"empty.pt: the checkpoint file is empty"):
+        open_checkpoint(tmp_path)
+    (tmp_path / "empty.pt").unlink()
     with pytest.raises(InputError, match="a folder without weights; give the checkpoint file"):
         open_checkpoint(tmp_path)
 

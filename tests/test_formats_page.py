@@ -31,7 +31,7 @@ from nrcscan import InputError, Report, report
 from nrcscan.cli.app import app
 from nrcscan.inputs import catalogue
 from nrcscan.inputs.checkpoints.recognise import recognise
-from nrcscan.inputs.checkpoints.signs import weights_in
+from nrcscan.inputs.checkpoints.weights_of_folder import weights_of_folder
 from nrcscan.inputs.datasets.open_dataset import open_dataset
 from nrcscan.inputs.forms import CheckpointForm, Form
 
@@ -223,7 +223,7 @@ def test_every_checkpoint_is_recognised_before_it_is_opened(case: Form, folder: 
     path = folder / shlex.split(case.command)[2]
     found = recognise(path)
     if isinstance(found, str):  # a folder with an index
-        found = recognise(weights_in(path))
+        found = recognise(weights_of_folder(path))
     assert isinstance(found, CheckpointForm)
     assert found.key == {"module": "torch"}.get(KEYS[case], KEYS[case])
 

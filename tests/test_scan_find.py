@@ -42,7 +42,7 @@ def test_natural_order_and_runs(tmp_path: Path) -> None:
 
 def test_formats_are_told_by_content_where_the_name_does_not(tmp_path: Path) -> None:
     save(tmp_path / "weights")
-    torch.save({"w": torch.ones(1)}, tmp_path / "old", _use_new_zipfile_serialization=False)
+    torch.save({"w": torch.ones(1, 1)}, tmp_path / "old", _use_new_zipfile_serialization=False)
     safetensors.torch.save_file({"w": torch.ones(2, 2)}, tmp_path / "tensors.st")
     (tmp_path / "wrong.pth").write_text("called like a checkpoint")
     (tmp_path / "notes.txt").write_text("a note")

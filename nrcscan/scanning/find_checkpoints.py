@@ -16,7 +16,8 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.files import natural_order
 from nrcscan.files.natural_order import natural_path
 from nrcscan.inputs.checkpoints.recognise import SUFFIXES, files_of, parts_beside, recognise
-from nrcscan.inputs.checkpoints.signs import NOT_WEIGHTS
+from nrcscan.inputs.checkpoints.signs import TRAINING, is_deepspeed
+from nrcscan.inputs.checkpoints.training_state import BY_NAME, why_not
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,15 @@ class _Search:
         form = recognise(folder)
         parts = [] if isinstance(form, str) else files_of(folder, form)
         prefix = f"{name}/" if name else ""
+        if parts and name and TRAINING.match(folder.name):
+            self._skip(name, BY_NAME)
+            return
         if parts:
             files = tuple(f"{prefix}{part}" for part in parts)
             self._take(Candidate(name or ".", files, is_folder=True))
             if name:
                 return
-        elif name and _suffix(name) in SUFFIXES:
+        elif name and _suffix(name) in SUFFIXES and not is_deepspeed(folder):
             self._fail(name, "is a folder, and not one of a checkpoint; rename it to look inside")
             return
         seen = [entry for entry in entries if entry.name not in parts]
@@ -157,15 +161,13 @@ class _Search:
 
     def _file(self, there: Path, path: str) -> None:
         name = there.name
-        if NOT_WEIGHTS.match(name):
-            return self._skip(path, "by its name, a training state beside the weights")
+        if (why := why_not(there)) is not None:
+            return self._skip(path, why)
         try:
             form = recognise(there)
-        except InputError:
-            form = "cannot be read, and not called like a checkpoint"
+        except InputError:  # whoever opens it says why
+            form = ""
         if isinstance(form, str):
-            if _suffix(name) not in SUFFIXES:
-                return self._skip(path, form)
             return self._take(Candidate(path, (path,)))
         prefix = path.removesuffix(name)
         return self._take(Candidate(path, tuple(f"{prefix}{n}" for n in files_of(there, form))))

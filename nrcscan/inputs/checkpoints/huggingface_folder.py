@@ -8,7 +8,7 @@ from pathlib import Path
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents
-from nrcscan.inputs.checkpoints.signs import weights_in
+from nrcscan.inputs.checkpoints.weights_of_folder import weights_of_folder
 from nrcscan.wording import listed, reason
 
 
@@ -26,7 +26,7 @@ def read_folder(folder: Path) -> Contents:
             f"{folder}: a Hugging Face folder needs transformers; pip install"
             " 'nrcscan[huggingface]', or name the network with --model"
         ) from error
-    weights = weights_in(folder)
+    weights = weights_of_folder(folder)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     local = {"local_files_only": True, "trust_remote_code": False}

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nrcscan.errors import NoNetworkError, UnsafeError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents, choose
 from nrcscan.inputs.checkpoints.no_checkpoint import no_checkpoint
 from nrcscan.inputs.checkpoints.recognise import recognise
-from nrcscan.inputs.checkpoints.signs import weights_in
+from nrcscan.inputs.checkpoints.training_state import UNTOLD, WEIGHTS, ZERO_3, training_state
+from nrcscan.inputs.checkpoints.weights_of_folder import require_base, weights_of_folder
+from nrcscan.inputs.forms import CheckpointForm
 
 
 def open_checkpoint(
@@ -49,9 +52,26 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
     """
     form = recognise(path) if path.is_dir() else None
     if form is None or isinstance(form, str) or (form.key == "huggingface" and not build):
-        file = weights_in(path) if path.is_dir() else path
+        file = weights_of_folder(path) if path.is_dir() else path
         path = open_safely.regular_file(file, "checkpoint")
         form = recognise(path)
     if isinstance(form, str):
         raise no_checkpoint(path, form)
-    return form.read(path, trust=trust)
+    if build:
+        require_base(path)
+    return _read_torch(path, form, trust) if form.key == "torch" else form.read(path, trust=trust)
+
+
+def _read_torch(path: Path, form: CheckpointForm, trust: bool) -> Contents:
+    """Read a file of torch.save, which may hold what training leaves beside a network."""
+    what = training_state(path)
+    if what == ZERO_3:
+        raise NoNetworkError(f"{path}: holds {what}")
+    try:
+        return form.read(path, trust=trust)
+    except UnsafeError as error:
+        if what in (WEIGHTS, UNTOLD):
+            raise
+        raise NoNetworkError(
+            f"{path}: holds {what}, without a network; give the file of its weights"
+        ) from error

@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from nrcscan.errors import InputError
 from nrcscan.files import open_safely, sniff
-from nrcscan.wording import listed
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """How files of torch.save begin that are no zip archive."""
@@ -33,11 +31,15 @@ _HEADER_LIMIT = 100_000_000
 _SECOND_TAGS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
 # An entry of ONNX that says in which file beside the model data is: its key, then its value.
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])")
-NOT_WEIGHTS = re.compile(r"(optim|sched|rng_state|scaler|training_args|random_states)", re.I)
-"""How files begin that trainers keep beside the weights."""
+TRAINING = re.compile(
+    r"(optim(s|izers?|isers?|_states?)?|(lr_)?sched(ulers?)?|(grad_)?scalers?|samplers?|rng_states?"
+    r"|random_states|training_args|dl_state_dict|(bf16_)?zero_pp_rank)([._\W\d]|$)",
+    re.I,
+)
+"""How files begin that trainers keep beside the weights; a help where content does not tell."""
 
-WEIGHTS = ("*.index.json", "model.safetensors", "pytorch_model.bin", "*.safetensors", "*.bin")
-"""Where a folder keeps its weights; the first that is there counts."""
+WEIGHTS = ("*.index.json", "*.safetensors", "*.bin")
+"""How files of a Hugging Face folder's weights are called."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def huggingface(seen: Evidence) -> bool:
 def huggingface_files(folder: Path) -> list[str]:
     """Return the names of a Hugging Face folder's description and weights."""
     names = {path.name for pattern in WEIGHTS for path in folder.glob(pattern)}
-    return ["config.json", *sorted(name for name in names if not NOT_WEIGHTS.match(name))]
+    return ["config.json", *sorted(name for name in names if not TRAINING.match(name))]
 
 
 def distributed(seen: Evidence) -> bool:
@@ -179,20 +181,9 @@ def distributed_files(folder: Path) -> list[str]:
     return [METADATA, *sorted(path.name for path in folder.glob("*.distcp"))]
 
 
-def weights_in(folder: Path) -> Path:
-    """Return the index of shards, or the one file of weights, in a folder.
-
-    Raises:
-        InputError: there is none, or more than one could be meant.
-    """
-    for pattern in WEIGHTS:
-        found = sorted(folder.glob(pattern))
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = listed(path.name for path in found)
-            raise InputError(f"{folder}: {names} could be meant; give the file itself")
-    raise InputError(f"{folder}: a folder without weights; give the checkpoint file itself")
+def is_deepspeed(folder: Path) -> bool:
+    """Whether DeepSpeed has written to a folder, whose checkpoints are in folders of it."""
+    return (folder / "latest").is_file() or (folder / "zero_to_fp32.py").is_file()
 
 
 def _weight_map(path: Path) -> dict[str, object] | None:

@@ -91,6 +91,7 @@ def test_agrees_with_the_reference(acts: Any, case: str, dtype: str, name: str) 
         assert value == pytest.approx(reference, **{"rel": 0, **tolerance}), quantity  # type: ignore[arg-type]
 
     assert found.n_samples == wanted["samples"]
+    assert found.mse is not None
     agree(found.mse, wanted["model_mse"], "mse", rel=1e-9)
     assert found.target_variance == pytest.approx(wanted["target_variance"], rel=1e-9)
     assert found.target_stable_rank == pytest.approx(wanted["target_stable_rank"], rel=1e-9)

@@ -22,7 +22,7 @@ class MeasuredActs(Protocol):
     product_epsilon: float
     target_mean: Array
     target_covariance: Array
-    predictions: Predictions
+    predictions: Predictions | None
     n_positions: int
     layers: list[LayerRecord]
     provenance: dict[str, Any]

@@ -30,7 +30,7 @@ class Acts:
         product_epsilon: machine epsilon of the products in the covariances.
         target_mean: μ_Y, shape (n_targets,).
         target_covariance: Σ_Y, shape (n_targets, n_targets).
-        predictions: of the network itself.
+        predictions: of the network itself; None where it makes none.
         layers: in execution order.
         provenance: what was extracted from what, and how.
     """
@@ -44,19 +44,13 @@ class Acts:
         self.target_mean = self._array("targets/mean", (None,))
         t = len(self.target_mean)
         self.target_covariance = self._array("targets/covariance", (t, t))
-        self.predictions = Predictions(
-            self._array("model/squared_error", (t,)),
-            self._array("model/prediction_mean", (t,)),
-            self._array("model/prediction_covariance", (t, t)),
-        )
+        self.predictions = self._predictions(t)
         self.provenance: dict[str, Any] = dict(json.loads(bytes(file["provenance"][:])))
         notes = self.provenance.get("notes", [])
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
             raise ValueError("its notes are not text")
         if self.n_samples < 1 or not 0 <= max(self.epsilon, self.product_epsilon) < 1:
             raise ValueError("its number of samples or precision is out of range")
-        if (self.predictions.squared_error < 0).any():
-            raise ValueError("a squared error is negative")
         self.n_positions = len(file["positions"])
         groups = sorted(file["layers"].values(), key=lambda group: int(group.attrs["index"]))
         self._weights = [f"{group.name}/weight" for group in groups]
@@ -75,6 +69,19 @@ class Acts:
             raise ValueError("its layers and positions do not belong together")
         if len({layer.name for layer in self.layers}) < len(self.layers):
             raise ValueError("two layers have the same name")
+
+    def _predictions(self, t: int) -> Predictions | None:
+        """Return the network's own predictions; files of before always hold them."""
+        if "model" not in self._file and int(self._file.attrs["version"]) == VERSION:
+            return None
+        found = Predictions(
+            self._array("model/squared_error", (t,)),
+            self._array("model/prediction_mean", (t,)),
+            self._array("model/prediction_covariance", (t, t)),
+        )
+        if (found.squared_error < 0).any():
+            raise ValueError("a squared error is negative")
+        return found
 
     def statistics(self, position: int) -> Statistics | Sketched:
         """Return the statistics of the features at a position."""

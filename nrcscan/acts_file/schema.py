@@ -10,9 +10,12 @@ import numpy as np
 from nrcscan.statistics.moments import Array
 
 FORMAT = "nrcscan.acts"
-VERSION = 2
+VERSION = 3
+"""Of a file without predictions, and the newest that is read."""
+SKETCH_VERSION = 2
+"""Of a file with a sketch, or of products in less than float64."""
 PLAIN_VERSION = 1
-"""Of a file without a sketch, of float64 products, which older programs read as well."""
+"""Of any other, which older programs read as well."""
 DOUBLE = 2.0**-52
 """Machine epsilon of the products of such a file."""
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
@@ -63,16 +66,18 @@ class OutputStatistics:
         n_samples: N.
         target_mean: μ_Y, shape (n_targets,).
         target_covariance: Σ_Y, shape (n_targets, n_targets).
-        predictions: the network's own.
+        predictions: the network's own; None where it makes none.
     """
 
     n_samples: int
     target_mean: Array
     target_covariance: Array
-    predictions: Predictions
+    predictions: Predictions | None
 
     @property
     def r2(self) -> float | None:
-        """R² of the predictions; None when the targets do not vary."""
+        """R² of the predictions; None when there are none or the targets do not vary."""
+        if self.predictions is None:
+            return None
         variance = float(np.trace(self.target_covariance))
         return 1 - float(self.predictions.squared_error.sum()) / variance if variance > 0 else None

@@ -21,6 +21,7 @@ from nrcscan.acts_file.schema import (
     DOUBLE,
     FORMAT,
     PLAIN_VERSION,
+    SKETCH_VERSION,
     VERSION,
     LayerRecord,
     OutputStatistics,
@@ -131,7 +132,7 @@ class Writer:
             self._put(f"{where}/target_covariance", statistics.cross_covariance)
             self._put(f"{where}/variances", statistics.variances)
             if isinstance(statistics, Sketched):
-                self._file.attrs["version"] = VERSION
+                self._file.attrs["version"] = SKETCH_VERSION
                 self._put(f"{where}/test_matrix", statistics.test_matrix)
                 self._put(f"{where}/sketch", statistics.sketch)
             else:
@@ -151,16 +152,19 @@ class Writer:
         with self._writing():
             self._put("targets/mean", output.target_mean)
             self._put("targets/covariance", output.target_covariance)
-            self._put("model/squared_error", output.predictions.squared_error)
-            self._put("model/prediction_mean", output.predictions.mean)
-            self._put("model/prediction_covariance", output.predictions.covariance)
+            if output.predictions is not None:
+                self._put("model/squared_error", output.predictions.squared_error)
+                self._put("model/prediction_mean", output.predictions.mean)
+                self._put("model/prediction_covariance", output.predictions.covariance)
             text = json.dumps(provenance, indent=1, allow_nan=False).encode()
             self._put("provenance", np.frombuffer(text, dtype=np.uint8))
             self._file.attrs["n_samples"] = output.n_samples
             self._file.attrs["epsilon"] = epsilon
             if product_epsilon != DOUBLE:
-                self._file.attrs["version"] = VERSION
+                self._file.attrs["version"] = SKETCH_VERSION
                 self._file.attrs["product_epsilon"] = product_epsilon
+            if output.predictions is None:
+                self._file.attrs["version"] = VERSION
             self._file.attrs["complete"] = 1
             self._file.flush()
         if self._in_memory is not None:

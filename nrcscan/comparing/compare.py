@@ -219,7 +219,7 @@ def _rows(runs: Sequence[Run]) -> Iterator[Row]:
             else:
                 order.insert(place, name)
                 place += 1
-    useful = [run for run in runs if run.model["learned"]]
+    useful = [run for run in runs if run.model["learned"] is not False]
     counted = useful if len(useful) > 1 else runs
     for name in order:
         here = [run.layers[name] for run in counted if name in run.layers]

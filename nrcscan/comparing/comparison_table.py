@@ -136,7 +136,7 @@ class Tables:
                 no_wrap=column != "collapsed from",
             )
         for run in self.comparison.runs:
-            style = "" if run.model["learned"] else "red"
+            style = "red" if run.model["learned"] is False else ""
             grid.add_row(*(Text(cell, style) for cell in _head_cells(run)))
         return grid
 

@@ -72,7 +72,7 @@ def unlike(runs: Sequence[Run], rows: Sequence[Row]) -> Iterator[str]:
     useless = [
         f"{run.label} (R² {'undefined' if (r2 := run.model['r2']) is None else f'{r2:.3f}'})"
         for run in runs
-        if not run.model["learned"]
+        if run.model["learned"] is False
     ]
     if useless:
         verb = "has" if len(useless) == 1 else "have"

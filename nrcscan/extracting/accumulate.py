@@ -35,7 +35,10 @@ class Accumulated:
         # Predictions beside residuals: each keeps its own small variance.
         self._output = Moments(2 * n_targets, n_targets)
         self._t = n_targets
+        self._predicts = True
         self._lowest, self._highest = np.inf, -np.inf
+        self.whole_inputs = True
+        """Whether all inputs so far are whole numbers."""
 
     @property
     def far_from_unit_scale(self) -> bool:
@@ -48,13 +51,17 @@ class Accumulated:
         """The range of the inputs, in words."""
         return f"{self._lowest:.3g} to {self._highest:.3g}"
 
-    def update(self, x: Inputs, predictions: Array, y: Array) -> None:
-        """Take in inputs, predictions and targets of a batch."""
+    def update(self, x: Inputs, predictions: Array | None, y: Array) -> None:
+        """Take in inputs, predictions, if there are any, and targets of a batch."""
         for part in parts(x).values():
             if part.size:
                 self._lowest = min(self._lowest, float(part.min()))
                 self._highest = max(self._highest, float(part.max()))
-        self._output.update(np.hstack([predictions, predictions - y]), y)
+                if self.whole_inputs and part.dtype.kind not in "biu":
+                    self.whole_inputs = bool((part == np.floor(part)).all())
+        self._predicts = self._predicts and predictions is not None
+        made = np.zeros_like(y) if predictions is None else predictions
+        self._output.update(np.hstack([made, made - y]), y)
 
     def move(self, device: torch.device) -> None:
         """Have features added up on the device that they come from; see `bring_back`.
@@ -89,8 +96,10 @@ class Accumulated:
             positions = list(self.positions)
             list(pool.map(lambda p: self.positions[p].merge(other.positions.pop(p)), positions))
         self._output.merge(other._output)
+        self._predicts = self._predicts and other._predicts
         self._lowest = min(self._lowest, other._lowest)
         self._highest = max(self._highest, other._highest)
+        self.whole_inputs = self.whole_inputs and other.whole_inputs
 
     def output(self) -> schema.OutputStatistics:
         """Return the statistics of predictions and targets.
@@ -99,6 +108,8 @@ class Accumulated:
             ValueError: the values' squares overflow float64.
         """
         s, t = self._output.statistics(), self._t
+        if not self._predicts:
+            return schema.OutputStatistics(s.n_samples, s.target_mean, s.target_covariance, None)
         squared = np.diagonal(s.feature_covariance)[t:] + s.feature_mean[t:] ** 2
         predictions = schema.Predictions(squared, s.feature_mean[:t], s.feature_covariance[:t, :t])
         return schema.OutputStatistics(s.n_samples, s.target_mean, s.target_covariance, predictions)

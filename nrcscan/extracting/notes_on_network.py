@@ -19,11 +19,32 @@ def of_network(network: Network) -> Iterator[str]:
         )
 
 
-def doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> Iterator[str]:
-    """Yield what a network that explains nothing suggests about how it was run."""
+def without_predictions(*, asked: bool) -> str:
+    """Say what is not judged of a network that makes no predictions."""
+    why = (
+        "as asked"
+        if asked
+        else "it returns last_hidden_state, as an encoder without a head; where that is its"
+        " prediction, say --output-key last_hidden_state"
+    )
+    return f"the network is measured without predictions: R² and NRC4 are not judged ({why})"
+
+
+def doubts(
+    r2: float | None, accumulated: Accumulated, *, inferred: bool, indices: bool
+) -> Iterator[str]:
+    """Yield what a network that explains nothing suggests about how it was run.
+
+    Args:
+        r2: of its predictions.
+        accumulated: what was seen of the inputs.
+        inferred: whether the network was guessed.
+        indices: whether whole numbers among the inputs are indices, such as tokens, which have
+            no scale.
+    """
     if r2 is None or learned(r2):
         return
-    if accumulated.far_from_unit_scale:
+    if accumulated.far_from_unit_scale and not (indices and accumulated.whole_inputs):
         yield (
             f"R² is {r2:.3g} and the inputs are far from unit scale ({accumulated.input_range}):"
             " if the network was trained on standardised data, use --standardize"

@@ -19,7 +19,7 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.extracting.add_up import Part, RowStore, add_up
 from nrcscan.extracting.check_resources import announce_space
 from nrcscan.extracting.listener import SILENT, Listener
-from nrcscan.extracting.notes_on_network import doubts, of_network
+from nrcscan.extracting.notes_on_network import doubts, of_network, without_predictions
 from nrcscan.extracting.plan_passes import PassPlan
 from nrcscan.extracting.provenance import provenance_of
 from nrcscan.extracting.torchrun_ranks import Team, team
@@ -50,7 +50,8 @@ class Extraction:
         path: of the file it wrote.
         n_samples: N.
         layers: names, in execution order.
-        r2: of the network on the samples; None when the targets do not vary.
+        r2: of the network on the samples; None when it makes no predictions, or the targets do
+            not vary.
         notes: what the user should know: what was inferred, what was left out.
     """
 
@@ -155,8 +156,7 @@ def run_pass(
     note = listener.keeping(notes)
     for text in of_network(network):
         note(text)
-    output = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
-    run = Forward(network.module, settings["pool"], network.fixed_batch, output)
+    run = Forward(network.module, settings["pool"], network.fixed_batch, _output(settings))
     total = _samples(dataset, settings)
     r2: float | None = None
     hold_on_to_memory()
@@ -175,7 +175,11 @@ def run_pass(
             with _overflow(dataset):
                 outcome = part.accumulated.output()
             r2 = outcome.r2
-            for doubt in doubts(r2, part.accumulated, inferred=network.inferred):
+            if outcome.predictions is None:
+                note(without_predictions(asked=not settings["predictions"]))
+            for doubt in doubts(
+                r2, part.accumulated, inferred=network.inferred, indices=run.indices
+            ):
                 note(doubt)
             provenance = provenance_of(
                 network, origin, dataset, settings, run, passes.plan.batch, part.n_samples, notes
@@ -184,6 +188,12 @@ def run_pass(
             writer.finish(outcome, provenance, epsilon, passes.epsilon)
     names = tuple(record.name for record in passes.plan.records)
     return Extraction(path, job.total or 0, names, r2, tuple(notes))
+
+
+def _output(settings: PassOptions) -> PredictionChoice:
+    """Return where in the network's output its predictions are."""
+    wanted = settings["predictions"]
+    return PredictionChoice.parse(settings["output_key"], settings["output_slice"], wanted=wanted)
 
 
 def _samples(dataset: Dataset, settings: PassOptions) -> int | None:

@@ -156,12 +156,12 @@ def _checkpoint(checkpoint: Mapping[str, Any], verdicts: list[bool]) -> list[str
     cells = [checkpoint["path"], "" if when is None else str(when)]
     if checkpoint["status"] != "ok":
         return [*cells, "not usable", "", "", ""]
-    layers = checkpoint["layers"]
+    layers, learned = checkpoint["layers"], checkpoint["model"].get("learned", False)
     judged = f"{'✓' if all(verdicts) else '✗'} {sum(verdicts)} of {len(verdicts)}"
     return [
         *cells,
         number(checkpoint["model"]["r2"]),
-        checkpoint["onset"]["all"] or "never",
+        checkpoint["onset"]["all"] or ("not judged" if learned is None else "never"),
         number(layers[-1]["noise_component"]) if layers else "",
         judged if verdicts else "",
     ]

@@ -174,21 +174,23 @@ def _outcome(parts: Sequence[Acts]) -> schema.OutputStatistics:
             _beside_itself(acts.n_samples, acts.target_mean, acts.target_covariance)
             for acts in parts
         )
-        predicted = pooled(
-            _beside_itself(acts.n_samples, acts.predictions.mean, acts.predictions.covariance)
-            for acts in parts
-        )
-    squared_error = np.average(
-        [acts.predictions.squared_error for acts in parts],
-        axis=0,
-        weights=[acts.n_samples for acts in parts],
-    )
+        predictions = _predictions(parts)
+    n_samples = sum(acts.n_samples for acts in parts)
     return schema.OutputStatistics(
-        sum(acts.n_samples for acts in parts),
-        targets.target_mean,
-        targets.target_covariance,
-        schema.Predictions(squared_error, predicted.feature_mean, predicted.feature_covariance),
+        n_samples, targets.target_mean, targets.target_covariance, predictions
     )
+
+
+def _predictions(parts: Sequence[Acts]) -> schema.Predictions | None:
+    """Return the statistics of all predictions; None where the network makes none."""
+    made = [(acts.n_samples, acts.predictions) for acts in parts if acts.predictions is not None]
+    if len(made) < len(parts):
+        return None
+    predicted = pooled(_beside_itself(n, one.mean, one.covariance) for n, one in made)
+    squared_error = np.average(
+        [one.squared_error for _, one in made], axis=0, weights=[n for n, _ in made]
+    )
+    return schema.Predictions(squared_error, predicted.feature_mean, predicted.feature_covariance)
 
 
 def _beside_itself(n_samples: int, mean: Array, covariance: Array) -> Statistics:

@@ -39,6 +39,8 @@ Rounding each feature by ε moves a singular value by ε ‖H‖_F at most, whic
 10 covers features of up to a hundred equal directions.
 """
 
+NO_PREDICTIONS = "the network makes no predictions"
+
 PUBLISHED_RESOLUTION = 1e-7
 """Eigenvalue, as a share of the largest, under which the script's float32 sees rounding alone:
 half a unit in the last place of the largest, 6e-8, and as much again from the product."""
@@ -112,6 +114,8 @@ def undefined(layer: Layer, constant: str | None) -> dict[str, str]:
         say(Need.NOISE, f"width {d} leaves nothing beside k = {k} directions")
     if not layer.statistics.target_covariance.any():
         say(Need.TARGETS, "the targets do not vary")
+    if layer.setting.model_mse is None:
+        say(Need.PREDICTIONS, NO_PREDICTIONS)
     if layer.directions is not None and not layer.directions.whole:
         top = layer.directions.vectors.shape[1]
         say(Need.WHOLE_WEIGHT, f"only the top {top} directions were looked for")

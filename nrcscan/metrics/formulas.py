@@ -84,6 +84,7 @@ def linear_mse(layer: Layer) -> float:
 
 def excess(layer: Layer) -> float:
     """How far the linear MSE is above the network's own, as a share of the targets' variance."""
+    assert layer.setting.model_mse is not None
     return (linear_mse(layer) - layer.setting.model_mse) / layer.target_variance
 
 

@@ -28,13 +28,13 @@ class Setting:
 
     Attributes:
         signal_dim: k.
-        model_mse: the network's own MSE on the same samples.
+        model_mse: the network's own MSE on the same samples; None without predictions.
         convention: "published" follows the authors' script where it differs.
         epsilon: machine epsilon of the arithmetic that made the features.
     """
 
     signal_dim: int
-    model_mse: float
+    model_mse: float | None
     convention: Convention = "default"
     epsilon: float = 0.0
 

@@ -24,6 +24,7 @@ class Need(Enum):
     TARGETS = "the targets do not vary"
     WHOLE_WEIGHT = "a sketch: of a wide weight only the top k directions are looked for"
     PLAIN_COVARIANCE = "a sketch, in the published convention"
+    PREDICTIONS = "the network makes no predictions: an encoder without a head"
     SPARE_SAMPLES = "features of rank N − 1: any targets would be fitted"
 
 
@@ -189,7 +190,7 @@ CATALOGUE = (
         collapsed="0",
         worse="higher",
         unit="var Y",
-        needs=_FIT,
+        needs=_FIT | {Need.PREDICTIONS},
         error=_OF_FIT,
     ),
     Quantity(
@@ -303,6 +304,11 @@ CONDITIONS = tuple(condition.name for condition in JUDGED)
 
 JUDGED_BY = {condition.name: condition.quantity for condition in JUDGED}
 """Condition → the quantity that it judges."""
+
+NEED_PREDICTIONS = tuple(
+    condition.name for condition in JUDGED if Need.PREDICTIONS in ENTRIES[condition.quantity].needs
+)
+"""The conditions that are not judged of a network that makes no predictions."""
 
 LEARNED_R2 = 0.1
 """A network below this R² predicts nothing, and NRC4 says nothing about it."""

@@ -59,8 +59,10 @@ class Forward:
         *,
         first_sample: int,
         take: Callable[[int, Features], bool],
-    ) -> Array:
+    ) -> Array | None:
         """Hand the features of every position to `take`, and return the predictions for `inputs`.
+
+        None where the network makes none.
 
         The network may still write to the features once `take` returns, which says whether they
         are surely finite; if not, each number is looked at.
@@ -94,7 +96,8 @@ class Forward:
                 " statistics need the same path for every sample"
             )
         predictions = self.output.predictions(output, len(y), y.shape)
-        _require_finite(predictions, "the network's predictions", first_sample)
+        if predictions is not None:
+            _require_finite(predictions, "the network's predictions", first_sample)
         return predictions
 
     def rows(
@@ -196,7 +199,7 @@ class Forward:
 def _embeds(module: nn.Module) -> bool:
     """Whether a module, or the module that a program was made from, looks up indices."""
     kind = getattr(module, "original_name", type(module).__name__)
-    embeds = isinstance(module, nn.Embedding) or kind == "Embedding"
+    embeds = isinstance(module, nn.Embedding | nn.EmbeddingBag) or kind == "Embedding"
     return embeds or getattr(module, "takes_indices", False)
 
 

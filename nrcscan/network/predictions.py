@@ -24,35 +24,49 @@ class PredictionChoice:
         key: of a dict, a field of a dataclass, or the index in a tuple; None takes the first
             tensor.
         columns: from which column of it to which, for heads that predict more than the mean.
+        wanted: whether there are predictions at all; None where the output tells.
     """
 
     key: str | None = None
     columns: tuple[int | None, int | None] = (None, None)
+    wanted: bool | None = None
 
     @classmethod
-    def parse(cls, key: str | None, columns: str | None) -> PredictionChoice:
-        """Return what `--output-key` and `--output-slice` ask for.
+    def parse(
+        cls, key: str | None, columns: str | None, *, wanted: bool = True
+    ) -> PredictionChoice:
+        """Return what `--output-key`, `--output-slice` and `--no-predictions` ask for.
 
         Raises:
             UsageError: the slice is not one.
 
         >>> PredictionChoice.parse("mean", ":2")
-        PredictionChoice(key='mean', columns=(None, 2))
+        PredictionChoice(key='mean', columns=(None, 2), wanted=True)
         """
+        told = key is not None or columns is not None
+        if told and not wanted:
+            raise UsageError("--no-predictions goes with neither --output-key nor --output-slice")
+        asked = (True if told else None) if wanted else False
         if columns is None:
-            return cls(key)
+            return cls(key, wanted=asked)
         found = re.fullmatch(r"(-?\d+)?:(-?\d+)?", columns.strip())
         if found is None:
             raise UsageError(f"--output-slice {columns}: write from:to, such as :2")
         first, last = (None if bound is None else int(bound) for bound in found.groups())
-        return cls(key, (first, last))
+        return cls(key, (first, last), wanted=asked)
 
-    def predictions(self, output: Any, n: int, wanted: tuple[int, ...]) -> Array:
-        """Return the first n predictions as (n, n_targets).
+    def absent(self, output: Any) -> bool:
+        """Whether there are no predictions in an output: as asked, or as an encoder returns it."""
+        return not self.wanted if self.wanted is not None else headless(output)
+
+    def predictions(self, output: Any, n: int, wanted: tuple[int, ...]) -> Array | None:
+        """Return the first n predictions as (n, n_targets); None where there are none.
 
         Raises:
             InputError: there are none of the shape `wanted`.
         """
+        if self.absent(output):
+            return None
         tensor = self.tensor(output)
         if tensor.is_complex():
             raise InputError("the network predicts complex numbers; targets are real")
@@ -66,7 +80,8 @@ class PredictionChoice:
         if tuple(tensor.shape) != wanted:
             raise InputError(
                 f"the network predicts shape {shape} where the targets have {wanted}; check that"
-                " data and network belong together, or choose with --output-key and --output-slice"
+                " data and network belong together, choose with --output-key and --output-slice, or"
+                " measure a network without a head with --no-predictions"
             )
         return np.asarray(to_numpy(tensor), dtype=np.float64)
 
@@ -95,6 +110,11 @@ class PredictionChoice:
                 f" {listed(tensors)}"
             )
         return tensors[self.key]
+
+
+def headless(output: Any) -> bool:
+    """Whether this is what an encoder of transformers without a head returns: hidden states."""
+    return isinstance(output, Mapping) and next(iter(output), None) == "last_hidden_state"
 
 
 def _parts(output: Any) -> dict[str, Any]:

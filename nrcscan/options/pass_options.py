@@ -222,6 +222,15 @@ class PassOptions(CheckpointOptions, total=False):
             group="What is measured",
         ),
     ]
+    predictions: Annotated[
+        bool,
+        Option(
+            True,
+            help="Judge the network by its predictions; without, NRC4 and R² are left out.",
+            flag="--predictions/--no-predictions",
+            group="What is measured",
+        ),
+    ]
     activations: Annotated[
         bool,
         Option(

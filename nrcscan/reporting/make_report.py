@@ -73,9 +73,10 @@ def report_of(
     varies = bool(targets.values[0] > 0)
     target_rank = targets.rank if varies else 0
     k, source = _signal_dim(signal_dim, t, target_rank)
-    mse = float(acts.predictions.squared_error.mean())
+    made = acts.predictions
+    mse = None if made is None else float(made.squared_error.mean())
     variance = float(np.trace(acts.target_covariance)) / t
-    r2 = 1 - mse / variance if varies else None
+    r2 = 1 - mse / variance if varies and mse is not None else None
     variances = [acts.variances(position) for position in range(acts.n_positions)]
     measured = _measured(acts, variances, Setting(k, mse, convention, acts.epsilon), threads)
     layers = [
@@ -124,9 +125,10 @@ def _measured(
     acts: MeasuredActs, variances: Sequence[Array], setting: Setting, threads: int
 ) -> list[LayerMetrics]:
     """Return every layer's metrics, the features' eigenvectors computed once per position."""
-    output = float(np.trace(acts.predictions.covariance))
-    targets = float(np.trace(acts.target_covariance))
-    dead = vanished([float(v.mean()) for v in variances], output / targets if targets else math.inf)
+    made, targets = acts.predictions, float(np.trace(acts.target_covariance))
+    known = made is not None and targets > 0
+    output = float(np.trace(made.covariance)) / targets if made and known else math.inf
+    dead = vanished([float(v.mean()) for v in variances], output)
 
     def at(position: int) -> dict[int, LayerMetrics]:
         statistics = acts.statistics(position)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from nrcscan.metrics.degenerate import NO_PREDICTIONS
 from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES, learned
 from nrcscan.options.choices import Convention
@@ -61,8 +62,9 @@ class Report:
         signal_dim: k.
         signal_dim_source: "t", "auto" or "given": why k is what it is.
         convention: "default" or "published".
-        mse: of the network on the samples, mean over samples and targets.
-        r2: of the network; None when the targets do not vary.
+        mse: of the network on the samples, mean over samples and targets; None when it makes no
+            predictions.
+        r2: of the network; None then too, or when the targets do not vary.
         target_variance: mean over targets.
         target_stable_rank: of Σ_Y; None when the targets do not vary.
         target_rank: numerical rank of Σ_Y.
@@ -79,7 +81,7 @@ class Report:
     signal_dim: int
     signal_dim_source: Literal["t", "auto", "given"]
     convention: Convention
-    mse: float
+    mse: float | None
     r2: float | None
     target_variance: float
     target_stable_rank: float | None
@@ -93,14 +95,16 @@ class Report:
     provenance: dict[str, Any]
 
     @property
-    def learned(self) -> bool:
-        """Whether the network predicts anything."""
-        return learned(self.r2)
+    def learned(self) -> bool | None:
+        """Whether the network predicts anything; None where it makes no predictions."""
+        return None if self.mse is None else learned(self.r2)
 
     @property
     def model(self) -> dict[str, Any]:
         """The network's fit as `mse`, `r2` and `learned`."""
         undefined = {} if self.r2 is not None else {"r2": "the targets do not vary"}
+        if self.mse is None:
+            undefined = dict.fromkeys(("mse", "r2", "learned"), NO_PREDICTIONS)
         return {"mse": self.mse, "r2": self.r2, "learned": self.learned, "undefined": undefined}
 
     def to_dict(self) -> dict[str, Any]:

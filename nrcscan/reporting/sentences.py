@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY
+from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY, NEED_PREDICTIONS
 from nrcscan.reporting.numbers import ordinal
 from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.wording import listed
@@ -10,6 +10,8 @@ from nrcscan.wording import listed
 
 def headline(report: Report) -> str:
     """Return the one sentence that a reader should take away."""
+    if report.learned is None:
+        return _without_predictions(report)
     if not report.learned:
         return _nothing_learned(report)
     fit = f"The model fits with R² = {report.r2:.3f} (MSE {report.mse:.3g})"
@@ -43,7 +45,9 @@ def onsets(report: Report) -> str:
     for condition in CONDITIONS:
         start = report.onset[condition]
         stretches = report.runs[condition]
-        if start is not None:
+        if condition in NEED_PREDICTIONS and report.learned is None:
+            where = "not judged"
+        elif start is not None:
             where = f"from {start}"
         elif stretches:
             where = ", ".join(a if a == b else f"{a} to {b}" for a, b in stretches) + " only"
@@ -95,6 +99,17 @@ def bounds(report: Report) -> list[str]:
 def in_words(names: list[str]) -> str:
     """Name layers, or the first and the last of many."""
     return listed(names) if len(names) <= 4 else f"{len(names)} layers, {names[0]} to {names[-1]}"
+
+
+def _without_predictions(report: Report) -> str:
+    """Say where the conditions hold together that need no predictions."""
+    judged = [c for c in CONDITIONS if c not in NEED_PREDICTIONS]
+    begins = [report.onset[condition] for condition in judged]
+    told = "No predictions are made, so NRC4, and with it the collapse as a whole, is not judged."
+    if any(name is None for name in begins):
+        return f"{told} NRC1, NRC2 and NRC3 do not all hold through to the last layer."
+    last = max((str(name) for name in begins), key=lambda name: _position(report, name))
+    return f"{told} NRC1, NRC2 and NRC3 hold from {last} on ({_depth(report, last)})."
 
 
 def _nothing_learned(report: Report) -> str:

@@ -216,7 +216,7 @@ def _require_whole(entry: Any) -> None:
     _require(entry.get("data"), f"the data of {path}", dict, type(None))
     for name in ("mse", "r2"):
         _require(entry["model"][name], f"the {name} of {path}", int, float, type(None))
-    _require(entry["model"]["learned"], f"what {path} has learned", bool)
+    _require(entry["model"]["learned"], f"what {path} has learned", bool, type(None))
     for layer in entry["layers"]:
         _require_layer(layer, path)
     names = {layer["name"] for layer in entry["layers"]}

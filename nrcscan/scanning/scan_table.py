@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nrcscan.metrics.quantities import COLUMNS as QUANTITY_COLUMNS
-from nrcscan.metrics.quantities import CONDITIONS
+from nrcscan.metrics.quantities import CONDITIONS, NEED_PREDICTIONS
 from nrcscan.reporting.numbers import number
 from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
@@ -64,9 +64,11 @@ def _movement(checkpoints: list[ScannedCheckpoint]) -> str:
 
 def _begins(checkpoint: ScannedCheckpoint) -> str:
     onset = _onset(checkpoint, "all")
+    assert checkpoint.result is not None
+    if checkpoint.result["model"]["learned"] is None:
+        return "not judged, without predictions,"
     if onset is None:
         return "not collapsed"
-    assert checkpoint.result is not None
     return f"from {checkpoint.result['onset']['all']} (#{onset} of {_depth(checkpoint)})"
 
 
@@ -104,13 +106,18 @@ def _cells(checkpoint: ScannedCheckpoint, *, stepped: bool) -> Iterator[Text]:
     named = checkpoint.named_step if stepped else checkpoint.named_epoch
     as_named = "" if named is None else f" (name: {named})"
     yield Text("—" if time is None else f"{time}{as_named}")
-    yield Text(_fit(model["r2"]), style="" if model["learned"] else "red")
+    yield Text(_fit(model["r2"]), style="red" if model["learned"] is False else "")
+    judged = model["learned"] is not None
     for condition in CONDITIONS:
         onset = _onset(checkpoint, condition)
+        if condition in NEED_PREDICTIONS and not judged:
+            yield Text("—")
+            continue
         yield Text("✗" if onset is None else str(onset), style="red" if onset is None else "green")
     onset, depth = _onset(checkpoint, "all"), _depth(checkpoint)
     collapsed = 0 if onset is None else depth - onset + 1
-    yield Text(f"{collapsed} of {depth}", style="bold green" if collapsed else "")
+    so_many = f"{collapsed} of {depth}" if judged else "—"
+    yield Text(so_many, style="bold green" if collapsed else "")
     yield Text(number(layers[-1]["noise_component"]))
 
 

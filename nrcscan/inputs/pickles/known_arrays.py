@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.inputs.pickles.placeholder import Known, Placeholder, PickleRefused
+from nrcscan.inputs.pickles.placeholder import Known, PickleRefused, Placeholder
 
 _ARRAY_CLASSES = ("numpy.ndarray", "numpy.memmap", "numpy.matrix")
 _CODE = re.compile(r"[biufc?]\d{0,2}|[SUVMm]\d{0,9}|O8?")
@@ -102,7 +102,7 @@ def _set_array(array: NDArray[Any], state: Any) -> None:
         data = data.encode("latin-1")
     held = _held(dtype, sizes, data)
     whole = bytes(data) if isinstance(data, bytearray) else data
-    array.__setstate__((1, sizes, held, bool(by_column), whole))
+    array.__setstate__((1, sizes, held, np.bool_(by_column), whole))
 
 
 def _held(dtype: np.dtype[Any], sizes: tuple[int, ...], data: Any) -> np.dtype[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nrcscan.inputs.pickles.pickle_stack import require_key
-from nrcscan.inputs.pickles.placeholder import Known, Placeholder, PickleRefused
+from nrcscan.inputs.pickles.placeholder import Known, PickleRefused, Placeholder
 
 
 def _pairs(items: Any) -> list[tuple[Any, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nrcscan.inputs.pickles.placeholder import Known, Placeholder, PickleRefused, Unreadable
+from nrcscan.inputs.pickles.placeholder import Known, PickleRefused, Placeholder, Unreadable
 
 _STORAGES = {
     "Double": torch.float64,
@@ -174,9 +174,7 @@ def _nested(*_: Any) -> Unreadable:
 
 
 def _meta(*_: Any) -> Unreadable:
-    return Unreadable(
-        "torch.Tensor", "has a shape but no data; save the network's weights"
-    )
+    return Unreadable("torch.Tensor", "has a shape but no data; save the network's weights")
 
 
 def _lazy(*_: Any) -> Unreadable:
@@ -216,9 +214,7 @@ def _wrapper(kind: Any, dtype: Any, size: Any, *_: Any) -> Wrapper:
     return Wrapper(kind.name, _counts(size))
 
 
-def _of_class(
-    record: Callable[[str], None], rebuild: Any, kind: Any, args: Any, state: Any
-) -> Any:
+def _of_class(record: Callable[[str], None], rebuild: Any, kind: Any, args: Any, state: Any) -> Any:
     """Return the plain tensor that a tensor of a class of its own holds."""
     if not isinstance(rebuild, Placeholder) or not isinstance(kind, Placeholder):
         raise PickleRefused("a tensor's class is none")
@@ -249,11 +245,15 @@ def full_tensor(shell: Wrapper) -> Any:
     ranks = None
     if isinstance(mesh, Placeholder):
         kept = mesh.attributes
-        ranks = next((kept[n] for n in ("_rank_map", "mesh") if isinstance(kept.get(n), Tensor)), None)
+        ranks = next(
+            (kept[n] for n in ("_rank_map", "mesh") if isinstance(kept.get(n), Tensor)), None
+        )
     placed = about.get("placements")
-    kinds = [
-        place.name.rpartition(".")[-1] for place in placed if isinstance(place, Placeholder)
-    ] if isinstance(placed, tuple | list) else ["?"]
+    kinds = (
+        [place.name.rpartition(".")[-1] for place in placed if isinstance(place, Placeholder)]
+        if isinstance(placed, tuple | list)
+        else ["?"]
+    )
     alone = ranks is not None and ranks.numel() == 1
     whole = tuple(local.shape) == shell.sizes
     if whole and (alone or all(kind.endswith(("Shard", "Replicate")) for kind in kinds)):
@@ -317,7 +317,7 @@ def known_tensors(record: Callable[[str], None]) -> dict[tuple[str, str], Any]:
         ("torch._utils", name): Known(f"torch._utils.{name}", make, is_class=False)
         for name, make in _FUNCTIONS.items()
     }
-    for full, make, is_class in (
+    functions: list[tuple[str, Callable[..., Any], bool]] = [
         ("torch._tensor._rebuild_from_type_v2", partial(_of_class, record), False),
         ("torch.nn.parameter.UninitializedParameter", _lazy, True),
         ("torch.nn.parameter.UninitializedBuffer", _lazy, True),
@@ -325,7 +325,8 @@ def known_tensors(record: Callable[[str], None]) -> dict[tuple[str, str], Any]:
         ("torch.Size", _size, True),
         ("torch.device", _device, True),
         *((name, _no_tensor, False) for name in _PLAIN),
-    ):
+    ]
+    for full, make, is_class in functions:
         module, _, name = full.rpartition(".")
         known[module, name] = Known(full, make, is_class=is_class)
     for kind, dtype in _STORAGES.items():

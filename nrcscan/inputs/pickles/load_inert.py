@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import mmap
 import struct
 import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,7 @@ from nrcscan.inputs.pickles.known_arrays import known_arrays
 from nrcscan.inputs.pickles.known_containers import known_containers
 from nrcscan.inputs.pickles.known_tensors import Storage, StorageType, count, known_tensors
 from nrcscan.inputs.pickles.pickle_machine import PickleMachine
-from nrcscan.inputs.pickles.placeholder import Known, PickleRefused
+from nrcscan.inputs.pickles.placeholder import Known, PickleDamaged, PickleRefused
 from nrcscan.inputs.pickles.zip_records import ZipRecords
 
 LEGACY_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -92,12 +90,17 @@ def _of_zip(path: Path, *, mapped: bool) -> Inert:
 
 
 def _fill(
-    found: Inert, buffer: bytes | mmap.mmap, storage: Callable[[str, torch.dtype, int], Storage],
-    position: int = 0, nesting: int = 0,
+    found: Inert,
+    buffer: bytes | mmap.mmap,
+    storage: Callable[[str, torch.dtype, int], Storage],
+    position: int = 0,
+    nesting: int = 0,
 ) -> int:
     """Read one pickle, and return where it ends."""
 
-    def persistent(saved: Any) -> Storage:
+    def persistent(saved: Any) -> Any:
+        if type(saved) is tuple and len(saved) == 4 and saved[0] == "module":
+            return saved[1]  # a class, which files of before 1.6 gave with its source
         if type(saved) is not tuple or len(saved) not in (5, 6) or saved[0] != "storage":
             raise PickleRefused("it refers to what is no storage")
         _, kind, key, place, size, *view = saved
@@ -165,9 +168,12 @@ def _of_buffer(buffer: bytes | mmap.mmap, nesting: int) -> Inert:
             raise PickleRefused(f"storage {key} claims more bytes than it has")
         return Storage(held, dtype)
 
+    # The bytes lie behind the pickle, and where it ends is known once it was read: what is made
+    # of tensors as they are read needs it to be read again.
+    end = _fill(Inert(), buffer, storage, bare.position, nesting)
+    _fill_storages(buffer, end, storages)
     found = Inert()
-    position = _fill(found, buffer, storage, bare.position, nesting)
-    _fill_storages(buffer, position, storages)
+    _fill(found, buffer, storage, bare.position, nesting)
     return found
 
 
@@ -182,9 +188,7 @@ def _no_storage(key: str, dtype: torch.dtype, size: int) -> Storage:
     raise PickleRefused("it refers to storages, and has none")
 
 
-def _fill_storages(
-    buffer: bytes | mmap.mmap, position: int, storages: dict[str, Storage]
-) -> None:
+def _fill_storages(buffer: bytes | mmap.mmap, position: int, storages: dict[str, Storage]) -> None:
     """Copy the bytes behind the pickles into the storages, in the order that a list gives."""
     listing = PickleMachine(buffer, {}, position=position)
     keys = listing.load()
@@ -195,7 +199,7 @@ def _fill_storages(
         held, width = storages[key].held, storages[key].dtype.itemsize
         data = position + _STORAGE_HEADER
         if data + held.nbytes() > len(buffer):
-            raise PickleRefused(f"storage {key} is cut short")
+            raise PickleDamaged(f"storage {key} is cut short")
         (number,) = struct.unpack("<q", buffer[position:data])
         if number * width != held.nbytes():
             raise PickleRefused(f"storage {key} is not of the size that it claims")

@@ -16,7 +16,7 @@ from typing import Any
 
 from nrcscan.inputs.pickles.known_arrays import STATE_SETTERS
 from nrcscan.inputs.pickles.pickle_stack import PickleStack
-from nrcscan.inputs.pickles.placeholder import Known, Placeholder, PickleRefused
+from nrcscan.inputs.pickles.placeholder import Known, PickleDamaged, PickleRefused, Placeholder
 from nrcscan.wording import reason
 
 NEWEST_PROTOCOL = 5
@@ -72,9 +72,9 @@ class PickleMachine(PickleStack):
                 operation(self)
         except (LookupError, ValueError, OverflowError, struct.error) as error:
             text = str(error) or type(error).__name__
-            raise PickleRefused(f"its pickle is out of order: {text}") from error
+            raise PickleDamaged(f"its pickle is out of order: {text}") from error
         if self._marks or len(self._stack) != 1:
-            raise PickleRefused("its pickle is out of order: it ends with more than one object")
+            raise PickleDamaged("its pickle is out of order: it ends with more than one object")
         return self._stack.pop()
 
     # --- classes and functions ----------------------------------------------------------------
@@ -92,7 +92,7 @@ class PickleMachine(PickleStack):
 
     def _call(self, called: Any, args: Any, kwargs: Any = None, *, new: bool = False) -> None:
         if not isinstance(called, Placeholder) or type(args) is not tuple:
-            raise PickleRefused("its pickle is out of order: it calls what is no class")
+            raise PickleDamaged("its pickle is out of order: it calls what is no class")
         if not isinstance(called, Known):
             made: Any = Placeholder(called.name, args, kwargs)
         elif kwargs or (new and not called.is_class):
@@ -120,7 +120,7 @@ class PickleMachine(PickleStack):
         kwargs = self._stack.pop()
         args = self._stack.pop()
         if type(kwargs) is not dict:
-            raise PickleRefused("its pickle is out of order: arguments by name are no dict")
+            raise PickleDamaged("its pickle is out of order: arguments by name are no dict")
         self._call(self._stack.pop(), args, kwargs, new=True)
 
     def _instance(self) -> None:
@@ -169,7 +169,7 @@ class PickleMachine(PickleStack):
 
     def _frame(self) -> None:
         if self._number("Q") > len(self._buffer) - self.position:
-            raise PickleRefused("it ends in the middle of its pickle")
+            raise PickleDamaged("it ends in the middle of its pickle")
 
     def _global_of_lines(self) -> None:
         module, name = self._line().decode(), self._line().decode()

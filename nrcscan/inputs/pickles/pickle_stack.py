@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from nrcscan.inputs.pickles.placeholder import Known, Placeholder, PickleRefused
+from nrcscan.inputs.pickles.placeholder import Known, PickleDamaged, PickleRefused, Placeholder
 
 _SCALARS = (str, int, float, bytes, complex, bool, type(None), Placeholder)
 _NESTED_KEYS = 3
@@ -47,7 +47,7 @@ class PickleStack:
     def _take(self, size: int) -> bytes:
         end = self.position + size
         if end > len(self._buffer):
-            raise PickleRefused("it ends in the middle of its pickle")
+            raise PickleDamaged("it ends in the middle of its pickle")
         taken = self._buffer[self.position : end]
         self.position = end
         return taken
@@ -58,13 +58,13 @@ class PickleStack:
     def _sized(self, code: str) -> bytes:
         size: int = self._number(code)
         if size < 0:
-            raise PickleRefused("its pickle is out of order: a negative size")
+            raise PickleDamaged("its pickle is out of order: a negative size")
         return self._take(size)
 
     def _line(self) -> bytes:
         end = self._buffer.find(b"\n", self.position)
         if end < 0:
-            raise PickleRefused("it ends in the middle of its pickle")
+            raise PickleDamaged("it ends in the middle of its pickle")
         line = self._buffer[self.position : end]
         self.position = end + 1
         return line
@@ -99,7 +99,7 @@ class PickleStack:
 
     def _put(self, index: int) -> None:
         if index < 0:
-            raise PickleRefused("its pickle is out of order: a negative index")
+            raise PickleDamaged("its pickle is out of order: a negative index")
         self._memo[index] = self._stack[-1]
 
     # --- lists, dicts and sets ----------------------------------------------------------------
@@ -124,7 +124,7 @@ class PickleStack:
         if type(target) not in (dict, OrderedDict):
             raise PickleRefused(f"it sets entries of a {type(target).__name__}")
         if len(items) % 2:
-            raise PickleRefused("its pickle is out of order: a key without a value")
+            raise PickleDamaged("its pickle is out of order: a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
             require_key(key)
             target[key] = value

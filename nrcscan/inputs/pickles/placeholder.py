@@ -10,6 +10,10 @@ class PickleRefused(Exception):
     """A pickle does what no file of data does; the message says what."""
 
 
+class PickleDamaged(PickleRefused):
+    """A pickle, or the archive that it is in, is cut short or out of order."""
+
+
 class Placeholder:
     """A class, function or object that a pickle names, with what it would have been made of.
 

@@ -11,7 +11,7 @@ from typing import IO
 
 import torch
 
-from nrcscan.inputs.pickles.placeholder import PickleRefused
+from nrcscan.inputs.pickles.placeholder import PickleDamaged, PickleRefused
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 1
@@ -85,7 +85,7 @@ class ZipRecords:
             unpacking = zlib.decompressobj(-15)
             data = unpacking.decompress(data, info.file_size + 1)
         if len(data) != info.file_size:
-            raise PickleRefused(f"its record {name} is cut short")
+            raise PickleDamaged(f"its record {name} is cut short")
         return data
 
     def storage(self, name: str) -> torch.UntypedStorage:
@@ -93,10 +93,11 @@ class ZipRecords:
         info = self._info(name)
         size, start = info.file_size, self._start(info)
         if info.compress_type == zipfile.ZIP_STORED and self._mapped and start % 16 == 0 and size:
-            if self._whole is None:
-                self._whole = torch.UntypedStorage.from_file(str(self._path), False, self._size)
             if start + size > self._size:
-                raise PickleRefused(f"its record {name} is cut short")
+                raise PickleDamaged(f"its record {name} is cut short")
+            if self._whole is None:
+                view = torch.from_file(str(self._path), False, self._size, dtype=torch.uint8)
+                self._whole = view.untyped_storage()
             return self._whole[start : start + size]
         filled = torch.empty(size, dtype=torch.uint8)
         if info.compress_type == zipfile.ZIP_DEFLATED:
@@ -104,7 +105,7 @@ class ZipRecords:
         else:
             self._file.seek(start)
             if self._file.readinto(filled.numpy()) != size:  # type: ignore[attr-defined]
-                raise PickleRefused(f"its record {name} is cut short")
+                raise PickleDamaged(f"its record {name} is cut short")
         return filled.untyped_storage()
 
     def _info(self, name: str) -> zipfile.ZipInfo:
@@ -128,7 +129,7 @@ class ZipRecords:
         self._file.seek(info.header_offset)
         header = self._file.read(_LOCAL_HEADER.size)
         if len(header) != _LOCAL_HEADER.size:
-            raise PickleRefused("its archive is cut short")
+            raise PickleDamaged("its archive is cut short")
         magic, name, extra = _LOCAL_HEADER.unpack(header)
         if magic != b"PK\x03\x04":
             raise PickleRefused("its archive's directory points to what is no record")

@@ -1,23 +1,21 @@
 """Files of `torch.save`: state dicts, training checkpoints, and whole networks.
 
-They are opened with ``weights_only=True``; what needs more than that is refused with the names
-it asks for, unless the user trusts the file.
+What is data in them is read, whatever lies beside it; every object of another class stays a
+placeholder, and a note names what was left out. Only a file that is trusted is unpickled.
 """
 
 from __future__ import annotations
 
-import pickle
-import warnings
-import zipfile
+import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nrcscan.errors import InputError, NoNetworkError, UnsafeError
+from nrcscan.errors import InputError, NoNetworkError, NrcscanError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import (
     Contents,
@@ -25,47 +23,43 @@ from nrcscan.inputs.checkpoints.contents import (
     require_plain,
     require_unquantised,
 )
-from nrcscan.inputs.checkpoints.pickle_globals import unsafe_globals, wanted_globals
-from nrcscan.inputs.checkpoints.signs import is_tar
+from nrcscan.inputs.checkpoints.left_out import is_plain, left_out, mapping_in
+from nrcscan.inputs.checkpoints.pickled_networks import is_network
+from nrcscan.inputs.checkpoints.plain_tensor import make_plain, plain
+from nrcscan.inputs.checkpoints.weights_in_pickles import (
+    MAX_DEPTH,
+    Opened,
+    as_data,
+    inert,
+    readable,
+    state_dicts,
+    unsafe,
+)
+from nrcscan.inputs.pickles.placeholder import Placeholder
 from nrcscan.wording import listed, reason
 
-MAX_DEPTH = 4
-"""How deep in a training checkpoint a state dict is looked for."""
-
-# NumPy's numbers, such as a best loss beside the weights: a dtype and bytes, no code.
-_NUMBERS: list[Any] = [
-    np.float64(0).__reduce__()[0],
-    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),  # before NumPy 2
-    np.dtype,
-    *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
-]
+_LACKING_NAME = re.compile(r"attribute '([\w.<>]+)' on <module '([\w.]+)'")
 
 
 def read_torch(path: Path, *, trust: bool = False) -> Contents:
-    """Read a file of `torch.save`.
+    """Read a file of `torch.save`, or a pickle.
 
     Args:
         path: of the file.
         trust: unpickle it whatever it asks for, which can run code.
 
     Raises:
-        UnsafeError: it asks for more than data and torch's own layers, and is not trusted.
+        UnsafeError: it holds no weights beside what could run code, and is not trusted.
         InputError: it is damaged, or holds no weights.
     """
-    if not trust:
-        _refuse_tar(path)
-    content = _unpickle(path) if trust else _load_layers(path)
-    modules = dict(_modules(content))
-    states = {}
-    for key, module in modules.items():
-        entries = module.state_dict()
-        require_unquantised(path, entries)
-        states[key] = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
+    opened = _trusted(path) if trust else as_data(path)
+    content, states = opened.content, opened.states
+    for state in states.values():
+        require_unquantised(path, state)
     if isinstance(content, Mapping):
         require_unquantised(path, _keys(content))
-        states |= dict(_state_dicts(content))
-    elif not modules:
-        held = "single tensor" if isinstance(content, Tensor) else type(content).__name__
+    elif not states:
+        held = "single tensor" if isinstance(content, Tensor) else _entry(content)
         raise InputError(f"{path}: holds a {held}, not a state dict; save model.state_dict()")
     if isinstance(content, Mapping) and content.keys() == {"state", "param_groups"}:
         raise NoNetworkError(
@@ -76,25 +70,78 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
         raise InputError(
             f"{path}: holds no tensors by name (keys: {keys}); save model.state_dict()"
         )
+    states, unread = readable(path, states)
     for state in states.values():
         for name, tensor in state.items():
             require_plain(path, name, tensor)
-    described, hyper_parameters = {}, {}
+    described = {}
     if isinstance(content, Mapping):
         described = {str(name): _entry(value) for name, value in content.items()}
-        found = content.get("hyper_parameters")
-        if isinstance(found, Mapping):
-            hyper_parameters = {str(name): value for name, value in found.items()}
     return Contents(
         path,
-        "module" if "" in modules else "torch",
+        "module" if "" in opened.modules else "torch",
         open_safely.sha256(path),
         states,
         described,
         ordered=True,
-        modules=modules,
-        hyper_parameters=hyper_parameters,
+        modules=opened.modules,
+        notes=(*opened.notes, *unread),
+        hyper_parameters=_hyper_parameters(content, trust=trust),
     )
+
+
+def load_tensors(path: Path, *, mapped: bool = False) -> Any:
+    """Return what a file of `torch.save`, or a pickle, holds as data.
+
+    That is tensors, arrays, numbers, text and containers of them. A `Placeholder` stands for every
+    object of another class, an `Unreadable` for a tensor without values of its own.
+
+    Args:
+        path: of the file.
+        mapped: leave tensors in the file until they are read.
+
+    Raises:
+        UnsafeError: there is nothing but what could run code.
+        InputError: it is damaged.
+    """
+    found = inert(path, mapped=mapped)
+    if isinstance(found.content, Placeholder) and mapping_in(found.content) is None:
+        raise unsafe(path, found.asked, "save plain tensors, as {'x': inputs, 'y': targets}")
+    return found.content
+
+
+def _hyper_parameters(content: Any, *, trust: bool) -> dict[str, Any]:
+    """Return what a training framework would build the network with, as far as it is data."""
+    if not isinstance(content, Mapping):
+        return {}
+    values = content.get("hyper_parameters")
+    found = mapping_in(values)
+    if found is None and trust:
+        found = getattr(values, "__dict__", None)  # of a Namespace
+    return {str(name): value for name, value in (found or {}).items() if trust or is_plain(value)}
+
+
+# --- trusted ----------------------------------------------------------------------------------
+
+
+def _trusted(path: Path) -> Opened:
+    """Return what a file holds, running whatever it asks for.
+
+    Raises:
+        InputError: it is damaged, or what it asks for is not there.
+    """
+    content = _unpickle(path)
+    opened = Opened(content, modules=dict(_modules(content)))
+    for key, module in opened.modules.items():
+        entries = module.state_dict()
+        require_unquantised(path, entries)
+        make_plain(path, module)
+        entries = module.state_dict()
+        opened.states[key] = {n: value for n, value in entries.items() if isinstance(value, Tensor)}
+    if isinstance(content, Mapping):
+        for key, state in state_dicts(content, Tensor):
+            opened.states[key] = {n: plain(path, n, value) for n, value in state.items()}
+    return opened
 
 
 def _modules(content: Any) -> Iterator[tuple[str, nn.Module]]:
@@ -107,114 +154,64 @@ def _modules(content: Any) -> Iterator[tuple[str, nn.Module]]:
                 yield name, value
 
 
-def load_tensors(path: Path, *, mapped: bool = False) -> Any:
-    """Return what a file of `torch.save` holds, as data.
-
-    Args:
-        path: of the file.
-        mapped: leave tensors in the file until they are read.
-
-    Raises:
-        UnsafeError: opening it would need unpickling.
-        InputError: it is damaged.
-    """
-    remedy = "save plain tensors, as {'x': inputs, 'y': targets}"
-    return _load(path, _NUMBERS, remedy, mapped=mapped)
-
-
-def _load_layers(path: Path) -> Any:
-    """Return what a file holds, where that is data and, at most, torch's own layers."""
-    remedy = (
-        "save model.state_dict() alone and name the network with --model, or use --trust if you"
-        " know where the file comes from"
-    )
-    return _load(path, [*_NUMBERS, *_layer_classes()], remedy)
-
-
-def _load(path: Path, allowed: list[Any], remedy: str, *, mapped: bool = False) -> Any:
-    try:
-        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is refused below, in our own words
-            if mapped and zipfile.is_zipfile(path) and path.suffix != ".safetensors":
-                return torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
-            # An open file, because torch would go by the extension of a path.
-            with path.open("rb") as file:
-                return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        with torch.serialization.safe_globals(allowed):
-            wanted = unsafe_globals(path)
-        if wanted:
-            raise UnsafeError(
-                f"{path}: not opened, because it is a pickle that asks for {listed(wanted)},"
-                f" which could run code; {remedy}"
-            ) from error
-        raise damaged(path, error) from error
-    except Exception as error:  # torch raises almost anything on a damaged file
-        raise damaged(path, error) from error
-
-
-def _layer_classes() -> list[Any]:
-    """Return torch's own layers: exactly the classes that torch.nn itself defines and offers.
-
-    Their state is tensors, numbers and each other, so a network of them is data. The
-    functions are those that transformer layers keep as their activation.
-    """
-    classes = {
-        value
-        for value in vars(nn).values()
-        if isinstance(value, type)
-        and issubclass(value, nn.Module)
-        and value.__module__.startswith("torch.nn.modules.")
-    }
-    return [*classes, nn.modules.linear.NonDynamicallyQuantizableLinear, nn.functional.relu, set]
-
-
 def _unpickle(path: Path) -> Any:
     """Return what a file holds, running whatever it asks for."""
+    warns = logging.getLogger("torch.distributed.device_mesh")
+    before, warns.disabled = warns.disabled, True  # that there is one process is meant
     try:
         with path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=False)
     except (AttributeError, ModuleNotFoundError) as error:
-        raise InputError(
-            f"{path}: the network's class is not to be found ({reason(error)}); name the folder of"
-            " its module with --pythonpath; a class of a notebook or script (__main__) has to be"
-            " put into a module, or take its state_dict() and name it with --model"
-        ) from error
+        raise _absent(path, error) from error
     except Exception as error:  # unpickling runs whatever it finds
         raise damaged(path, error) from error
+    finally:
+        warns.disabled = before
 
 
-def _refuse_tar(path: Path) -> None:
-    """Refuse a file of a torch before 1.0, a tar archive of pickles.
-
-    Raises:
-        UnsafeError: it is one.
-    """
-    if is_tar(path):
-        wanted = wanted_globals(path)
-        asks = f" that ask for {listed(wanted)}" if wanted else ""
-        raise UnsafeError(
-            f"{path}: not opened, because it is a tar archive of pickles{asks}, and unpickling runs"
-            " code; save it again with torch.save, or use --trust if you know where it comes from"
+def _absent(path: Path, error: AttributeError | ModuleNotFoundError) -> InputError:
+    """Return the error that a class which a file asks for is not to be found."""
+    key = _key_of(path, _wanted(error))
+    if key and isinstance(error, ModuleNotFoundError):
+        return InputError(
+            f"{path}: its key {key!r} needs {error.name}, which is not installed; leave --trust out"
+            f" to take the weights alone, or install {error.name}"
         )
+    if key:
+        return InputError(
+            f"{path}: its key {key!r} needs what is not to be found ({reason(error)}); leave"
+            " --trust out to take the weights alone, or name its folder with --pythonpath"
+        )
+    return InputError(
+        f"{path}: the network's class is not to be found ({reason(error)}); name the folder of"
+        " its module with --pythonpath; a class of a notebook or script (__main__) has to be"
+        " put into a module, or take its state_dict() and name it with --model"
+    )
 
 
-def _state_dicts(
-    content: Mapping[Any, Any], key: str = "", depth: int = 0
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield every mapping of names to tensors in a training checkpoint, with its dotted key."""
-    tensors = {
-        name: value
-        for name, value in content.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
-    if tensors:
-        yield key, tensors
-    if depth == MAX_DEPTH:
-        return
+def _wanted(error: AttributeError | ModuleNotFoundError) -> str:
+    """Return how the name begins of what was not found, "module." or "module.name"."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name}."
+    found = _LACKING_NAME.search(str(error))
+    return f"{found[2]}.{found[1]}" if found else "?"
+
+
+def _key_of(path: Path, wanted: str) -> str:
+    """Return the key under which a file has what was not found; empty if that is the network."""
+    try:
+        content = inert(path).content
+    except NrcscanError:  # whoever reads it says what is wrong
+        return ""
+    if not isinstance(content, Mapping):
+        return ""
     for name, value in content.items():
-        if isinstance(name, str) and isinstance(value, Mapping):
-            yield from _state_dicts(value, f"{key}.{name}" if key else name, depth + 1)
+        if any(found.startswith(wanted) for found, _ in left_out(value, opened=lambda _: True)):
+            return "" if is_network(value) else str(name)
+    return ""
+
+
+# --- in words ---------------------------------------------------------------------------------
 
 
 def _keys(content: Mapping[Any, Any], depth: int = 0) -> Iterator[str]:
@@ -234,4 +231,6 @@ def _entry(value: Any) -> str:
         return f"{tensors} tensors" if tensors else f"{type(value).__name__} of {len(value)}"
     if isinstance(value, bool | int | float | str):
         return repr(value) if len(repr(value)) <= 40 else type(value).__name__
+    if isinstance(value, Placeholder):
+        return value.name
     return type(value).__name__

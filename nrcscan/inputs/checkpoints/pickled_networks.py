@@ -1,0 +1,163 @@
+"""Whole networks in pickles: their weights, and those of torch's own layers themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nrcscan.inputs.pickles.placeholder import Known, Placeholder, Unreadable
+
+_DEEPEST = 64
+_FUNCTIONS = {
+    "torch.nn.functional.relu": nn.functional.relu,
+    "torch.nn.functional.gelu": nn.functional.gelu,
+    "torch._C._nn.gelu": nn.functional.gelu,
+}
+"""What transformer layers keep as their activation."""
+
+_SCALARS = (str, int, float, complex, bytes, type(None), torch.dtype, torch.device, np.generic)
+
+
+class NotBuilt(Exception):
+    """A network is not of torch's own layers alone; the message names what else there is."""
+
+
+def is_network(value: Any) -> bool:
+    """Whether a placeholder stands for an `nn.Module`."""
+    if not isinstance(value, Placeholder) or not isinstance(value.state, dict):
+        return False
+    return all(
+        isinstance(value.state.get(part), Mapping)
+        for part in ("_parameters", "_buffers", "_modules")
+    )
+
+
+def state_dict(network: Placeholder) -> dict[str, Tensor | Unreadable]:
+    """Return the state dict of the `nn.Module` that a placeholder stands for.
+
+    Names are as `state_dict()` has them: a module's own parameters and buffers, but for buffers
+    that are not kept, then its children's.
+    """
+    found: dict[str, Tensor | Unreadable] = {}
+    _collect(network, "", found, 0)
+    return found
+
+
+def _collect(
+    network: Placeholder, prefix: str, found: dict[str, Tensor | Unreadable], depth: int
+) -> None:
+    state = network.state
+    unkept = state.get("_non_persistent_buffers_set", ())
+    own = [*state["_parameters"].items(), *state["_buffers"].items()]
+    for name, value in own:
+        kept = not isinstance(unkept, set) or name not in unkept
+        if kept and isinstance(name, str) and isinstance(value, Tensor | Unreadable):
+            found[prefix + name] = value
+    for name, child in state["_modules"].items():
+        if isinstance(name, str) and is_network(child) and depth < _DEEPEST:
+            _collect(child, f"{prefix}{name}.", found, depth + 1)
+
+
+def layer_classes() -> dict[str, type[nn.Module]]:
+    """Return torch's own layers: exactly the classes that torch.nn itself defines and offers.
+
+    Their state is tensors, numbers and each other, so a network of them is data.
+    """
+    classes = {
+        value
+        for value in vars(nn).values()
+        if isinstance(value, type)
+        and issubclass(value, nn.Module)
+        and value.__module__.startswith("torch.nn.modules.")
+    }
+    classes.add(nn.modules.linear.NonDynamicallyQuantizableLinear)
+    return {f"{value.__module__}.{value.__qualname__}": value for value in classes}
+
+
+class LayerBuilder:
+    """Makes networks of torch's own layers from placeholders; what is shared stays shared."""
+
+    def __init__(self) -> None:
+        self._classes = layer_classes()
+        self._built: dict[int, nn.Module] = {}
+        self._parameters: dict[int, nn.Parameter] = {}
+
+    def build(self, network: Placeholder, depth: int = 0) -> nn.Module:
+        """Return the network that a placeholder stands for.
+
+        Raises:
+            NotBuilt: it holds more than torch's own layers and data.
+        """
+        if id(network) in self._built:
+            return self._built[id(network)]
+        made_of = (network.args, network.kwargs, network.items, network.entries)
+        if network.name not in self._classes or made_of != ((), {}, [], {}):
+            raise NotBuilt(network.name)
+        if depth > _DEEPEST or not is_network(network):
+            raise NotBuilt(network.name)
+        state = {name: self._part(name, value, depth) for name, value in network.state.items()}
+        kind = self._classes[network.name]
+        module = kind.__new__(kind)
+        module.__setstate__(state)
+        self._built[id(network)] = module
+        return module
+
+    def _part(self, name: Any, value: Any, depth: int) -> Any:
+        if not isinstance(name, str):
+            raise NotBuilt(f"a {type(name).__name__}")
+        if name == "_parameters":
+            return {key: self._parameter(held) for key, held in value.items()}
+        if name == "_buffers":
+            return {key: _tensor(held) for key, held in value.items()}
+        if name == "_modules":
+            return {
+                key: None if child is None else self._child(child, depth)
+                for key, child in value.items()
+            }
+        if "hook" in name and isinstance(value, Mapping) and value:
+            raise NotBuilt("hooks")
+        return _plain(value, depth)
+
+    def _child(self, child: Any, depth: int) -> nn.Module:
+        if not isinstance(child, Placeholder):
+            raise NotBuilt(f"a {type(child).__name__}")
+        return self.build(child, depth + 1)
+
+    def _parameter(self, value: Any) -> nn.Parameter | None:
+        tensor = _tensor(value)
+        if tensor is None:
+            return None
+        if id(tensor) not in self._parameters:
+            grad = tensor.is_floating_point() or tensor.is_complex()
+            self._parameters[id(tensor)] = nn.Parameter(tensor, requires_grad=grad)
+        return self._parameters[id(tensor)]
+
+
+def _tensor(value: Any) -> Tensor | None:
+    if value is not None and not isinstance(value, Tensor):
+        raise NotBuilt(value.name if isinstance(value, Placeholder) else type(value).__name__)
+    return value
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Return what a layer keeps beside its weights: data, or a function that is known."""
+    if isinstance(value, Known) and value.state is None:
+        raise NotBuilt(value.name)
+    if isinstance(value, Placeholder):
+        if value.args is None and value.name in _FUNCTIONS:
+            return _FUNCTIONS[value.name]
+        raise NotBuilt(value.name)
+    if isinstance(value, (*_SCALARS, Tensor)):
+        return value
+    if depth > _DEEPEST:
+        raise NotBuilt("nested data")
+    if isinstance(value, list | tuple | set | frozenset):
+        parts = [_plain(part, depth + 1) for part in value]
+        return type(value)(parts) if type(value) in (list, tuple, set, frozenset) else value
+    if isinstance(value, dict):
+        return type(value)((key, _plain(part, depth + 1)) for key, part in value.items())
+    raise NotBuilt(f"a {type(value).__name__}")

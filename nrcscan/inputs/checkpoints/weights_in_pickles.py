@@ -1,0 +1,220 @@
+"""The state dicts and networks in a pickle, read as data; what else it holds is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nrcscan.errors import InputError, UnsafeError
+from nrcscan.inputs.checkpoints.contents import STATE_KEYS, damaged
+from nrcscan.inputs.checkpoints.left_out import in_words, left_out, mapping_in
+from nrcscan.inputs.checkpoints.pickled_networks import (
+    LayerBuilder,
+    NotBuilt,
+    is_network,
+    layer_classes,
+    state_dict,
+)
+from nrcscan.inputs.pickles.load_inert import Inert, load_inert
+from nrcscan.inputs.pickles.placeholder import (
+    PickleDamaged,
+    PickleRefused,
+    Placeholder,
+    Unreadable,
+)
+from nrcscan.wording import listed, reason
+
+MAX_DEPTH = 4
+"""How deep in a training checkpoint a state dict is looked for."""
+
+_MOST_MAPPINGS = 100_000
+_TRUST = (
+    "save model.state_dict() alone and name the network with --model, or use --trust if you know"
+    " where the file comes from"
+)
+_WEIGHTS = (Tensor, Unreadable)
+
+
+@dataclass
+class Opened:
+    """What a file of `torch.save` held, before it is checked.
+
+    Attributes:
+        content: of the file.
+        states: every state dict in it, by dotted key.
+        modules: whole networks, by the key of their state dict.
+        notes: what was left out.
+    """
+
+    content: Any
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def inert(path: Path, *, mapped: bool = False) -> Inert:
+    """Load a file as data and placeholders.
+
+    Args:
+        path: of the file.
+        mapped: leave tensors in the file until they are read.
+
+    Raises:
+        UnsafeError: it does what no file of data does.
+        InputError: it is damaged.
+    """
+    try:
+        return load_inert(path, mapped=mapped)
+    except PickleDamaged as error:
+        raise damaged(path, error) from error
+    except PickleRefused as error:
+        raise UnsafeError(f"{path}: not opened, because {error}; {_TRUST}") from error
+    except Exception as error:  # a damaged archive fails in its own way
+        raise damaged(path, error) from error
+
+
+def unsafe(path: Path, asked: Iterable[str], remedy: str) -> UnsafeError:
+    """Return the error that a file holds nothing but what could run code."""
+    names = listed(sorted(asked))
+    return UnsafeError(
+        f"{path}: not opened, because it is a pickle that asks for {names}, which could run code;"
+        f" {remedy}"
+    )
+
+
+def as_data(path: Path) -> Opened:
+    """Return what a file holds, as far as it is data.
+
+    Raises:
+        UnsafeError: it holds no weights, and asks for what could run code.
+        InputError: it is damaged.
+    """
+    found = inert(path)
+    opened = Opened(found.content)
+    networks: dict[str, Placeholder] = {}
+    used: set[int] = set()
+    opened.states = _states_of(found.content, networks, used)
+    notes = list(_build(opened, networks))
+    strange = found.asked - layer_classes().keys()
+    if strange and not any(opened.states.values()):
+        raise unsafe(path, strange, _TRUST)
+    beside = [state for _, state in found.attributes]
+    names = left_out([found.content, *beside], opened=lambda value: id(value) in used)
+    if words := in_words(names):
+        notes.append(f"left out, not built: {words}")
+    if found.tensor_classes:
+        notes.append(f"taken as plain tensors: those of {listed(sorted(found.tensor_classes))}")
+    opened.notes = tuple(notes)
+    return opened
+
+
+def _states_of(
+    content: Any, networks: dict[str, Placeholder], used: set[int]
+) -> dict[str, dict[str, Any]]:
+    """Return the state dicts in a file's content by key, and the networks that some are of.
+
+    They are mappings of tensors and whole networks; where there are none, those in objects of
+    other classes, and then mappings of arrays.
+    """
+    found = dict(state_dicts(content, _WEIGHTS, networks=networks, used=used))
+    if not any(found.values()):
+        found |= dict(state_dicts(content, _WEIGHTS, networks=networks, used=used, inside=True))
+    if not any(found.values()):
+        for key, arrays in state_dicts(content, np.ndarray, used=used, inside=True):
+            found[key] = {
+                name: torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
+                for name, array in arrays.items()
+                if array.dtype.kind in "biufc"
+            }
+    return {key: state for key, state in found.items() if state or key in networks}
+
+
+def state_dicts(
+    content: Any,
+    kinds: type | tuple[type, ...],
+    *,
+    networks: dict[str, Placeholder] | None = None,
+    used: set[int] | None = None,
+    inside: bool = False,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every mapping of names to tensors in a training checkpoint, with its dotted key.
+
+    Args:
+        content: of the file.
+        kinds: what counts as a tensor.
+        networks: gets whole networks that were not built, by the key of their state dict.
+        used: gets the identities of the placeholders whose content is taken.
+        inside: look into objects of other classes too.
+    """
+    seen = 0
+    waiting: list[tuple[str, Any, int]] = [("", content, 0)]
+    while waiting:
+        key, value, depth = waiting.pop()
+        if networks is not None and is_network(value):
+            networks[key] = value
+            yield key, state_dict(value)
+            continue
+        held = value if isinstance(value, Mapping) else None
+        if isinstance(value, Placeholder) and (inside or value.entries):
+            held = mapping_in(value)
+        seen += 1
+        if held is None or seen > _MOST_MAPPINGS:
+            continue
+        tensors = {n: v for n, v in held.items() if isinstance(n, str) and isinstance(v, kinds)}
+        if tensors:
+            if used is not None and isinstance(value, Placeholder):
+                used.add(id(value))
+            yield key, tensors
+        if depth < MAX_DEPTH:
+            waiting += [
+                (f"{key}.{name}" if key else name, part, depth + 1)
+                for name, part in reversed([*held.items()])
+                if isinstance(name, str) and isinstance(part, Mapping | Placeholder)
+            ]
+
+
+def _build(opened: Opened, networks: Mapping[str, Placeholder]) -> Iterator[str]:
+    """Build the networks of torch's own layers, and say which others were not."""
+    for key, network in networks.items():
+        where = f" under {key!r}" if key else " in the file"
+        try:
+            module = LayerBuilder().build(network)
+        except NotBuilt as error:
+            also = "" if str(error) == network.name else f", which holds {error}"
+            yield (
+                f"the {network.name}{where}{also} was not built: its weights were taken as a state"
+                " dict"
+            )
+        except Exception as error:  # a state that is not of its class
+            yield f"the {network.name}{where} could not be built ({reason(error)})"
+        else:
+            entries = module.state_dict()
+            opened.modules[key] = module
+            opened.states[key] = {n: v for n, v in entries.items() if isinstance(v, Tensor)}
+
+
+def readable(
+    path: Path, states: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+    """Return state dicts as tensors, and a note on those that have tensors without values.
+
+    Raises:
+        InputError: there is no other, or it is the one that would be taken.
+    """
+    broken = {
+        key: next(((n, v) for n, v in state.items() if isinstance(v, Unreadable)), None)
+        for key, state in states.items()
+    }
+    usual = [key for key in states if key.split(".")[-1] in STATE_KEYS]
+    bad = {key: found for key, found in broken.items() if found is not None}
+    for key, (name, tensor) in bad.items():
+        if len(bad) == len(states) or key in usual or not usual:
+            raise InputError(f"{path}: {name!r} {tensor.problem}")
+    notes = [f"left out: {name!r}, which {tensor.problem}" for name, tensor in bad.values()]
+    return {key: dict(state) for key, state in states.items() if key not in bad}, notes

@@ -8,8 +8,10 @@ from typing import Any, Unpack
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
-from nrcscan.inputs.checkpoints.contents import Checkpoint, choose, stripped
+from nrcscan.inputs.checkpoints.choose_network import choose
+from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.checkpoints.open_checkpoint import read
+from nrcscan.inputs.checkpoints.wrapper_names import stripped
 from nrcscan.network.infer_chain import infer
 from nrcscan.options.check import checked
 from nrcscan.options.describe import described
@@ -87,9 +89,9 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
     prefix = ""
     tensors: tuple[TensorInfo, ...] = ()
     try:
-        checkpoint = choose(contents, state_key)
+        checkpoint = choose(contents, state_key, chosen["ignore"])
     except UsageError as error:
-        if state_key is not None:
+        if state_key is not None or chosen["ignore"]:
             raise
         problem = str(error)
     else:

@@ -27,10 +27,8 @@ from nrcscan.inputs.checkpoints.contents import (
 )
 from nrcscan.inputs.checkpoints.pickle_globals import unsafe_globals, wanted_globals
 from nrcscan.inputs.checkpoints.signs import is_tar
+from nrcscan.inputs.checkpoints.states_inside import MAX_DEPTH, lists_inside, states_inside
 from nrcscan.wording import listed, reason
-
-MAX_DEPTH = 4
-"""How deep in a training checkpoint a state dict is looked for."""
 
 # NumPy's numbers, such as a best loss beside the weights: a dtype and bytes, no code.
 _NUMBERS: list[Any] = [
@@ -63,8 +61,9 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
         states[key] = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
     if isinstance(content, Mapping):
         require_unquantised(path, _keys(content))
-        states |= dict(_state_dicts(content))
-    elif not modules:
+    if isinstance(content, Mapping | list):
+        states |= dict(states_inside(content))
+    if not isinstance(content, Mapping) and not states:
         held = "single tensor" if isinstance(content, Tensor) else type(content).__name__
         raise InputError(f"{path}: holds a {held}, not a state dict; save model.state_dict()")
     if isinstance(content, Mapping) and content.keys() == {"state", "param_groups"}:
@@ -94,6 +93,7 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
         ordered=True,
         modules=modules,
         hyper_parameters=hyper_parameters,
+        lists=frozenset(lists_inside(content)),
     )
 
 
@@ -197,24 +197,6 @@ def _refuse_tar(path: Path) -> None:
             f"{path}: not opened, because it is a tar archive of pickles{asks}, and unpickling runs"
             " code; save it again with torch.save, or use --trust if you know where it comes from"
         )
-
-
-def _state_dicts(
-    content: Mapping[Any, Any], key: str = "", depth: int = 0
-) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield every mapping of names to tensors in a training checkpoint, with its dotted key."""
-    tensors = {
-        name: value
-        for name, value in content.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
-    if tensors:
-        yield key, tensors
-    if depth == MAX_DEPTH:
-        return
-    for name, value in content.items():
-        if isinstance(name, str) and isinstance(value, Mapping):
-            yield from _state_dicts(value, f"{key}.{name}" if key else name, depth + 1)
 
 
 def _keys(content: Mapping[Any, Any], depth: int = 0) -> Iterator[str]:

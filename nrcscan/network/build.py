@@ -72,26 +72,7 @@ def build(
     """
     require_finite(checkpoint)
     if factory is None and checkpoint.module is not None:
-        source = f"the file itself, {FORMATS[checkpoint.format]}"
-        fixed = checkpoint.fixed_dtype
-        if fixed is not None and dtype not in (None, fixed):
-            raise UsageError(
-                f"--dtype {_name(dtype)}: {checkpoint.path} computes in {_name(fixed)} and in"
-                " nothing else; leave --dtype out"
-            )
-        if checkpoint.left_aside:
-            raise UsageError(
-                f"{checkpoint.path}: the network in the file runs whole; leave --ignore out, or"
-                " name another with --model"
-            )
-        module = checkpoint.module if fixed is not None else checkpoint.module.to(dtype or _DTYPE)
-        return Network(
-            module,
-            source,
-            fixed_batch=checkpoint.fixed_batch,
-            notes=checkpoint.notes,
-            weight_notes=checkpoint.choice,
-        )
+        return _of_the_file(checkpoint, checkpoint.module, dtype)
     if factory is None:
         chain = infer(checkpoint, activation)
         module, source = chain.module(), f"inferred from the weights, with {activation}"
@@ -106,6 +87,32 @@ def build(
         network = Network(_call(called, name, arguments), name, notes=notes)
     network.module.to(dtype or _DTYPE)
     return replace(network, weight_notes=load_weights(network.module, checkpoint))
+
+
+def _of_the_file(checkpoint: Checkpoint, module: nn.Module, dtype: torch.dtype | None) -> Network:
+    """Return the network that a file holds.
+
+    Raises:
+        UsageError: it runs in another dtype alone, or tensors of it are to be left aside.
+    """
+    fixed = checkpoint.fixed_dtype
+    if fixed is not None and dtype not in (None, fixed):
+        raise UsageError(
+            f"--dtype {_name(dtype)}: {checkpoint.path} computes in {_name(fixed)} and in"
+            " nothing else; leave --dtype out"
+        )
+    if checkpoint.left_aside:
+        raise UsageError(
+            f"{checkpoint.path}: the network in the file runs with all its tensors; leave --ignore"
+            " out, or name another network with --model"
+        )
+    return Network(
+        module if fixed is not None else module.to(dtype or _DTYPE),
+        f"the file itself, {FORMATS[checkpoint.format]}",
+        fixed_batch=checkpoint.fixed_batch,
+        notes=checkpoint.notes,
+        weight_notes=checkpoint.choice,
+    )
 
 
 def require_finite(checkpoint: Checkpoint) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 import torch
 from torch import Tensor, nn
@@ -90,13 +90,8 @@ def matched(names: Iterable[str], expected: Iterable[str]) -> dict[str, str]:
     {'module.weight': 'module.weight', 'weight': 'weight'}
     """
     wanted = list(expected)
-    wanted_bare = alike(wanted)
-
-    def fit(held: Mapping[str, str]) -> tuple[int, int]:
-        return len(held.keys() & set(wanted)), len(alike(held).keys() & wanted_bare.keys())
-
-    held = max(stripped({name: name for name in names}), key=fit)
-    held_bare = alike(held)
+    held = _written_alike(names, set(wanted))
+    wanted_bare, held_bare = alike(wanted), alike(held)
     found = {}
     for name in wanted:
         if name in held:
@@ -106,6 +101,16 @@ def matched(names: Iterable[str], expected: Iterable[str]) -> dict[str, str]:
             if other not in wanted:
                 found[name] = held[other]
     return found
+
+
+def _written_alike(names: Iterable[str], wanted: Set[str]) -> dict[str, str]:
+    """Return a file's names, by how they are written with those wrappers off that fit a network."""
+    wanted_bare = alike(wanted).keys()
+
+    def fit(held: Mapping[str, str]) -> tuple[int, int]:
+        return len(held.keys() & wanted), len(alike(held).keys() & wanted_bare)
+
+    return max(stripped({name: name for name in names}), key=fit)
 
 
 def _unexpected(
@@ -121,10 +126,7 @@ def _unexpected(
         and held not in checkpoint.aliases
         and not (held == COUNTER and averaged)
     ]
-    written = max(
-        stripped({name: name for name in checkpoint.state}),
-        key=lambda held: len(held.keys() & expected.keys()),
-    )
+    written = _written_alike(checkpoint.state, expected.keys())
     shown = {held: name for name, held in written.items()}
     return [shown.get(held, held) for held in left]
 

@@ -10,7 +10,7 @@ from nrcscan.errors import UsageError
 from nrcscan.files.natural_order import natural_key
 from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents, TensorList
 from nrcscan.inputs.checkpoints.default_state import default_key, others_note
-from nrcscan.inputs.checkpoints.part_by_name import Part, find_part
+from nrcscan.inputs.checkpoints.part_by_name import NamedPart, find_part
 from nrcscan.inputs.checkpoints.policy_names import squashed_note
 from nrcscan.inputs.checkpoints.set_aside import set_aside
 from nrcscan.wording import listed
@@ -37,7 +37,7 @@ def choose(
     path, states, lists = contents.path, contents.states, contents.lists
     if state_key is None:
         key = default_key(path, states, lists)
-        part = Part(states[key], key, {name: name for name in states[key]})
+        part = NamedPart(states[key], key, {name: name for name in states[key]})
         part_note = others_note(key, states, lists)
     else:
         part, part_note = find_part(path, states, lists, state_key), None
@@ -72,7 +72,7 @@ def choose(
     )
 
 
-def _share(contents: Contents, part: Part) -> str | None:
+def _share(contents: Contents, part: NamedPart) -> str | None:
     """Say which share of a state dict a part is."""
     if part.key is None or part.module_path == "":
         return None
@@ -81,7 +81,7 @@ def _share(contents: Contents, part: Part) -> str | None:
     return f"took {len(part.tensors)} of the {whole} tensors{where}, as --state-key says"
 
 
-def _module(contents: Contents, part: Part) -> nn.Module | None:
+def _module(contents: Contents, part: NamedPart) -> nn.Module | None:
     """Return the network in the file, or the part of it, if it holds one."""
     module = None if part.key is None else contents.modules.get(part.key)
     if module is None or part.module_path == "":
@@ -98,7 +98,7 @@ def _module(contents: Contents, part: Part) -> nn.Module | None:
         return None
 
 
-def _with_ties(contents: Contents, part: Part) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _with_ties(contents: Contents, part: NamedPart) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return a part with tensors under their second names, and those alone.
 
     A second name counts as one of the part's own where it is of the same kind, such as two that
@@ -131,7 +131,9 @@ def _leaf(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _in_order(contents: Contents, part: Part) -> tuple[dict[str, Tensor], TensorList, str | None]:
+def _in_order(
+    contents: Contents, part: NamedPart
+) -> tuple[dict[str, Tensor], TensorList, str | None]:
     """Return a list of tensors, under the names of the state dict beside it if they fit.
 
     Training scripts keep the average of a network's parameters so, beside its state dict.

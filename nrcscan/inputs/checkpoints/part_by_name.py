@@ -24,7 +24,7 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Part:
+class NamedPart:
     """Tensors of one network, out of all that a file holds.
 
     Attributes:
@@ -43,7 +43,7 @@ class Part:
     note: str | None = None
 
 
-def find_part(path: Path, states: States, lists: Collection[str], asked: str) -> Part:
+def find_part(path: Path, states: States, lists: Collection[str], asked: str) -> NamedPart:
     """Return what `--state-key` names.
 
     Args:
@@ -63,17 +63,17 @@ def find_part(path: Path, states: States, lists: Collection[str], asked: str) ->
     return _joined(path, states, lists, words)
 
 
-def _whole(states: States, lists: Collection[str], key: str) -> Part:
+def _whole(states: States, lists: Collection[str], key: str) -> NamedPart:
     tensors = states[key]
     others = [place for place, _ in _places(states, lists, key)]
     note = None
     if others:
         full = listed((_path_of(place, key) for place in others), "or")
         note = f"--state-key {key}: a state dict of that name; names that begin so are in {full}"
-    return Part(tensors, key, {name: name for name in tensors}, note=note)
+    return NamedPart(tensors, key, {name: name for name in tensors}, note=note)
 
 
-def _one(path: Path, states: States, lists: Collection[str], word: str) -> Part:
+def _one(path: Path, states: States, lists: Collection[str], word: str) -> NamedPart:
     """Return the tensors whose names begin with a word, without it."""
     key, prefix = _place(path, states, lists, word)
     names = _under(states[key], prefix)
@@ -83,7 +83,7 @@ def _one(path: Path, states: States, lists: Collection[str], word: str) -> Part:
             f" {_nearest(states, lists, word)}"
         )
     some_name, origin = next(iter(names.items()))
-    return Part(
+    return NamedPart(
         {name: states[key][full] for name, full in names.items()},
         key,
         names,
@@ -91,7 +91,7 @@ def _one(path: Path, states: States, lists: Collection[str], word: str) -> Part:
     )
 
 
-def _joined(path: Path, states: States, lists: Collection[str], words: list[str]) -> Part:
+def _joined(path: Path, states: States, lists: Collection[str], words: list[str]) -> NamedPart:
     """Return several parts as one, their names as they are below the keys that all share."""
     found: list[tuple[str, str, str]] = []  # key, name without wrappers, name in the state dict
     for word in words:
@@ -114,7 +114,7 @@ def _joined(path: Path, states: States, lists: Collection[str], words: list[str]
                 f"{path}: --state-key {','.join(words)} names {own} twice; name each part once"
             )
         tensors[own], origins[own] = states[key][full], full
-    return Part(tensors, keys[0] if len(keys) == 1 else None, origins, None)
+    return NamedPart(tensors, keys[0] if len(keys) == 1 else None, origins, None)
 
 
 def _shared(keys: list[str]) -> int:

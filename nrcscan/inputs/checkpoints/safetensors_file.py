@@ -81,7 +81,7 @@ def ties(path: Path, metadata: Mapping[str, str], held: Collection[str]) -> dict
             found[name] = other
         elif "." in name and "." in other and _leaf(name) == _leaf(other) and _leaf(name) in LEAVES:
             raise InputError(
-                f"{path}: its metadata says that {name!r} is {other!r}, and no such tensor is there;"
+                f"{path}: its metadata says that {name!r} is {other!r}, which is not there;"
                 " save it again with safetensors.torch.save_model"
             )
     return dict(sorted(found.items(), key=lambda item: natural_key(item[0])))

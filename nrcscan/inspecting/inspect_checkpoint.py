@@ -47,6 +47,7 @@ class Inspection:
         network: what would run: the network in the file, or the chain that would be inferred,
             in words; None when there is none.
         problem: why there is no state dict or no chain to take; None when there is.
+        notes: how the tensors were chosen, where there is more to it than the key.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Inspection:
     tensors: tuple[TensorInfo, ...]
     network: str | None
     problem: str | None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the inspection as JSON has it."""
@@ -88,6 +90,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
     problem: str | None = None
     prefix = ""
     tensors: tuple[TensorInfo, ...] = ()
+    notes: tuple[str, ...] = ()
     try:
         checkpoint = choose(contents, state_key, chosen["ignore"])
     except UsageError as error:
@@ -95,7 +98,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
             raise
         problem = str(error)
     else:
-        key = checkpoint.state_key
+        key, notes = checkpoint.state_key, checkpoint.choice
         *_, state = stripped(checkpoint.state)
         whole = [name for name in checkpoint.state if name != "n_averaged"]
         prefix = whole[0].removesuffix(next(iter(state))) if whole else ""
@@ -117,6 +120,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         tensors=tensors,
         network=network,
         problem=problem,
+        notes=notes,
     )
 
 

@@ -193,7 +193,7 @@ def _require_one_network(checkpoint: Checkpoint) -> None:
             f"{checkpoint.path}: a policy of Stable-Baselines3, actor and critic in one; choose the"
             f" actor with --state-key {parts}, or name the network's factory with --model"
         )
-    if checkpoint.in_order is not None and not checkpoint.in_order.named:
+    if checkpoint.in_order is not None and not checkpoint.in_order.named_as:
         raise InputError(
             f"{checkpoint.path}: {checkpoint.state_key or 'the file'} is a list of tensors without"
             " names; name the network's factory with --model"

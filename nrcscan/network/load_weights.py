@@ -35,14 +35,15 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
         )
     expected = module.state_dict()
     tied = _tied(module)
-    notes: list[str] = []
-    if checkpoint.in_order is not None:
-        found, notes = _by_place(module, checkpoint, checkpoint.in_order)
+    tensors = {**checkpoint.aliases, **checkpoint.state}
+    names = matched(tensors, expected)
+    found = {name: tensors[held] for name, held in names.items()}
+    held = checkpoint.in_order
+    if held is not None and (not held.named_as or len(names) < len(expected)):
+        found, notes = _by_place(module, checkpoint, held)
         extra: list[str] = []
     else:
-        tensors = {**checkpoint.aliases, **checkpoint.state}
-        names = matched(tensors, expected)
-        found = {name: tensors[held] for name, held in names.items()}
+        notes = [held.named_as] if held is not None else []
         extra = _unexpected(checkpoint, names, expected)
     missing = [
         name
@@ -140,36 +141,34 @@ def _remedy(checkpoint: Checkpoint, expected: Mapping[str, Tensor], extra: list[
         extra: names that the network does not ask for, if nothing else is wrong.
     """
     check = "check --model and --model-args"
-    part = _fitting_part(checkpoint, expected)
-    if part is not None:
-        return f"--state-key {part} has all that the network asks for"
+    if checkpoint.in_order is not None:
+        return f"{check}, or save model.state_dict(), which has more than parameters"
+    parts = _fitting_parts(checkpoint, expected)
+    if parts:
+        has = "has" if len(parts) == 1 else "have"
+        keys = listed((f"--state-key {part}" for part in parts), "and")
+        return f"{keys} {has} all that the network asks for"
     if extra:
         globs = " ".join(f"--ignore '{glob}'" for glob in _globs(extra, expected))
         return f"leave them aside with {globs}, or {check}"
     return check
 
 
-def _fitting_part(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> str | None:
-    """Return what all of a network's names begin with in the file, if they do so there alone."""
-    shapes = {name: tensor.shape for name, tensor in expected.items()}
-    anchor = next(iter(shapes), None)
-    if anchor is None or checkpoint.in_order is not None:
-        return None
-    heads = [
-        name.removesuffix(f".{anchor}") for name in checkpoint.state if name.endswith(f".{anchor}")
-    ]
-    fitting = [
-        head
+def _fitting_parts(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> list[str]:
+    """Return what all of a network's names begin with in the file, wherever they do."""
+    anchor = next(iter(expected), None)
+    state, key = checkpoint.state, checkpoint.state_key
+    if anchor is None or "," in key:
+        return []
+    heads = [name.removesuffix(f".{anchor}") for name in state if name.endswith(f".{anchor}")]
+    return [
+        f"{key}.{head}" if key else head
         for head in heads
         if all(
-            f"{head}.{name}" in checkpoint.state
-            and checkpoint.state[f"{head}.{name}"].shape == shape
-            for name, shape in shapes.items()
+            (held := state.get(f"{head}.{name}")) is not None and held.shape == tensor.shape
+            for name, tensor in expected.items()
         )
     ]
-    if len(fitting) != 1:
-        return None
-    return f"{checkpoint.state_key}.{fitting[0]}" if checkpoint.state_key else fitting[0]
 
 
 def _globs(extra: Iterable[str], expected: Iterable[str]) -> list[str]:
@@ -242,8 +241,7 @@ def _by_place(
     notes = [f"{what} has no names: its tensors went to the network's parameters in order"]
     shown = [name for name in beside if not name.endswith(_NOT_NEEDED)]
     if shown:
-        where = held.beside_key or "the top level of the file"
-        notes.append(f"{what} lacks {listed(shown)}: taken from {where}")
+        notes.append(f"{what} lacks {listed(shown)}: taken from {held.beside_key}")
     return {**found, **beside}, notes
 
 

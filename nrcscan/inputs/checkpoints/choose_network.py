@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -13,9 +14,11 @@ from nrcscan.inputs.checkpoints.default_state import default_key, others_note
 from nrcscan.inputs.checkpoints.part_by_name import NamedPart, find_part
 from nrcscan.inputs.checkpoints.policy_names import squashed_note
 from nrcscan.inputs.checkpoints.set_aside import set_aside
+from nrcscan.inputs.checkpoints.wrapper_names import COUNTER
 from nrcscan.wording import listed
 
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_COUNTS = "num_batches_tracked"
+_BUFFERS = ("running_mean", "running_var", _COUNTS, COUNTER)
 _RUNS_WHOLE = ("exported", "onnx")
 """Forms whose networks are one program, of which no part runs."""
 
@@ -41,17 +44,17 @@ def choose(
         part_note = others_note(key, states, lists)
     else:
         part, part_note = find_part(path, states, lists, state_key), None
-    notes = [part_note, part.note, _share(contents, part)]
-    tensors, aliases = _with_ties(contents, part)
-    in_order, names_note = None, None
+    notes = [part_note, part.note, _share(contents, part, state_key)]
+    tensors, aliases, ties_note = _with_ties(contents, part)
+    in_order = None
     if part.key in lists:
-        tensors, in_order, names_note = _in_order(contents, part)
+        tensors, in_order = _in_order(contents, part)
     left, aside = set_aside(path, tensors, ignore, part.origins)
     if aside and in_order is not None:
         kept = tuple(left.values())
-        in_order = None if in_order.named else TensorList(kept, False, in_order.beside, "")
+        in_order = None if in_order.named_as else replace(in_order, tensors=kept)
     whole = () if part.key is None else states[part.key]
-    notes += [names_note, squashed_note(state_key, whole), aside]
+    notes += [ties_note, squashed_note(state_key, whole), aside]
     module = _module(contents, part)
     return Checkpoint(
         path,
@@ -72,13 +75,15 @@ def choose(
     )
 
 
-def _share(contents: Contents, part: NamedPart) -> str | None:
+def _share(contents: Contents, part: NamedPart, state_key: str | None) -> str | None:
     """Say which share of a state dict a part is."""
     if part.key is None or part.module_path == "":
         return None
     whole = len(contents.states[part.key])
+    if len(part.tensors) == whole:
+        return None
     where = f" of {part.key}" if part.key else ""
-    return f"took {len(part.tensors)} of the {whole} tensors{where}, as --state-key says"
+    return f"--state-key {state_key}: took {len(part.tensors)} of the {whole} tensors{where}"
 
 
 def _module(contents: Contents, part: NamedPart) -> nn.Module | None:
@@ -98,42 +103,42 @@ def _module(contents: Contents, part: NamedPart) -> nn.Module | None:
         return None
 
 
-def _with_ties(contents: Contents, part: NamedPart) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return a part with tensors under their second names, and those alone.
+def _with_ties(
+    contents: Contents, part: NamedPart
+) -> tuple[dict[str, Tensor], dict[str, Tensor], str | None]:
+    """Return a part with tensors under their second names, those alone, and what to say of them.
 
     A second name counts as one of the part's own where it is of the same kind, such as two that
     end in "weight"; any other is kept for a network that asks for it.
     """
     if not contents.ties or part.key is None:
-        return part.tensors, {}
+        return part.tensors, {}, None
     state = contents.states[part.key]
     modules = {origin.rpartition(".")[0] for origin in part.origins.values()}
     within = f"{part.module_path}." if part.module_path else ""
-    second, alike = {}, {}
+    second: dict[str, Tensor] = {}
+    alike: dict[str, str] = {}
     for name, held in contents.ties.items():
-        # Of several parts joined, names stay whole; a module of theirs may have two tensors.
-        inside = (
-            name.startswith(within)
-            if part.module_path is not None
-            else (name.rpartition(".")[0] in modules)
-        )
+        if part.module_path is None:  # several parts: a module of theirs may have two tensors
+            inside = name.rpartition(".")[0] in modules
+        else:
+            inside = name.startswith(within)
         if inside and held in state:
             second[name.removeprefix(within)] = state[held]
             if "." in name and _leaf(name) == _leaf(held):
-                alike[name.removeprefix(within)] = state[held]
-    tensors = {**part.tensors, **alike}
+                alike[name.removeprefix(within)] = held
+    tensors = {**part.tensors, **{name: second[name] for name in alike}}
     if alike and not contents.ordered and part.module_path is not None:
         tensors = dict(sorted(tensors.items(), key=lambda item: natural_key(item[0])))
-    return tensors, second
+    said = listed(f"{name} is {held}" for name, held in alike.items())
+    return tensors, second, f"tied, by the file's metadata: {said}" if alike else None
 
 
 def _leaf(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _in_order(
-    contents: Contents, part: NamedPart
-) -> tuple[dict[str, Tensor], TensorList, str | None]:
+def _in_order(contents: Contents, part: NamedPart) -> tuple[dict[str, Tensor], TensorList]:
     """Return a list of tensors, under the names of the state dict beside it if they fit.
 
     Training scripts keep the average of a network's parameters so, beside its state dict.
@@ -145,27 +150,31 @@ def _in_order(
     except UsageError:
         key = None
     if key is None:
-        return part.tensors, TensorList(tensors, False, {}, ""), None
+        return part.tensors, TensorList(tensors, {}, "", "")
     beside = others[key]
-    first: dict[tuple[int, ...], str] = {}  # tied weights are one parameter, at its first place
-    second: dict[str, str] = {}
-    for name, tensor in beside.items():
-        place = (tensor.data_ptr(), *tensor.shape, -1, *tensor.stride())
-        if _leaf(name) in _BUFFERS or name == "n_averaged":
-            continue
-        if tensor.numel() and place in first:
-            second[name] = first[place]
-        else:
-            first[place] = name
-    names = list(first.values())
-    fits = [beside[name].shape for name in names] == [tensor.shape for tensor in tensors]
-    held = TensorList(tensors, fits, beside, key)
-    if not fits:
-        return part.tensors, held, None
+    second = _tied(beside)
+    names = [name for name in beside if _leaf(name) not in _BUFFERS and name not in second]
+    where = key or "the top level"
+    if [beside[name].shape for name in names] != [tensor.shape for tensor in tensors]:
+        return part.tensors, TensorList(tensors, beside, where, "")
     given = dict(zip(names, tensors, strict=True))
     given |= {name: given[of] for name, of in second.items()}
-    buffers = [name for name in beside if name not in given]
-    said = f"the list's tensors are named as those of {key or 'the top level'}, in order"
+    buffers = [name for name in beside if name not in given and _leaf(name) != _COUNTS]
+    said = f"{part.key}: its tensors are named as those of {where} are, in order"
     if buffers:
-        said += f", whose {listed(buffers)} go with them"
-    return {name: given.get(name, beside[name]) for name in beside}, held, said
+        said += f"; it lacks {listed(buffers)}: taken from {where}"
+    named = {name: given.get(name, beside[name]) for name in beside}
+    return named, TensorList(tensors, beside, where, said)
+
+
+def _tied(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the later names of tensors that are in memory once, each with the first name."""
+    first: dict[tuple[int, ...], str] = {}
+    later = {}
+    for name, tensor in state.items():
+        place = (tensor.data_ptr(), *tensor.shape, -1, *tensor.stride())
+        if tensor.numel() and place in first:
+            later[name] = first[place]
+        else:
+            first[place] = name
+    return later

@@ -57,15 +57,16 @@ class TensorList:
 
     Attributes:
         tensors: in order.
-        named: whether the state dict beside them gives them its names.
-        beside: that state dict, for what a list of parameters lacks; empty if there is none.
+        beside: the state dict beside them, for what a list of parameters lacks; empty if there is
+            none.
         beside_key: where in the file it is.
+        named_as: how that state dict gives them their names, in words; empty if it does not fit.
     """
 
     tensors: tuple[Tensor, ...]
-    named: bool
     beside: dict[str, Tensor]
     beside_key: str
+    named_as: str
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Finds what `--state-key` names: a state dict, a list of tensors, or the names under a prefix.
 
-A word is a dotted key of the file first, then the beginning of names in a state dict: after that
-dict's own key, or without it where only one dict has such names. Several words joined by commas
-are parts put together, in this order, under their own names.
+A word is a dotted key of the file first, then one above such keys, then the beginning of names in
+a state dict: after that dict's own key, or without it where only one dict has such names. Several
+words joined by commas are parts put together, in this order, under their own names.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path
 from torch import Tensor
 
 from nrcscan.errors import UsageError
+from nrcscan.inputs.checkpoints.default_state import default_key
 from nrcscan.inputs.checkpoints.wrapper_names import stripped
 from nrcscan.wording import listed
 
 States = Mapping[str, dict[str, Tensor]]
 
-_SHOWN = 10
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -55,21 +56,34 @@ def find_part(path: Path, states: States, lists: Collection[str], asked: str) ->
     Raises:
         UsageError: there is no such thing, or several could be meant.
     """
-    if asked in states:
-        return _whole(states, lists, asked)
+    key = _key(path, states, lists, asked)
+    if key is not None:
+        return _whole(states, lists, asked, key)
     words = [word.strip() for word in asked.split(",")]
     if len(words) == 1:
         return _one(path, states, lists, asked)
     return _joined(path, states, lists, words)
 
 
-def _whole(states: States, lists: Collection[str], key: str) -> NamedPart:
+def _key(path: Path, states: States, lists: Collection[str], word: str) -> str | None:
+    """Return the key that a word is, or the one of the network below it, or None.
+
+    Raises:
+        UsageError: several below it could be meant.
+    """
+    if word in states:
+        return word
+    below = {key: state for key, state in states.items() if key.startswith(f"{word}.")}
+    return default_key(path, below, lists) if below else None
+
+
+def _whole(states: States, lists: Collection[str], word: str, key: str) -> NamedPart:
     tensors = states[key]
-    others = [place for place, _ in _places(states, lists, key)]
-    note = None
+    note = None if key == word else f"--state-key {word}: took {key}"
+    others = [] if word.rpartition(".")[2].isdecimal() else list(_places(states, lists, word))
     if others:
-        full = listed((_path_of(place, key) for place in others), "or")
-        note = f"--state-key {key}: a state dict of that name; names that begin so are in {full}"
+        full = listed((_path_of(place, prefix) for place, prefix in others), "or")
+        note = f"--state-key {word}: took the state dict {key}, not names that begin so, {full}"
     return NamedPart(tensors, key, {name: name for name in tensors}, note=note)
 
 
@@ -95,8 +109,14 @@ def _joined(path: Path, states: States, lists: Collection[str], words: list[str]
     """Return several parts as one, their names as they are below the keys that all share."""
     found: list[tuple[str, str, str]] = []  # key, name without wrappers, name in the state dict
     for word in words:
-        if word in states and word not in lists:
-            found += [(word, name, name) for name in states[word]]
+        whole = _key(path, states, lists, word)
+        if whole in lists:
+            raise UsageError(
+                f"{path}: --state-key {whole} is a list of tensors without names, which joins no"
+                " other part; name it alone"
+            )
+        if whole is not None:
+            found += [(whole, name, name) for name in states[whole]]
             continue
         key, prefix = _place(path, states, lists, word)
         under = _under(states[key], prefix)
@@ -135,7 +155,7 @@ def _place(path: Path, states: States, lists: Collection[str], word: str) -> tup
     places = list(_places(states, lists, word))
     if not places:
         raise UsageError(
-            f"{path}: no state dict is called {word!r}, and no names in one begin so;"
+            f"{path}: no state dict is called {word!r}, and no tensor's name begins so;"
             f" --state-key is one of {_nearest(states, lists, word)}"
         )
     whole = [(key, prefix) for key, prefix in places if _path_of(key, prefix) == word]
@@ -200,7 +220,8 @@ def _nearest(states: States, lists: Collection[str], word: str) -> str:
         for name in names:
             pieces = name.split(".")[:-1]
             for depth in range(1, len(pieces) + 1):
-                choices.setdefault(_path_of(key, ".".join(pieces[:depth])))
+                if not pieces[depth - 1].isdecimal():  # a single layer
+                    choices.setdefault(_path_of(key, ".".join(pieces[:depth])))
 
     def unlike(choice: str) -> float:
         last = choice.rpartition(".")[2]

@@ -29,6 +29,9 @@ METADATA = ".metadata"
 POLICY = "policy.pth"
 """Where an archive of Stable-Baselines3 keeps its policy's weights."""
 
+VERSION = "_stable_baselines3_version"
+"""What says there which version wrote it."""
+
 INDEX_LIMIT = 100_000_000
 _HEADER_LIMIT = 100_000_000
 # Tags of the fields that may follow the first of a ModelProto, the version of the format.
@@ -92,7 +95,7 @@ def zip_with(*names: str, without: tuple[str, ...] = ()) -> Sign:
 def stable_baselines3(seen: Evidence) -> bool:
     """Whether this is an archive of Stable-Baselines3: a policy's weights beside its settings."""
     members = seen.members or frozenset()
-    return POLICY in members and bool({"data", "_stable_baselines3_version"} & members)
+    return POLICY in members and bool({"data", VERSION} & members)
 
 
 def either(*signs: Sign) -> Sign:

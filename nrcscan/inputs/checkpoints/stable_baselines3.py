@@ -5,6 +5,7 @@ The policy's weights are read, as data. The rest stays closed: it holds pickles.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import zipfile
 from dataclasses import replace
@@ -13,13 +14,12 @@ from pathlib import Path
 from nrcscan.errors import InputError, NrcscanError, UnsafeError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
-from nrcscan.inputs.checkpoints.signs import POLICY
+from nrcscan.inputs.checkpoints.signs import POLICY, VERSION
 from nrcscan.inputs.checkpoints.torch_save import read_torch
 
-POLICY_LIMIT = 4_000_000_000
+POLICY_LIMIT = 1_000_000_000
 """How large the policy's weights may be, unpacked, in bytes."""
 
-_VERSION = "_stable_baselines3_version"
 _VERSION_LIMIT = 100
 
 
@@ -32,22 +32,23 @@ def read_archive(path: Path) -> Contents:
     """
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = {
+                member.filename.split("/", 1)[-1]: member
+                for member in archive.infolist()
+                if not member.is_dir()
+            }
             copy = Path(folder) / POLICY
-            copy.write_bytes(_policy(path, archive))
+            _unpack(path, archive, members[POLICY], copy)
             contents = _read(path, copy)
-            version = _version(archive, members)
+            version = _version(archive, members.get(VERSION))
     except NrcscanError:
         raise
     except Exception as error:  # zipfile raises almost anything on a damaged archive
         raise damaged(path, error) from error
     n_tensors = sum(len(state) for state in contents.states.values())
-    entries = {
-        member.filename: f"{n_tensors} tensors" if member.filename == POLICY else "not opened"
-        for member in members
-    }
-    if version:
-        entries[_VERSION] = version
+    entries = dict.fromkeys(members, "not opened") | {POLICY: f"{n_tensors} tensors"}
+    if version is not None:
+        entries[VERSION] = version
     return replace(
         contents,
         path=path,
@@ -57,19 +58,19 @@ def read_archive(path: Path) -> Contents:
     )
 
 
-def _policy(path: Path, archive: zipfile.ZipFile) -> bytes:
-    """Return the file of the policy's weights.
+def _unpack(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, copy: Path) -> None:
+    """Write the file of the policy's weights by itself.
 
     Raises:
         InputError: it is larger than the limit.
     """
-    size = archive.getinfo(POLICY).file_size
-    if size > POLICY_LIMIT:
+    if member.file_size > POLICY_LIMIT:
         raise InputError(
-            f"{path}: its {POLICY} is of {size:,} bytes, and {POLICY_LIMIT:,} are read at most;"
-            f" unpack it, and give {POLICY} itself"
+            f"{path}: its {POLICY} takes {member.file_size:,} bytes unpacked, and at most"
+            f" {POLICY_LIMIT:,} are read; unpack it, and give {POLICY} itself"
         )
-    return archive.read(POLICY)
+    with archive.open(member) as packed, copy.open("wb") as file:
+        shutil.copyfileobj(packed, file)
 
 
 def _read(path: Path, copy: Path) -> Contents:
@@ -90,9 +91,8 @@ def _read(path: Path, copy: Path) -> Contents:
         raise type(error)(str(error).replace(str(copy), f"{path}: its {POLICY}", 1)) from error
 
 
-def _version(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> str | None:
+def _version(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> str | None:
     """Return the version that wrote the archive, if it says so in a few characters."""
-    for member in members:
-        if member.filename == _VERSION and member.file_size <= _VERSION_LIMIT:
-            return repr(archive.read(member).decode("utf-8", "replace").strip())
-    return None
+    if member is None or member.file_size > _VERSION_LIMIT:
+        return None
+    return repr(archive.read(member).decode("utf-8", "replace").strip())

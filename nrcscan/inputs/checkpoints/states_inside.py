@@ -10,7 +10,10 @@ from torch import Tensor
 MAX_DEPTH = 4
 """How deep in a training checkpoint a state dict is looked for."""
 
-_OPTIMIZER = {"state", "param_groups"}
+GROUPS = "param_groups"
+"""What an optimiser has, by which its tensors are told from a network's."""
+
+_OPTIMIZER = {"state", GROUPS}
 
 
 def states_inside(

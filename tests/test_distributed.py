@@ -42,12 +42,12 @@ def test_it_measures_as_its_state_dict_does(tmp_path: Path, whole: bool) -> None
 
 
 def test_several_networks(tmp_path: Path) -> None:
-    content = {"model": MODEL.state_dict(), "ema": mlp(6, 8, 2, seed=1).state_dict()}
+    content = {"actor": MODEL.state_dict(), "critic": mlp(6, 8, 2, seed=1).state_dict()}
     folder = saved(content, tmp_path / "d")
-    with pytest.raises(UsageError, match="choose with --state-key model or --state-key ema"):
+    with pytest.raises(UsageError, match="choose with --state-key actor or --state-key critic"):
         open_checkpoint(folder, trust=True)
-    state = open_checkpoint(folder, trust=True, state_key="ema").state
-    assert torch.equal(state["0.weight"], content["ema"]["0.weight"])
+    state = open_checkpoint(folder, trust=True, state_key="critic").state
+    assert torch.equal(state["0.weight"], content["critic"]["0.weight"])
 
 
 def test_it_needs_trust(tmp_path: Path, cli: Run) -> None:

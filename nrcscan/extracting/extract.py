@@ -87,6 +87,8 @@ def open_network(
     if isinstance(model, nn.Module):
         if settings["factory"] is not None or settings["state_key"] is not None:
             raise UsageError("a network in memory needs neither factory nor state_key")
+        if settings["ignore"]:
+            raise UsageError("a network in memory has no tensors to ignore; leave ignore out")
         if dtype is not None or device is not None:  # the user's own stays as it is
             model = copy.deepcopy(model).to(
                 device=None if device is None else usable_device(device),
@@ -102,6 +104,7 @@ def open_network(
     checkpoint = open_checkpoint(
         model,
         state_key=settings["state_key"],
+        ignore=settings["ignore"],
         trust=settings["trust"],
         build=settings["factory"] is None,
     )

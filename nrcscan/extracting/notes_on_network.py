@@ -12,6 +12,7 @@ from nrcscan.network.build import Network
 def of_network(network: Network) -> Iterator[str]:
     """Yield what the user should know of how the network came about."""
     yield from network.notes
+    yield from network.weight_notes
     if network.inferred:
         yield (
             f"network inferred from the weights: {network.layout}; the activation cannot be read"

@@ -117,6 +117,23 @@ CHECKPOINTS = (
                 "one with several networks", "nrcscan extract several.pt data.npz --state-key ema"
             ),
             Form(
+                "a part of one, by what its names begin with",
+                "nrcscan extract agent.pt data.npz --state-key actor",
+            ),
+            Form(
+                "several parts, one after the other",
+                "nrcscan extract agent.pt data.npz --state-key trunk,head",
+            ),
+            Form(
+                "a list of tensors, in the order of the network's parameters",
+                "nrcscan extract averaged.pt data.npz --state-key ema.shadow_params"
+                " --model mine.py:build --model-args '{\"width\": 16}'",
+            ),
+            Form(
+                "one with more tensors than the network",
+                "nrcscan extract extra.pt data.npz --ignore log_std --ignore 'critic.*'",
+            ),
+            Form(
                 "wrapped by DataParallel, `torch.compile`, Lightning or weight averaging",
                 "nrcscan extract wrapped.pt data.npz",
             ),
@@ -199,6 +216,18 @@ CHECKPOINTS = (
         parts=signs.huggingface_files,
         cases=(
             Form("a Hugging Face folder", "nrcscan extract hub tokens.npz", extra="huggingface"),
+        ),
+    ),
+    CheckpointForm(
+        key="stable_baselines3",
+        name="Stable-Baselines3 archive",
+        sign=signs.stable_baselines3,
+        reader="stable_baselines3:read_archive",
+        cases=(
+            Form(
+                "an archive of Stable-Baselines3: the actor of its policy",
+                "nrcscan extract ppo.zip data.npz --state-key mlp_extractor.policy_net,action_net",
+            ),
         ),
     ),
     CheckpointForm(

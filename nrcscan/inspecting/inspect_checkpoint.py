@@ -8,8 +8,10 @@ from typing import Any, Unpack
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
-from nrcscan.inputs.checkpoints.contents import Checkpoint, choose, stripped
+from nrcscan.inputs.checkpoints.choose_network import choose
+from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.checkpoints.open_checkpoint import read
+from nrcscan.inputs.checkpoints.wrapper_names import stripped
 from nrcscan.network.infer_chain import infer
 from nrcscan.options.check import checked
 from nrcscan.options.describe import described
@@ -45,6 +47,7 @@ class Inspection:
         network: what would run: the network in the file, or the chain that would be inferred,
             in words; None when there is none.
         problem: why there is no state dict or no chain to take; None when there is.
+        notes: how the tensors were chosen, where there is more to it than the key.
     """
 
     path: str
@@ -59,6 +62,7 @@ class Inspection:
     tensors: tuple[TensorInfo, ...]
     network: str | None
     problem: str | None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the inspection as JSON has it."""
@@ -86,14 +90,15 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
     problem: str | None = None
     prefix = ""
     tensors: tuple[TensorInfo, ...] = ()
+    notes: tuple[str, ...] = ()
     try:
-        checkpoint = choose(contents, state_key)
+        checkpoint = choose(contents, state_key, chosen["ignore"])
     except UsageError as error:
-        if state_key is not None:
+        if state_key is not None or chosen["ignore"]:
             raise
         problem = str(error)
     else:
-        key = checkpoint.state_key
+        key, notes = checkpoint.state_key, checkpoint.choice
         *_, state = stripped(checkpoint.state)
         whole = [name for name in checkpoint.state if name != "n_averaged"]
         prefix = whole[0].removesuffix(next(iter(state))) if whole else ""
@@ -115,6 +120,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         tensors=tensors,
         network=network,
         problem=problem,
+        notes=notes,
     )
 
 

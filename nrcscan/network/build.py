@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
-from nrcscan.inputs.checkpoints.contents import Checkpoint, stripped
+from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.network.infer_chain import infer
+from nrcscan.network.load_weights import load_weights
 from nrcscan.wording import listed, reason
 
 _DTYPE = torch.float32
@@ -32,6 +32,7 @@ class Network:
         layout: of an inferred network, what it was taken to be.
         fixed_batch: how many samples it takes at once; None for any number.
         notes: what the user should know about how it came about.
+        weight_notes: likewise, about where its weights were found in the file.
     """
 
     module: nn.Module
@@ -40,6 +41,7 @@ class Network:
     layout: str = ""
     fixed_batch: int | None = None
     notes: tuple[str, ...] = ()
+    weight_notes: tuple[str, ...] = ()
 
 
 def build(
@@ -70,15 +72,7 @@ def build(
     """
     require_finite(checkpoint)
     if factory is None and checkpoint.module is not None:
-        source = f"the file itself, {FORMATS[checkpoint.format]}"
-        fixed = checkpoint.fixed_dtype
-        if fixed is not None and dtype not in (None, fixed):
-            raise UsageError(
-                f"--dtype {_name(dtype)}: {checkpoint.path} computes in {_name(fixed)} and in"
-                " nothing else; leave --dtype out"
-            )
-        module = checkpoint.module if fixed is not None else checkpoint.module.to(dtype or _DTYPE)
-        return Network(module, source, fixed_batch=checkpoint.fixed_batch, notes=checkpoint.notes)
+        return _of_the_file(checkpoint, checkpoint.module, dtype)
     if factory is None:
         chain = infer(checkpoint, activation)
         module, source = chain.module(), f"inferred from the weights, with {activation}"
@@ -92,48 +86,33 @@ def build(
         notes = (f"the checkpoint's hyper-parameters give {listed(taken)}",) if taken else ()
         network = Network(_call(called, name, arguments), name, notes=notes)
     network.module.to(dtype or _DTYPE)
-    load_weights(network.module, checkpoint)
-    return network
+    return replace(network, weight_notes=load_weights(network.module, checkpoint))
 
 
-def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
-    """Copy a checkpoint's weights into a network, once wrapper prefixes are off.
+def _of_the_file(checkpoint: Checkpoint, module: nn.Module, dtype: torch.dtype | None) -> Network:
+    """Return the network that a file holds.
 
     Raises:
-        InputError: a key is missing, unexpected, or of another shape or kind; all are named.
+        UsageError: it runs in another dtype alone, or tensors of it are to be left aside.
     """
-    if any(is_lazy(parameter) for parameter in module.parameters()):
-        raise InputError(
-            "the factory's network has lazy layers, whose widths are not known; give them widths"
+    fixed = checkpoint.fixed_dtype
+    if fixed is not None and dtype not in (None, fixed):
+        raise UsageError(
+            f"--dtype {_name(dtype)}: {checkpoint.path} computes in {_name(fixed)} and in"
+            " nothing else; leave --dtype out"
         )
-    expected = module.state_dict()
-    candidates = list(stripped(checkpoint.state))
-    state = max(candidates, key=lambda candidate: len(candidate.keys() & expected.keys()))
-    # Counters of batches play no part in eval mode, and old checkpoints lack them.
-    missing = [k for k in expected if k not in state and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in state if k not in expected]
-    misshapen = [
-        f"{k} has shape {tuple(state[k].shape)} where the network wants {tuple(expected[k].shape)}"
-        for k in expected
-        if k in state and state[k].shape != expected[k].shape
-    ]
-    mistyped = [
-        f"{k} holds {_name(state[k].dtype)} where the network wants numbers in floating point"
-        for k in expected
-        if k in state and expected[k].is_floating_point() and not state[k].is_floating_point()
-    ]
-    problems = [
-        *([f"missing {listed(missing)}"] if missing else []),
-        *([f"unexpected {listed(unexpected)}"] if unexpected else []),
-        *misshapen,
-        *mistyped,
-    ]
-    if problems:
-        raise InputError(
-            f"{checkpoint.path}: does not fit the network: {'; '.join(problems)};"
-            " check --model and --model-args"
+    if checkpoint.left_aside:
+        raise UsageError(
+            f"{checkpoint.path}: the network in the file runs with all its tensors; leave --ignore"
+            " out, or name another network with --model"
         )
-    module.load_state_dict(state, strict=False)
+    return Network(
+        module if fixed is not None else module.to(dtype or _DTYPE),
+        f"the file itself, {FORMATS[checkpoint.format]}",
+        fixed_batch=checkpoint.fixed_batch,
+        notes=checkpoint.notes,
+        weight_notes=checkpoint.choice,
+    )
 
 
 def require_finite(checkpoint: Checkpoint) -> None:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files.natural_order import natural_key
-from nrcscan.inputs.checkpoints.contents import Checkpoint, stripped
+from nrcscan.inputs.checkpoints.contents import Checkpoint
+from nrcscan.inputs.checkpoints.policy_names import actor_of
+from nrcscan.inputs.checkpoints.wrapper_names import stripped
 from nrcscan.wording import listed
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -150,6 +152,7 @@ def infer(checkpoint: Checkpoint, activation: str) -> Chain:
     """
     if activation not in ACTIVATIONS:
         raise UsageError(f"--activation {activation}: choose one of {listed(ACTIVATIONS)}")
+    _require_one_network(checkpoint)
     *_, state = stripped(checkpoint.state)
     blocks: dict[str, _Block] = {}
     for key, tensor in state.items():
@@ -174,6 +177,27 @@ def infer(checkpoint: Checkpoint, activation: str) -> Chain:
     raise InputError(
         f"{checkpoint.path}: the weights do not form a chain: {_break(orders[0])}; {remedy}"
     )
+
+
+def _require_one_network(checkpoint: Checkpoint) -> None:
+    """Refuse what names alone show to be no chain.
+
+    Raises:
+        InputError: it is the policy of an agent, or a list of tensors without names.
+    """
+    actor = actor_of(checkpoint.state)
+    if actor is not None:
+        key = f"{checkpoint.state_key}." if checkpoint.state_key else ""
+        parts = ",".join(key + part for part in actor.split(","))
+        raise InputError(
+            f"{checkpoint.path}: a policy of Stable-Baselines3, actor and critic in one; choose the"
+            f" actor with --state-key {parts}, or name the network's factory with --model"
+        )
+    if checkpoint.in_order is not None and not checkpoint.in_order.named_as:
+        raise InputError(
+            f"{checkpoint.path}: {checkpoint.state_key or 'the file'} is a list of tensors without"
+            " names; name the network's factory with --model"
+        )
 
 
 def _break(blocks: list[_Block]) -> str | None:

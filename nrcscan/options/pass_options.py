@@ -33,7 +33,20 @@ class CheckpointOptions(TypedDict, total=False):
     state_key: Annotated[
         str | None,
         Option(
-            help="Which state dict of a training checkpoint.",
+            help="Which network of a checkpoint: the dotted key of a state dict, a place in a list,"
+            " what a part's names begin with, or such parts joined by commas.",
+            metavar="KEY[,KEY]",
+            group="Network",
+            shards_may_differ=True,
+        ),
+    ]
+    ignore: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            help="Leave aside the checkpoint's tensors that match, or that are in a module that"
+            " does.",
+            metavar="GLOB",
             group="Network",
             shards_may_differ=True,
         ),

@@ -160,14 +160,14 @@ class Worker:
     def _measure(self, task: Task, target: Path, measured: KeptInMemory) -> Record | Outcome:
         from nrcscan.extracting.extract import open_data, origin
         from nrcscan.extracting.run_pass import run_pass
-        from nrcscan.inputs.checkpoints.contents import choose
+        from nrcscan.inputs.checkpoints.choose_network import choose
         from nrcscan.inputs.checkpoints.open_checkpoint import read
 
         settings = self._setup.settings
         contents = read(task.path, trust=settings["trust"], build=settings["factory"] is None)
         if task.sha256 is not None and contents.sha256 != task.sha256:
             return Outcome("was written to during the scan; scan again")
-        checkpoint = choose(contents, settings["state_key"])
+        checkpoint = choose(contents, settings["state_key"], settings["ignore"])
         network = self._loaded(checkpoint)
         data = self._data or open_data(self._setup.data, settings)
         keep = measured if settings["memory"] is None else None
@@ -183,14 +183,15 @@ class Worker:
         import torch
 
         from nrcscan.extracting.check_resources import usable_device
-        from nrcscan.network.build import build, load_weights, require_finite
+        from nrcscan.network.build import build, require_finite
+        from nrcscan.network.load_weights import load_weights
 
         settings = self._setup.settings
         wanted = _architecture(checkpoint, settings)
         if self._network is not None and wanted is not None and wanted == self._built_for:
             require_finite(checkpoint)
-            load_weights(self._network.module, checkpoint)
-            return self._network
+            notes = load_weights(self._network.module, checkpoint)
+            return replace(self._network, weight_notes=notes)
         self._network = None
         network = build(
             checkpoint,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,29 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrcscan.errors import InputError, UsageError
+from nrcscan.errors import InputError
 from nrcscan.wording import listed, reason
 
-STATE_KEYS = (
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "net",
-    "network",
-    "module",
-    "weights",
-    "params",
-    "ema",
-    "ema_state_dict",
-    "model_ema",
-)
-"""Keys under which training scripts keep a network's state dict."""
-
 _PACKED = "._packed_params"
-
-WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What DataParallel, torch.compile and Lightning put before every key."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +32,8 @@ class Contents:
         fixed_dtype: what such a network computes in; None for any.
         notes: what the user should know about such a network.
         hyper_parameters: what a training framework would build the network with.
+        lists: the keys of those states that are lists of tensors: their names are places.
+        ties: second names of tensors, by the file's own account, each → the name it is held by.
     """
 
     path: Path
@@ -64,6 +47,26 @@ class Contents:
     fixed_dtype: torch.dtype | None = None
     notes: tuple[str, ...] = ()
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
+    lists: frozenset[str] = frozenset()
+    ties: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TensorList:
+    """Tensors without names of their own, in the order of the network's parameters.
+
+    Attributes:
+        tensors: in order.
+        beside: the state dict beside them, for what a list of parameters lacks; empty if there is
+            none.
+        beside_key: where in the file it is.
+        named_as: how that state dict gives them their names, in words; empty if it does not fit.
+    """
+
+    tensors: tuple[Tensor, ...]
+    beside: dict[str, Tensor]
+    beside_key: str
+    named_as: str
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ class Checkpoint:
         fixed_dtype: what that network computes in; None for any.
         notes: what the user should know about that network.
         hyper_parameters: what a training framework would build the network with.
+        aliases: tensors by the second names that the file says they have; a network may ask for
+            them, and need not.
+        in_order: the tensors as a list, when that is what the file holds.
+        choice: what the user should know about how these tensors were chosen.
+        left_aside: whether some were left aside.
     """
 
     path: Path
@@ -95,66 +103,10 @@ class Checkpoint:
     fixed_dtype: torch.dtype | None = None
     notes: tuple[str, ...] = ()
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
-
-
-def choose(contents: Contents, state_key: str | None) -> Checkpoint:
-    """Take one network's weights from what a file holds.
-
-    Raises:
-        UsageError: `state_key` is needed or names nothing.
-    """
-    key = _choose_key(contents, state_key)
-    return Checkpoint(
-        contents.path,
-        contents.format,
-        contents.sha256,
-        contents.states[key],
-        key,
-        contents.ordered,
-        contents.modules.get(key),
-        contents.fixed_batch,
-        contents.fixed_dtype,
-        contents.notes,
-        contents.hyper_parameters,
-    )
-
-
-def _choose_key(contents: Contents, state_key: str | None) -> str:
-    path, states = contents.path, contents.states
-    if state_key is not None:
-        if state_key not in states:
-            raise UsageError(
-                f"{path}: no state dict under {state_key!r}; --state-key is one of"
-                f" {listed(repr(key) for key in states)}"
-            )
-        return state_key
-    usual = [key for key in states if key and key.split(".")[-1] in STATE_KEYS]
-    if len(usual) == 1:
-        return usual[0]
-    if not usual and "" in states:
-        return ""
-    if len(states) == 1:
-        return next(iter(states))
-    options = listed((f"--state-key {key}" for key in states if key), "or")
-    raise UsageError(f"{path}: several state dicts could be meant; choose with {options}")
-
-
-def stripped(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """Yield a state dict as it is, then with each wrapper prefix in turn taken off its keys.
-
-    The counter that weight averaging keeps beside the wrapped network goes with its wrapper.
-
-    >>> [list(s) for s in stripped({"module._orig_mod.weight": torch.zeros(1)})]
-    [['module._orig_mod.weight'], ['_orig_mod.weight'], ['weight']]
-    """
-    current = dict(state)
-    while True:
-        yield current
-        names = [name for name in current if name != "n_averaged"]
-        prefix = next((p for p in WRAPPER_PREFIXES if all(n.startswith(p) for n in names)), None)
-        if prefix is None or not names:
-            return
-        current = {name.removeprefix(prefix): current[name] for name in names}
+    aliases: dict[str, Tensor] = field(default_factory=dict)
+    in_order: TensorList | None = None
+    choice: tuple[str, ...] = ()
+    left_aside: bool = False
 
 
 def require_plain(path: Path, name: str, tensor: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 from nrcscan.inputs.checkpoints.signs import METADATA, distributed_files
+from nrcscan.inputs.checkpoints.states_inside import GROUPS
 from nrcscan.wording import listed
 
 
@@ -58,14 +60,40 @@ def read_distributed(folder: Path, *, trust: bool) -> Contents:
         raise damaged(folder, next(iter(error.failures.values()))[0]) from error
     if not tensors:
         raise InputError(f"{folder}: holds no tensors; save model.state_dict()")
-    # Keys of nested dicts are joined by dots, as names in a network are: this tells them apart.
-    paths = known.planner_data or {}
-    states: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        *keys, leaf = map(str, paths.get(name, (name,)))
-        if not any(key.isdecimal() for key in keys):  # of lists, and of an optimiser's state
-            states.setdefault(".".join(keys), {})[leaf] = tensor
+    states, lists = _nested(tensors, known.planner_data or {})
     sums = [open_safely.sha256(folder / name) for name in distributed_files(folder)]
     sha256 = hashlib.sha256("".join(sums).encode()).hexdigest()
     entries = {key: f"{len(state)} tensors" for key, state in states.items() if key}
-    return Contents(folder, "distributed", sha256, states, entries, ordered=True)
+    return Contents(
+        folder, "distributed", sha256, states, entries, ordered=True, lists=frozenset(lists)
+    )
+
+
+def _nested(
+    tensors: Mapping[str, Tensor], paths: Mapping[str, tuple[str | int, ...]]
+) -> tuple[dict[str, dict[str, Tensor]], set[str]]:
+    """Return tensors as the state dicts that they were in, and which of these were lists.
+
+    What an optimiser keeps is passed over.
+
+    Args:
+        tensors: by their flat names: keys of nested dicts are joined by dots there, as names in a
+            network are.
+        paths: the flat name → the keys, and the places in lists, that lead to it.
+    """
+    optimisers = {
+        path[:depth] for path in paths.values() for depth, key in enumerate(path) if key == GROUPS
+    }
+    states: dict[str, dict[str, Tensor]] = {}
+    lists: set[str] = set()
+    for name, tensor in tensors.items():
+        *keys, leaf = path = tuple(paths.get(name, (name,)))
+        if any(path[:depth] in optimisers for depth in range(len(path))):
+            continue
+        key = ".".join(map(str, keys))
+        states.setdefault(key, {})[str(leaf)] = tensor
+        if isinstance(leaf, int):
+            lists.add(key)
+    for key in lists:
+        states[key] = dict(sorted(states[key].items(), key=lambda item: int(item[0])))
+    return states, lists

@@ -5,11 +5,13 @@ The format is told by content, never by extension.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nrcscan.errors import NoNetworkError, UnsafeError
 from nrcscan.files import open_safely
-from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents, choose
+from nrcscan.inputs.checkpoints.choose_network import choose
+from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents
 from nrcscan.inputs.checkpoints.no_checkpoint import no_checkpoint
 from nrcscan.inputs.checkpoints.recognise import recognise
 from nrcscan.inputs.checkpoints.training_state import UNTOLD, WEIGHTS, ZERO_3, training_state
@@ -21,6 +23,7 @@ def open_checkpoint(
     path: str | Path,
     *,
     state_key: str | None = None,
+    ignore: Sequence[str] = (),
     trust: bool = False,
     build: bool = True,
 ) -> Checkpoint:
@@ -31,16 +34,18 @@ def open_checkpoint(
             index of shards, a folder with one, an ONNX model, or a folder of a distributed
             checkpoint or of Hugging Face transformers.
         state_key: which state dict of a training checkpoint, where several could be meant;
-            nested keys are joined by dots.
+            nested keys and places in lists are joined by dots. Or a part of one, by what its
+            names begin with; or several parts, joined by commas.
+        ignore: globs of tensors that are left aside.
         trust: open also what can run code as it loads.
         build: build the network too that a folder describes; else its weights will do.
 
     Raises:
         UnsafeError: opening it could run code, and it is not trusted.
         InputError: it is missing, damaged, of another kind, or holds no weights.
-        UsageError: `state_key` is needed or names nothing.
+        UsageError: `state_key` is needed or names nothing, or a glob matches nothing.
     """
-    return choose(read(Path(path), trust=trust, build=build), state_key)
+    return choose(read(Path(path), trust=trust, build=build), state_key, ignore)
 
 
 def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:

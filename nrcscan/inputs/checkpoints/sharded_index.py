@@ -12,7 +12,7 @@ from torch import Tensor
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents
-from nrcscan.inputs.checkpoints.safetensors_file import read_safetensors
+from nrcscan.inputs.checkpoints.safetensors_file import tensors_and_metadata, ties
 from nrcscan.inputs.checkpoints.signs import INDEX_LIMIT, Evidence, safetensors
 from nrcscan.inputs.checkpoints.torch_save import read_torch
 from nrcscan.wording import listed, reason
@@ -34,23 +34,28 @@ def read_shards(path: Path) -> Contents:
         raise InputError(f"{path}: shard {listed(absent)} is missing; copy it beside the index")
     digest = hashlib.sha256(open_safely.sha256(path).encode())
     held: dict[str, dict[str, Tensor]] = {}
+    metadata: dict[str, str] = {}
     ordered = True
     for name, shard in shards.items():
         open_safely.regular_file(shard, "shard")
         if safetensors(Evidence(shard)):
-            contents, ordered = read_safetensors(shard), False
-        else:
-            contents = read_torch(shard)
-        if list(contents.states) != [""]:
+            (held[name], more), ordered = tensors_and_metadata(shard), False
+            metadata |= more
+            digest.update(open_safely.sha256(shard).encode())
+            continue
+        contents = read_torch(shard)
+        if list(contents.states) != [""] or contents.lists:
             raise InputError(f"{shard}: is no shard: its tensors are not at the top level")
         held[name] = contents.states[""]
         digest.update(contents.sha256.encode())
-    lacking = [key for key, name in weight_map.items() if key not in held[name]]
+    tied = ties(path, metadata, {key for tensors in held.values() for key in tensors})
+    lacking = [key for key, name in weight_map.items() if key not in held[name] | tied]
     if lacking:
         raise InputError(f"{path}: no shard holds {listed(lacking)}; copy all shards again")
-    state = {key: held[name][key] for key, name in weight_map.items()}
+    state = {key: held[name][key] for key, name in weight_map.items() if key in held[name]}
+    tied = {key: other for key, other in tied.items() if other in state}
     entries = {name: f"{len(tensors)} tensors" for name, tensors in held.items()}
-    return Contents(path, "sharded", digest.hexdigest(), {"": state}, entries, ordered)
+    return Contents(path, "sharded", digest.hexdigest(), {"": state}, entries, ordered, ties=tied)
 
 
 def _weight_map(path: Path) -> dict[str, str]:

@@ -25,6 +25,12 @@ LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 METADATA = ".metadata"
 """What torch.distributed.checkpoint writes beside the ranks' files."""
 
+POLICY = "policy.pth"
+"""Where an archive of Stable-Baselines3 keeps its policy's weights."""
+
+VERSION = "_stable_baselines3_version"
+"""What says there which version wrote it."""
+
 INDEX_LIMIT = 100_000_000
 _HEADER_LIMIT = 100_000_000
 # Tags of the fields that may follow the first of a ModelProto, the version of the format.
@@ -87,6 +93,12 @@ def zip_with(*names: str, without: tuple[str, ...] = ()) -> Sign:
         )
 
     return sign
+
+
+def stable_baselines3(seen: Evidence) -> bool:
+    """Whether this is an archive of Stable-Baselines3: a policy's weights beside its settings."""
+    members = seen.members or frozenset()
+    return POLICY in members and bool({"data", VERSION} & members)
 
 
 def either(*signs: Sign) -> Sign:

@@ -26,13 +26,12 @@ from nrcscan.inputs.checkpoints.contents import (
 from nrcscan.inputs.checkpoints.left_out import is_plain, left_out, mapping_in
 from nrcscan.inputs.checkpoints.pickled_networks import is_network
 from nrcscan.inputs.checkpoints.plain_tensor import make_plain, plain
+from nrcscan.inputs.checkpoints.states_inside import MAX_DEPTH, StatesInside
 from nrcscan.inputs.checkpoints.weights_in_pickles import (
-    MAX_DEPTH,
     Opened,
     as_data,
     inert,
     readable,
-    state_dicts,
     unsafe,
 )
 from nrcscan.inputs.pickles.placeholder import Placeholder
@@ -87,6 +86,7 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
         modules=opened.modules,
         notes=(*opened.notes, *unread),
         hyper_parameters=_hyper_parameters(content, trust=trust),
+        lists=frozenset(opened.lists),
     )
 
 
@@ -138,8 +138,9 @@ def _trusted(path: Path) -> Opened:
         make_plain(path, module)
         entries = module.state_dict()
         opened.states[key] = {n: value for n, value in entries.items() if isinstance(value, Tensor)}
-    if isinstance(content, Mapping):
-        for key, state in state_dicts(content, Tensor):
+    if isinstance(content, Mapping | list):
+        inside = StatesInside(lists=opened.lists)
+        for key, state in inside.find(content):
             opened.states[key] = {n: plain(path, n, value) for n, value in state.items()}
     return opened
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from nrcscan.errors import InputError, UnsafeError
-from nrcscan.inputs.checkpoints.contents import STATE_KEYS, damaged
-from nrcscan.inputs.checkpoints.left_out import in_words, left_out, mapping_in
+from nrcscan.inputs.checkpoints.contents import damaged
+from nrcscan.inputs.checkpoints.default_state import STATE_KEYS
+from nrcscan.inputs.checkpoints.left_out import in_words, left_out
 from nrcscan.inputs.checkpoints.pickled_networks import (
     LayerBuilder,
     NotBuilt,
-    is_network,
     layer_classes,
-    state_dict,
 )
+from nrcscan.inputs.checkpoints.states_inside import StatesInside
 from nrcscan.inputs.pickles.load_inert import Inert, load_inert
 from nrcscan.inputs.pickles.placeholder import (
     PickleDamaged,
@@ -30,10 +30,6 @@ from nrcscan.inputs.pickles.placeholder import (
 )
 from nrcscan.wording import listed, reason
 
-MAX_DEPTH = 4
-"""How deep in a training checkpoint a state dict is looked for."""
-
-_MOST_MAPPINGS = 100_000
 _TRUST = (
     "save model.state_dict() alone and name the network with --model, or use --trust if you know"
     " where the file comes from"
@@ -49,12 +45,14 @@ class Opened:
         content: of the file.
         states: every state dict in it, by dotted key.
         modules: whole networks, by the key of their state dict.
+        lists: the keys of those states that are lists of tensors.
         notes: what was left out.
     """
 
     content: Any
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     modules: dict[str, nn.Module] = field(default_factory=dict)
+    lists: set[str] = field(default_factory=set)
     notes: tuple[str, ...] = ()
 
 
@@ -99,7 +97,7 @@ def as_data(path: Path) -> Opened:
     opened = Opened(found.content)
     networks: dict[str, Placeholder] = {}
     used: set[int] = set()
-    opened.states = _states_of(found.content, networks, used)
+    opened.states = _states_of(found.content, networks, used, opened.lists)
     notes = list(_build(opened, networks))
     strange = found.asked - layer_classes().keys()
     if strange and not any(opened.states.values()):
@@ -115,68 +113,26 @@ def as_data(path: Path) -> Opened:
 
 
 def _states_of(
-    content: Any, networks: dict[str, Placeholder], used: set[int]
+    content: Any, networks: dict[str, Placeholder], used: set[int], lists: set[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the state dicts in a file's content by key, and the networks that some are of.
 
     They are mappings of tensors and whole networks; where there are none, those in objects of
     other classes, and then mappings of arrays.
     """
-    found = dict(state_dicts(content, _WEIGHTS, networks=networks, used=used))
+    inside = StatesInside(_WEIGHTS, networks=networks, used=used, lists=lists)
+    found = dict(inside.find(content))
     if not any(found.values()):
-        found |= dict(state_dicts(content, _WEIGHTS, networks=networks, used=used, inside=True))
+        found |= dict(replace(inside, opaque=True).find(content))
     if not any(found.values()):
-        for key, arrays in state_dicts(content, np.ndarray, used=used, inside=True):
+        arrays_inside = StatesInside(np.ndarray, opaque=True, used=used)
+        for key, arrays in arrays_inside.find(content):
             found[key] = {
                 name: torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
                 for name, array in arrays.items()
                 if array.dtype.kind in "biufc"
             }
     return {key: state for key, state in found.items() if state or key in networks}
-
-
-def state_dicts(
-    content: Any,
-    kinds: type | tuple[type, ...],
-    *,
-    networks: dict[str, Placeholder] | None = None,
-    used: set[int] | None = None,
-    inside: bool = False,
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every mapping of names to tensors in a training checkpoint, with its dotted key.
-
-    Args:
-        content: of the file.
-        kinds: what counts as a tensor.
-        networks: gets whole networks that were not built, by the key of their state dict.
-        used: gets the identities of the placeholders whose content is taken.
-        inside: look into objects of other classes too.
-    """
-    seen = 0
-    waiting: list[tuple[str, Any, int]] = [("", content, 0)]
-    while waiting:
-        key, value, depth = waiting.pop()
-        if networks is not None and is_network(value):
-            networks[key] = value
-            yield key, state_dict(value)
-            continue
-        held = value if isinstance(value, Mapping) else None
-        if isinstance(value, Placeholder) and (inside or value.entries):
-            held = mapping_in(value)
-        seen += 1
-        if held is None or seen > _MOST_MAPPINGS:
-            continue
-        tensors = {n: v for n, v in held.items() if isinstance(n, str) and isinstance(v, kinds)}
-        if tensors:
-            if used is not None and isinstance(value, Placeholder):
-                used.add(id(value))
-            yield key, tensors
-        if depth < MAX_DEPTH:
-            waiting += [
-                (f"{key}.{name}" if key else name, part, depth + 1)
-                for name, part in reversed([*held.items()])
-                if isinstance(name, str) and isinstance(part, Mapping | Placeholder)
-            ]
 
 
 def _build(opened: Opened, networks: Mapping[str, Placeholder]) -> Iterator[str]:

@@ -2,34 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.metrics.quantities import learned
 from nrcscan.network.build import Network
+from nrcscan.network.chain import Guess
+from nrcscan.network.try_guesses import Trial
+from nrcscan.wording import listed
 
 
-def of_network(network: Network) -> Iterator[str]:
-    """Yield what the user should know of how the network came about."""
-    yield from network.notes
-    if network.inferred:
-        yield (
-            f"network inferred from the weights: {network.layout}; the activation cannot be read"
-            " from them and is --activation's choice"
+def of_inference(network: Network) -> str | None:
+    """Say what a network was taken to be, on which evidence; None if it was not inferred."""
+    if network.chain is None:
+        return None
+    told = f"network inferred from the weights: {network.layout}"
+    if not network.chain.guesses or network.settled is None:
+        return f"{told}; assumed: a single layer, and nothing after it"
+    taken, trial = network.settled, network.trial
+    assumed = f"{taken}, no skip connections, nothing after the last layer"
+    if trial is None:
+        return f"{told}; assumed: {assumed}"
+    if not trial.r2:
+        return (
+            "DOUBTFUL GUESS: the targets of the first samples do not vary, so nothing could be"
+            f" tried: {told}; assumed: {assumed}; choose with --activation"
         )
+    others = len(network.chain.guesses) - len(trial.r2)
+    tried = f"tried on the first {trial.n_samples} samples: {_explained(trial, others)}"
+    doubt = _doubt(trial, taken)
+    if doubt is None:
+        return f"{told}, {tried}: using {taken}; assumed: {assumed}"
+    return (
+        f"DOUBTFUL GUESS: {doubt}: {told}, {tried}: using {taken}; assumed: {assumed}; choose with"
+        " --activation, or name the network's factory with --model"
+    )
 
 
-def doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> Iterator[str]:
-    """Yield what a network that explains nothing suggests about how it was run."""
-    if r2 is None or learned(r2):
-        return
-    if accumulated.far_from_unit_scale:
-        yield (
-            f"R² is {r2:.3g} and the inputs are far from unit scale ({accumulated.input_range}):"
-            " if the network was trained on standardised data, use --standardize"
-        )
-    if inferred:
-        yield (
-            f"the inferred network explains nothing (R² = {r2:.3g}): if it was trained, the"
-            " inference is wrong; try --activation, or name its factory with --model"
-        )
+def _doubt(trial: Trial, taken: Guess) -> str | None:
+    """Say why what a network was taken to be may be wrong, or None."""
+    if trial.rival is not None:
+        return f"it is no plain chain, as {trial.rival} explain {_share(trial.rival_r2)}"
+    if not trial.explains:
+        return "nothing that was tried explains half of the targets' variance"
+    if taken != trial.best:
+        return f"other checkpoints of its run speak for {taken}, this one for {trial.best}"
+    if trial.tied:
+        return f"{listed([trial.best, *trial.tied])} cannot be told apart"
+    return None
+
+
+def _explained(trial: Trial, others: int) -> str:
+    """Return how much the best guesses explain, such as "tanh explains 0.989, elu 0.967"."""
+    (best, r2), *rest = trial.r2.items()
+    shown = [f"{best} explains {_share(r2)}", *(f"{g} {_share(value)}" for g, value in rest)]
+    return ", ".join(shown) + (f", {others} others less" if others > 0 else "")
+
+
+def _share(r2: float | None) -> str:
+    if r2 is None or r2 < -100:
+        return "nothing"
+    return f"{r2:.3f}"
+
+
+def off_scale(r2: float | None, accumulated: Accumulated) -> str | None:
+    """Say that the inputs may be on another scale than in training, where nothing is explained."""
+    if r2 is None or learned(r2) or not accumulated.far_from_unit_scale:
+        return None
+    return (
+        f"R² is {r2:.3g} and the inputs are far from unit scale ({accumulated.input_range}):"
+        " if the network was trained on standardised data, use --standardize"
+    )

@@ -29,6 +29,7 @@ from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.verdict.conditions import Answer, at_position, conditions
+from nrcscan.verdict.doubtful_network import Fit, doubts
 from nrcscan.verdict.onset import onset, runs, together
 from nrcscan.wording import listed
 
@@ -91,6 +92,7 @@ def report_of(
         for index, (record, metrics) in enumerate(zip(acts.layers, measured, strict=True))
     ]
     begins, stretches = _through_depth(layers, thresholds, learned=learned(r2))
+    doubtful = _doubts(acts, layers, r2, mse, variance)
     return Report(
         n_samples=acts.n_samples,
         signal_dim=k,
@@ -106,9 +108,30 @@ def report_of(
         layers=tuple(layers),
         onset=begins,
         runs=stretches,
-        notes=(*acts.provenance.get("notes", ()), *_target_notes(acts, target_rank, k, source)),
+        notes=(
+            *acts.provenance.get("notes", ()),
+            *doubtful,
+            *_target_notes(acts, target_rank, k, source),
+        ),
         provenance=acts.provenance,
+        doubts=doubtful,
     )
+
+
+def _doubts(
+    acts: MeasuredActs, layers: Sequence[LayerResult], r2: float | None, mse: float, variance: float
+) -> tuple[str, ...]:
+    """Return why the network may be another than was trained; nothing if it was not inferred."""
+    model = acts.provenance.get("model")
+    if not isinstance(model, dict) or model.get("inferred") is not True:
+        return ()
+    last = layers[-1]
+    head_mse = head_rank = None
+    if model.get("head") == last.name:  # which files of before do not tell
+        head_mse = last.metrics.get("linear_mse")
+        head_rank = last.metrics.get("feature_rank")
+    rank = None if head_rank is None else int(head_rank)
+    return tuple(doubts(Fit(r2, mse, variance, acts.n_samples, head_mse, rank)))
 
 
 def _signal_dim(

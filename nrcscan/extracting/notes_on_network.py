@@ -30,6 +30,9 @@ def of_inference(network: Network) -> str | None:
     tried = f"tried on the first {trial.n_samples} samples: {_explained(trial, others)}"
     doubt = _doubt(trial, taken)
     if doubt is None:
+        if trial.tied:
+            both = listed([trial.best, *trial.tied])
+            told = f"the activation is not certain, as {both} predict nearly alike: {told}"
         return f"{told}, {tried}: using {taken}; assumed: {assumed}"
     return (
         f"DOUBTFUL GUESS: {doubt}: {told}, {tried}: using {taken}; assumed: {assumed}; choose with"
@@ -45,7 +48,7 @@ def _doubt(trial: Trial, taken: Guess) -> str | None:
         return "nothing that was tried explains half of the targets' variance"
     if taken != trial.best:
         return f"other checkpoints of its run speak for {taken}, this one for {trial.best}"
-    if trial.tied:
+    if trial.tied and trial.matters:
         return f"{listed([trial.best, *trial.tied])} cannot be told apart"
     return None
 
@@ -60,7 +63,7 @@ def _explained(trial: Trial, others: int) -> str:
 def _share(r2: float | None) -> str:
     if r2 is None or r2 < -100:
         return "nothing"
-    return f"{r2:.3f}"
+    return f"{r2:.3f}".replace("-0.000", "0.000")
 
 
 def off_scale(r2: float | None, accumulated: Accumulated) -> str | None:

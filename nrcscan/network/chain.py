@@ -183,6 +183,7 @@ class ChainModule(nn.Module):
         super().__init__()
         self._chain = chain
         self._of_blocks = [block.module() for block in chain.blocks]
+        self._steps: list[nn.Module] = []
         for block, module in zip(chain.blocks, self._of_blocks, strict=True):
             self._attach(block.name, module)
         self.take((*chain.guesses, Guess("identity"))[0])
@@ -191,7 +192,8 @@ class ChainModule(nn.Module):
         """Be what is guessed from now on; the weights stay."""
         activation = ACTIVATIONS[guess.activation]()
         arranged = self._chain.arranged(guess)
-        self._steps = [activation if i is None else self._of_blocks[i] for i in arranged]
+        steps = [activation if i is None else self._of_blocks[i] for i in arranged]
+        self.__dict__["_steps"] = steps  # a layer of the checkpoint may be called that
 
     @property
     def stages(self) -> list[list[nn.Module]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from nrcscan.inputs.datasets.batches import Batch
 from nrcscan.network.chain import Chain, ChainModule, Guess
 from nrcscan.network.forward import Forward
 from nrcscan.statistics.moments import Array
-from nrcscan.verdict.doubtful_network import EXPLAINS, clearly_worse
+from nrcscan.verdict.doubtful_network import EXPLAINS, MATTERS, clearly_worse
 
 MOST_SAMPLES = 512
 """So many of the first samples are tried, or fewer by a network whose products are many."""
@@ -33,9 +33,6 @@ FINALISTS = 3
 SURE = 2.0
 """Standard errors of the mean by which two guesses' squared errors differ if they differ."""
 
-SAME = 1e-8
-"""Predictions are the same up to this share of the targets' variance, in the mean square."""
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -45,7 +42,9 @@ class Trial:
         n_samples: on how many of the first samples; 0 where their targets do not vary.
         best: what explains them best.
         r2: of the best few guesses, best first; empty where nothing could be told.
-        tied: those besides the best that cannot be told from it.
+        tied: those besides the best that cannot be told from it; of those, the best is the
+            most usual.
+        matters: whether one of them predicts otherwise than the best.
         rival: what is no plain chain and explains clearly more, in words; else None.
         rival_r2: how much.
     """
@@ -54,6 +53,7 @@ class Trial:
     best: Guess
     r2: dict[Guess, float]
     tied: tuple[Guess, ...] = ()
+    matters: bool = False
     rival: str | None = None
     rival_r2: float | None = None
 
@@ -94,10 +94,12 @@ def tried(run: Forward, chain: Chain, batches: Sequence[Batch], also: Guess | No
             finalists.append(also)
         every = _Scores(run, each(x, lambda part: part[:n]), y[:n])
         finalists.sort(key=every.mse)
-        best = finalists[0]
-        r2 = {guess: 1 - every.mse(guess) / variance for guess in finalists}
-        tied = tuple(g for g in finalists[1:] if every.alike(best, g, variance))
-        found = Trial(n, best, r2, tied)
+        top = [g for g in finalists if every.alike(finalists[0], g)]
+        best = min(top, key=chain.guesses.index)
+        tied = tuple(g for g in top if g != best)
+        r2 = {g: 1 - every.mse(g) / variance for g in dict.fromkeys([best, *finalists])}
+        matters = any(every.apart(best, g) > MATTERS * variance for g in tied)
+        found = Trial(n, best, r2, tied, matters)
         return _beside_rivals(found, few, every, chain, variance)
 
 
@@ -127,13 +129,17 @@ class _Scores:
         predictions = self._run.output.predictions(output, len(self._y), self._y.shape)
         return np.nan_to_num(predictions - self._y, nan=np.inf, posinf=np.inf, neginf=-np.inf)
 
-    def alike(self, best: Guess, other: Guess, variance: float) -> bool:
-        """Whether samples do not tell two guesses apart, and it matters which is taken."""
+    def alike(self, best: Guess, other: Guess) -> bool:
+        """Whether samples do not tell a guess from the one of the least error."""
         ours, theirs = self._kept[best], self._kept[other]
-        if not np.isfinite(theirs).all() or _mean(ours - theirs) <= SAME * variance:
-            return False
+        if not np.isfinite(theirs).all():
+            return other == best
         more = (theirs**2 - ours**2).sum(axis=1)
         return bool(more.mean() <= SURE * more.std() / np.sqrt(len(more)))
+
+    def apart(self, one: Guess, two: Guess) -> float:
+        """Return the mean square of what two guesses predict apart, summed over targets."""
+        return _mean(self._kept[one] - self._kept[two])
 
 
 def _beside_rivals(
@@ -151,9 +157,7 @@ def _beside_rivals(
     mse, words = found
     if not clearly_worse(own, mse, variance) or 1 - mse / variance < EXPLAINS:
         return trial
-    return Trial(
-        trial.n_samples, trial.best, trial.r2, trial.tied, words, rival_r2=1 - mse / variance
-    )
+    return replace(trial, rival=words, rival_r2=1 - mse / variance)
 
 
 def _rivals(scores: _Scores) -> Iterator[tuple[str, Callable[[ChainModule, Tensor], Tensor]]]:

@@ -53,20 +53,21 @@ def doubts(fit: Fit) -> Iterator[str]:
     """Yield why an inferred network may be another than was trained; nothing if it seems right."""
     if fit.r2 is None:
         return
+    why = []
     if fit.r2 < EXPLAINS:
         r2 = f"{fit.r2:.3f}" if fit.r2 > -100 else f"{fit.r2:.3g}"
-        explains = "nothing" if fit.r2 < 0.1 else "too little"
-        yield (
-            f"DOUBTFUL NETWORK: as inferred, it explains {explains} (R² = {r2}): if it was"
-            f" trained, and on such data, the inference is wrong; {REMEDY}"
-        )
+        why.append(f"it explains {'nothing' if fit.r2 < 0.1 else 'too little'} (R² = {r2})")
     best = _on_new_samples(fit)
     if best is not None and clearly_worse(fit.mse, best, fit.variance):
-        times = f", {fit.mse / best:.3g} times less" if best > 0 else ""
+        times = f", {fit.mse / best:.3g} times less than the network" if best > 0 else ""
+        why.append(
+            f"the head does not fit these features (a linear map of them has an MSE of"
+            f" {best:.3g}{times})"
+        )
+    if why:
         yield (
-            "DOUBTFUL NETWORK: the head does not fit these features: the best linear map of them"
-            f" has an MSE of {best:.3g}{times} than the {fit.mse:.3g} of the network as inferred:"
-            f" unless training has hardly begun, the inference is wrong; {REMEDY}"
+            f"DOUBTFUL NETWORK: as inferred, {' and '.join(why)}: unless training has hardly begun"
+            f" or the data is another, the inference is wrong; {REMEDY}"
         )
 
 

@@ -200,6 +200,6 @@ def saved(tmp_path: Path) -> tuple[Path, Path]:
     """A small network whose head fits, and its data, as files."""
     model, data = tmp_path / "model.pt", tmp_path / "data.npz"
     x, y = samples(100, 5, 2)
-    torch.save(fitted(mlp(5, 16, 16, 2), x, y).state_dict(), model)
+    torch.save(fitted(mlp(5, 16, 16, 2, seed=1), x, y).state_dict(), model)
     np.savez(data, X=x, y=y)
     return model, data

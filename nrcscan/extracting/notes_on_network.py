@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.metrics.quantities import learned
 from nrcscan.network.build import Network
-from nrcscan.network.chain import Guess
+from nrcscan.network.chain import Chain
+from nrcscan.network.guess import Guess
 from nrcscan.network.try_guesses import Trial
 from nrcscan.wording import listed
 
 
-def of_inference(network: Network) -> str | None:
-    """Say what a network was taken to be, on which evidence; None if it was not inferred."""
-    if network.chain is None:
-        return None
+def of_inference(network: Network) -> Iterator[str]:
+    """Yield what a network was taken to be, on which evidence; nothing if it was not inferred."""
+    if network.chain is not None:
+        yield _inferred(network, network.chain)
+
+
+def _inferred(network: Network, chain: Chain) -> str:
     told = f"network inferred from the weights: {network.layout}"
-    if not network.chain.guesses or network.settled is None:
+    if not chain.guesses or network.settled is None:
         return f"{told}; assumed: a single layer, and nothing after it"
     taken, trial = network.settled, network.trial
     assumed = f"{taken}, no skip connections, nothing after the last layer"
@@ -26,9 +32,11 @@ def of_inference(network: Network) -> str | None:
             "DOUBTFUL GUESS: the targets of the first samples do not vary, so nothing could be"
             f" tried: {told}; assumed: {assumed}; choose with --activation"
         )
-    others = len(network.chain.guesses) - len(trial.r2)
+    others = len(chain.guesses) - len(trial.r2)
     tried = f"tried on the first {trial.n_samples} samples: {_explained(trial, others)}"
     doubt = _doubt(trial, taken)
+    if doubt is None and taken != trial.best:
+        return f"{told}, {tried}: using {taken} as in its run; assumed: {assumed}"
     if doubt is None:
         if trial.tied:
             both = listed([trial.best, *trial.tied])
@@ -44,10 +52,11 @@ def _doubt(trial: Trial, taken: Guess) -> str | None:
     """Say why what a network was taken to be may be wrong, or None."""
     if trial.rival is not None:
         return f"it is no plain chain, as {trial.rival} explain {_share(trial.rival_r2)}"
+    if taken != trial.best:
+        other = f"other checkpoints of its run speak for {taken}, this one for {trial.best}"
+        return other if trial.explains else None  # one that is untrained tells nothing
     if not trial.explains:
         return "nothing that was tried explains half of the targets' variance"
-    if taken != trial.best:
-        return f"other checkpoints of its run speak for {taken}, this one for {trial.best}"
     if trial.tied and trial.matters:
         return f"{listed([trial.best, *trial.tied])} cannot be told apart"
     return None
@@ -66,11 +75,10 @@ def _share(r2: float | None) -> str:
     return f"{r2:.3f}".replace("-0.000", "0.000")
 
 
-def off_scale(r2: float | None, accumulated: Accumulated) -> str | None:
-    """Say that the inputs may be on another scale than in training, where nothing is explained."""
-    if r2 is None or learned(r2) or not accumulated.far_from_unit_scale:
-        return None
-    return (
-        f"R² is {r2:.3g} and the inputs are far from unit scale ({accumulated.input_range}):"
-        " if the network was trained on standardised data, use --standardize"
-    )
+def off_scale(r2: float | None, accumulated: Accumulated) -> Iterator[str]:
+    """Yield that inputs may be on another scale than in training, where nothing is explained."""
+    if r2 is not None and not learned(r2) and accumulated.far_from_unit_scale:
+        yield (
+            f"R² is {r2:.3g} and the inputs are far from unit scale ({accumulated.input_range}):"
+            " if the network was trained on standardised data, use --standardize"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -169,8 +169,8 @@ def run_pass(
         passes, batches = _planned(run, dataset, settings, note)
         trial, batches = trial_of(network, run, dataset, settings, batches)
         network = settled(network, ranks.shared(trial))
-        if (inference := of_inference(network)) is not None:
-            note(inference)
+        for text in of_inference(network):
+            note(text)
         _announce(passes, dataset, path, total, listener.note)
         writer: writing.Writer | None = None
         if ranks.first:
@@ -179,26 +179,25 @@ def run_pass(
         rows = stack.enter_context(_row_store(path, writer, ranks, settings, total))
         job = _Job(passes, dataset, ranks, writer, rows, total, listener.progress)
         part = job.run(batches)
-        names = tuple(record.name for record in passes.plan.records)
-        result = Extraction(path, job.total or 0, names, None, tuple(notes), network.trial)
+        r2: float | None = None
+        doubts: tuple[str, ...] = ()
         if part is not None and writer is not None:
             with _overflow(dataset):
                 outcome = part.accumulated.output()
-            if (scale := off_scale(outcome.r2, part.accumulated)) is not None:
-                note(scale)
-            provenance = provenance_of(
-                network, origin, dataset, settings, run, passes.plan.batch, part.n_samples, notes
-            )
-            measured = outcome, provenance, max(torch.finfo(run.dtype).eps, passes.epsilon)
-            provenance["model"]["head"] = names[-1] if passes.plan.calls[-1] == names[-1] else None
-            writer.finish(*measured, passes.epsilon)
-            kept = list(notes)
+            r2 = outcome.r2
+            for text in off_scale(r2, part.accumulated):
+                note(text)
+            done = passes.plan.batch, part.n_samples
+            provenance = provenance_of(network, origin, dataset, settings, run, *done, notes)
+            provenance["model"]["head"] = passes.plan.head
+            precision = max(torch.finfo(run.dtype).eps, passes.epsilon), passes.epsilon
+            writer.finish(outcome, provenance, *precision)
             if network.inferred and in_memory is None:  # of what is in memory a report is made
-                for doubt in doubts_of(passes.plan, part.accumulated, *measured, passes.epsilon):
-                    kept.append(doubt)
-                    listener.note(doubt)
-            result = replace(result, r2=outcome.r2, notes=tuple(kept))
-    return result
+                doubts = doubts_of(passes.plan, part.accumulated, outcome, provenance, *precision)
+    for doubt in doubts:
+        listener.note(doubt)
+    names = tuple(record.name for record in passes.plan.records)
+    return Extraction(path, job.total or 0, names, r2, (*notes, *doubts), network.trial)
 
 
 def _samples(dataset: Dataset, settings: PassOptions) -> int | None:

@@ -15,7 +15,8 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
 from nrcscan.inputs.checkpoints.contents import Checkpoint, stripped
 from nrcscan.inputs.user_code import load_callable
-from nrcscan.network.chain import Chain, Guess
+from nrcscan.network.chain import Chain
+from nrcscan.network.guess import Guess
 from nrcscan.network.infer_chain import infer
 from nrcscan.network.try_guesses import Trial
 from nrcscan.wording import listed, reason

@@ -8,6 +8,8 @@ from itertools import groupby
 
 from torch import Tensor, nn
 
+from nrcscan.network.guess import Guess
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
@@ -68,25 +70,6 @@ class Block:
         if self.kind == "LayerNorm":
             return nn.LayerNorm(width)
         return nn.BatchNorm1d(width, affine="weight" in self.tensors)
-
-
-@dataclass(frozen=True)
-class Guess:
-    """What weights do not tell of a chain.
-
-    Attributes:
-        activation: a key of `ACTIVATIONS`.
-        norm_first: whether a norm comes before the activation, where names do not tell; None
-            where there is no such norm.
-    """
-
-    activation: str
-    norm_first: bool | None = None
-
-    def __str__(self) -> str:
-        """Return the guess in words."""
-        where = {None: "", True: " after each norm", False: " before each norm"}
-        return self.activation + where[self.norm_first]
 
 
 @dataclass(frozen=True)

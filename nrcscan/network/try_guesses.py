@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from nrcscan.inputs.arrays import each, joined
 from nrcscan.inputs.datasets.batches import Batch
-from nrcscan.network.chain import Chain, ChainModule, Guess
+from nrcscan.network.chain import Chain, ChainModule
 from nrcscan.network.forward import Forward
+from nrcscan.network.guess import Guess
 from nrcscan.statistics.moments import Array
 from nrcscan.verdict.doubtful_network import EXPLAINS, MATTERS, clearly_worse
 
@@ -30,6 +31,9 @@ SCREENED = 4
 
 FINALISTS = 3
 
+NEAR = 1.1
+"""Guesses whose errors are within this factor are as good as each other."""
+
 SURE = 2.0
 """Standard errors of the mean by which two guesses' squared errors differ if they differ."""
 
@@ -40,10 +44,9 @@ class Trial:
 
     Attributes:
         n_samples: on how many of the first samples; 0 where their targets do not vary.
-        best: what explains them best.
+        best: what explains them best; of what predicts the same, the most usual.
         r2: of the best few guesses, best first; empty where nothing could be told.
-        tied: those besides the best that cannot be told from it; of those, the best is the
-            most usual.
+        tied: those besides the best that cannot be told from it.
         matters: whether one of them predicts otherwise than the best.
         rival: what is no plain chain and explains clearly more, in words; else None.
         rival_r2: how much.
@@ -94,9 +97,11 @@ def tried(run: Forward, chain: Chain, batches: Sequence[Batch], also: Guess | No
             finalists.append(also)
         every = _Scores(run, each(x, lambda part: part[:n]), y[:n])
         finalists.sort(key=every.mse)
-        top = [g for g in finalists if every.alike(finalists[0], g)]
-        best = min(top, key=chain.guesses.index)
-        tied = tuple(g for g in top if g != best)
+        top = finalists[0]
+        near = [g for g in finalists if every.mse(g) <= NEAR * every.mse(top)]
+        same = [g for g in near if every.apart(top, g) <= MATTERS * variance]
+        best = min(same or [top], key=chain.guesses.index)
+        tied = tuple(g for g in finalists if g != best and (g in near or every.alike(top, g)))
         r2 = {g: 1 - every.mse(g) / variance for g in dict.fromkeys([best, *finalists])}
         matters = any(every.apart(best, g) > MATTERS * variance for g in tied)
         found = Trial(n, best, r2, tied, matters)
@@ -133,7 +138,7 @@ class _Scores:
         """Whether samples do not tell a guess from the one of the least error."""
         ours, theirs = self._kept[best], self._kept[other]
         if not np.isfinite(theirs).all():
-            return other == best
+            return False
         more = (theirs**2 - ours**2).sum(axis=1)
         return bool(more.mean() <= SURE * more.std() / np.sqrt(len(more)))
 

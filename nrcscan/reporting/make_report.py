@@ -77,20 +77,8 @@ def report_of(
     mse = float(acts.predictions.squared_error.mean())
     variance = float(np.trace(acts.target_covariance)) / t
     r2 = 1 - mse / variance if varies else None
-    variances = [acts.variances(position) for position in range(acts.n_positions)]
-    measured = _measured(acts, variances, Setting(k, mse, convention, acts.epsilon), threads)
-    layers = [
-        LayerResult(
-            index=index,
-            position=record.position,
-            name=record.name,
-            kind=record.kind,
-            width=len(variances[record.position]),
-            metrics=metrics,
-            met=conditions(metrics, thresholds, learned=learned(r2)),
-        )
-        for index, (record, metrics) in enumerate(zip(acts.layers, measured, strict=True))
-    ]
+    measured = _measured(acts, Setting(k, mse, convention, acts.epsilon), threads)
+    layers = _results(acts, measured, thresholds, learned=learned(r2))
     begins, stretches = _through_depth(layers, thresholds, learned=learned(r2))
     doubtful = _doubts(acts, layers, r2, mse, variance)
     return Report(
@@ -143,10 +131,27 @@ def _signal_dim(
     return (n_targets, "t") if asked == "t" else (max(target_rank, 1), "auto")
 
 
-def _measured(
-    acts: MeasuredActs, variances: Sequence[Array], setting: Setting, threads: int
-) -> list[LayerMetrics]:
+def _results(
+    acts: MeasuredActs, measured: Sequence[LayerMetrics], thresholds: Thresholds, *, learned: bool
+) -> list[LayerResult]:
+    """Return every layer with its metrics, and which conditions they meet."""
+    return [
+        LayerResult(
+            index=index,
+            position=record.position,
+            name=record.name,
+            kind=record.kind,
+            width=len(acts.variances(record.position)),
+            metrics=metrics,
+            met=conditions(metrics, thresholds, learned=learned),
+        )
+        for index, (record, metrics) in enumerate(zip(acts.layers, measured, strict=True))
+    ]
+
+
+def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerMetrics]:
     """Return every layer's metrics, the features' eigenvectors computed once per position."""
+    variances = [acts.variances(position) for position in range(acts.n_positions)]
     output = float(np.trace(acts.predictions.covariance))
     targets = float(np.trace(acts.target_covariance))
     dead = vanished([float(v.mean()) for v in variances], output / targets if targets else math.inf)

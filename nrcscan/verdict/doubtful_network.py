@@ -66,8 +66,8 @@ def doubts(fit: Fit) -> Iterator[str]:
         )
     if why:
         yield (
-            f"DOUBTFUL NETWORK: as inferred, {' and '.join(why)}: unless training has hardly begun"
-            f" or the data is another, the inference is wrong; {REMEDY}"
+            f"DOUBTFUL NETWORK: as inferred, {' and '.join(why)}: unless training was stopped"
+            f" early or the data is another, the inference is wrong; {REMEDY}"
         )
 
 

@@ -174,6 +174,19 @@ def mlp(*widths: int, bias: bool = True, seed: int = 0) -> nn.Sequential:
     return nn.Sequential(*modules[:-1])
 
 
+def fitted(model: nn.Sequential, x: np.ndarray, y: np.ndarray) -> nn.Sequential:
+    """Return a network whose last layer is the least-squares fit to its features."""
+    head = model[-1]
+    assert isinstance(head, nn.Linear)
+    with torch.no_grad():
+        features = model[:-1].eval()(torch.tensor(x))
+        known = torch.hstack([features, torch.ones(len(x), 1)]).double()
+        found = torch.linalg.lstsq(known, torch.tensor(y).double(), driver="gelsd").solution.float()
+        head.weight.copy_(found[:-1].T)
+        head.bias.copy_(found[-1])
+    return model
+
+
 def samples(n: int, width: int, n_targets: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return float32 inputs and targets that depend on each other."""
     rng = np.random.default_rng(seed)
@@ -184,9 +197,9 @@ def samples(n: int, width: int, n_targets: int, seed: int = 0) -> tuple[np.ndarr
 
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Path, Path]:
-    """A small trained-looking network and its data, as files."""
+    """A small network whose head fits, and its data, as files."""
     model, data = tmp_path / "model.pt", tmp_path / "data.npz"
-    torch.save(mlp(5, 16, 16, 2).state_dict(), model)
     x, y = samples(100, 5, 2)
+    torch.save(fitted(mlp(5, 16, 16, 2, seed=1), x, y).state_dict(), model)
     np.savez(data, X=x, y=y)
     return model, data

@@ -29,7 +29,7 @@ import nrcscan
 from nrcscan import extract, report, scan
 from nrcscan.cli.app import app, main
 from nrcscan.metrics.quantities import QUANTITIES
-from nrcscan.network.infer_chain import ACTIVATIONS
+from nrcscan.network.chain import ACTIVATIONS
 
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}

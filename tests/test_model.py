@@ -11,7 +11,7 @@ from nrcscan import InputError, UsageError
 from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.network.build import build
-from nrcscan.network.infer_chain import ACTIVATIONS
+from nrcscan.network.chain import ACTIVATIONS
 
 
 def checkpoint(path: Path, model: nn.Module | dict[str, torch.Tensor]) -> Path:

@@ -7,17 +7,45 @@ from collections.abc import Iterator
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.metrics.quantities import learned
 from nrcscan.network.build import Network
+from nrcscan.network.chain import Chain
+from nrcscan.network.guess import Guess
+from nrcscan.network.try_guesses import Trial
+from nrcscan.wording import listed
 
 
-def of_network(network: Network) -> Iterator[str]:
-    """Yield what the user should know of how the network came about."""
-    yield from network.notes
-    yield from network.weight_notes
-    if network.inferred:
-        yield (
-            f"network inferred from the weights: {network.layout}; the activation cannot be read"
-            " from them and is --activation's choice"
+def of_inference(network: Network) -> Iterator[str]:
+    """Yield what a network was taken to be, on which evidence; nothing if it was not inferred."""
+    if network.chain is not None:
+        yield _inferred(network, network.chain)
+
+
+def _inferred(network: Network, chain: Chain) -> str:
+    told = f"network inferred from the weights: {network.layout}"
+    if not chain.guesses or network.settled is None:
+        return f"{told}; assumed: a single layer, and nothing after it"
+    taken, trial = network.settled, network.trial
+    assumed = f"{taken}, no skip connections, nothing after the last layer"
+    if trial is None:
+        return f"{told}; assumed: {assumed}"
+    if not trial.r2:
+        return (
+            "DOUBTFUL GUESS: the targets of the first samples do not vary, so nothing could be"
+            f" tried: {told}; assumed: {assumed}; choose with --activation"
         )
+    others = len(chain.guesses) - len(trial.r2)
+    tried = f"tried on the first {trial.n_samples} samples: {_explained(trial, others)}"
+    doubt = _doubt(trial, taken)
+    if doubt is None and taken != trial.best:
+        return f"{told}, {tried}: using {taken} as in its run; assumed: {assumed}"
+    if doubt is None:
+        if trial.tied:
+            both = listed([trial.best, *trial.tied])
+            told = f"the activation is not certain, as {both} predict nearly alike: {told}"
+        return f"{told}, {tried}: using {taken}; assumed: {assumed}"
+    return (
+        f"DOUBTFUL GUESS: {doubt}: {told}, {tried}: using {taken}; assumed: {assumed}; choose with"
+        " --activation, or name the network's factory with --model"
+    )
 
 
 def without_predictions(*, asked: bool) -> str:
@@ -31,15 +59,39 @@ def without_predictions(*, asked: bool) -> str:
     return f"the network is measured without predictions: R² and NRC4 are not judged ({why})"
 
 
-def doubts(
-    r2: float | None, accumulated: Accumulated, *, inferred: bool, indices: bool
-) -> Iterator[str]:
-    """Yield what a network that explains nothing suggests about how it was run.
+def _doubt(trial: Trial, taken: Guess) -> str | None:
+    """Say why what a network was taken to be may be wrong, or None."""
+    if trial.rival is not None:
+        return f"it is no plain chain, as {trial.rival} explain {_share(trial.rival_r2)}"
+    if taken != trial.best:
+        other = f"other checkpoints of its run speak for {taken}, this one for {trial.best}"
+        return other if trial.explains else None  # one that is untrained tells nothing
+    if not trial.explains:
+        return "nothing that was tried explains half of the targets' variance"
+    if trial.tied and trial.matters:
+        return f"{listed([trial.best, *trial.tied])} cannot be told apart"
+    return None
+
+
+def _explained(trial: Trial, others: int) -> str:
+    """Return how much the best guesses explain, such as "tanh explains 0.989, elu 0.967"."""
+    (best, r2), *rest = trial.r2.items()
+    shown = [f"{best} explains {_share(r2)}", *(f"{g} {_share(value)}" for g, value in rest)]
+    return ", ".join(shown) + (f", {others} others less" if others > 0 else "")
+
+
+def _share(r2: float | None) -> str:
+    if r2 is None or r2 < -100:
+        return "nothing"
+    return f"{r2:.3f}".replace("-0.000", "0.000")
+
+
+def off_scale(r2: float | None, accumulated: Accumulated, *, indices: bool) -> Iterator[str]:
+    """Yield that inputs may be on another scale than in training, where nothing is explained.
 
     Args:
-        r2: of its predictions.
+        r2: of the network's predictions.
         accumulated: what was seen of the inputs.
-        inferred: whether the network was guessed.
         indices: whether whole numbers among the inputs are indices, such as tokens, which have
             no scale.
     """
@@ -49,9 +101,4 @@ def doubts(
         yield (
             f"R² is {r2:.3g} and the inputs are far from unit scale ({accumulated.input_range}):"
             " if the network was trained on standardised data, use --standardize"
-        )
-    if inferred:
-        yield (
-            f"the inferred network explains nothing (R² = {r2:.3g}): if it was trained, the"
-            " inference is wrong; try --activation, or name its factory with --model"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import platform
 from functools import cache
 from importlib import metadata
@@ -37,6 +38,7 @@ def provenance_of(
             "source": network.source,
             "inferred": network.inferred,
             "layout": network.layout,
+            **_guessed(network),
             "factory_args": json.dumps(as_json(settings["factory_args"])),
         },
         "data": {**dataset.provenance, "rows": [settings["offset"], settings["offset"] + done]},
@@ -49,6 +51,18 @@ def provenance_of(
         "notes": notes,
         "versions": versions_used(),
     }
+
+
+def _guessed(network: Network) -> dict[str, Any]:
+    """Return what was guessed about an inferred network, and on which evidence."""
+    guess, trial = network.settled, network.trial
+    if guess is None:
+        return {}
+    told: dict[str, Any] = {"activation": guess.activation, "norm_first": guess.norm_first}
+    if trial is not None:
+        explained = {str(guess): r2 for guess, r2 in trial.r2.items() if math.isfinite(r2)}
+        told |= {"samples": trial.n_samples, "r2": explained}
+    return {"guess": told}
 
 
 @cache

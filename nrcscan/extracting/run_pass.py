@@ -18,10 +18,12 @@ from nrcscan.cpu_threads import blas_threads
 from nrcscan.errors import InputError, UsageError
 from nrcscan.extracting.add_up import Part, RowStore, add_up
 from nrcscan.extracting.check_resources import announce_space
+from nrcscan.extracting.doubt_network import doubts_of
 from nrcscan.extracting.listener import SILENT, Listener
-from nrcscan.extracting.notes_on_network import doubts, of_network, without_predictions
+from nrcscan.extracting.notes_on_network import of_inference, off_scale, without_predictions
 from nrcscan.extracting.plan_passes import PassPlan
 from nrcscan.extracting.provenance import provenance_of
+from nrcscan.extracting.settle_guess import settled, trial_of
 from nrcscan.extracting.torchrun_ranks import Team, team
 from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.network.build import Network
@@ -29,6 +31,7 @@ from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.forward import Forward
 from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.network.probe import probe
+from nrcscan.network.try_guesses import Trial
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.statistics.scratch_memory import hold_on_to_memory
 
@@ -53,6 +56,7 @@ class Extraction:
         r2: of the network on the samples; None when it makes no predictions, or the targets do
             not vary.
         notes: what the user should know: what was inferred, what was left out.
+        trial: of an inferred network, what came of trying what it may be; else None.
     """
 
     path: Path
@@ -60,6 +64,7 @@ class Extraction:
     layers: tuple[str, ...]
     r2: float | None
     notes: tuple[str, ...]
+    trial: Trial | None = None
 
 
 @dataclass
@@ -154,15 +159,18 @@ def run_pass(
     """
     notes: list[str] = []
     note = listener.keeping(notes)
-    for text in of_network(network):
+    for text in network.notes:
         note(text)
     run = Forward(network.module, settings["pool"], network.fixed_batch, _output(settings))
     total = _samples(dataset, settings)
-    r2: float | None = None
     hold_on_to_memory()
     with evaluating(network.module), blas_threads(1), team() as ranks, ExitStack() as stack:
         ranks.check(total)
         passes, batches = _planned(run, dataset, settings, note)
+        trial, batches = trial_of(network, run, dataset, settings, batches)
+        network = settled(network, ranks.shared(trial))
+        for text in of_inference(network):
+            note(text)
         _announce(passes, dataset, path, total, listener.note)
         writer: writing.Writer | None = None
         if ranks.first:
@@ -171,23 +179,27 @@ def run_pass(
         rows = stack.enter_context(_row_store(path, writer, ranks, settings, total))
         job = _Job(passes, dataset, ranks, writer, rows, total, listener.progress)
         part = job.run(batches)
+        r2: float | None = None
+        doubts: tuple[str, ...] = ()
         if part is not None and writer is not None:
             with _overflow(dataset):
                 outcome = part.accumulated.output()
             r2 = outcome.r2
             if outcome.predictions is None:
                 note(without_predictions(asked=not settings["predictions"]))
-            for doubt in doubts(
-                r2, part.accumulated, inferred=network.inferred, indices=run.indices
-            ):
-                note(doubt)
-            provenance = provenance_of(
-                network, origin, dataset, settings, run, passes.plan.batch, part.n_samples, notes
-            )
-            epsilon = max(torch.finfo(run.dtype).eps, passes.epsilon)
-            writer.finish(outcome, provenance, epsilon, passes.epsilon)
+            for text in off_scale(r2, part.accumulated, indices=run.indices):
+                note(text)
+            done = passes.plan.batch, part.n_samples
+            provenance = provenance_of(network, origin, dataset, settings, run, *done, notes)
+            provenance["model"]["head"] = passes.plan.head
+            precision = max(torch.finfo(run.dtype).eps, passes.epsilon), passes.epsilon
+            writer.finish(outcome, provenance, *precision)
+            if network.inferred and in_memory is None:  # of what is in memory a report is made
+                doubts = doubts_of(passes.plan, part.accumulated, outcome, provenance, *precision)
+    for doubt in doubts:
+        listener.note(doubt)
     names = tuple(record.name for record in passes.plan.records)
-    return Extraction(path, job.total or 0, names, r2, tuple(notes))
+    return Extraction(path, job.total or 0, names, r2, (*notes, *doubts), network.trial)
 
 
 def _output(settings: PassOptions) -> PredictionChoice:

@@ -124,7 +124,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
     )
 
 
-def _network_of(checkpoint: Checkpoint, activation: str) -> tuple[str | None, str | None]:
+def _network_of(checkpoint: Checkpoint, activation: str | None) -> tuple[str | None, str | None]:
     """Return the network that would run, in words, or what stands in its way."""
     if checkpoint.module is not None:
         return f"in the file, a {type(checkpoint.module).__name__}", None

@@ -14,8 +14,11 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
 from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.user_code import load_callable
+from nrcscan.network.chain import Chain
+from nrcscan.network.guess import Guess
 from nrcscan.network.infer_chain import infer
 from nrcscan.network.load_weights import load_weights
+from nrcscan.network.try_guesses import Trial
 from nrcscan.wording import listed, reason
 
 _DTYPE = torch.float32
@@ -30,6 +33,9 @@ class Network:
         source: where its architecture came from, in words.
         inferred: whether it was guessed from the weights.
         layout: of an inferred network, what it was taken to be.
+        chain: of an inferred network, what was read off its weights.
+        settled: of an inferred network, what it is to be, where that is settled.
+        trial: of an inferred network, what came of trying what it may be.
         fixed_batch: how many samples it takes at once; None for any number.
         notes: what the user should know about how it came about.
         weight_notes: likewise, about where its weights were found in the file.
@@ -39,6 +45,9 @@ class Network:
     source: str
     inferred: bool = False
     layout: str = ""
+    chain: Chain | None = None
+    settled: Guess | None = None
+    trial: Trial | None = None
     fixed_batch: int | None = None
     notes: tuple[str, ...] = ()
     weight_notes: tuple[str, ...] = ()
@@ -49,7 +58,7 @@ def build(
     *,
     factory: str | Callable[..., nn.Module] | None = None,
     factory_args: Mapping[str, Any] | None = None,
-    activation: str = "relu",
+    activation: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Network:
     """Return a network holding a checkpoint's weights, on the CPU.
@@ -61,7 +70,8 @@ def build(
             the weights.
         factory_args: keyword arguments of the factory, before the checkpoint's own
             hyper-parameters of these names.
-        activation: of an inferred chain, a key of `chain.ACTIVATIONS`.
+        activation: of an inferred chain, a key of `chain.ACTIVATIONS`; None where the data is
+            to tell, see `try_guesses`.
         dtype: what the network runs in; by default float32, or what the network of the file
             cannot but run in.
 
@@ -75,8 +85,9 @@ def build(
         return _of_the_file(checkpoint, checkpoint.module, dtype)
     if factory is None:
         chain = infer(checkpoint, activation)
-        module, source = chain.module(), f"inferred from the weights, with {activation}"
-        network = Network(module, source, inferred=True, layout=chain.layout())
+        source = "inferred from the weights"
+        layout = chain.layout()
+        network = Network(chain.module(), source, inferred=True, layout=layout, chain=chain)
     else:
         called = load_callable(factory, "--model") if isinstance(factory, str) else factory
         name = factory if isinstance(factory, str) else getattr(factory, "__qualname__", "factory")

@@ -40,6 +40,12 @@ class CallPlan:
     batch: int = 0
     """Samples per forward pass."""
 
+    @property
+    def head(self) -> str | None:
+        """The network's last layer, if it is watched."""
+        last = self.records[-1].name
+        return last if self.calls[-1] == last else None
+
 
 class Features(NamedTuple):
     """What reached a position: features (rows, width), in as many rows per sample as told.

@@ -21,11 +21,11 @@ class CheckpointOptions(TypedDict, total=False):
     """How a checkpoint is opened, and taken for a network."""
 
     activation: Annotated[
-        str,
+        str | None,
         Option(
-            "relu",
             help="Activation of an inferred chain: relu, tanh, gelu, silu, elu, selu, leaky_relu,"
-            " sigmoid, softplus or identity.",
+            " sigmoid, softplus or identity; by default the one that explains the first samples"
+            " best.",
             group="Network",
             shards_may_differ=True,
         ),

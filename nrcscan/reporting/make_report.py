@@ -29,6 +29,7 @@ from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.verdict.conditions import Answer, at_position, conditions
+from nrcscan.verdict.doubtful_network import Fit, doubts
 from nrcscan.verdict.onset import onset, runs, together
 from nrcscan.wording import listed
 
@@ -77,21 +78,10 @@ def report_of(
     mse = None if made is None else float(made.squared_error.mean())
     variance = float(np.trace(acts.target_covariance)) / t
     r2 = 1 - mse / variance if varies and mse is not None else None
-    variances = [acts.variances(position) for position in range(acts.n_positions)]
-    measured = _measured(acts, variances, Setting(k, mse, convention, acts.epsilon), threads)
-    layers = [
-        LayerResult(
-            index=index,
-            position=record.position,
-            name=record.name,
-            kind=record.kind,
-            width=len(variances[record.position]),
-            metrics=metrics,
-            met=conditions(metrics, thresholds, learned=learned(r2)),
-        )
-        for index, (record, metrics) in enumerate(zip(acts.layers, measured, strict=True))
-    ]
+    measured = _measured(acts, Setting(k, mse, convention, acts.epsilon), threads)
+    layers = _results(acts, measured, thresholds, learned=learned(r2))
     begins, stretches = _through_depth(layers, thresholds, learned=learned(r2))
+    doubtful = _doubts(acts, layers, r2, mse, variance)
     return Report(
         n_samples=acts.n_samples,
         signal_dim=k,
@@ -107,9 +97,34 @@ def report_of(
         layers=tuple(layers),
         onset=begins,
         runs=stretches,
-        notes=(*acts.provenance.get("notes", ()), *_target_notes(acts, target_rank, k, source)),
+        notes=(
+            *acts.provenance.get("notes", ()),
+            *doubtful,
+            *_target_notes(acts, target_rank, k, source),
+        ),
         provenance=acts.provenance,
+        doubts=doubtful,
     )
+
+
+def _doubts(
+    acts: MeasuredActs,
+    layers: Sequence[LayerResult],
+    r2: float | None,
+    mse: float | None,
+    variance: float,
+) -> tuple[str, ...]:
+    """Return why the network may be another than was trained; nothing if it was not inferred."""
+    model = acts.provenance.get("model")
+    if not isinstance(model, dict) or model.get("inferred") is not True or mse is None:
+        return ()
+    last = layers[-1]
+    head_mse = head_rank = None
+    if model.get("head") == last.name:  # which files of before do not tell
+        head_mse = last.metrics.get("linear_mse")
+        head_rank = last.metrics.get("feature_rank")
+    rank = None if head_rank is None else int(head_rank)
+    return tuple(doubts(Fit(r2, mse, variance, acts.n_samples, head_mse, rank)))
 
 
 def _signal_dim(
@@ -121,10 +136,27 @@ def _signal_dim(
     return (n_targets, "t") if asked == "t" else (max(target_rank, 1), "auto")
 
 
-def _measured(
-    acts: MeasuredActs, variances: Sequence[Array], setting: Setting, threads: int
-) -> list[LayerMetrics]:
+def _results(
+    acts: MeasuredActs, measured: Sequence[LayerMetrics], thresholds: Thresholds, *, learned: bool
+) -> list[LayerResult]:
+    """Return every layer with its metrics, and which conditions they meet."""
+    return [
+        LayerResult(
+            index=index,
+            position=record.position,
+            name=record.name,
+            kind=record.kind,
+            width=len(acts.variances(record.position)),
+            metrics=metrics,
+            met=conditions(metrics, thresholds, learned=learned),
+        )
+        for index, (record, metrics) in enumerate(zip(acts.layers, measured, strict=True))
+    ]
+
+
+def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerMetrics]:
     """Return every layer's metrics, the features' eigenvectors computed once per position."""
+    variances = [acts.variances(position) for position in range(acts.n_positions)]
     made, targets = acts.predictions, float(np.trace(acts.target_covariance))
     known = made is not None and targets > 0
     output = float(np.trace(made.covariance)) / targets if made and known else math.inf

@@ -75,6 +75,7 @@ class Report:
         runs: condition, or "all" → first and last layer of every stretch that holds.
         notes: of the extraction and of this report.
         provenance: of the file.
+        doubts: why an inferred network may be another than was trained; among the notes too.
     """
 
     n_samples: int
@@ -93,6 +94,7 @@ class Report:
     runs: dict[str, list[list[str]]]
     notes: tuple[str, ...]
     provenance: dict[str, Any]
+    doubts: tuple[str, ...] = ()
 
     @property
     def learned(self) -> bool | None:
@@ -101,11 +103,17 @@ class Report:
 
     @property
     def model(self) -> dict[str, Any]:
-        """The network's fit as `mse`, `r2` and `learned`."""
+        """The network's fit as `mse`, `r2`, `learned` and `doubts`."""
         undefined = {} if self.r2 is not None else {"r2": "the targets do not vary"}
         if self.mse is None:
             undefined = dict.fromkeys(("mse", "r2", "learned"), NO_PREDICTIONS)
-        return {"mse": self.mse, "r2": self.r2, "learned": self.learned, "undefined": undefined}
+        return {
+            "mse": self.mse,
+            "r2": self.r2,
+            "learned": self.learned,
+            "doubts": list(self.doubts),
+            "undefined": undefined,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON has it; see docs/report-json.md."""

@@ -55,7 +55,7 @@ def least_width(report: Report) -> int:
 
 def table(report: Report) -> RenderableType:
     """Return what `nrcscan report` shows in a terminal."""
-    style = "bold" if report.learned else "bold red"
+    style = "bold" if report.learned and not report.doubts else "bold red"
     grid = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
     for column in COLUMNS:
         justify: Literal["left", "right"] = "left" if column in ("layer", "kind") else "right"

@@ -14,6 +14,16 @@ def headline(report: Report) -> str:
         return _without_predictions(report)
     if not report.learned:
         return _nothing_learned(report)
+    found = _found(report)
+    if report.doubts:
+        return (
+            "THIS MAY BE ANOTHER NETWORK THAN WAS TRAINED: it was inferred, and is doubtful, see"
+            f" below. As inferred: {found}"
+        )
+    return found
+
+
+def _found(report: Report) -> str:
     fit = f"The model fits with R² = {report.r2:.3f} (MSE {report.mse:.3g})"
     start = report.onset["all"]
     if start is not None:

@@ -15,6 +15,7 @@ from typing import Any
 from nrcscan.files import open_safely
 from nrcscan.files.write_atomically import write_text
 from nrcscan.scanning.fingerprint import digest
+from nrcscan.scanning.messages import Inference
 from nrcscan.scanning.source_code import SourceCode
 
 FOLDER = "statistics"
@@ -32,6 +33,7 @@ class Record:
         sources: the user's code that ran, see `source_code`.
         data: what tells the samples from others, by its names in a file's provenance.
         reports: options of a report, as `judgement_key` names them → what it found.
+        inference: of an inferred network, what the checkpoint tells of it, as JSON has it.
     """
 
     sha256: str = ""
@@ -41,6 +43,7 @@ class Record:
     sources: dict[str, str] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    inference: dict[str, Any] | None = None
 
     def content(self) -> dict[str, Any]:
         """Return the record as JSON has it."""
@@ -52,7 +55,13 @@ class Record:
             "sources": self.sources,
             "data": self.data,
             "reports": self.reports,
+            "inference": self.inference,
         }
+
+    @property
+    def inferred(self) -> Inference | None:
+        """What the checkpoint tells of its inferred network."""
+        return None if self.inference is None else Inference.from_json(self.inference)
 
 
 class Cache:
@@ -79,6 +88,7 @@ class Cache:
             if digest(content) != vouched:
                 return None
             record = Record(**content)
+            _ = record.inferred  # which has to be readable
             file = self.statistics(key)
             whole = stamp_of(file) == record.stamp or open_safely.sha256(file) == record.sha256
             same = whole and self.code.is_same(record.sources)

@@ -56,7 +56,8 @@ def finish(
     Raises:
         NrcscanError: no task can be done.
     """
-    on_progress(plan.total - plan.n_open, plan.total)
+    done = plan.total - plan.n_open
+    on_progress(done, plan.total)
     if not plan.tasks:
         return
     timeout = workplace.timeout
@@ -66,9 +67,12 @@ def finish(
         if workplace.cluster is None
         else on_cluster(workplace.cluster, setup, timeout)
     ) as submit:
-        for task, outcome in outcomes(submit, plan.tasks, timeout):
-            plan.settle(task, outcome)
-            on_progress(plan.total - plan.n_open, plan.total)
+        while plan.tasks:
+            for task, outcome in outcomes(submit, plan.tasks, timeout):
+                plan.settle(task, outcome)
+                done = max(done, plan.total - plan.n_open)  # what is done once more was done
+                on_progress(done, plan.total)
+            plan.go_on()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from nrcscan.options.report_options import ReportOptions
 from nrcscan.scanning.source_code import module_file
 from nrcscan.wording import reason
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Raised when entries of the cache change their meaning."""
 
 LIBRARIES = ("nrcscan", "torch", "numpy", "scipy")

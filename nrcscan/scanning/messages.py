@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from nrcscan.network.guess import Guess
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.report_options import ReportOptions
 
@@ -35,6 +36,41 @@ class Setup:
 
 
 @dataclass(frozen=True)
+class Inference:
+    """What a checkpoint alone tells of what its weights do not.
+
+    Attributes:
+        architecture: the names and shapes of its weights, as a hash.
+        best: the guess that explains the first samples best.
+        r2: of it and of the next best, best first.
+        doubtful: whether it may be another network even so.
+    """
+
+    architecture: str
+    best: Guess
+    r2: tuple[tuple[Guess, float], ...]
+    doubtful: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, held: Mapping[str, Any]) -> Inference:
+        """Return it as it was before it was JSON.
+
+        Raises:
+            LookupError, TypeError, ValueError: it is none.
+        """
+        return cls(
+            str(held["architecture"]),
+            Guess(**held["best"]),
+            tuple((Guess(**guess), float(r2)) for guess, r2 in held["r2"]),
+            bool(held["doubtful"]),
+        )
+
+
+@dataclass(frozen=True)
 class Task:
     """One checkpoint.
 
@@ -42,11 +78,13 @@ class Task:
         path: where it is.
         key: the name of its statistics.
         sha256: of its content when it was found; None when it is of several files.
+        guess: what its network is to be inferred as; None where it tells best itself.
     """
 
     path: Path
     key: str
     sha256: str | None
+    guess: Guess | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +103,7 @@ class Outcome:
         step: likewise.
         data: what tells the samples from others; None where there is no result.
         result: what a scan keeps of the report, as JSON has it.
+        inference: of an inferred network, what this checkpoint tells of it; else None.
     """
 
     problem: str | None = None
@@ -73,6 +112,7 @@ class Outcome:
     step: int | None = None
     data: Mapping[str, Any] | None = None
     result: Mapping[str, Any] | None = None
+    inference: Inference | None = None
 
 
 class Died(Exception):

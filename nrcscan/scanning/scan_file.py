@@ -17,6 +17,7 @@ from nrcscan.errors import InputError
 from nrcscan.files.open_safely import regular_file
 from nrcscan.files.write_atomically import write_text
 from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
+from nrcscan.scanning.grouped_notes import grouped
 from nrcscan.wording import printable, reason
 
 NAME, VERSION = "nrcscan.scan", 1
@@ -27,7 +28,7 @@ SCAN_FILE, CSV_FILE = "scan.json", "scan.csv"
 ScanDocument = Mapping[str, Any]
 """A scan as scan.json has it, once it is written by `Scan` or read by `read_scan`."""
 
-RESULT = ("n_samples", "signal_dim", "model", "onset", "layers")
+RESULT = ("n_samples", "signal_dim", "model", "onset", "layers", "notes")
 """What a scan keeps of a checkpoint's report, by its names in the JSON report."""
 
 _OWN = ("path", "run", "epoch", "step")
@@ -50,6 +51,7 @@ class ScannedCheckpoint:
         statistics: its statistics file, relative to the output folder.
         data: what tells the samples that it was measured on from others.
         result: the parts of its report in `RESULT`, as JSON has them; None for an error.
+        notes: those of its report, and of the scan on it.
     """
 
     path: str
@@ -62,6 +64,7 @@ class ScannedCheckpoint:
     statistics: str | None = None
     data: Mapping[str, Any] | None = None
     result: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def status(self) -> Literal["ok", "error"]:
@@ -75,6 +78,7 @@ class ScannedCheckpoint:
         row |= {name: value for name, value in named.items() if value is not None}
         if self.result is not None:
             row |= {"statistics": self.statistics, "data": self.data, **self.result}
+            del row["notes"]  # which the scan has, each once
         return row
 
 
@@ -105,7 +109,15 @@ class Scan:
             "provenance": self.provenance,
             "checkpoints": [checkpoint.to_dict() for checkpoint in self.checkpoints],
             "skipped": [{"path": path, "reason": why} for path, why in self.skipped.items()],
+            "notes": [
+                {"note": note, "checkpoints": paths} for note, paths in grouped(self.notes).items()
+            ],
         }
+
+    @property
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """The notes on every checkpoint that could be used, by its path."""
+        return {c.path: c.notes for c in self.checkpoints if c.result is not None}
 
     def to_json(self) -> str:
         """Return `scan.json`, with a line per checkpoint."""

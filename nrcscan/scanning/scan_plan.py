@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nrcscan.errors import InputError
+from nrcscan.network.guess import Guess
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache, Record
 from nrcscan.scanning.epoch_from_name import epoch_and_step
 from nrcscan.scanning.find_checkpoints import Candidate
-from nrcscan.scanning.messages import Outcome, Task
+from nrcscan.scanning.messages import Inference, Outcome, Task
 from nrcscan.scanning.scan_file import ScannedCheckpoint
+from nrcscan.scanning.settle_inference import agreed
+from nrcscan.wording import listed
 
 
 class ScanPlan:
     """The tasks of a scan, and what became of its checkpoints.
 
     Attributes:
-        tasks: one for each content that is not known yet; copies share one.
+        tasks: what is to be done next: one for each content that is not known yet; copies share
+            one. Then, see `go_on`, what that has shown to be done once more.
         measures: whether any of them has to be measured, and not only reported on.
         n_known: how many checkpoints need no task, as an earlier scan had them.
     """
@@ -41,18 +45,32 @@ class ScanPlan:
         self._judged_as = fingerprint.judgement_key(judgement)
         self._outcomes: dict[str, Outcome] = {}
         self._keys: dict[str, str] = {}
+        self._content: dict[str, str] = {}
+        self._inferences: dict[str, Inference] = {}
+        self._notes: dict[str, str] = {}
+        self._agreed = False
         self.tasks: list[Task] = []
         self.measures = False
-        self.n_known = 0
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for candidate, found in zip(
                 candidates, pool.map(self._look_up, candidates), strict=True
             ):
                 self._add(candidate, found)
+        if not self.measures:
+            self._agree()
+        known = [self._outcomes.get(key) for key in self._keys.values()]
+        self.n_known = sum(one is not None and one.result is not None for one in known)
 
     def settle(self, task: Task, outcome: Outcome) -> None:
         """Take in what became of a task."""
         self._outcomes[task.key] = outcome
+        if outcome.inference is not None and task.guess is None:
+            self._inferences[task.key] = outcome.inference
+
+    def go_on(self) -> None:
+        """Have what the tasks that are done have shown to be done next, if there is anything."""
+        self.tasks = []
+        self._agree()
 
     @property
     def total(self) -> int:
@@ -84,6 +102,9 @@ class ScanPlan:
         epoch, step = (by_name if kept is None else kept for kept, by_name in pairs)
         unlike = [None if kept in (None, by_name) else by_name for kept, by_name in pairs]
         good = outcome.result is not None
+        unlike_others = (
+            [self._notes[candidate.path]] if good and candidate.path in self._notes else []
+        )
         return ScannedCheckpoint(
             path=candidate.path,
             run=candidate.run,
@@ -95,6 +116,7 @@ class ScanPlan:
             statistics=f"{FOLDER}/{self._cache.statistics(key).name}" if good else None,
             data=outcome.data,
             result=outcome.result,
+            notes=(*(outcome.result or {}).get("notes", ()), *([own_note] if own_note else [])),
         )
 
     def _look_up(self, candidate: Candidate) -> tuple[str, str, Record | None] | Outcome:
@@ -114,14 +136,60 @@ class ScanPlan:
             self._outcomes[candidate.path] = found
             return
         content, key, record = found
-        self._keys[candidate.path] = key
+        self._keys[candidate.path], self._content[candidate.path] = key, content
+        if record is not None and record.inferred is not None:
+            self._inferences[key] = record.inferred
+        self._do(candidate, key, record)
+
+    def _do(
+        self, candidate: Candidate, key: str, record: Record | None, guess: Guess | None = None
+    ) -> None:
+        """Take a checkpoint's outcome from its record, or have what it lacks done."""
         result = None if record is None else record.reports.get(self._judged_as)
         if record is not None and result is not None:
             self._outcomes[key] = Outcome(
                 epoch=record.epoch, step=record.step, data=record.data, result=result
             )
-            self.n_known += 1
         elif all(task.key != key for task in self.tasks):
             self.measures = self.measures or record is None
-            one = content if len(candidate.files) == 1 else None
-            self.tasks.append(Task(self._folder / candidate.path, key, one))
+            one = self._content[candidate.path] if len(candidate.files) == 1 else None
+            self.tasks.append(Task(self._folder / candidate.path, key, one, guess))
+
+    def _agree(self) -> None:
+        """Have the checkpoints of a run inferred as one network, once all are looked at."""
+        if self._agreed:
+            return
+        self._agreed = True
+        runs: dict[tuple[str, str], dict[str, Inference]] = {}
+        for candidate in self._candidates:
+            own = self._inferences.get(self._keys[candidate.path])
+            if own is not None:
+                run = runs.setdefault((candidate.run, own.architecture), {})
+                run[candidate.path] = own
+        settled = {path: guess for run in runs.values() for path, guess in agreed(run).items()}
+        self._note_unlike(runs.values(), settled)
+        for candidate in self._candidates:
+            own = self._inferences.get(self._keys[candidate.path])
+            guess = settled.get(candidate.path)
+            if own is None or guess is None or guess == own.best:
+                continue
+            key = fingerprint.key(self._content[candidate.path], [*self._depends_on, guess])
+            self._keys[candidate.path] = key
+            if key not in self._outcomes:
+                self._do(candidate, key, self._cache.load(key), guess)
+        wanted = set(self._keys.values())
+        self.tasks = [task for task in self.tasks if task.key in wanted]
+
+    def _note_unlike(
+        self, runs: Iterable[Mapping[str, Inference]], settled: Mapping[str, Guess]
+    ) -> None:
+        """Note where checkpoints of a run are inferred as different networks."""
+        for run in runs:
+            found = dict.fromkeys(settled[path] for path in run)
+            for path in run if len(found) > 1 else ():
+                others = listed(one for one in found if one != settled[path])
+                self._notes[path] = (
+                    f"DOUBTFUL RUN: inferred with {settled[path]}, where other checkpoints"
+                    f" beside it are with {others}: these are different networks, or --activation"
+                    " is to be given"
+                )

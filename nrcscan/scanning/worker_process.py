@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import queue
 import re
@@ -23,8 +24,8 @@ from nrcscan.files.open_safely import sha256
 from nrcscan.inputs.arrays import joined, parts
 from nrcscan.reporting.make_report import report, report_of
 from nrcscan.scanning.cache import Cache, Record
-from nrcscan.scanning.fingerprint import judgement_key
-from nrcscan.scanning.messages import Outcome, Setup, Task
+from nrcscan.scanning.fingerprint import digest, judgement_key
+from nrcscan.scanning.messages import Inference, Outcome, Setup, Task
 from nrcscan.scanning.scan_file import RESULT
 from nrcscan.scanning.source_code import SourceCode, search_path
 from nrcscan.wording import reason
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # a worker that only makes reports needs no torch
     from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents
     from nrcscan.inputs.datasets.batches import Dataset
     from nrcscan.network.build import Network
+    from nrcscan.network.try_guesses import Trial
     from nrcscan.options.pass_options import PassOptions
 
 IN_MEMORY_BYTES = 1 << 28
@@ -154,8 +156,16 @@ class Worker:
             whole = found.to_dict()
             result = {name: whole[name] for name in RESULT}
             record.reports[self._judged_as] = result
+            if record.inference is not None:
+                record.inference["doubtful"] = bool(found.doubts)
             self._cache.save(task.key, record)
-        return Outcome(epoch=record.epoch, step=record.step, data=record.data, result=result)
+        return Outcome(
+            epoch=record.epoch,
+            step=record.step,
+            data=record.data,
+            result=result,
+            inference=record.inferred,
+        )
 
     def _measure(self, task: Task, target: Path, measured: KeptInMemory) -> Record | Outcome:
         from nrcscan.extracting.extract import open_data, origin
@@ -169,10 +179,15 @@ class Worker:
             return Outcome("was written to during the scan; scan again")
         checkpoint = choose(contents, settings["state_key"], settings["ignore"])
         network = self._loaded(checkpoint)
+        if task.guess is not None:
+            network = replace(network, settled=task.guess)
         data = self._data or open_data(self._setup.data, settings)
         keep = measured if settings["memory"] is None else None
-        run_pass(network, origin(checkpoint), data, target, settings, force=True, in_memory=keep)
+        done = run_pass(
+            network, origin(checkpoint), data, target, settings, force=True, in_memory=keep
+        )
         return Record(
+            inference=_inference(done.trial, digest(_architecture(checkpoint, settings))),
             epoch=_number(contents, EPOCH_KEYS),
             step=_number(contents, STEP_KEYS),
             sources=self._cache.code.in_use(),
@@ -218,6 +233,14 @@ def _architecture(checkpoint: Checkpoint, settings: PassOptions) -> object:
         return None
     shapes = [(name, tuple(tensor.shape)) for name, tensor in checkpoint.state.items()]
     return checkpoint.ordered, shapes
+
+
+def _inference(trial: Trial | None, architecture: str) -> dict[str, Any] | None:
+    """Return what a checkpoint tells of its inferred network, if it was one to be told of."""
+    if trial is None or not trial.r2 or not math.isfinite(trial.r2[trial.best]):
+        return None
+    r2 = tuple((guess, value) for guess, value in trial.r2.items() if math.isfinite(value))
+    return Inference(architecture, trial.best, r2).to_json()
 
 
 def _in_memory(data: Any, settings: PassOptions) -> Dataset | None:

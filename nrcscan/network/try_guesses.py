@@ -1,0 +1,214 @@
+"""Tries on the first samples what weights do not tell of an inferred network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nrcscan.inputs.arrays import each, joined
+from nrcscan.inputs.datasets.batches import Batch
+from nrcscan.network.chain import Chain, ChainModule
+from nrcscan.network.forward import Forward
+from nrcscan.network.guess import Guess
+from nrcscan.statistics.moments import Array
+from nrcscan.verdict.doubtful_network import EXPLAINS, MATTERS, clearly_worse
+
+MOST_SAMPLES = 512
+"""So many of the first samples are tried, or fewer by a network whose products are many."""
+
+LEAST_SAMPLES = 64
+PRODUCTS = 2e9
+"""Multiply-adds of the network on all of them that a trial may take, as long as that holds."""
+
+SCREENED = 4
+"""On every so many-th of these all guesses are tried first, and on all of them the best few."""
+
+FINALISTS = 3
+
+NEAR = 1.1
+"""Guesses whose errors are within this factor are as good as each other."""
+
+SURE = 2.0
+"""Standard errors of the mean by which two guesses' squared errors differ if they differ."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of trying guesses.
+
+    Attributes:
+        n_samples: on how many of the first samples; 0 where their targets do not vary.
+        best: what explains them best; of what predicts the same, the most usual.
+        r2: of the best few guesses, best first; empty where nothing could be told.
+        tied: those besides the best that cannot be told from it.
+        matters: whether one of them predicts otherwise than the best.
+        rival: what is no plain chain and explains clearly more, in words; else None.
+        rival_r2: how much.
+    """
+
+    n_samples: int
+    best: Guess
+    r2: dict[Guess, float]
+    tied: tuple[Guess, ...] = ()
+    matters: bool = False
+    rival: str | None = None
+    rival_r2: float | None = None
+
+    @property
+    def explains(self) -> bool:
+        """Whether the best guess explains what a trained network should."""
+        return bool(self.r2) and self.r2[self.best] >= EXPLAINS
+
+
+def samples_for(chain: Chain) -> int:
+    """Return how many of the first samples a chain is tried on."""
+    return max(LEAST_SAMPLES, min(MOST_SAMPLES, int(PRODUCTS // chain.n_products)))
+
+
+def tried(run: Forward, chain: Chain, batches: Sequence[Batch], also: Guess | None) -> Trial:
+    """Return how much of the targets every guess explains, on the first samples.
+
+    The result depends on nothing but the network and the samples: one thread does it.
+
+    Args:
+        run: the network, in its evaluation mode; which guess it is at the end is not defined.
+        chain: what is open about it.
+        batches: of the first samples.
+        also: a guess that is among the best few in any case.
+    """
+    assert isinstance(run.module, ChainModule)
+    x = joined([x for x, _ in batches])
+    y = np.concatenate([y for _, y in batches])
+    n = min(len(y), samples_for(chain))
+    variance = float(y[:n].var(axis=0).sum())
+    if n < 2 or not variance > 0:
+        return Trial(0, also or chain.guesses[0], {})
+    with _one_thread():
+        few = _Scores(run, each(x, lambda part: part[:n:SCREENED]), y[:n:SCREENED])
+        ranked = sorted(chain.guesses, key=few.mse)  # the most usual first among equals
+        finalists = ranked[:FINALISTS]
+        if also is not None and also not in finalists:
+            finalists.append(also)
+        every = _Scores(run, each(x, lambda part: part[:n]), y[:n])
+        finalists.sort(key=every.mse)
+        top = finalists[0]
+        near = [g for g in finalists if every.mse(g) <= NEAR * every.mse(top)]
+        same = [g for g in near if every.apart(top, g) <= MATTERS * variance]
+        best = min(same or [top], key=chain.guesses.index)
+        tied = tuple(g for g in finalists if g != best and (g in near or every.alike(top, g)))
+        r2 = {g: 1 - every.mse(g) / variance for g in dict.fromkeys([best, *finalists])}
+        matters = any(every.apart(best, g) > MATTERS * variance for g in tied)
+        found = Trial(n, best, r2, tied, matters)
+        return _beside_rivals(found, few, every, chain, variance)
+
+
+class _Scores:
+    """Squared errors of guesses on some samples."""
+
+    def __init__(self, run: Forward, x: Any, y: Array) -> None:
+        self._run, self._y = run, y
+        self._inputs = run.inputs(x, 0)
+        self._kept: dict[Guess, Array] = {}
+
+    def mse(self, guess: Guess) -> float:
+        """Return the mean over samples, summed over targets."""
+        if guess not in self._kept:
+            self._kept[guess] = self.errors(guess, lambda network, x: network(x))
+        return _mean(self._kept[guess])
+
+    def errors(self, guess: Guess, call: Callable[[ChainModule, Tensor], Tensor]) -> Array:
+        """Return predictions less targets (n, n_targets); infinite where it does not run."""
+        network = self._run.module
+        assert isinstance(network, ChainModule)
+        network.take(guess)
+        try:
+            output = call(network, self._inputs)
+        except RuntimeError:  # an activation that this device has not in this precision
+            return np.full(self._y.shape, np.inf)
+        predictions = self._run.output.predictions(output, len(self._y), self._y.shape)
+        if predictions is None:  # none are wanted, so nothing tells the guesses apart
+            return np.zeros(self._y.shape)
+        return np.nan_to_num(predictions - self._y, nan=np.inf, posinf=np.inf, neginf=-np.inf)
+
+    def alike(self, best: Guess, other: Guess) -> bool:
+        """Whether samples do not tell a guess from the one of the least error."""
+        ours, theirs = self._kept[best], self._kept[other]
+        if not np.isfinite(theirs).all():
+            return False
+        more = (theirs**2 - ours**2).sum(axis=1)
+        return bool(more.mean() <= SURE * more.std() / np.sqrt(len(more)))
+
+    def apart(self, one: Guess, two: Guess) -> float:
+        """Return the mean square of what two guesses predict apart, summed over targets."""
+        return _mean(self._kept[one] - self._kept[two])
+
+
+def _beside_rivals(
+    trial: Trial, few: _Scores, every: _Scores, chain: Chain, variance: float
+) -> Trial:
+    """Return a trial that names what else than a plain chain explains clearly more."""
+    own = every.mse(trial.best)
+    activations = list(dict.fromkeys(guess for guess in chain.guesses))
+    # A chain that explains nearly all was tried with the right activation, or with a close one.
+    guesses = [trial.best] if own < 0.1 * variance else activations
+    found = (np.inf, "")
+    for words, call in _rivals(few):
+        guess = min(guesses, key=lambda guess, call=call: _mean(few.errors(guess, call)))  # type: ignore[misc]
+        found = min(found, (_mean(every.errors(guess, call)), f"{guess} and {words}"))
+    mse, words = found
+    if not clearly_worse(own, mse, variance) or 1 - mse / variance < EXPLAINS:
+        return trial
+    return replace(trial, rival=words, rival_r2=1 - mse / variance)
+
+
+def _rivals(scores: _Scores) -> Iterator[tuple[str, Callable[[ChainModule, Tensor], Tensor]]]:
+    """Yield other networks of the same weights, in words and as what is called."""
+    network = scores._run.module
+    assert isinstance(network, ChainModule)
+    if any(_keeps_width(stage) for stage in network.stages[1:-1]):
+        yield "a skip connection around every layer that keeps its width", _with_skips
+    for name in ("tanh", "sigmoid"):
+        function: Callable[[Tensor], Tensor] = getattr(torch, name)
+        yield (
+            f"{name} after the output",
+            lambda network, x, function=function: function(network(x)),  # type: ignore[misc]
+        )
+
+
+def _with_skips(network: ChainModule, x: Tensor) -> Tensor:
+    first, *inner, last = network.stages
+    x = x.reshape(len(x), -1)
+    for stage in (first, *inner, last):
+        before = x
+        for step in stage:
+            x = step(x)
+        if stage is not last and _keeps_width(stage):
+            x = x + before
+    return x
+
+
+def _keeps_width(stage: list[nn.Module]) -> bool:
+    layer = stage[0] if stage else None
+    return isinstance(layer, nn.Linear) and layer.in_features == layer.out_features
+
+
+def _mean(errors: Array) -> float:
+    """Return the mean over samples of squared errors, summed over targets."""
+    with np.errstate(over="ignore"):
+        return float((errors**2).sum(axis=1).mean())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(before)

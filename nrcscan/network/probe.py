@@ -6,7 +6,7 @@ tensor they are, and whether what the network says of a sample is the sample's a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import Inputs, each, length
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.capture import Call, Capture
+from nrcscan.network.computed_weights import Constants
 from nrcscan.network.features_from_tensor import Layout, find_layout
 from nrcscan.network.find_layers import LayerWeight, find_layers, select
 from nrcscan.network.forward import Forward
@@ -87,13 +88,14 @@ def probe(
         )
     inputs = run.inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
     order = [*range(1, length(inputs)), 0]
-    first = _tried(run, layers, inputs)
+    constants = Constants(run.module, layers)
+    first = _tried(run, layers, inputs, constants)
     before = state_of(run.module)
-    reordered = _tried(run, layers, each(inputs, lambda part: part[order]))
+    reordered = _tried(run, layers, each(inputs, lambda part: part[order]), constants)
     _require_apart(run, first, reordered, order)
     stateless = not reordered.wrote and state_of(run.module) == before
-    plan = CallPlan(layers, first.names, stateless)
-    _note_idle(layers, [call for call, _ in first.calls], note)
+    plan = CallPlan(layers, first.names, stateless, constants if constants.used else None)
+    _note_idle(layers, [call for call, _ in first.calls], constants.used, note)
     chosen = _chosen(plan, include, exclude)
     positions: dict[tuple[Any, ...], int] = {}
     for reached in _readable(first, reordered, order, chosen, note):
@@ -106,12 +108,15 @@ def probe(
     return plan
 
 
-def _tried(run: Forward, layers: Sequence[LayerWeight], inputs: Any) -> _Trial:
+def _tried(
+    run: Forward, layers: Sequence[LayerWeight], inputs: Any, constants: Constants
+) -> _Trial:
     """Run a few samples."""
     calls: list[tuple[Call, Tensor]] = []
     capture = Capture(
         layers,
         lambda call, features: calls.append((call, features.clone())),
+        constants=constants,
         trace_sources=True,
     )
     output = run.call(inputs, capture)
@@ -198,9 +203,12 @@ def _watch(plan: CallPlan, reached: _Reached, position: int, run: Forward, input
 
 
 def _note_idle(
-    layers: Sequence[LayerWeight], calls: Sequence[Call], note: Callable[[str], None]
+    layers: Sequence[LayerWeight],
+    calls: Sequence[Call],
+    computed_from: Collection[str],
+    note: Callable[[str], None],
 ) -> None:
-    """Say which weights did not run as a layer of their own."""
+    """Say which weights ran neither as a layer of their own nor as part of a computed one."""
     called = {call.layer.name: call.layer for call in calls}
     idle = []
     for layer in layers:
@@ -214,7 +222,7 @@ def _note_idle(
     others = [
         la.name if la.recurrent and la.owner in {c.owner for c in called.values()} else la.owner
         for la in layers
-        if not la.known and la.name not in called
+        if not (la.known or la.name in called or la.parameter in computed_from)
     ]
     if others:
         owners = listed(dict.fromkeys(others))

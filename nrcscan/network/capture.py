@@ -215,6 +215,8 @@ class Capture(TorchDispatchMode):
             writes = self._writes[features.untyped_storage().data_ptr()]
             shape = (tuple(features.shape), features.stride())
             source = (features.data_ptr(), *shape, writes)
+        if layer.acting is not None:
+            weight, groups = layer.acting, 1
         call = Call(layer, name, kind, weight, groups, source)
         self.last = (call, tuple(features.shape))
         self._on_call(call, features)

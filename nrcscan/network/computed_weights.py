@@ -8,7 +8,7 @@ operation makes of parameters, buffers and constants alone is the same in every 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,9 +25,12 @@ class Constants:
     Args:
         model: the network.
         layers: its weights, whose names stay theirs.
+        hidden: parameters of which no layer is made.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[LayerWeight]) -> None:
+    def __init__(
+        self, model: nn.Module, layers: Sequence[LayerWeight], hidden: Collection[str] = ()
+    ) -> None:
         self.origins: dict[int, frozenset[str]] = {}
         """Memory → the floating-point parameters in it; those of a buffer are none."""
         for path, module in model.named_modules():
@@ -40,11 +43,14 @@ class Constants:
                 )
         self._kind = getattr(model, "original_name", type(model).__name__)
         self._own = {layer.name: layer for layer in layers}
+        self._hidden = frozenset(hidden)
         self._given: dict[frozenset[str], LayerWeight] = {}
 
     def layer(self, origins: frozenset[str], weight: Tensor) -> LayerWeight | None:
         """Return the layer that a weight made of these parameters belongs to, if there is one."""
         if origins not in self._given:
+            if origins & self._hidden:
+                return None
             made = self._made(origins, weight)
             if made is None:
                 return None

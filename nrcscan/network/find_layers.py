@@ -38,7 +38,9 @@ class LayerWeight:
         known: whether it is that, or a weight is computed from it.
         recurrent: whether it is one of several weights of an LSTM, GRU or RNN.
         pads_itself: whether the module pads its input before the convolution (circular, …).
-        parameter: its name among the network's parameters, if it is one.
+        parameter: its name among the network's parameters, or what it would be.
+        acting: the weight that acts on the features, where others stand beside this one.
+        acts_alone: whether this weight, or `acting`, is all that acts; else what does is not known.
     """
 
     name: str
@@ -49,6 +51,8 @@ class LayerWeight:
     recurrent: bool = False
     pads_itself: bool = False
     parameter: str = ""
+    acting: Tensor | None = None
+    acts_alone: bool = True
 
 
 def find_layers(model: nn.Module) -> list[LayerWeight]:

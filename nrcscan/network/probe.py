@@ -7,6 +7,7 @@ tensor they are, and whether what the network says of a sample is the sample's a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import Inputs, each, length
+from nrcscan.network.adapters import Seen, find_adapted, settle
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.capture import Call, Capture
 from nrcscan.network.computed_weights import Constants
@@ -88,7 +90,7 @@ def probe(
         )
     inputs = run.inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
     order = [*range(1, length(inputs)), 0]
-    constants = Constants(run.module, layers)
+    layers, constants = _acting(run, layers, inputs, note)
     first = _tried(run, layers, inputs, constants)
     before = state_of(run.module)
     reordered = _tried(run, layers, each(inputs, lambda part: part[order]), constants)
@@ -106,6 +108,31 @@ def probe(
             "the samples are on no axis of what reaches any layer, so none can be measured"
         )
     return plan
+
+
+def _acting(
+    run: Forward, layers: list[LayerWeight], inputs: Any, note: Callable[[str], None]
+) -> tuple[list[LayerWeight], Constants]:
+    """Return the layers with the weights that act, and what else the network holds."""
+    adapted = find_adapted(run.module, layers)
+    if not adapted:
+        return layers, Constants(run.module, layers)
+    with ExitStack() as stack:
+        for one in adapted:
+            one.watch(stack)
+        trial = _tried(run, layers, inputs, Constants(run.module, layers))
+    settled = settle(layers, adapted, [Seen(c.layer, f, c.source, c.weight) for c, f in trial.calls])
+    if settled.together:
+        note(
+            f"{listed(settled.together)}: the weight that acts on the features is that of layer"
+            " and adapters together (W + scale·BA), read off the module"
+        )
+    if settled.unknown:
+        note(
+            f"{listed(settled.unknown)}: adapters act on the features beside the weight, not as a"
+            " linear map that can be read off, so the alignment is not judged"
+        )
+    return settled.layers, Constants(run.module, settled.layers, settled.hidden)
 
 
 def _tried(
@@ -198,6 +225,7 @@ def _watch(plan: CallPlan, reached: _Reached, position: int, run: Forward, input
             groups=call.groups,
             transposed=call.transposed,
             flattened=run.pool == "flatten" and width != reached.width,
+            acts_alone=call.layer.acts_alone,
         )
     )
 

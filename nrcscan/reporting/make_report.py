@@ -136,7 +136,14 @@ def _measured(
         width = len(statistics.feature_mean)
         return {
             index: layer_metrics(
-                Layer(statistics, features, _matrix(acts, index, width), setting, known),
+                Layer(
+                    statistics,
+                    features,
+                    _matrix(acts, index, width),
+                    setting,
+                    known,
+                    *([] if record.acts_alone else [_NOT_ALONE]),
+                ),
                 dead=dead[position],
             )
             for index, record in enumerate(acts.layers)
@@ -149,6 +156,9 @@ def _measured(
     return [found[index] for index in sorted(found)]
 
 
+_NOT_ALONE = "the weight does not act on the features alone: adapters stand beside it"
+
+
 def _features(statistics: Statistics | Sketched, product_epsilon: float) -> Spectrum:
     """Return the spectrum of the features, as far as it is known."""
     if isinstance(statistics, Sketched):
@@ -157,9 +167,9 @@ def _features(statistics: Statistics | Sketched, product_epsilon: float) -> Spec
 
 
 def _matrix(acts: MeasuredActs, index: int, width: int) -> Array | None:
-    """Return a layer's weight as a matrix (rows, width), or None if the features are flattened."""
+    """Return a layer's weight as a matrix (rows, width), or None if it does not act on them alone."""
     record = acts.layers[index]
-    if record.flattened:
+    if record.flattened or not record.acts_alone:
         return None
     weight = acts.weight(index)
     matrix = input_matrix(weight, groups=record.groups, transposed=record.transposed)

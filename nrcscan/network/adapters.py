@@ -75,7 +75,7 @@ class Adapted:
         """The module that runs with the layer's own weight, if it is one of torch's."""
         inner = self.base.parameter.rpartition(".")[0].partition(".parametrizations")[0]
         relative = inner.removeprefix(self.path).strip(".")
-        module = self.module.get_submodule(relative)
+        module = dict(self.module.named_modules()).get(relative)
         return module if isinstance(module, LAYER_TYPES) else None
 
 

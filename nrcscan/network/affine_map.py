@@ -32,12 +32,12 @@ class AffineModule:
         self._x, self._y = args[0], output
         self._close = min(_ROUNDINGS * torch.finfo(output.dtype).eps, 0.05)
 
-    def weight(self, like: Tensor, base: nn.Module | None) -> Tensor | None:
+    def weight(self, like: Tensor, base: Any) -> Tensor | None:
         """Return the weight W with which the module gives W x + b; None if it does not.
 
         Args:
             like: a weight of the shape that is wanted: (out, in), or a convolution's kernel.
-            base: the convolution whose stride, padding and dilation hold.
+            base: the module of torch whose stride, padding and dilation hold.
         """
         try:
             found = self._matrix(like) if like.ndim == 2 else self._kernel(like, base)
@@ -46,7 +46,7 @@ class AffineModule:
         return found
 
     def _respond(self, x: Tensor) -> Tensor:
-        return self._module(x, *self._rest, **self._kwargs)  # type: ignore[no-any-return]
+        return self._module(x, *self._rest, **self._kwargs)
 
     def _trials(self) -> list[tuple[Tensor, Tensor]]:
         """Return inputs and what the module makes of them: those seen, and some between."""
@@ -76,9 +76,13 @@ class AffineModule:
         if weight.shape != like.shape:
             return None
         trials = self._trials()
-        return weight if self._holds([F.linear(x, weight, zero[0]) for x, _ in trials], trials) else None
+        return (
+            weight
+            if self._holds([F.linear(x, weight, zero[0]) for x, _ in trials], trials)
+            else None
+        )
 
-    def _kernel(self, like: Tensor, base: nn.Module | None) -> Tensor | None:
+    def _kernel(self, like: Tensor, base: Any) -> Tensor | None:
         """Return the kernel (out, in, …) of a module that is a convolution like another."""
         convolve = next((f for kind, f in _CONVOLVE.items() if isinstance(base, kind)), None)
         if convolve is None or base.padding_mode != "zeros" or isinstance(base.padding, str):
@@ -91,7 +95,8 @@ class AffineModule:
         lengths = [b + d * (k - 1) + 1 for b, d, k in zip(begin, dilation, size, strict=True)]
         channels = like.shape[1] * base.groups
         places = torch.cartesian_prod(
-            torch.arange(channels), *(b + d * torch.arange(k) for b, d, k in zip(begin, dilation, size, strict=True))
+            torch.arange(channels),
+            *(b + d * torch.arange(k) for b, d, k in zip(begin, dilation, size, strict=True)),
         ).reshape(-1, 1 + len(size))
         window = (slice(None), slice(None), *at)
         zero = self._respond(self._x.new_zeros(1, channels, *lengths))[window]
@@ -103,5 +108,7 @@ class AffineModule:
         kernel = torch.cat(found).T.reshape(-1, channels, *size).contiguous()
         trials = self._trials()
         constant = self._respond(torch.zeros_like(self._x[:1]))
-        predicted = [convolve(x, kernel, None, stride, padding, dilation) + constant for x, _ in trials]
+        predicted = [
+            convolve(x, kernel, None, stride, padding, dilation) + constant for x, _ in trials
+        ]
         return kernel if self._holds(predicted, trials) else None

@@ -204,6 +204,8 @@ class Capture(TorchDispatchMode):
         if known is None:
             return
         layer, name = known
+        if self._computed is not None and self._computed.constant(features, layer):
+            return
         if layer.pads_itself and self._padded is not None and self._padded[0] is features:
             features = self._padded[1]
         self._uses[name] += 1

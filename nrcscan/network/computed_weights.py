@@ -7,8 +7,8 @@ operation makes of parameters, buffers and constants alone is the same in every 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -43,6 +43,8 @@ class Constants:
                 )
         self._kind = getattr(model, "original_name", type(model).__name__)
         self._own = {layer.name: layer for layer in layers}
+        self.fed: dict[str, LayerWeight] = {}
+        """Layers that were seen to run on constants, which no sample reaches."""
         self._hidden = frozenset(hidden)
         self._given: dict[frozenset[str], LayerWeight] = {}
 
@@ -58,13 +60,19 @@ class Constants:
         return self._given[origins]
 
     @property
+    def play_a_part(self) -> bool:
+        """Whether any layer ran with a computed weight, or on constants."""
+        return bool(self._given or self.fed)
+
+    @property
     def used(self) -> frozenset[str]:
         """The parameters that weights were seen to be computed from."""
         return frozenset().union(*self._given)
 
     def _made(self, origins: frozenset[str], weight: Tensor) -> LayerWeight | None:
         owners = {_owner(name) for name in origins}
-        path = ".".join(os.path.commonprefix([owner.split(".") for owner in owners]))
+        levels = zip(*(owner.split(".") for owner in owners), strict=False)
+        path = ".".join(names[0] for names in takewhile(lambda n: len(set(n)) == 1, levels))
         if not path and owners != {""}:
             return None  # of parts of the network that have nothing to do with each other
         name = path or self._kind
@@ -103,6 +111,13 @@ class ComputedWeights:
                 if argument.alias_info is not None and argument.alias_info.is_write:
                     for tensor in _tensors((value,)):
                         self._origins.pop(_place(tensor), None)
+
+    def constant(self, features: Tensor, layer: LayerWeight) -> bool:
+        """Say whether what reaches a layer is a constant, which no sample has a part in."""
+        if _place(features) not in self._origins:
+            return False
+        self._constants.fed.setdefault(layer.name, layer)
+        return True
 
     def layer(self, weight: Tensor, features: Tensor) -> LayerWeight | None:
         """Return the layer whose computed weight this is, where features of samples meet it."""

@@ -6,7 +6,7 @@ tensor they are, and whether what the network says of a sample is the sample's a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -96,8 +96,8 @@ def probe(
     reordered = _tried(run, layers, each(inputs, lambda part: part[order]), constants)
     _require_apart(run, first, reordered, order)
     stateless = not reordered.wrote and state_of(run.module) == before
-    plan = CallPlan(layers, first.names, stateless, constants if constants.used else None)
-    _note_idle(layers, [call for call, _ in first.calls], constants.used, note)
+    plan = CallPlan(layers, first.names, stateless, constants if constants.play_a_part else None)
+    _note_idle(layers, [call for call, _ in first.calls], constants, note)
     chosen = _chosen(plan, include, exclude)
     positions: dict[tuple[Any, ...], int] = {}
     for reached in _readable(first, reordered, order, chosen, note):
@@ -121,7 +121,9 @@ def _acting(
         for one in adapted:
             one.watch(stack)
         trial = _tried(run, layers, inputs, Constants(run.module, layers))
-    settled = settle(layers, adapted, [Seen(c.layer, f, c.source, c.weight) for c, f in trial.calls])
+    settled = settle(
+        layers, adapted, [Seen(c.layer, f, c.source, c.weight) for c, f in trial.calls]
+    )
     if settled.together:
         note(
             f"{listed(settled.together)}: the weight that acts on the features is that of layer"
@@ -233,7 +235,7 @@ def _watch(plan: CallPlan, reached: _Reached, position: int, run: Forward, input
 def _note_idle(
     layers: Sequence[LayerWeight],
     calls: Sequence[Call],
-    computed_from: Collection[str],
+    constants: Constants,
     note: Callable[[str], None],
 ) -> None:
     """Say which weights ran neither as a layer of their own nor as part of a computed one."""
@@ -241,7 +243,8 @@ def _note_idle(
     idle = []
     for layer in layers:
         twin = next((c for c in called.values() if c.weight is layer.weight), None)
-        if twin is None and layer.expected:
+        part = layer.name in constants.fed or layer.parameter in constants.used
+        if twin is None and layer.expected and not part:
             idle.append(layer.name)
         elif twin is not None and twin is not layer:
             note(f"{layer.name} shares its weight with {twin.name} and is shown as its use")
@@ -250,8 +253,11 @@ def _note_idle(
     others = [
         la.name if la.recurrent and la.owner in {c.owner for c in called.values()} else la.owner
         for la in layers
-        if not (la.known or la.name in called or la.parameter in computed_from)
+        if not (la.known or la.name in (*called, *constants.fed) or la.parameter in constants.used)
     ]
+    fed = [name for name, la in constants.fed.items() if la.parameter not in constants.used]
+    if fed:
+        note(f"run on constants that no sample has a part in, so not measured: {listed(fed)}")
     if others:
         owners = listed(dict.fromkeys(others))
         note(f"not Linear, convolution or recurrent layers, so not measured: {owners}")

@@ -167,7 +167,7 @@ def _features(statistics: Statistics | Sketched, product_epsilon: float) -> Spec
 
 
 def _matrix(acts: MeasuredActs, index: int, width: int) -> Array | None:
-    """Return a layer's weight as a matrix (rows, width), or None if it does not act on them alone."""
+    """Return a layer's weight as a matrix (rows, width), or None if it does not act on them."""
     record = acts.layers[index]
     if record.flattened or not record.acts_alone:
         return None

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
+from nrcscan.inputs.checkpoints.acting_weights import fitted, with_acting_weights
 from nrcscan.inputs.checkpoints.contents import Checkpoint, stripped
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.network.infer_chain import infer
@@ -80,9 +81,12 @@ def build(
         module = checkpoint.module if fixed is not None else checkpoint.module.to(dtype or _DTYPE)
         return Network(module, source, fixed_batch=checkpoint.fixed_batch, notes=checkpoint.notes)
     if factory is None:
+        checkpoint = with_acting_weights(checkpoint)
         chain = infer(checkpoint, activation)
         module, source = chain.module(), f"inferred from the weights, with {activation}"
-        network = Network(module, source, inferred=True, layout=chain.layout())
+        network = Network(
+            module, source, inferred=True, layout=chain.layout(), notes=checkpoint.notes
+        )
     else:
         called = load_callable(factory, "--model") if isinstance(factory, str) else factory
         name = factory if isinstance(factory, str) else getattr(factory, "__qualname__", "factory")
@@ -90,7 +94,9 @@ def build(
         arguments = {**offered, **(factory_args or {})}
         taken = sorted(set(offered) - set(factory_args or {}))
         notes = (f"the checkpoint's hyper-parameters give {listed(taken)}",) if taken else ()
-        network = Network(_call(called, name, arguments), name, notes=notes)
+        module = _call(called, name, arguments)
+        checkpoint = fitted(checkpoint, module.state_dict())
+        network = Network(module, name, notes=(*notes, *checkpoint.notes))
     network.module.to(dtype or _DTYPE)
     load_weights(network.module, checkpoint)
     return network

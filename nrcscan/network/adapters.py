@@ -31,7 +31,7 @@ class Adapted:
     Attributes:
         path: of the module.
         name: of the layer that the module is.
-        module: the module.
+        module: the module; None of a graph that has none.
         base: the layer's own weight.
         beside: the other weights.
         named: whether names tell that it is such a module, and not the shapes alone.
@@ -41,7 +41,7 @@ class Adapted:
 
     path: str
     name: str
-    module: nn.Module
+    module: nn.Module | None
     base: LayerWeight
     beside: list[LayerWeight]
     named: bool
@@ -75,6 +75,8 @@ class Adapted:
         """The module that runs with the layer's own weight, if it is one of torch's."""
         inner = self.base.parameter.rpartition(".")[0].partition(".parametrizations")[0]
         relative = inner.removeprefix(self.path).strip(".")
+        if self.module is None:
+            return None
         module = dict(self.module.named_modules()).get(relative)
         return module if isinstance(module, LAYER_TYPES) else None
 
@@ -113,22 +115,28 @@ class Settled:
 def find_adapted(model: nn.Module, layers: Sequence[LayerWeight]) -> list[Adapted]:
     """Return the modules that may be a layer and its adapters, the innermost of each."""
     found: list[Adapted] = []
-    for path, module in reversed(list(model.named_modules())):
+    modules: dict[str, nn.Module | None] = dict(model.named_modules())
+    for layer in layers:  # a graph outside torch names its weights so, and has no such modules
+        path, told, _ = layer.parameter.rpartition(f".{_BASE}.")
+        if told:
+            modules.setdefault(path, None)
+    for path, module in sorted(modules.items(), key=lambda item: -item[0].count(".")):
         prefix = f"{path}." if path else ""
         if any(other.path.startswith(prefix) for other in found):
             continue
-        inside = [la for la in layers if la.parameter.startswith(prefix)]
+        inside = [la for la in layers if _dotted(la).startswith(prefix)]
         if 2 <= len(inside) <= _MOST:
             found.extend(_adapted(path, module, inside))
-    return found[::-1]
+    order = {id(layer): place for place, layer in enumerate(layers)}
+    return sorted(found, key=lambda one: order[id(one.base)])
 
 
-def _adapted(path: str, module: nn.Module, inside: list[LayerWeight]) -> Iterator[Adapted]:
+def _adapted(path: str, module: nn.Module | None, inside: list[LayerWeight]) -> Iterator[Adapted]:
     kind = str(getattr(module, "original_name", type(module).__name__))
-    names = {la.parameter: la.parameter.removeprefix(path).strip(".") for la in inside}
+    names = {la.parameter: _dotted(la).removeprefix(path).strip(".") for la in inside}
     own = [la for la in inside if not _NAMED.search(names[la.parameter])]
     named = len(own) < len(inside)
-    if _BASE in module._modules:
+    if any(name.startswith(f"{_BASE}.") for name in names.values()):
         named = True
         own = [la for la in inside if names[la.parameter].split(".")[0] == _BASE]
     own = [la for la in own if not la.recurrent and not _part(la)]
@@ -139,6 +147,11 @@ def _adapted(path: str, module: nn.Module, inside: list[LayerWeight]) -> Iterato
     if len(own) == 1:
         beside = [la for la in inside if la is not own[0]]
         yield Adapted(path, path or kind, module, own[0], beside, named)
+
+
+def _dotted(layer: LayerWeight) -> str:
+    """Return a weight's name, also where a graph names it by scopes, such as "/0/lora_A/MatMul"."""
+    return layer.parameter.strip("/").replace("/", ".")
 
 
 def _part(layer: LayerWeight) -> bool:
@@ -198,8 +211,8 @@ def _acting(one: Adapted, calls: Sequence[Seen]) -> LayerWeight | None:
         for call in calls
         if any(call.layer is la for la in one.beside) and call.source == base.source
     ]
-    peft = _BASE in one.module._modules
-    if one.call is None:  # a program, whose modules cannot be asked
+    peft = one.base.parameter.startswith(f"{one.path}.{_BASE}.".lstrip("."))
+    if one.module is None or one.call is None:  # a program, whose modules cannot be asked
         return replace(one.base, acts_alone=False) if one.named and parallel else None
     args, kwargs, output = one.call
     if not isinstance(output, Tensor) or not args or not isinstance(args[0], Tensor):

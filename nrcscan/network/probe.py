@@ -92,6 +92,8 @@ def probe(
     order = [*range(1, length(inputs)), 0]
     layers, constants = _acting(run, layers, inputs, note)
     first = _tried(run, layers, inputs, constants)
+    if (said := getattr(run.module, "said", None)) is not None:  # of inputs, by a graph
+        note(said)
     before = state_of(run.module)
     reordered = _tried(run, layers, each(inputs, lambda part: part[order]), constants)
     _require_apart(run, first, reordered, order)

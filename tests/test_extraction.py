@@ -15,8 +15,6 @@ import tolerances
 import torch
 from conftest import mlp, samples
 from torch import Tensor, nn
-from torch.nn.utils import prune
-from torch.nn.utils.parametrizations import weight_norm
 
 from nrcscan import InputError, UsageError, extract, report
 
@@ -222,7 +220,14 @@ def test_samples_are_found_wherever_they_are(
 def test_what_has_no_samples_is_left_out_and_said(tmp_path: Path) -> None:
     class Constant(Sequences):
         def forward(self, x: Tensor) -> Tensor:
-            return self.b(x[:, 0] @ torch.ones(5, 8)) + self.a(torch.ones(7, 5)).sum()
+            return self.b(x[:, 0] @ torch.ones(5, 8)) + self.a(self.reaches(x)).sum()
+
+        def reaches(self, x: Tensor) -> Tensor:
+            return x.mean((0, 1)).expand(7, 5)
+
+    class Fed(Constant):
+        def reaches(self, x: Tensor) -> Tensor:
+            return torch.ones(7, 5)
 
     x, y = samples(60, 20, 2)
     done = extract(Constant(), (x.reshape(60, 4, 5), y), tmp_path / "a.h5")
@@ -231,6 +236,9 @@ def test_what_has_no_samples_is_left_out_and_said(tmp_path: Path) -> None:
         "a is left out: what reaches it has shape (7, 5), and the 3 samples are on none"
         in (done.notes[0])
     )
+    done = extract(Fed(), (x.reshape(60, 4, 5), y), tmp_path / "b.h5")
+    assert done.layers == ("b",)
+    assert done.notes[0] == "run on constants that no sample has a part in, so not measured: a"
 
 
 class Attention(nn.Module):
@@ -529,13 +537,3 @@ def test_names_that_no_encoding_takes(tmp_path: Path) -> None:
     model._modules["a\ud800"] = nn.Linear(5, 2)
     done = extract(model, samples(60, 5, 2), tmp_path / "a.h5")
     assert report(done.path).layers[0].name == "a\\ud800"
-
-
-def test_a_recomputed_weight_is_told(tmp_path: Path) -> None:
-    model = mlp(5, 8, 2)
-    prune.random_unstructured(model[0], "weight", 0.5)
-    done = extract(model, samples(60, 5, 2), tmp_path / "a.h5")
-    assert done.layers == ("2",)
-    assert done.notes == ("not seen running with their own weight, so not measured: 0",)
-    parametrised = nn.Sequential(weight_norm(nn.Linear(5, 2)))
-    assert extract(parametrised, samples(60, 5, 2), tmp_path / "b.h5").notes == ()

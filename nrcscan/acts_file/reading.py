@@ -61,7 +61,8 @@ class Acts:
                 position=int(group.attrs["position"]),
                 groups=int(group.attrs["groups"]),
                 transposed=bool(group.attrs["transposed"]),
-                flattened=bool(group.attrs["flattened"]),
+                flattened=int(group.attrs["flattened"]) == 1,
+                acts_alone=int(group.attrs["flattened"]) != 2,
             )
             for group in groups
         ]

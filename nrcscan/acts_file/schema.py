@@ -33,6 +33,7 @@ class LayerRecord:
         groups: of a convolution, else 1.
         transposed: whether it is a transposed convolution.
         flattened: whether its features are all positions side by side, on which W does not act.
+        acts_alone: whether W is all that acts on its features; else what does is not known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class LayerRecord:
     groups: int = 1
     transposed: bool = False
     flattened: bool = False
+    acts_alone: bool = True
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Writer:
             group.attrs["position"] = record.position
             group.attrs["groups"] = record.groups
             group.attrs["transposed"] = int(record.transposed)
-            group.attrs["flattened"] = int(record.flattened)
+            group.attrs["flattened"] = int(record.flattened) if record.acts_alone else 2
             self._put(f"layers/{index:04d}/weight", weight)
         if self._in_memory is not None:
             self._in_memory.add_layer(record, weight)

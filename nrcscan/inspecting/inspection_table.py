@@ -29,7 +29,7 @@ def inspection(found: Inspection) -> RenderableType:
         "taken": taken + (f", without the prefix {found.prefix!r}" if found.prefix else ""),
         "network": network,
     }
-    if not found.entries or (found.state_key == "" and found.format in ("torch", "module")):
+    if all(what.startswith("tensor ") for what in found.entries.values()):  # listed below
         del facts["holds"]
     grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in [*facts.items(), *(("note", note) for note in found.notes)]:

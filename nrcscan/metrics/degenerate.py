@@ -156,7 +156,7 @@ def on_cutoff(features: Spectrum, epsilon: float) -> bool:
 def _no_weight(layer: Layer) -> str | None:
     """Say why a layer has no weight whose directions could be told, or None if it has."""
     if layer.weight is None:
-        return "the weight does not act on flattened features"
+        return layer.no_weight
     if not layer.weight.any():
         return "the weight is zero"
     if layer.directions is None:

@@ -52,9 +52,10 @@ class Layer:
         statistics: of the features that reach it, width d, beside the targets.
         features: the spectrum of their covariance.
         weight: W as a matrix (rows, d), see `input_matrix`; None when it does not act on
-            these features (they were flattened).
+            these features, or not alone.
         setting: what it shares with the network's other layers.
         known: how well the covariance is known.
+        no_weight: why W is None, where it is.
     """
 
     statistics: Statistics | Sketched
@@ -62,6 +63,7 @@ class Layer:
     weight: Array | None
     setting: Setting
     known: Resolution = EXACT
+    no_weight: str = "the weight does not act on flattened features"
 
     @property
     def target_variance(self) -> float:

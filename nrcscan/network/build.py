@@ -12,6 +12,7 @@ from torch import nn
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
+from nrcscan.inputs.checkpoints.acting_weights import fitted, with_acting_weights
 from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.network.chain import Chain
@@ -84,10 +85,12 @@ def build(
     if factory is None and checkpoint.module is not None:
         return _of_the_file(checkpoint, checkpoint.module, dtype)
     if factory is None:
+        checkpoint = with_acting_weights(checkpoint)
         chain = infer(checkpoint, activation)
         source = "inferred from the weights"
         layout = chain.layout()
         network = Network(chain.module(), source, inferred=True, layout=layout, chain=chain)
+        network = replace(network, notes=checkpoint.notes)
     else:
         called = load_callable(factory, "--model") if isinstance(factory, str) else factory
         name = factory if isinstance(factory, str) else getattr(factory, "__qualname__", "factory")
@@ -95,7 +98,9 @@ def build(
         arguments = {**offered, **(factory_args or {})}
         taken = sorted(set(offered) - set(factory_args or {}))
         notes = (f"the checkpoint's hyper-parameters give {listed(taken)}",) if taken else ()
-        network = Network(_call(called, name, arguments), name, notes=notes)
+        module = _call(called, name, arguments)
+        checkpoint = fitted(checkpoint, module.state_dict())
+        network = Network(module, name, notes=(*notes, *checkpoint.notes))
     network.module.to(dtype or _DTYPE)
     return replace(network, weight_notes=load_weights(network.module, checkpoint))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nrcscan.acts_file.schema import LayerRecord
+from nrcscan.network.computed_weights import Constants
 from nrcscan.network.features_from_tensor import Layout
 from nrcscan.network.find_layers import LayerWeight
 
@@ -24,6 +25,8 @@ class CallPlan:
     """Names of the calls of layers, in order."""
     stateless: bool
     """Whether a pass leaves nothing behind in the network, so that several can run at once."""
+    constants: Constants | None = None
+    """Of a network that computes weights from its parameters as it runs."""
     records: list[LayerRecord] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     readers: dict[str, int] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nrcscan.inputs.layer_marker import REACHES
+from nrcscan.network.computed_weights import ComputedWeights, Constants
 from nrcscan.network.find_layers import LayerWeight
 
 _aten = torch.ops.aten
@@ -112,6 +113,7 @@ class Capture(TorchDispatchMode):
     Args:
         layers: the layers to look for.
         on_call: takes the call and the tensor that reaches the layer.
+        constants: of a network that may compute weights from its parameters as it runs.
         trace_sources: tell which calls read the same tensor. This keeps every such tensor
             alive to the end of the pass, so it is meant for a pass over a few samples.
     """
@@ -121,6 +123,7 @@ class Capture(TorchDispatchMode):
         layers: Sequence[LayerWeight],
         on_call: Callable[[Call, Tensor], None],
         *,
+        constants: Constants | None = None,
         trace_sources: bool = False,
     ) -> None:
         super().__init__()
@@ -129,6 +132,7 @@ class Capture(TorchDispatchMode):
         for layer in layers:
             where = layer.weight.untyped_storage().data_ptr()
             self._stored.setdefault(where, []).append(layer)
+        self._computed = None if constants is None else ComputedWeights(constants)
         self._on_call = on_call
         self._uses: Counter[str] = Counter()
         self._padded: tuple[Tensor, Tensor] | None = None
@@ -168,6 +172,8 @@ class Capture(TorchDispatchMode):
         if self._trace and func._schema.is_mutable:
             self._count_writes(func, args, kwargs)
         out = func(*args, **kwargs)
+        if self._computed is not None:
+            self._computed.after(func, args, kwargs, out)
         if packet is _aten.pad:
             self._padded = (out, args[0])
         return out
@@ -192,9 +198,14 @@ class Capture(TorchDispatchMode):
 
     def _see(self, weight: Tensor, features: Tensor, kind: str, groups: int = 1) -> None:
         known = self._known(weight)
+        if known is None and self._computed is not None:
+            computed = self._computed.layer(weight, features)
+            known = None if computed is None else (computed, computed.name)
         if known is None:
             return
         layer, name = known
+        if self._computed is not None and self._computed.constant(features, layer):
+            return
         if layer.pads_itself and self._padded is not None and self._padded[0] is features:
             features = self._padded[1]
         self._uses[name] += 1
@@ -206,6 +217,8 @@ class Capture(TorchDispatchMode):
             writes = self._writes[features.untyped_storage().data_ptr()]
             shape = (tuple(features.shape), features.stride())
             source = (features.data_ptr(), *shape, writes)
+        if layer.acting is not None:
+            weight, groups = layer.acting, 1
         call = Call(layer, name, kind, weight, groups, source)
         self.last = (call, tuple(features.shape))
         self._on_call(call, features)

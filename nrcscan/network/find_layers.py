@@ -38,6 +38,9 @@ class LayerWeight:
         known: whether it is that, or a weight is computed from it.
         recurrent: whether it is one of several weights of an LSTM, GRU or RNN.
         pads_itself: whether the module pads its input before the convolution (circular, …).
+        parameter: its name among the network's parameters, or what it would be.
+        acting: the weight that acts on the features, where others stand beside this one.
+        acts_alone: whether this weight, or `acting`, is all that acts; else what does is not known.
     """
 
     name: str
@@ -47,6 +50,9 @@ class LayerWeight:
     known: bool
     recurrent: bool = False
     pads_itself: bool = False
+    parameter: str = ""
+    acting: Tensor | None = None
+    acts_alone: bool = True
 
 
 def find_layers(model: nn.Module) -> list[LayerWeight]:
@@ -80,6 +86,7 @@ def find_layers(model: nn.Module) -> list[LayerWeight]:
                     known=expected or "parametrizations" in path.split("."),
                     recurrent=kind in RECURRENT_NAMES,
                     pads_itself=getattr(module, "padding_mode", "zeros") != "zeros",
+                    parameter=".".join(filter(None, (path, name))),
                 )
             )
     return layers

@@ -89,7 +89,7 @@ class Forward:
                 _require_finite(to_numpy(rows), what, first_sample, counts)
 
         _require_positions(_mask(inputs), first_sample)
-        output = self.call(inputs, Capture(plan.layers, see))
+        output = self.call(inputs, Capture(plan.layers, see, constants=plan.constants))
         if calls != plan.calls:
             raise InputError(
                 f"the network called other layers from sample {first_sample} on than at first;"

@@ -7,6 +7,7 @@ tensor they are, and whether what the network says of a sample is the sample's a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +16,10 @@ from torch import Tensor
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import Inputs, each, length
+from nrcscan.network.adapters import Seen, find_adapted, settle
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.capture import Call, Capture
+from nrcscan.network.computed_weights import Constants
 from nrcscan.network.features_from_tensor import Layout, find_layout
 from nrcscan.network.find_layers import LayerWeight, find_layers, select
 from nrcscan.network.forward import Forward
@@ -87,13 +90,16 @@ def probe(
         )
     inputs = run.inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
     order = [*range(1, length(inputs)), 0]
-    first = _tried(run, layers, inputs)
+    layers, constants = _acting(run, layers, inputs, note)
+    first = _tried(run, layers, inputs, constants)
+    if (said := getattr(run.module, "said", None)) is not None:  # of inputs, by a graph
+        note(said)
     before = state_of(run.module)
-    reordered = _tried(run, layers, each(inputs, lambda part: part[order]))
+    reordered = _tried(run, layers, each(inputs, lambda part: part[order]), constants)
     _require_apart(run, first, reordered, order)
     stateless = not reordered.wrote and state_of(run.module) == before
-    plan = CallPlan(layers, first.names, stateless)
-    _note_idle(layers, [call for call, _ in first.calls], note)
+    plan = CallPlan(layers, first.names, stateless, constants if constants.play_a_part else None)
+    _note_idle(layers, [call for call, _ in first.calls], constants, note)
     chosen = _chosen(plan, include, exclude)
     positions: dict[tuple[Any, ...], int] = {}
     for reached in _readable(first, reordered, order, chosen, note):
@@ -106,12 +112,42 @@ def probe(
     return plan
 
 
-def _tried(run: Forward, layers: Sequence[LayerWeight], inputs: Any) -> _Trial:
+def _acting(
+    run: Forward, layers: list[LayerWeight], inputs: Any, note: Callable[[str], None]
+) -> tuple[list[LayerWeight], Constants]:
+    """Return the layers with the weights that act, and what else the network holds."""
+    adapted = find_adapted(run.module, layers)
+    if not adapted:
+        return layers, Constants(run.module, layers)
+    with ExitStack() as stack:
+        for one in adapted:
+            one.watch(stack)
+        trial = _tried(run, layers, inputs, Constants(run.module, layers))
+    settled = settle(
+        layers, adapted, [Seen(c.layer, f, c.source, c.weight) for c, f in trial.calls]
+    )
+    if settled.together:
+        note(
+            f"{listed(settled.together)}: the weight that acts on the features is that of layer"
+            " and adapters together (W + scale·BA), read off the module"
+        )
+    if settled.unknown:
+        note(
+            f"{listed(settled.unknown)}: adapters act on the features beside the weight, not as a"
+            " linear map that can be read off, so the alignment is not judged"
+        )
+    return settled.layers, Constants(run.module, settled.layers, settled.hidden)
+
+
+def _tried(
+    run: Forward, layers: Sequence[LayerWeight], inputs: Any, constants: Constants
+) -> _Trial:
     """Run a few samples."""
     calls: list[tuple[Call, Tensor]] = []
     capture = Capture(
         layers,
         lambda call, features: calls.append((call, features.clone())),
+        constants=constants,
         trace_sources=True,
     )
     output = run.call(inputs, capture)
@@ -193,19 +229,24 @@ def _watch(plan: CallPlan, reached: _Reached, position: int, run: Forward, input
             groups=call.groups,
             transposed=call.transposed,
             flattened=run.pool == "flatten" and width != reached.width,
+            acts_alone=call.layer.acts_alone,
         )
     )
 
 
 def _note_idle(
-    layers: Sequence[LayerWeight], calls: Sequence[Call], note: Callable[[str], None]
+    layers: Sequence[LayerWeight],
+    calls: Sequence[Call],
+    constants: Constants,
+    note: Callable[[str], None],
 ) -> None:
-    """Say which weights did not run as a layer of their own."""
+    """Say which weights ran neither as a layer of their own nor as part of a computed one."""
     called = {call.layer.name: call.layer for call in calls}
     idle = []
     for layer in layers:
         twin = next((c for c in called.values() if c.weight is layer.weight), None)
-        if twin is None and layer.expected:
+        part = layer.name in constants.fed or layer.parameter in constants.used
+        if twin is None and layer.expected and not part:
             idle.append(layer.name)
         elif twin is not None and twin is not layer:
             note(f"{layer.name} shares its weight with {twin.name} and is shown as its use")
@@ -214,8 +255,11 @@ def _note_idle(
     others = [
         la.name if la.recurrent and la.owner in {c.owner for c in called.values()} else la.owner
         for la in layers
-        if not la.known and la.name not in called
+        if not (la.known or la.name in (*called, *constants.fed) or la.parameter in constants.used)
     ]
+    fed = [name for name, la in constants.fed.items() if la.parameter not in constants.used]
+    if fed:
+        note(f"run on constants that no sample has a part in, so not measured: {listed(fed)}")
     if others:
         owners = listed(dict.fromkeys(others))
         note(f"not Linear, convolution or recurrent layers, so not measured: {owners}")

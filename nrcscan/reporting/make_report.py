@@ -170,7 +170,14 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
         width = len(statistics.feature_mean)
         return {
             index: layer_metrics(
-                Layer(statistics, features, _matrix(acts, index, width), setting, known),
+                Layer(
+                    statistics,
+                    features,
+                    _matrix(acts, index, width),
+                    setting,
+                    known,
+                    *([] if record.acts_alone else [_NOT_ALONE]),
+                ),
                 dead=dead[position],
             )
             for index, record in enumerate(acts.layers)
@@ -183,6 +190,9 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
     return [found[index] for index in sorted(found)]
 
 
+_NOT_ALONE = "the weight does not act on the features alone: adapters stand beside it"
+
+
 def _features(statistics: Statistics | Sketched, product_epsilon: float) -> Spectrum:
     """Return the spectrum of the features, as far as it is known."""
     if isinstance(statistics, Sketched):
@@ -191,9 +201,9 @@ def _features(statistics: Statistics | Sketched, product_epsilon: float) -> Spec
 
 
 def _matrix(acts: MeasuredActs, index: int, width: int) -> Array | None:
-    """Return a layer's weight as a matrix (rows, width), or None if the features are flattened."""
+    """Return a layer's weight as a matrix (rows, width), or None if it does not act on them."""
     record = acts.layers[index]
-    if record.flattened:
+    if record.flattened or not record.acts_alone:
         return None
     weight = acts.weight(index)
     matrix = input_matrix(weight, groups=record.groups, transposed=record.transposed)

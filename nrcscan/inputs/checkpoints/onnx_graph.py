@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nrcscan.errors import InputError
+from nrcscan.inputs.checkpoints.onnx_inputs import GraphInput, put
 from nrcscan.inputs.layer_marker import REACHES
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class LayerNode:
         features: the tensor that reaches it.
         weight: the tensor of its weight, which depends on nothing but what the graph holds.
         origin: the initialiser that it comes from.
+        output: the tensor that it gives.
         op_type: "Gemm", "MatMul", "Conv" or "ConvTranspose".
         groups: of a convolution, else 1.
         stored_out_first: whether the weight of a Linear layer is stored as (out, in).
@@ -43,21 +45,27 @@ class LayerNode:
     features: str
     weight: str
     origin: str
+    output: str
     op_type: str
     groups: int = 1
     stored_out_first: bool = False
     scale: float = 1.0
 
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution."""
+        return self.op_type in _CONVOLUTIONS
+
     def arranged(self, values: NDArray[Any]) -> Tensor:
         """Return the weight as torch has it: (out, in), or a convolution's kernel."""
-        if self.op_type not in _CONVOLUTIONS and not self.stored_out_first:
+        if not self.convolves and not self.stored_out_first:
             values = values.T
         weight = torch.from_numpy(np.array(values, order="C"))
         return weight if self.scale == 1 else weight * self.scale
 
     def kind(self, weight: Tensor) -> str:
         """Return the kind of layer: "Linear", "Conv2d", …."""
-        if self.op_type not in _CONVOLUTIONS:
+        if not self.convolves:
             return "Linear"
         return f"{self.op_type}{weight.ndim - 2}d"
 
@@ -123,6 +131,7 @@ def _layer(
         features=same.get(features, features),
         weight=weight,
         origin=origin,
+        output=here,
         op_type=node.op_type,
         groups=numbers.get("group", 1) if node.op_type in _CONVOLUTIONS else 1,
         stored_out_first=bool(numbers.get("transB")),
@@ -168,8 +177,7 @@ class Graph(nn.Module):
 
     Args:
         run: (names of tensors, arrays by name of input) → those tensors, as onnxruntime has it.
-        source: the name of the graph's input.
-        dtype: of that input.
+        inputs: what the graph takes.
         outputs: the names of the graph's outputs.
         layers: the graph's layers, in order.
         weights: the values of their weights, by the names of their tensors.
@@ -178,40 +186,38 @@ class Graph(nn.Module):
     def __init__(
         self,
         run: Run,
-        source: str,
-        dtype: torch.dtype,
+        inputs: list[GraphInput],
         outputs: list[str],
         layers: list[LayerNode],
         weights: Mapping[str, NDArray[Any]],
     ) -> None:
         super().__init__()
-        self.takes_indices = not dtype.is_floating_point
+        self.takes_indices = not all(one.dtype.is_floating_point for one in inputs)
         """Whether integers among the inputs stay integers."""
-        self._run, self._source, self._dtype, self._outputs = run, source, dtype, outputs
+        self.said: str | None = None
+        """What the user should know about how the last inputs were put to the graph's."""
+        self._run, self._inputs, self._outputs = run, inputs, outputs
         self._uses: list[Use] = []
         for layer in layers:
             weight = layer.arranged(weights[layer.weight])
             kind = layer.kind(weight)
             parameter = self._hold(layer.names, weight, kind)
             self._uses.append(Use(layer.features, parameter, kind, layer.groups))
-        features = [use.features for use in self._uses if use.features != source]
+        sources = {one.name for one in inputs}
+        features = [use.features for use in self._uses if use.features not in sources]
         self._wanted = list(dict.fromkeys([*outputs, *features]))
 
-    def forward(self, x: Tensor) -> Any:
-        """Run the graph: on the CPU, whatever device `x` and the weights are on."""
-        if self.takes_indices and x.is_floating_point() and bool((x != x.round()).any()):
-            raise InputError(
-                f"the graph takes integers as {self._source!r}; the data has fractions"
-            )
-        x = x.to(self._dtype)
+    def forward(self, *args: Tensor, **named: Tensor) -> Any:
+        """Run the graph: on the CPU, whatever device its inputs and the weights are on."""
+        given, note = put(self._inputs, args, named)
+        if note != self.said:
+            self.said = note
+        device = next(iter(given.values())).device
         try:
-            arrays = self._run(self._wanted, {self._source: x.cpu().numpy()})
+            arrays = self._run(self._wanted, {name: x.cpu().numpy() for name, x in given.items()})
         except Exception as error:  # onnxruntime raises errors of its own, of several lines
             raise RuntimeError(said(error)) from error
-        tensors = {
-            self._source: x,
-            **dict(zip(self._wanted, _tensors(arrays, x.device), strict=True)),
-        }
+        tensors = {**given, **dict(zip(self._wanted, _tensors(arrays, device), strict=True))}
         for use in self._uses:
             # One tensor of the graph is one tensor here: who reads it shares a position.
             REACHES(tensors[use.features], use.weight, use.kind, use.groups)

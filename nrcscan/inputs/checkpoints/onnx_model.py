@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
+from nrcscan.inputs.checkpoints.onnx_folding import notes_on_folding
 from nrcscan.inputs.checkpoints.onnx_graph import Graph, Run, Survey, said, survey
+from nrcscan.inputs.checkpoints.onnx_inputs import fixed_batch, graph_inputs
 from nrcscan.wording import listed
 
 if TYPE_CHECKING:
@@ -44,31 +46,42 @@ def read_onnx(path: Path) -> Contents:
             f"{path}: an ONNX model needs onnx and onnxruntime; pip install 'nrcscan[onnx]'"
         ) from error
     model, sha256, found, held = _surveyed(path)
-    source, fixed_batch, dtype = _input(path, model.graph)
+    inputs = graph_inputs(path, model.graph)
+    batch = fixed_batch(path, inputs)
     held |= _computed_weights(path, model, found, held)
+    _leave_out_stacks(path, found, held)
     outputs = [output.name for output in model.graph.output]
-    features = [layer.features for layer in found.layers if layer.features != source]
+    sources = {one.name for one in inputs}
+    features = [layer.features for layer in found.layers if layer.features not in sources]
     run = _session(path, model, [*outputs, *features])
-    module = Graph(run, source, dtype, outputs, found.layers, held)
+    module = Graph(run, inputs, outputs, found.layers, held)
     taken = {layer.origin for layer in found.layers}
     state = dict(module.state_dict())
     for name, values in held.items():
         # A mask, which holds infinities, is no weight that has diverged.
         if values.dtype.kind == "f" and name not in taken and not np.isinf(values).any():
             state.setdefault(name, torch.from_numpy(np.array(values)))
-    notes = [f"not Linear or convolution layers, so not measured: {listed(found.others)}"]
+    notes = [*notes_on_folding(found.layers, model.graph.node)]
+    if found.others:
+        others = listed(found.others)
+        notes.append(f"not Linear or convolution layers, so not measured: {others}")
     version = ", ".join(f"{o.domain or 'ai.onnx'} {o.version}" for o in model.opset_import)
     return Contents(
         path,
         "onnx",
         sha256,
         {"": state},
-        {"operations": version, "made by": f"{model.producer_name} {model.producer_version}"},
+        {
+            "operations": version,
+            "made by": f"{model.producer_name} {model.producer_version}",
+            "inputs": "; ".join(map(str, inputs)),
+            "outputs": ", ".join(outputs),
+        },
         ordered=True,
         modules={"": module},
-        fixed_batch=fixed_batch,
+        fixed_batch=batch,
         fixed_dtype=next(module.parameters()).dtype,
-        notes=tuple(notes if found.others else ()),
+        notes=tuple(notes),
     )
 
 
@@ -115,6 +128,23 @@ def _computed_weights(
     del weights.graph.node[:], weights.graph.input[:], weights.graph.output[:]
     weights.graph.node.extend(found.constants)
     return dict(zip(computed, _session(path, weights, computed)(computed, {}), strict=True))
+
+
+def _leave_out_stacks(path: Path, found: Survey, held: Mapping[str, NDArray[Any]]) -> None:
+    """Take products with a stack of matrices, or with a vector, for what they are: no layers.
+
+    Raises:
+        InputError: no layer is left.
+    """
+    kept = [layer for layer in found.layers if layer.convolves or held[layer.weight].ndim == 2]
+    found.others += [
+        f"{layer.names[0].removesuffix('.weight')} ({layer.op_type})"
+        for layer in found.layers
+        if layer not in kept and held[layer.weight].ndim > 2
+    ]
+    found.layers = kept
+    if not kept:
+        raise InputError(f"{path}: multiplies with no matrix alone, so there is nothing to measure")
 
 
 def _within(message: Any) -> Iterator[Any]:
@@ -192,29 +222,6 @@ def _values(tensor: onnx.TensorProto, folder: Path) -> NDArray[Any]:
 
     values: NDArray[Any] = numpy_helper.to_array(tensor, str(folder))
     return values.astype(np.float32) if values.dtype.kind == "V" else values
-
-
-def _input(path: Path, graph: onnx.GraphProto) -> tuple[str, int | None, torch.dtype]:
-    """Return the name of the one input of a graph, the batch size if it is fixed, and its dtype."""
-    from onnx import helper
-
-    held = {tensor.name for tensor in graph.initializer}
-    inputs = [given for given in graph.input if given.name not in held]
-    if len(inputs) != 1:
-        raise InputError(
-            f"{path}: takes {len(inputs)} inputs ({listed(given.name for given in inputs)});"
-            " export the network with one, or name the network with --model"
-        )
-    kind = inputs[0].type.tensor_type
-    try:
-        dtype = getattr(torch, helper.tensor_dtype_to_np_dtype(kind.elem_type).name)
-    except (KeyError, AttributeError) as error:  # no tensor, or one of strings
-        raise InputError(
-            f"{path}: its input {inputs[0].name!r} is no tensor of numbers; export the network"
-            " with one"
-        ) from error
-    dims = kind.shape.dim
-    return inputs[0].name, (dims[0].dim_value or None) if dims else None, dtype
 
 
 def _session(path: Path, model: onnx.ModelProto, wanted: list[str]) -> Run:

@@ -22,6 +22,7 @@ from nrcscan.inputs.datasets.open_dataset import open_dataset
 from nrcscan.inputs.datasets.standardize import standardized
 from nrcscan.inputs.user_code import importable
 from nrcscan.network.build import Network, build
+from nrcscan.network.precision import notes_on_precision, put_in
 from nrcscan.options.check import checked
 from nrcscan.options.describe import described
 from nrcscan.options.pass_options import PassOptions
@@ -87,12 +88,17 @@ def open_network(
     if isinstance(model, nn.Module):
         if settings["factory"] is not None or settings["state_key"] is not None:
             raise UsageError("a network in memory needs neither factory nor state_key")
+        notes: list[str] = []
         if dtype is not None or device is not None:  # the user's own stays as it is
-            model = copy.deepcopy(model).to(
-                device=None if device is None else usable_device(device),
-                dtype=None if dtype is None else getattr(torch, dtype),
-            )
-        return Network(model, type(model).__qualname__), {"path": None, "sha256": None}
+            model = copy.deepcopy(model)
+            if dtype is not None:
+                state = model.state_dict()
+                notes = notes_on_precision(state, getattr(torch, dtype), asked=True)
+                put_in(model, getattr(torch, dtype), state)
+            if device is not None:
+                model.to(usable_device(device))
+        source = {"path": None, "sha256": None}
+        return Network(model, type(model).__qualname__, notes=tuple(notes)), source
     if not isinstance(model, str | Path):
         raise UsageError(
             f"model is a {type(model).__name__}: give a checkpoint's path or an nn.Module"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from nrcscan.errors import InputError, UsageError
@@ -16,9 +16,8 @@ from nrcscan.inputs.catalogue import FORMATS
 from nrcscan.inputs.checkpoints.contents import Checkpoint, stripped
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.network.infer_chain import infer
+from nrcscan.network.precision import notes_on_precision, precision_for, put_in
 from nrcscan.wording import listed, reason
-
-_DTYPE = torch.float32
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def build(
         factory_args: keyword arguments of the factory, before the checkpoint's own
             hyper-parameters of these names.
         activation: of an inferred chain, a key of `chain.ACTIVATIONS`.
-        dtype: what the network runs in; by default float32, or what the network of the file
-            cannot but run in.
+        dtype: what the network runs in; by default float32, float64 if its weights need that, or
+            what the network of the file cannot but run in.
 
     Raises:
         UsageError: the factory cannot be found or called, the activation is not known, or the
@@ -77,8 +76,10 @@ def build(
                 f"--dtype {_name(dtype)}: {checkpoint.path} computes in {_name(fixed)} and in"
                 " nothing else; leave --dtype out"
             )
-        module = checkpoint.module if fixed is not None else checkpoint.module.to(dtype or _DTYPE)
-        return Network(module, source, fixed_batch=checkpoint.fixed_batch, notes=checkpoint.notes)
+        notes = checkpoint.notes
+        if fixed is None:
+            notes = (*notes, *_put_in(checkpoint.module, checkpoint, dtype))
+        return Network(checkpoint.module, source, fixed_batch=checkpoint.fixed_batch, notes=notes)
     if factory is None:
         chain = infer(checkpoint, activation)
         module, source = chain.module(), f"inferred from the weights, with {activation}"
@@ -91,9 +92,17 @@ def build(
         taken = sorted(set(offered) - set(factory_args or {}))
         notes = (f"the checkpoint's hyper-parameters give {listed(taken)}",) if taken else ()
         network = Network(_call(called, name, arguments), name, notes=notes)
-    network.module.to(dtype or _DTYPE)
+    told = _put_in(network.module, checkpoint, dtype)
     load_weights(network.module, checkpoint)
-    return network
+    return replace(network, notes=(*network.notes, *told))
+
+
+def _put_in(module: nn.Module, checkpoint: Checkpoint, dtype: torch.dtype | None) -> Sequence[str]:
+    """Put a network into the precision that it runs in, and return what is to be said of that."""
+    state, chosen = checkpoint.state, precision_for(checkpoint.state, dtype)
+    notes = notes_on_precision(state, chosen, asked=dtype is not None)
+    put_in(module, chosen, state)
+    return notes
 
 
 def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
@@ -118,9 +127,9 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
         if k in state and state[k].shape != expected[k].shape
     ]
     mistyped = [
-        f"{k} holds {_name(state[k].dtype)} where the network wants numbers in floating point"
+        f"{k} {unlike}"
         for k in expected
-        if k in state and expected[k].is_floating_point() and not state[k].is_floating_point()
+        if k in state and (unlike := _unlike(state[k], expected[k])) is not None
     ]
     problems = [
         *([f"missing {listed(missing)}"] if missing else []),
@@ -145,13 +154,30 @@ def require_finite(checkpoint: Checkpoint) -> None:
     broken = [
         name
         for name, tensor in checkpoint.state.items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all())
+        if not bool(torch.isfinite(tensor.float() if tensor.itemsize == 1 else tensor).all())
     ]
     if broken:
         raise InputError(
             f"{checkpoint.path}: NaN or infinite weights in {listed(broken)};"
             " the training diverged: take an earlier checkpoint"
         )
+
+
+def _unlike(held: Tensor, wanted: Tensor) -> str | None:
+    """Say how a checkpoint's tensor is of another kind of numbers than the network's."""
+    told = f"holds {_name(held.dtype)} where the network wants"
+    if wanted.is_complex() and not held.is_complex():
+        return f"{told} complex numbers (imaginary parts that are lost cannot be made up)"
+    if wanted.is_floating_point() and held.is_complex():
+        return f"{told} real numbers"
+    if wanted.is_floating_point() and not held.is_floating_point():
+        return f"{told} numbers in floating point"
+    if not wanted.is_floating_point() and held.is_complex() and not wanted.is_complex():
+        return f"{told} whole numbers"
+    fractions = held.is_floating_point() and not wanted.is_floating_point()
+    if fractions and not wanted.is_complex() and bool((held != held.round()).any()):
+        return f"{told} whole numbers"
+    return None
 
 
 def _name(dtype: object) -> str:

@@ -55,7 +55,10 @@ class PredictionChoice:
         """
         tensor = self.tensor(output)
         if tensor.is_complex():
-            raise InputError("the network predicts complex numbers; targets are real")
+            raise InputError(
+                "the network predicts complex numbers where targets are real; wrap it in a factory"
+                " that returns real ones"
+            )
         if tensor.ndim > 0:
             tensor = tensor[:n]
         shape = tuple(tensor.shape)

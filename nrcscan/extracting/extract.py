@@ -98,7 +98,7 @@ def open_network(
             if device is not None:
                 model.to(usable_device(device))
         source = {"path": None, "sha256": None}
-        return Network(model, type(model).__qualname__, notes=tuple(notes)), source
+        return Network(model, type(model).__qualname__, precision=tuple(notes)), source
     if not isinstance(model, str | Path):
         raise UsageError(
             f"model is a {type(model).__name__}: give a checkpoint's path or an nn.Module"

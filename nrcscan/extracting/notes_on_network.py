@@ -12,6 +12,7 @@ from nrcscan.network.build import Network
 def of_network(network: Network) -> Iterator[str]:
     """Yield what the user should know of how the network came about."""
     yield from network.notes
+    yield from network.precision
     if network.inferred:
         yield (
             f"network inferred from the weights: {network.layout}; the activation cannot be read"
@@ -20,10 +21,12 @@ def of_network(network: Network) -> Iterator[str]:
 
 
 def doubts(r2: float | None, accumulated: Accumulated, *, inferred: bool) -> Iterator[str]:
-    """Yield what a network that explains nothing suggests about how it was run."""
+    """Yield what rounding does to inputs, and what a network that explains nothing suggests."""
+    if (rounded := accumulated.rounding.told()) is not None:
+        yield rounded
     if r2 is None or learned(r2):
         return
-    if accumulated.far_from_unit_scale:
+    if rounded is None and accumulated.far_from_unit_scale:
         yield (
             f"R² is {r2:.3g} and the inputs are far from unit scale ({accumulated.input_range}):"
             " if the network was trained on standardised data, use --standardize"

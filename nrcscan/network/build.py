@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ class Network:
         layout: of an inferred network, what it was taken to be.
         fixed_batch: how many samples it takes at once; None for any number.
         notes: what the user should know about how it came about.
+        precision: likewise, of the precision of its weights.
     """
 
     module: nn.Module
@@ -39,6 +40,7 @@ class Network:
     layout: str = ""
     fixed_batch: int | None = None
     notes: tuple[str, ...] = ()
+    precision: tuple[str, ...] = ()
 
 
 def build(
@@ -76,10 +78,17 @@ def build(
                 f"--dtype {_name(dtype)}: {checkpoint.path} computes in {_name(fixed)} and in"
                 " nothing else; leave --dtype out"
             )
-        notes = checkpoint.notes
+        module, state = checkpoint.module, checkpoint.state
+        told = () if fixed is not None else _on_precision(checkpoint, dtype)
         if fixed is None:
-            notes = (*notes, *_put_in(checkpoint.module, checkpoint, dtype))
-        return Network(checkpoint.module, source, fixed_batch=checkpoint.fixed_batch, notes=notes)
+            put_in(module, precision_for(state, dtype), state)
+        return Network(
+            module,
+            source,
+            fixed_batch=checkpoint.fixed_batch,
+            notes=checkpoint.notes,
+            precision=told,
+        )
     if factory is None:
         chain = infer(checkpoint, activation)
         module, source = chain.module(), f"inferred from the weights, with {activation}"
@@ -92,17 +101,34 @@ def build(
         taken = sorted(set(offered) - set(factory_args or {}))
         notes = (f"the checkpoint's hyper-parameters give {listed(taken)}",) if taken else ()
         network = Network(_call(called, name, arguments), name, notes=notes)
-    told = _put_in(network.module, checkpoint, dtype)
+    told = _on_precision(checkpoint, dtype)
+    _require_widths(network.module)
+    put_in(network.module, precision_for(checkpoint.state, dtype), checkpoint.state)
     load_weights(network.module, checkpoint)
-    return replace(network, notes=(*network.notes, *told))
+    return replace(network, precision=told)
 
 
-def _put_in(module: nn.Module, checkpoint: Checkpoint, dtype: torch.dtype | None) -> Sequence[str]:
-    """Put a network into the precision that it runs in, and return what is to be said of that."""
-    state, chosen = checkpoint.state, precision_for(checkpoint.state, dtype)
-    notes = notes_on_precision(state, chosen, asked=dtype is not None)
-    put_in(module, chosen, state)
-    return notes
+def reloaded(network: Network, checkpoint: Checkpoint, dtype: torch.dtype | None) -> Network:
+    """Return a network with the weights of another checkpoint, of the same names and precision.
+
+    Args:
+        network: as `build` has made it.
+        checkpoint: the weights.
+        dtype: what the user wants the network to run in, as `build` was told.
+
+    Raises:
+        InputError: weights and network do not fit, or a weight is NaN.
+        UsageError: weights exceed the range of `dtype`.
+    """
+    require_finite(checkpoint)
+    told = _on_precision(checkpoint, dtype)
+    load_weights(network.module, checkpoint)
+    return replace(network, precision=told)
+
+
+def _on_precision(checkpoint: Checkpoint, dtype: torch.dtype | None) -> tuple[str, ...]:
+    chosen = precision_for(checkpoint.state, dtype)
+    return tuple(notes_on_precision(checkpoint.state, chosen, asked=dtype is not None))
 
 
 def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
@@ -111,10 +137,6 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
     Raises:
         InputError: a key is missing, unexpected, or of another shape or kind; all are named.
     """
-    if any(is_lazy(parameter) for parameter in module.parameters()):
-        raise InputError(
-            "the factory's network has lazy layers, whose widths are not known; give them widths"
-        )
     expected = module.state_dict()
     candidates = list(stripped(checkpoint.state))
     state = max(candidates, key=lambda candidate: len(candidate.keys() & expected.keys()))
@@ -143,6 +165,13 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
             " check --model and --model-args"
         )
     module.load_state_dict(state, strict=False)
+
+
+def _require_widths(module: nn.Module) -> None:
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        raise InputError(
+            "the factory's network has lazy layers, whose widths are not known; give them widths"
+        )
 
 
 def require_finite(checkpoint: Checkpoint) -> None:

@@ -183,13 +183,13 @@ class Worker:
         import torch
 
         from nrcscan.extracting.check_resources import usable_device
-        from nrcscan.network.build import build, load_weights, require_finite
+        from nrcscan.network.build import build, reloaded
 
         settings = self._setup.settings
+        dtype = None if settings["dtype"] is None else getattr(torch, settings["dtype"])
         wanted = _architecture(checkpoint, settings)
         if self._network is not None and wanted is not None and wanted == self._built_for:
-            require_finite(checkpoint)
-            load_weights(self._network.module, checkpoint)
+            self._network = reloaded(self._network, checkpoint, dtype)
             return self._network
         self._network = None
         network = build(
@@ -197,7 +197,7 @@ class Worker:
             factory=settings["factory"],
             factory_args=settings["factory_args"],
             activation=settings["activation"],
-            dtype=None if settings["dtype"] is None else getattr(torch, settings["dtype"]),
+            dtype=dtype,
         )
         network.module.to(usable_device(settings["device"] or "cpu"))
         self._network, self._built_for = network, wanted
@@ -211,12 +211,15 @@ def _without(path: Path, error: NrcscanError) -> str:
 
 def _architecture(checkpoint: Checkpoint, settings: PassOptions) -> object:
     """Return what a network is built from besides the options; None if it is in the file."""
+    from nrcscan.network.precision import precision_for
+
+    precision = precision_for(checkpoint.state, None)
     if settings["factory"] is not None:
-        return repr(checkpoint.hyper_parameters)
+        return precision, repr(checkpoint.hyper_parameters)
     if checkpoint.module is not None:
         return None
     shapes = [(name, tuple(tensor.shape)) for name, tensor in checkpoint.state.items()]
-    return checkpoint.ordered, shapes
+    return precision, checkpoint.ordered, shapes
 
 
 def _in_memory(data: Any, settings: PassOptions) -> Dataset | None:

@@ -15,7 +15,8 @@ from conftest import ROOT, imported, mlp, samples
 
 import nrcscan
 from nrcscan.errors import UsageError
-from nrcscan.scanning.source_code import SourceCode, module_file
+from nrcscan.inputs.module_files import module_file
+from nrcscan.scanning.source_code import SourceCode
 
 ACTIVATION = "from torch import nn\nActivation = nn.ReLU\n"
 USES = "def build():\n    return nn.Sequential(nn.Linear(5, 16), Activation(), nn.Linear(16, 2))\n"

@@ -15,11 +15,11 @@ from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
+from nrcscan.inputs.module_files import module_file
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.record import as_json
 from nrcscan.options.report_options import ReportOptions
-from nrcscan.scanning.source_code import module_file
 from nrcscan.wording import reason
 
 CACHE_VERSION = 2

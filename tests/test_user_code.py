@@ -13,7 +13,7 @@ from nrcscan.inputs.user_code import require_definitions
 DEFINES = """
 '''A model.'''
 from __future__ import annotations
-import argparse, logging, os, re, sys, warnings, random
+import argparse, logging, os, platform, re, sys, warnings, random
 from collections import namedtuple
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +89,7 @@ net.requires_grad_(False)
 nn.init.zeros_(net.layer.weight)
 other = build(3)
 data = np.load(HERE / "x.npy") if (HERE / "x.npy").exists() else None
+is_mac = platform.system() == "Darwin"
 lines = open(__file__).read().splitlines()
 print("loaded")
 assert seed >= 0
@@ -134,6 +135,7 @@ DOES = [
     "model.learn(10_000)",
     "tune.run(train)",
     "fire.Fire(main)",
+    "agent = Net().go(3)",
     "study.optimize(objective, n_trials=3)",
     "dist.init_process_group('nccl')",
     "exec(open('x.py').read())",
@@ -158,6 +160,8 @@ def main():
 class Net:
     def fit(self, x):
         x.backward()
+    def go(self, x):
+        self.fit(x)
 """
 
 

@@ -21,7 +21,7 @@ def _words(text: str) -> frozenset[str]:
 
 ACTS = _words("""
     fit partial_fit fit_generator backward step learn train train_model train_one_epoch run main
-    launch spawn system popen Popen check_call check_output parse_args parse_known_args
+    launch spawn popen Popen check_call check_output parse_args parse_known_args
     parse_intermixed_args unlink rmtree rename touch symlink_to to_csv to_parquet to_pickle
     to_excel to_hdf urlretrieve urlopen snapshot_download hf_hub_download login start_run exec eval
     input sleep
@@ -31,7 +31,7 @@ ACTS = _words("""
 _ACTS_FROM = ("save", "write_", "download", "finetune", "fine_tune", "copyfile", "push_to_")
 """How the names of such calls begin."""
 
-_WRITES = _words("dump write remove replace copy copy2 copytree move")
+_WRITES = _words("system dump write remove replace copy copy2 copytree move")
 """Such calls of these modules; methods of these names change lists and strings."""
 
 _WRITERS = _words("os shutil json pickle yaml joblib toml dill")
@@ -46,7 +46,7 @@ SETS = _words("""
     addFilter setFormatter to cuda cpu float double half bfloat16 type apply load_state_dict
     share_memory use set switch_backend install load_dotenv putenv enable disable setrecursionlimit
     setlocale signal seterr setattr delattr collect freeze compile build tie_weights init_weights
-    reset_parameters mkdir makedirs __init__ __init_subclass__
+    reset_parameters mkdir makedirs define __setattr__ __init__ __init_subclass__
 """)
 """Calls that are made for what they set up: seeds, logging, warnings, paths, parts of a network."""
 
@@ -172,7 +172,7 @@ class OnImport:
         if not discarded:
             return False
         inits = "init" in base.split(".") or name.endswith("_")  # nn.init, and tensors in place
-        return not (name in SETS or name.startswith(_SETS_FROM) or inits)
+        return not (name in SETS or name.lstrip("_").startswith(_SETS_FROM) or inits)
 
     def _defined(
         self, script: Script, dotted: str, base: str, name: str
@@ -185,7 +185,7 @@ class OnImport:
             file, there = imports[dotted]
         elif base in imports:
             file, there = imports[base][0], name
-        elif base and name in script.methods and name != "__init__":
+        elif base and name in script.methods and base.partition(".")[0] not in script.modules:
             return script, script.methods[name]
         else:
             return None

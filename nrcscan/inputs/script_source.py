@@ -56,7 +56,7 @@ class Script:
         """Methods of the module's classes, by name."""
         classes = [node for node in on_import(self.body) if isinstance(node, ast.ClassDef)]
         found = (node for one in classes for node in one.body if isinstance(node, Function))
-        return {node.name: node for node in found}
+        return {node.name: node for node in found if not node.name.startswith("__")}
 
     @cached_property
     def names(self) -> tuple[str, ...] | None:
@@ -81,6 +81,14 @@ class Script:
         """Functions and classes of the module that are meant to be used."""
         defined = (n for n in on_import(self.body) if isinstance(n, Function | ast.ClassDef))
         return list(dict.fromkeys(n.name for n in defined if not n.name.startswith("_")))
+
+    @cached_property
+    def modules(self) -> frozenset[str]:
+        """Names that modules are imported by."""
+        plain = (node for node in on_import(self.body) if isinstance(node, ast.Import))
+        return frozenset(
+            alias.asname or alias.name.partition(".")[0] for node in plain for alias in node.names
+        )
 
     @cached_property
     def imported(self) -> dict[str, Imported]:

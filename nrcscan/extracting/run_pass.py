@@ -180,6 +180,7 @@ def run_pass(
             provenance = provenance_of(
                 network, origin, dataset, settings, run, passes.plan.batch, part.n_samples, notes
             )
+            listener.measured()
             epsilon = max(torch.finfo(run.dtype).eps, passes.epsilon)
             writer.finish(outcome, provenance, epsilon, passes.epsilon)
     names = tuple(record.name for record in passes.plan.records)

@@ -107,6 +107,30 @@ def is_script(given: object) -> bool:
     return isinstance(given, str) and given.endswith(".py") and ":" not in given
 
 
+def where_of(spec: str) -> str:
+    """Return the module or the file that "where:name" or the path of a script names."""
+    return spec if is_script(spec) else spec.rpartition(":")[0]
+
+
+def named_in(given: Any) -> tuple[Any, str | None]:
+    """Return what builds a network, and the script that one was pickled in: one of the two."""
+    return (None, given) if is_script(given) else (given, None)
+
+
+def require_pickled_define(path: Path, within: str | Path | None) -> None:
+    """Look at the user's own modules that a trusted checkpoint has imported as it loads.
+
+    Raises:
+        UsageError: importing one would do more than define things; all of that is named.
+    """
+    from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
+
+    if path.is_file():
+        modules = {name.rpartition(".")[0] for name in wanted_globals(path)} - {"__main__", ""}
+        folder = None if within is None else Path(within)
+        require_modules_define(sorted(modules), f"{path} --trust", within=folder)
+
+
 @contextmanager
 def pickled_in(script: str | None) -> Iterator[None]:
     """Have what was pickled in a script, as `__main__`, found there.

@@ -57,7 +57,8 @@ class PassOptions(CheckpointOptions, total=False):
         str | Factory | None,
         Option(
             help="What builds the network: package.module:factory or path/file.py:factory."
-            " Without it, a plain chain is inferred from the weights.",
+            " Without it, a plain chain is inferred from the weights. With --trust, path/file.py"
+            " alone is the script that a network was pickled in.",
             flag="--model",
             metavar="WHERE:NAME",
             group="Network",
@@ -73,6 +74,16 @@ class PassOptions(CheckpointOptions, total=False):
             metavar="JSON",
             group="Network",
             shards_may_differ=True,
+        ),
+    ]
+    run_script: Annotated[
+        bool,
+        Option(
+            False,
+            help="Import your code though that does more than define things, such as train.",
+            flag="--run-script",
+            group="Network",
+            changes_numbers=False,
         ),
     ]
     pythonpath: Annotated[

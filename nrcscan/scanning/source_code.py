@@ -14,7 +14,9 @@ from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
+from nrcscan.inputs.check_first import is_code
 from nrcscan.inputs.module_files import is_library, module_file
+from nrcscan.inputs.user_code import is_script, where_of
 from nrcscan.options.pass_options import PassOptions
 
 Sources = Mapping[str, str]
@@ -30,19 +32,14 @@ def search_path(data: Any, settings: PassOptions) -> list[str]:
     """
     added = [] if settings["pythonpath"] is None else [Path(settings["pythonpath"])]
     for spec in specs_of(data, settings["factory"]):
-        where = spec.rpartition(":")[0]
+        where = where_of(spec)
         added.append(Path(where).parent if where.endswith(".py") else Path.cwd())
     return [*(entry for entry in sys.path if entry), *(str(path.resolve()) for path in added)]
 
 
-def is_code(given: Any) -> bool:
-    """Whether this is "where:callable", rather than a path or a value."""
-    return isinstance(given, str) and ":" in given and not Path(given).exists()
-
-
 def specs_of(data: Any, factory: Any) -> list[str]:
     """Return what names the user's code: that of the network, then that of the data."""
-    return [spec for spec in (factory, data) if is_code(spec)]
+    return [spec for spec in (factory, data) if is_code(spec) or is_script(spec)]
 
 
 class SourceCode:

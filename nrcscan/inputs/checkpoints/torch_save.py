@@ -7,6 +7,7 @@ it asks for, unless the user trusts the file.
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -175,13 +176,25 @@ def _unpickle(path: Path) -> Any:
         with path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=False)
     except (AttributeError, ModuleNotFoundError) as error:
-        raise InputError(
-            f"{path}: the network's class is not to be found ({reason(error)}); name the folder of"
-            " its module with --pythonpath; a class of a notebook or script (__main__) has to be"
-            " put into a module, or take its state_dict() and name it with --model"
-        ) from error
+        raise _class_missing(path, error) from error
     except Exception as error:  # unpickling runs whatever it finds
         raise damaged(path, error) from error
+
+
+def _class_missing(path: Path, error: Exception) -> InputError:
+    """Return the error that a pickled class is not there, with where it may be."""
+    of_script = re.search(r"attribute '(\w+)' on <module '(__main__|nrcscan_user_\w+)'", str(error))
+    if of_script is None:
+        return InputError(
+            f"{path}: the network's class is not to be found ({reason(error)}); name the folder of"
+            " its module with --pythonpath"
+        )
+    name, module = of_script.groups()
+    where = "a script or notebook" if module == "__main__" else "another script"
+    return InputError(
+        f"{path}: the network was pickled in {where}, as __main__.{name}; name the file that"
+        f" defines {name} with --model path/file.py"
+    )
 
 
 def _refuse_tar(path: Path) -> None:

@@ -412,7 +412,7 @@ def test_covariances_larger_than_the_machine(tmp_path: Path) -> None:
         ({"limit": 0}, "--limit 0: give at least 1"),
         ({"pool": "max"}, "--pool max: choose one of mean, flatten, first, last and tokens"),
         ({"dtype": "int8"}, "--dtype int8: choose one of float32, float64, bfloat16 and"),
-        ({"device": "toaster"}, "--device toaster: not usable here"),
+        ({"device": "toaster"}, "--device toaster: give cpu, cuda, cuda:1, mps or"),
         ({"factory": "a:b"}, "a network in memory needs neither factory nor state_key"),
     ],
 )

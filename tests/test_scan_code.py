@@ -181,7 +181,13 @@ def test_the_code_of_data(tmp_path: Path) -> None:
 def test_code_is_checked_without_running_it(tmp_path: Path) -> None:
     ran = f"open({str(tmp_path / 'ran')!r}, 'a').write('x')\n"
     write(tmp_path, {**DIRECT, "lib/helper.py": ran + ACTIVATION})
-    options = {"factory": f"{tmp_path / 'net.py'}:build", "pythonpath": str(tmp_path / "lib")}
+    options: dict[str, Any] = {
+        "factory": f"{tmp_path / 'net.py'}:build",
+        "pythonpath": str(tmp_path / "lib"),
+    }
+    with pytest.raises(UsageError, match=r"helper.py line 1 \(open\("):
+        scan(tmp_path, **options)
+    options["run_script"] = True
     scan(tmp_path, **options)
     (tmp_path / "ran").unlink()
     code = (

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
+import torch
+from conftest import ROOT, Run, imported, mlp, samples
 
-from nrcscan.errors import UsageError
+from nrcscan import InputError, UsageError, extract
 from nrcscan.inputs.runs_on_import import OnImport
 from nrcscan.inputs.user_code import require_definitions
 
@@ -268,3 +277,239 @@ def test_a_dotted_name_is_looked_up_without_importing(tmp_path: Path) -> None:
     assert "has no 'Nte'" in refused("my_package.net:Nte", within=tmp_path)
     require_definitions("torch.nn:Linear", "--model", run_script=False, within=None)
     require_definitions("nowhere.at_all:x", "--model", run_script=False, within=None)
+
+
+# --- the whole way ---------------------------------------------------------------------------
+
+SCRIPT = """
+import sys
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+
+    def train_on(self, x):
+        pass
+
+net = Net()
+for epoch in range(2):
+    with torch.no_grad():
+        net.layer.weight.fill_(float(epoch))
+torch.save(net.state_dict(), PATH)
+torch.save(net, WHOLE)
+"""
+"""Trains, after a fashion, and writes its checkpoints, whoever imports it."""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """A script without a main guard, after it has run, and data."""
+    paths = {"PATH": tmp_path / "model.pt", "WHOLE": tmp_path / "whole.pt"}
+    text = SCRIPT
+    for name, path in paths.items():
+        text = text.replace(name, repr(str(path)))
+    (tmp_path / "train.py").write_text(text)
+    runpy.run_path(str(tmp_path / "train.py"), run_name="__main__")
+    state = torch.load(tmp_path / "model.pt")
+    state["layer.weight"].fill_(0.5)  # what a second run would not give
+    torch.save(state, tmp_path / "model.pt")
+    x, y = samples(20, 5, 2)
+    np.savez(tmp_path / "data.npz", X=x, y=y)
+    return tmp_path / "train.py"
+
+
+def test_a_script_does_not_train_again(cli: Run, tmp_path: Path, script: Path) -> None:
+    before = (tmp_path / "model.pt").read_bytes()
+    done = cli("extract", "model.pt", "data.npz", "--model", "train.py:Net")
+    assert done.returncode == 2
+    assert "--model train.py:Net: not imported, because this would run too: line 18 (" not in (
+        done.stdout
+    )
+    assert "line 17 (for epoch in range(2):)" not in done.stderr  # it fills a tensor, no more
+    assert "(torch.save(net.state_dict()," in done.stderr
+    assert "let it run with --run-script" in done.stderr
+    assert (tmp_path / "model.pt").read_bytes() == before
+    assert not (tmp_path / "acts.h5").exists()
+
+
+def test_a_checkpoint_that_is_written_to_is_refused(cli: Run, tmp_path: Path, script: Path) -> None:
+    done = cli("extract", "model.pt", "data.npz", "--model", "train.py:Net", "--run-script")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert (
+        "error: model.pt: was written to while your code ran, so nothing is measured; restore"
+        in (done.stderr)
+    )
+    assert not (tmp_path / "acts.h5").exists()
+
+
+@pytest.mark.parametrize("when", ["as it is imported", "as it is called", "in the pass"])
+def test_files_are_watched_to_the_end(tmp_path: Path, when: str) -> None:
+    torch.save(mlp(5, 2).state_dict(), tmp_path / "m.pt")
+    x, y = samples(20, 5, 2)
+    np.savez(tmp_path / "d.npz", X=x, y=y)
+    write = f"open({str(tmp_path / 'd.npz')!r}, 'ab').write(b'x')"
+    (tmp_path / "sly.py").write_text(
+        "from torch import nn\n"
+        f"def touch():\n    {write}\n"
+        + ("touch()\n" if when == "as it is imported" else "")
+        + "class Net(nn.Sequential):\n    def forward(self, x):\n"
+        + ("        touch()\n" if when == "in the pass" else "")
+        + "        return super().forward(x)\n"
+        "def build():\n"
+        + ("    touch()\n" if when == "as it is called" else "")
+        + "    return Net(nn.Linear(5, 2))\n"
+    )
+    options = {"factory": f"{tmp_path / 'sly.py'}:build", "run_script": True}
+    with pytest.raises(InputError, match=r"d.npz: was written to while your code ran, so nothing"):
+        extract(tmp_path / "m.pt", tmp_path / "d.npz", tmp_path / "a.h5", **options)
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_the_code_of_data_is_looked_at_too(cli: Run, tmp_path: Path, script: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom torch import nn\nimport train\nnet = nn.Linear(5, 2)\n"
+        "def batches():\n    yield torch.zeros(3, 5), torch.zeros(3, 2)\n"
+    )
+    done = cli("extract", "model.pt", "--data", "mine.py:batches")
+    assert done.returncode == 2
+    assert "--data mine.py:batches: not imported" in done.stderr
+    assert "train.py line" in done.stderr
+    text = (tmp_path / "mine.py").read_text().replace("import train\n", "")
+    (tmp_path / "mine.py").write_text(text)
+    assert "has no 'batch'; it has batches; did you mean batches?" in (
+        cli("extract", "model.pt", "--data", "mine.py:batch").stderr
+    )
+    good = cli("extract", "model.pt", "--data", "mine.py:batches", "--model", "mine.py:net")
+    assert "missing weight and bias" in good.stderr  # a network that stands ready is taken
+
+
+@pytest.mark.usefixtures("workers_here")
+def test_a_scan_looks_first_too(cli: Run, tmp_path: Path, script: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "model.pt").rename(tmp_path / "runs" / "1.pt")
+    done = cli("scan", "runs", "data.npz", "--model", "train.py:Net")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "let it run with --run-script" in done.stderr
+    assert not (tmp_path / "scan").exists()
+
+
+def test_a_class_of_main_is_found_in_the_script(cli: Run, tmp_path: Path, script: Path) -> None:
+    text = script.read_text()
+    start = text.index("net = Net()")
+    script.write_text(
+        text[:start]
+        + 'if __name__ == "__main__":\n'
+        + "".join(f"    {line}\n" for line in text[start:].splitlines())
+    )
+    model = torch.load(tmp_path / "model.pt")
+    for command in (["extract", "whole.pt", "data.npz"], ["scan", "runs", "data.npz"]):
+        if command[0] == "scan":
+            (tmp_path / "runs").mkdir()
+            (tmp_path / "whole.pt").rename(tmp_path / "runs" / "1.pt")
+        told = cli(*command, "--model", "train.py")
+        assert told.returncode == 2
+        assert "--model train.py: names nothing in it; write train.py:NAME for what" in told.stderr
+    shutil.copy(tmp_path / "runs" / "1.pt", tmp_path / "whole.pt")
+    main = sys.modules["__main__"]
+    done = cli("extract", "whole.pt", "data.npz", "--model", "train.py", "--trust")
+    assert sys.modules["__main__"] is main
+    assert (done.returncode, done.stderr.count("error")) == (0, 0)
+    data = np.load(tmp_path / "data.npz")
+    predictions = data["X"] @ np.ones((5, 2)) + model["layer.bias"].numpy()
+    r2 = 1 - ((predictions - data["y"]) ** 2).mean() / data["y"].var(axis=0).mean()
+    assert f"R² = {r2:.3f}" in done.stdout
+
+
+def test_a_script_is_looked_at_before_a_class_is_taken_from_it(
+    cli: Run, tmp_path: Path, script: Path
+) -> None:
+    done = cli("extract", "whole.pt", "data.npz", "--model", "train.py", "--trust")
+    assert done.returncode == 2
+    assert "--model train.py: not imported, because this would run too" in done.stderr
+
+
+def test_modules_that_a_trusted_file_imports(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "nets_that_train.py").write_text("from torch import nn\nNet = nn.Linear\n")
+    with imported(tmp_path / "lib", "nets_that_train") as code:
+
+        class Net(torch.nn.Linear):
+            __module__ = "nets_that_train"
+            __qualname__ = "Net"
+
+        code.Net = Net
+        torch.save(Net(5, 2), tmp_path / "m.pt")
+    with (tmp_path / "lib" / "nets_that_train.py").open("a") as file:
+        file.write("Net(5, 2).fit(3)\n")
+    with pytest.raises(
+        UsageError, match=r"--trust .*m.pt: not imported, .* line 3 \(Net\(5, 2\).f"
+    ):
+        extract(
+            tmp_path / "m.pt",
+            samples(9, 5, 2),
+            tmp_path / "a",
+            trust=True,
+            pythonpath=tmp_path / "lib",
+        )
+
+
+# --- before torch ----------------------------------------------------------------------------
+
+
+def test_what_is_wrong_is_told_without_torch_and_before_what_exists(tmp_path: Path) -> None:
+    x, y = samples(9, 5, 2)
+    np.savez(tmp_path / "data.npz", X=x, y=y)
+    np.savetxt(
+        tmp_path / "data.csv", np.hstack([x, y]), delimiter=",", header="a,b,c,d,e,f,g", comments=""
+    )
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["obs"], file["act"] = x, y
+    for name in ("m.pt", "acts.h5"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "mine.py").write_text("def build(): ...\n")
+    calls = [
+        ("no such checkpoint file", ["no.pt", "data.npz"], {}),
+        ("no such data file", ["m.pt", "no.npz"], {}),
+        ("has no array 'Z'; --x-key is one of X and y", ["m.pt", "data.npz"], {"x_key": "Z"}),
+        (
+            "has no array 'Z'; --y-key is one of",
+            ["m.pt", "data.h5"],
+            {"x_key": "obs", "y_key": "Z"},
+        ),
+        ("'Z'", ["m.pt", "data.csv"], {"targets": "Z"}),
+        ("no such statistics file", ["m.pt", "data.npz"], {"standardize": "x", "scales": "no.npz"}),
+        ("--pythonpath no: no such folder", ["m.pt", "data.npz"], {"pythonpath": "no"}),
+        ("no such file: no.py", ["m.pt", "data.npz"], {"factory": "no.py:build"}),
+        ("did you mean build?", ["m.pt", "data.npz"], {"factory": "mine.py:biuld"}),
+        ("--output-slice 3: write from:to", ["m.pt", "data.npz"], {"output_slice": "3"}),
+        ("--device gpu: give cpu, cuda", ["m.pt", "data.npz"], {"device": "gpu"}),
+        ("--standardize z: give x, y or x,y", ["m.pt", "data.npz"], {"standardize": "z"}),
+        ("exists already", ["m.pt", "data.npz"], {}),
+    ]
+    program = (
+        "import json, sys, nrcscan\n"
+        "for _, args, options in json.load(sys.stdin):\n"
+        "    try:\n        nrcscan.extract(*args, **options)\n"
+        "    except nrcscan.NrcscanError as error:\n        print(error)\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(calls),
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *said, torch_there = done.stdout.splitlines()
+    assert len(said) == len(calls)
+    for (message, _, _), line in zip(calls, said, strict=True):
+        assert message in line
+    assert torch_there == "False"

@@ -125,10 +125,13 @@ def require_pickled_define(path: Path, within: str | Path | None) -> None:
     """
     from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 
-    if path.is_file():
-        modules = {name.rpartition(".")[0] for name in wanted_globals(path)} - {"__main__", ""}
-        folder = None if within is None else Path(within)
-        require_modules_define(sorted(modules), f"{path} --trust", within=folder)
+    try:
+        wanted = wanted_globals(path) if path.is_file() else []
+    except Exception:  # of a damaged file, as whoever opens it says
+        return
+    modules = {name.rpartition(".")[0] for name in wanted} - {"__main__", ""}
+    folder = None if within is None else Path(within)
+    require_modules_define(sorted(modules), f"--trust {path}", within=folder)
 
 
 @contextmanager

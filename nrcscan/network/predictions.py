@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nrcscan.errors import InputError, UsageError
+from nrcscan.options.choices import COLUMNS
 from nrcscan.statistics.moments import Array
 from nrcscan.wording import listed
 
@@ -41,7 +42,7 @@ class PredictionChoice:
         """
         if columns is None:
             return cls(key)
-        found = re.fullmatch(r"(-?\d+)?:(-?\d+)?", columns.strip())
+        found = re.fullmatch(COLUMNS, columns)
         if found is None:
             raise UsageError(f"--output-slice {columns}: write from:to, such as :2")
         first, last = (None if bound is None else int(bound) for bound in found.groups())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from nrcscan.options.choices import DType, Pool, Precision
+from nrcscan.options.choices import COLUMNS, DEVICE, DType, Pool, Precision
 from nrcscan.options.option import Option
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class PassOptions(CheckpointOptions, total=False):
             help="Where the network runs; by default the CPU, or where it is for one in memory.",
             in_scan="cpu",
             shown_default="cpu",
+            pattern=DEVICE,
+            form="give cpu, cuda, cuda:1, mps or another of torch's devices",
             group="Network",
             shards_may_differ=True,
         ),
@@ -230,6 +232,8 @@ class PassOptions(CheckpointOptions, total=False):
         Option(
             help="Which columns of it are the predictions, such as :2.",
             metavar="A:B",
+            pattern=COLUMNS,
+            form="write from:to, such as :2",
             group="What is measured",
         ),
     ]

@@ -171,7 +171,10 @@ def test_ambiguous_keys(tmp_path: Path) -> None:
         ({"X": X.astype(object), "y": Y}, "'X': an object array, which only unpickling could read"),
         ({"X": X + 1j, "y": Y}, "'X': complex numbers; give real and imaginary parts as columns"),
         ({"X": X.astype(str), "y": Y}, "'X': dtype <U32 is not numbers"),
-        ({"X": X, "y": Y.reshape(10, 2, 1)}, r"targets of shape \('N', 2, 1\); reshape them"),
+        (
+            {"X": X, "y": X[:, :4].reshape(10, 2, 2)},
+            r"targets of shape \(N, 2, 2\); reshape them to",
+        ),
         ({"X": np.float32(3), "y": Y}, "'X': a single number"),
     ],
 )

@@ -353,7 +353,10 @@ class Returns(nn.Module):
         (mlp(6, 8, 2), r"inputs of shape \(3, 5\) at 0, whose weight has shape \(8, 6\) and whose"),
         (mlp(5, 8, 3), r"predicts shape \(60, 3\) where the targets have \(60, 2\)"),
         (Returns(lambda out: {"y": [out]}), "returns a dict without a tensor in it; wrap it in a"),
-        (Returns(lambda out: torch.complex(out, out)), "predicts complex numbers; targets are"),
+        (
+            Returns(lambda out: torch.complex(out, out)),
+            "complex numbers where targets are real; wrap",
+        ),
         (Returns(lambda out: sys.exit(7)), r"the network does not take inputs .*: 7; check"),
         (Returns(lambda out: None), "returns a NoneType without a tensor in it"),
         (Returns(lambda out: out.sum()), r"predicts shape \(\) where the targets have"),
@@ -417,7 +420,7 @@ def test_covariances_larger_than_the_machine(tmp_path: Path) -> None:
         ({"limit": 0}, "--limit 0: give at least 1"),
         ({"pool": "max"}, "--pool max: choose one of mean, flatten, first, last and tokens"),
         ({"dtype": "int8"}, "--dtype int8: choose one of float32, float64, bfloat16 and"),
-        ({"device": "toaster"}, "--device toaster: not usable here"),
+        ({"device": "toaster"}, "--device toaster: give cpu, cuda, cuda:1, mps or"),
         ({"factory": "a:b"}, "a network in memory needs neither factory nor state_key"),
     ],
 )

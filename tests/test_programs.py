@@ -181,8 +181,12 @@ def test_a_class_of_a_script_is_named_with_the_remedy(
     path = tmp_path / "m.pt"
     monkeypatch.setattr(sys, "argv", ["train.py", str(path)])
     runpy.run_path(str(tmp_path / "code" / "train.py"), run_name="__main__")
-    with pytest.raises(InputError, match=r"Net.* a class of a notebook or script \(__main__\) has"):
+    told = r"pickled in a script or notebook, as __main__.Net; name the file that defines Net with"
+    with pytest.raises(InputError, match=told):
         extract(path, DATA, tmp_path / "a.h5", trust=True)
+    (tmp_path / "other.py").write_text("class Other: ...\n")
+    with pytest.raises(InputError, match=r"pickled in another script, as __main__.Net; name the f"):
+        extract(path, DATA, tmp_path / "a.h5", trust=True, factory=str(tmp_path / "other.py"))
 
 
 class Marker:

@@ -15,7 +15,8 @@ from conftest import ROOT, imported, mlp, samples
 
 import nrcscan
 from nrcscan.errors import UsageError
-from nrcscan.scanning.source_code import SourceCode, module_file
+from nrcscan.inputs.module_files import module_file
+from nrcscan.scanning.source_code import SourceCode
 
 ACTIVATION = "from torch import nn\nActivation = nn.ReLU\n"
 USES = "def build():\n    return nn.Sequential(nn.Linear(5, 16), Activation(), nn.Linear(16, 2))\n"
@@ -180,7 +181,13 @@ def test_the_code_of_data(tmp_path: Path) -> None:
 def test_code_is_checked_without_running_it(tmp_path: Path) -> None:
     ran = f"open({str(tmp_path / 'ran')!r}, 'a').write('x')\n"
     write(tmp_path, {**DIRECT, "lib/helper.py": ran + ACTIVATION})
-    options = {"factory": f"{tmp_path / 'net.py'}:build", "pythonpath": str(tmp_path / "lib")}
+    options: dict[str, Any] = {
+        "factory": f"{tmp_path / 'net.py'}:build",
+        "pythonpath": str(tmp_path / "lib"),
+    }
+    with pytest.raises(UsageError, match=r"helper.py line 1 \(open\("):
+        scan(tmp_path, **options)
+    options["run_script"] = True
     scan(tmp_path, **options)
     (tmp_path / "ran").unlink()
     code = (

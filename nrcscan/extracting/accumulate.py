@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nrcscan.acts_file import schema
 from nrcscan.errors import InputError
+from nrcscan.extracting.input_rounding import InputRounding
 from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.inputs.arrays import Inputs, parts
 from nrcscan.network.predictions import to_numpy
@@ -27,10 +28,17 @@ class Accumulated:
     Args:
         positions: position → an accumulator of its features, which may be a sketch.
         n_targets: t.
+        dtype: what the network runs in.
     """
 
-    def __init__(self, positions: dict[int, Moments], n_targets: int) -> None:
+    def __init__(
+        self,
+        positions: dict[int, Moments],
+        n_targets: int,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
         self.positions = positions
+        self.rounding = InputRounding(dtype)
         self._on_device: dict[int, OnDevice] = {}
         # Predictions beside residuals: each keeps its own small variance.
         self._output = Moments(2 * n_targets, n_targets)
@@ -53,6 +61,7 @@ class Accumulated:
 
     def update(self, x: Inputs, predictions: Array | None, y: Array) -> None:
         """Take in inputs, predictions, if there are any, and targets of a batch."""
+        self.rounding.update(x)
         for part in parts(x).values():
             if part.size:
                 self._lowest = min(self._lowest, float(part.min()))
@@ -97,6 +106,7 @@ class Accumulated:
             list(pool.map(lambda p: self.positions[p].merge(other.positions.pop(p)), positions))
         self._output.merge(other._output)
         self._predicts = self._predicts and other._predicts
+        self.rounding.merge(other.rounding)
         self._lowest = min(self._lowest, other._lowest)
         self._highest = max(self._highest, other._highest)
         self.whole_inputs = self.whole_inputs and other.whole_inputs

@@ -6,14 +6,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from nrcscan.errors import OutputError, UsageError
-from nrcscan.network.call_plan import CallPlan
 from nrcscan.wording import reason
+
+if TYPE_CHECKING:  # what is written where is checked before torch is imported
+    import torch
+
+    from nrcscan.network.call_plan import CallPlan
 
 
 def require_apart(output: Path, model: object, data: object) -> None:
@@ -37,6 +40,8 @@ def usable_device(name: str) -> torch.device:
     Raises:
         UsageError: this machine has no such device.
     """
+    import torch
+
     gpus = torch.cuda.device_count() if name == "cuda" else 0
     rank = os.environ.get("LOCAL_RANK", "")
     if gpus and rank.isdecimal():

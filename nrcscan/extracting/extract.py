@@ -5,28 +5,27 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Unpack
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nrcscan.errors import UsageError
 from nrcscan.extracting.check_resources import require_apart, usable_device
 from nrcscan.extracting.listener import Listener
-from nrcscan.extracting.run_pass import Extraction, run_pass
 from nrcscan.files import write_atomically
-from nrcscan.inputs.checkpoints.contents import Checkpoint
-from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
+from nrcscan.inputs.check_first import needs_torch, require_there, watched
 from nrcscan.inputs.datasets.batches import Dataset
 from nrcscan.inputs.datasets.open_dataset import open_dataset
 from nrcscan.inputs.datasets.standardize import standardized
-from nrcscan.inputs.user_code import importable
-from nrcscan.network.build import Network, build
+from nrcscan.inputs.user_code import importable, named_in, pickled_in, require_pickled_define
 from nrcscan.options.check import checked
 from nrcscan.options.describe import described
 from nrcscan.options.pass_options import PassOptions
 
-__all__ = ["Extraction", "extract", "open_data", "open_network"]
+if TYPE_CHECKING:  # a call that is wrong is told so before torch is imported
+    from torch import nn
+
+    from nrcscan.extracting.run_pass import Extraction
+    from nrcscan.inputs.checkpoints.contents import Checkpoint
+    from nrcscan.network.build import Network
 
 
 @described(PassOptions)
@@ -61,17 +60,24 @@ def extract(
     """
     settings = checked(PassOptions, options, "extract")
     path = Path(output)
-    write_atomically.require_free(path, force=force)
+    require_there(model, data, settings)
     require_apart(path, model, data)
+    dataset = None if needs_torch(data) else open_data(data, settings)
+    write_atomically.require_free(path, force=force)  # last: it hides nothing else that is wrong
+    files = watched(model, data, settings)
+    from nrcscan.extracting.run_pass import run_pass
+
     network, origin = open_network(model, settings)
+    dataset = dataset or open_data(data, settings)
+    files.check()
     return run_pass(
         network,
         origin,
-        open_data(data, settings),
+        dataset,
         path,
         settings,
         force=force,
-        listener=Listener(on_note, on_progress),
+        listener=Listener(on_note, on_progress, files.check),
     )
 
 
@@ -83,34 +89,50 @@ def open_network(
     Raises:
         NrcscanError: there is no such checkpoint, network or device, or they do not fit.
     """
+    import torch
+    from torch import nn
+
+    from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
+    from nrcscan.network.build import Network, build
+    from nrcscan.network.precision import notes_on_precision, put_in
+
     dtype, device = settings["dtype"], settings["device"]
     if isinstance(model, nn.Module):
         if settings["factory"] is not None or settings["state_key"] is not None:
             raise UsageError("a network in memory needs neither factory nor state_key")
         if settings["ignore"]:
             raise UsageError("a network in memory has no tensors to ignore; leave ignore out")
+        notes: list[str] = []
         if dtype is not None or device is not None:  # the user's own stays as it is
-            model = copy.deepcopy(model).to(
-                device=None if device is None else usable_device(device),
-                dtype=None if dtype is None else getattr(torch, dtype),
-            )
-        return Network(model, type(model).__qualname__), {"path": None, "sha256": None}
+            model = copy.deepcopy(model)
+            if dtype is not None:
+                state = model.state_dict()
+                notes = notes_on_precision(state, getattr(torch, dtype), asked=True)
+                put_in(model, getattr(torch, dtype), state)
+            if device is not None:
+                model.to(usable_device(device))
+        source = {"path": None, "sha256": None}
+        return Network(model, type(model).__qualname__, weight_notes=tuple(notes)), source
     if not isinstance(model, str | Path):
         raise UsageError(
             f"model is a {type(model).__name__}: give a checkpoint's path or an nn.Module"
         )
     if settings["pythonpath"] is not None:
         importable(Path(settings["pythonpath"]))
-    checkpoint = open_checkpoint(
-        model,
-        state_key=settings["state_key"],
-        ignore=settings["ignore"],
-        trust=settings["trust"],
-        build=settings["factory"] is None,
-    )
+    factory, script = named_in(settings["factory"])
+    if settings["trust"] and not settings["run_script"]:
+        require_pickled_define(Path(model), settings["pythonpath"])
+    with pickled_in(script):
+        checkpoint = open_checkpoint(
+            model,
+            state_key=settings["state_key"],
+            ignore=settings["ignore"],
+            trust=settings["trust"],
+            build=factory is None,
+        )
     network = build(
         checkpoint,
-        factory=settings["factory"],
+        factory=factory,
         factory_args=settings["factory_args"],
         activation=settings["activation"],
         dtype=None if dtype is None else getattr(torch, dtype),

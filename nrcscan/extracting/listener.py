@@ -13,10 +13,13 @@ class Listener:
     Attributes:
         note: called with every note as it comes up.
         progress: called with samples done, and in all if known, after every batch.
+        measured: called when all is measured and nothing has been written; what it raises keeps
+            it so.
     """
 
     note: Callable[[str], None] = lambda text: None
     progress: Callable[[int, int | None], None] = lambda done, total: None
+    measured: Callable[[], None] = lambda: None
 
     def keeping(self, notes: list[str]) -> Callable[[str], None]:
         """Return what takes a note, keeps it among these, and passes it on."""

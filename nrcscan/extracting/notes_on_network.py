@@ -87,7 +87,7 @@ def _share(r2: float | None) -> str:
 
 
 def off_scale(r2: float | None, accumulated: Accumulated, *, indices: bool) -> Iterator[str]:
-    """Yield that inputs may be on another scale than in training, where nothing is explained.
+    """Yield what rounding does to inputs; or, where nothing is explained, that their scale is off.
 
     Args:
         r2: of the network's predictions.
@@ -95,6 +95,10 @@ def off_scale(r2: float | None, accumulated: Accumulated, *, indices: bool) -> I
         indices: whether whole numbers among the inputs are indices, such as tokens, which have
             no scale.
     """
+    rounded = accumulated.rounding.told()
+    if rounded is not None:
+        yield rounded
+        return
     if r2 is None or learned(r2):
         return
     if accumulated.far_from_unit_scale and not (indices and accumulated.whole_inputs):

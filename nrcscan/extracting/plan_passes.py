@@ -78,7 +78,7 @@ class PassPlan:
     def accumulators(self, group: Sequence[int]) -> list[Accumulated]:
         """Return empty accumulators for a group of positions, one set per worker."""
         return [
-            Accumulated({position: self._empty(position) for position in group}, self._t)
+            Accumulated({p: self._empty(p) for p in group}, self._t, self.run.dtype)
             for _ in range(self.n_workers)
         ]
 

@@ -159,7 +159,7 @@ def run_pass(
     """
     notes: list[str] = []
     note = listener.keeping(notes)
-    for text in network.notes:
+    for text in (*network.notes, *network.weight_notes):
         note(text)
     run = Forward(network.module, settings["pool"], network.fixed_batch, _output(settings))
     total = _samples(dataset, settings)
@@ -193,6 +193,7 @@ def run_pass(
             provenance = provenance_of(network, origin, dataset, settings, run, *done, notes)
             provenance["model"]["head"] = passes.plan.head
             precision = max(torch.finfo(run.dtype).eps, passes.epsilon), passes.epsilon
+            listener.measured()
             writer.finish(outcome, provenance, *precision)
             if network.inferred and in_memory is None:  # of what is in memory a report is made
                 doubts = doubts_of(passes.plan, part.accumulated, outcome, provenance, *precision)

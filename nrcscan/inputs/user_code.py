@@ -2,15 +2,79 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from nrcscan.errors import UsageError
+from nrcscan.inputs.module_files import is_library, module_file
+from nrcscan.inputs.runs_on_import import Doing, OnImport
 from nrcscan.wording import listed, reason
+
+_SHOWN = 3
+"""Statements that a message names."""
+
+_WIDTH = 48
+"""Characters of each."""
+
+
+def require_definitions(spec: str, option: str, *, run_script: bool, within: Path | None) -> None:
+    """Look at the user's code before any of it runs.
+
+    Args:
+        spec: "package.module:name", "path/file.py:name" or the path of a script.
+        option: the option it was written for.
+        run_script: whether importing it may do more than define things.
+        within: a further folder that modules are imported from.
+
+    Raises:
+        UsageError: there is no such file or name, it is no Python, or importing it would do more
+            than define things; all of that is named.
+    """
+    where, name = _parted(spec, option)
+    search = _search(within)
+    if where.endswith(".py"):
+        if not Path(where).is_file():
+            raise UsageError(f"{option} {spec}: no such file: {where}; check the path")
+        files = [Path(where).resolve()]
+        search.append(str(files[0].parent))
+    else:
+        search.append(str(Path.cwd()))
+        files = _own_files(where, search)
+        if not files or module_file(where, search) != files[-1]:
+            return  # whoever imports it says so
+    with _readable(f"{option} {spec}"):
+        look = OnImport(search)
+        known = look.script(files[-1])
+        if name and known.names is not None and name.partition(".")[0] not in known.names:
+            raise _no_such_name(spec, option, where, name, known.offered)
+        doings = [] if run_script else look.doings(files, name or None)
+    _refuse(doings, f"{option} {spec}", files[-1])
+
+
+def require_modules_define(names: Sequence[str], what: str, *, within: Path | None) -> None:
+    """Look at the user's own modules before something imports them.
+
+    Args:
+        names: of the modules.
+        what: imports them, in words.
+        within: a further folder that modules are imported from.
+
+    Raises:
+        UsageError: importing one would do more than define things; all of that is named.
+    """
+    search = _search(within)
+    for name in names:
+        files = _own_files(name, search)
+        if files:
+            with _readable(what):
+                doings = OnImport(search).doings(files)
+            _refuse(doings, what, files[-1])
 
 
 def load_callable(spec: str, option: str) -> Callable[..., Any]:
@@ -23,24 +87,72 @@ def load_callable(spec: str, option: str) -> Callable[..., Any]:
     Raises:
         UsageError: the module cannot be imported or has no such callable.
     """
-    where, colon, name = spec.rpartition(":")
-    if not colon or not where or not name:
+    where, name = _parted(spec, option)
+    if not name:
         raise UsageError(f"{option} {spec}: write package.module:factory or path/file.py:factory")
-    try:
-        module = _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise UsageError(
-            f"{option} {spec}: importing {where} failed: {type(error).__name__}: {reason(error)}"
-        ) from error
+    module = _imported(where, spec, option)
     found = module
     for part in name.split("."):
         found = getattr(found, part, None)
     if found is None:
         public = [n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])]
-        raise UsageError(f"{option} {spec}: {where} has no {name!r}; it has {listed(public)}")
+        raise _no_such_name(spec, option, where, name, public)
     if not callable(found):
         raise UsageError(f"{option} {spec}: {name} is a {type(found).__name__}, not a callable")
     return cast("Callable[..., Any]", found)
+
+
+def is_script(given: object) -> bool:
+    """Whether this names a script without anything in it, for the classes of `__main__`."""
+    return isinstance(given, str) and given.endswith(".py") and ":" not in given
+
+
+def where_of(spec: str) -> str:
+    """Return the module or the file that "where:name" or the path of a script names."""
+    return spec if is_script(spec) else spec.rpartition(":")[0]
+
+
+def named_in(given: Any) -> tuple[Any, str | None]:
+    """Return what builds a network, and the script that one was pickled in: one of the two."""
+    return (None, given) if is_script(given) else (given, None)
+
+
+def require_pickled_define(path: Path, within: str | Path | None) -> None:
+    """Look at the user's own modules that a trusted checkpoint has imported as it loads.
+
+    Raises:
+        UsageError: importing one would do more than define things; all of that is named.
+    """
+    from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
+
+    try:
+        wanted = wanted_globals(path) if path.is_file() else []
+    except Exception:  # of a damaged file, as whoever opens it says
+        return
+    modules = {name.rpartition(".")[0] for name in wanted} - {"__main__", ""}
+    folder = None if within is None else Path(within)
+    require_modules_define(sorted(modules), f"--trust {path}", within=folder)
+
+
+@contextmanager
+def pickled_in(script: str | None) -> Iterator[None]:
+    """Have what was pickled in a script, as `__main__`, found there.
+
+    Args:
+        script: its path; None for none.
+
+    Raises:
+        UsageError: it cannot be imported.
+    """
+    if script is None:
+        yield
+        return
+    module, own = _imported(script, script, "--model"), sys.modules["__main__"]
+    sys.modules["__main__"] = module
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = own
 
 
 def importable(folder: Path) -> None:
@@ -50,9 +162,88 @@ def importable(folder: Path) -> None:
         UsageError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"--pythonpath {folder}: no such folder")
+        raise UsageError(f"--pythonpath {folder}: no such folder; check the path")
     if str(folder.resolve()) not in sys.path:
         sys.path.append(str(folder.resolve()))
+
+
+def _parted(spec: str, option: str) -> tuple[str, str]:
+    """Return the module or file, and the name in it; no name for a script.
+
+    Raises:
+        UsageError: it is written in another way.
+    """
+    if is_script(spec):
+        return spec, ""
+    where, colon, name = spec.rpartition(":")
+    if not colon or not where or not name:
+        raise UsageError(f"{option} {spec}: write package.module:factory or path/file.py:factory")
+    return where, name
+
+
+def _no_such_name(
+    spec: str, option: str, where: str, name: str, offered: Sequence[str]
+) -> UsageError:
+    near = difflib.get_close_matches(name, offered, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    has = f"; it has {listed(offered)}" if offered else "; it defines nothing"
+    return UsageError(f"{option} {spec}: {where} has no {name!r}{has}{hint}")
+
+
+def _search(within: Path | None) -> list[str]:
+    """Return where modules are looked for."""
+    return [*(entry for entry in sys.path if entry), *([] if within is None else [str(within)])]
+
+
+def _own_files(module: str, search: Sequence[str]) -> list[Path]:
+    """Return the user's own files that importing a module runs: of its packages, then its own."""
+    parts = module.split(".")
+    found = [module_file(".".join(parts[:end]), search) for end in range(1, len(parts) + 1)]
+    return [f for f in found if f is not None and f.suffix == ".py" and not is_library(str(f))]
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Have files read, and say which of them is no Python."""
+    try:
+        yield
+    except SyntaxError as error:
+        at = "" if error.lineno is None else f" line {error.lineno}"
+        raise UsageError(
+            f"{what}: {error.filename}{at} is no Python ({error.msg}); mend it first"
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"{what}: cannot be read: {reason(error)}; check its permissions"
+        ) from error
+
+
+def _refuse(doings: Sequence[Doing], what: str, own: Path) -> None:
+    """Refuse code that does something on import.
+
+    Raises:
+        UsageError: it does; some of it is named, with lines, and files where those are others.
+    """
+    shown = []
+    for doing in doings[:_SHOWN]:
+        text = doing.text if len(doing.text) <= _WIDTH else f"{doing.text[:_WIDTH]}…"
+        where = "line" if doing.path == own.resolve() else f"{doing.path.name} line"
+        shown.append(f"{where} {doing.line} ({text})")
+    more = [f"{len(doings) - len(shown)} more"] if len(doings) > len(shown) else []
+    if doings:
+        raise UsageError(
+            f"{what}: not imported, because this would run too: {listed([*shown, *more])}; put it"
+            ' under if __name__ == "__main__", or let it run with --run-script'
+        )
+
+
+def _imported(where: str, spec: str, option: str) -> Any:
+    try:
+        return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise UsageError(
+            f"{option} {spec}: importing {where} failed: {type(error).__name__}: {reason(error)}"
+        ) from error
 
 
 def _import_module(name: str) -> Any:

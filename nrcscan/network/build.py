@@ -9,20 +9,21 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
 from nrcscan.inputs.checkpoints.acting_weights import fitted, with_acting_weights
 from nrcscan.inputs.checkpoints.contents import Checkpoint
+from nrcscan.inputs.checkpoints.plain_tensor import make_plain
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.network.chain import Chain
 from nrcscan.network.guess import Guess
 from nrcscan.network.infer_chain import infer
 from nrcscan.network.load_weights import load_weights
+from nrcscan.network.precision import notes_on_precision, precision_for, put_in
 from nrcscan.network.try_guesses import Trial
 from nrcscan.wording import listed, reason
-
-_DTYPE = torch.float32
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Network:
         trial: of an inferred network, what came of trying what it may be.
         fixed_batch: how many samples it takes at once; None for any number.
         notes: what the user should know about how it came about.
-        weight_notes: likewise, about where its weights were found in the file.
+        weight_notes: likewise, about its weights: where they were found, in which precision.
     """
 
     module: nn.Module
@@ -73,12 +74,13 @@ def build(
             hyper-parameters of these names.
         activation: of an inferred chain, a key of `chain.ACTIVATIONS`; None where the data is
             to tell, see `try_guesses`.
-        dtype: what the network runs in; by default float32, or what the network of the file
-            cannot but run in.
+        dtype: what the network runs in; by default float32, float64 if its weights need that, or
+            what the network of the file cannot but run in.
 
     Raises:
-        UsageError: the factory cannot be found or called, the activation is not known, or the
-            network of the file runs in another dtype alone.
+        UsageError: the factory cannot be found or called, the activation is not known, the
+            network of the file runs in another dtype alone, or weights exceed the range of
+            `dtype`.
         InputError: weights and network do not fit, a weight is NaN, or nothing can be inferred.
     """
     require_finite(checkpoint)
@@ -87,10 +89,8 @@ def build(
     if factory is None:
         checkpoint = with_acting_weights(checkpoint)
         chain = infer(checkpoint, activation)
-        source = "inferred from the weights"
-        layout = chain.layout()
+        source, layout = "inferred from the weights", chain.layout()
         network = Network(chain.module(), source, inferred=True, layout=layout, chain=chain)
-        network = replace(network, notes=checkpoint.notes)
     else:
         called = load_callable(factory, "--model") if isinstance(factory, str) else factory
         name = factory if isinstance(factory, str) else getattr(factory, "__qualname__", "factory")
@@ -98,11 +98,41 @@ def build(
         arguments = {**offered, **(factory_args or {})}
         taken = sorted(set(offered) - set(factory_args or {}))
         notes = (f"the checkpoint's hyper-parameters give {listed(taken)}",) if taken else ()
-        module = _call(called, name, arguments)
-        checkpoint = fitted(checkpoint, module.state_dict())
-        network = Network(module, name, notes=(*notes, *checkpoint.notes))
-    network.module.to(dtype or _DTYPE)
-    return replace(network, weight_notes=load_weights(network.module, checkpoint))
+        network = Network(_call(called, name, arguments), name, notes=notes)
+        make_plain("--model", network.module)
+    _require_widths(network.module)
+    put_in(network.module, precision_for(checkpoint.state, dtype), checkpoint.state)
+    return _with_weights(network, checkpoint, dtype)
+
+
+def reloaded(network: Network, checkpoint: Checkpoint, dtype: torch.dtype | None) -> Network:
+    """Return a network with the weights of another checkpoint, of the same names and precision.
+
+    Args:
+        network: as `build` has made it.
+        checkpoint: the weights.
+        dtype: what the user wants the network to run in, as `build` was told.
+
+    Raises:
+        InputError: weights and network do not fit, or a weight is NaN.
+        UsageError: weights exceed the range of `dtype`.
+    """
+    require_finite(checkpoint)
+    if network.inferred:
+        checkpoint = with_acting_weights(checkpoint)
+    return _with_weights(network, checkpoint, dtype)
+
+
+def _with_weights(network: Network, checkpoint: Checkpoint, dtype: torch.dtype | None) -> Network:
+    checkpoint = fitted(checkpoint, network.module.state_dict())
+    found = load_weights(network.module, checkpoint)
+    notes = (*checkpoint.notes, *found, *_on_precision(checkpoint, dtype))
+    return replace(network, weight_notes=notes)
+
+
+def _on_precision(checkpoint: Checkpoint, dtype: torch.dtype | None) -> tuple[str, ...]:
+    chosen = precision_for(checkpoint.state, dtype)
+    return tuple(notes_on_precision(checkpoint.state, chosen, asked=dtype is not None))
 
 
 def _of_the_file(checkpoint: Checkpoint, module: nn.Module, dtype: torch.dtype | None) -> Network:
@@ -122,13 +152,24 @@ def _of_the_file(checkpoint: Checkpoint, module: nn.Module, dtype: torch.dtype |
             f"{checkpoint.path}: the network in the file runs with all its tensors; leave --ignore"
             " out, or name another network with --model"
         )
+    told: tuple[str, ...] = ()
+    if fixed is None:
+        told = _on_precision(checkpoint, dtype)
+        put_in(module, precision_for(checkpoint.state, dtype), checkpoint.state)
     return Network(
-        module if fixed is not None else module.to(dtype or _DTYPE),
+        module,
         f"the file itself, {FORMATS[checkpoint.format]}",
         fixed_batch=checkpoint.fixed_batch,
         notes=checkpoint.notes,
-        weight_notes=checkpoint.choice,
+        weight_notes=(*checkpoint.choice, *told),
     )
+
+
+def _require_widths(module: nn.Module) -> None:
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        raise InputError(
+            "the factory's network has lazy layers, whose widths are not known; give them widths"
+        )
 
 
 def require_finite(checkpoint: Checkpoint) -> None:
@@ -140,7 +181,7 @@ def require_finite(checkpoint: Checkpoint) -> None:
     broken = [
         name
         for name, tensor in checkpoint.state.items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all())
+        if not bool(torch.isfinite(tensor.float() if tensor.itemsize == 1 else tensor).all())
     ]
     if broken:
         raise InputError(

@@ -74,7 +74,7 @@ def find_layers(model: nn.Module) -> list[LayerWeight]:
         for name, weight in weights.items():
             if is_lazy(weight):
                 raise InputError(f"layer {path} has no width yet; run the network once before")
-            if weight.ndim < 2 or not weight.is_floating_point():
+            if weight.ndim < 2 or not (weight.is_floating_point() or weight.is_complex()):
                 continue
             own = name == "weight"
             layers.append(

@@ -34,8 +34,9 @@ class Forward:
     output: PredictionChoice = field(default_factory=PredictionChoice)
 
     def __post_init__(self) -> None:
-        parameter = next((p for p in self.module.parameters() if p.is_floating_point()), None)
-        self.dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
+        numbers = [p for p in self.module.parameters() if p.is_floating_point() or p.is_complex()]
+        parameter = next((p for p in numbers if not p.is_complex()), next(iter(numbers), None))
+        self.dtype = torch.get_default_dtype() if parameter is None else parameter.dtype.to_real()
         self.stored_dtype = np.dtype("f8" if self.dtype == torch.float64 else "f4")
         self.device = torch.device("cpu") if parameter is None else parameter.device
         self.indices = any(_embeds(module) for module in self.module.modules())

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Set
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from nrcscan.errors import InputError
 from nrcscan.inputs.checkpoints.contents import Checkpoint, TensorList
@@ -29,10 +28,6 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     Raises:
         InputError: a name is missing, unexpected, or of another shape or kind; all are named.
     """
-    if any(is_lazy(parameter) for parameter in module.parameters()):
-        raise InputError(
-            "the factory's network has lazy layers, whose widths are not known; give them widths"
-        )
     expected = module.state_dict()
     tied = _tied(module)
     tensors = {**checkpoint.aliases, **checkpoint.state}
@@ -58,9 +53,9 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
         if k in found and found[k].shape != expected[k].shape
     ]
     mistyped = [
-        f"{k} holds {_name(found[k].dtype)} where the network wants numbers in floating point"
+        f"{k} {unlike}"
         for k in expected
-        if k in found and expected[k].is_floating_point() and not found[k].is_floating_point()
+        if k in found and (unlike := _unlike(found[k], expected[k])) is not None
     ]
     problems = [
         *([f"missing {listed(missing)}"] if missing else []),
@@ -243,6 +238,23 @@ def _by_place(
     if shown:
         notes.append(f"{what} lacks {listed(shown)}: taken from {held.beside_key}")
     return {**found, **beside}, notes
+
+
+def _unlike(held: Tensor, wanted: Tensor) -> str | None:
+    """Say how a checkpoint's tensor is of another kind of numbers than the network's."""
+    told = f"holds {_name(held.dtype)} where the network wants"
+    if wanted.is_complex() and not held.is_complex():
+        return f"{told} complex numbers (imaginary parts that are lost cannot be made up)"
+    if wanted.is_floating_point() and held.is_complex():
+        return f"{told} real numbers"
+    if wanted.is_floating_point() and not held.is_floating_point():
+        return f"{told} numbers in floating point"
+    if not wanted.is_floating_point() and held.is_complex() and not wanted.is_complex():
+        return f"{told} whole numbers"
+    fractions = held.is_floating_point() and not wanted.is_floating_point()
+    if fractions and not wanted.is_complex() and bool((held != held.round()).any()):
+        return f"{told} whole numbers"
+    return None
 
 
 def _name(dtype: object) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nrcscan.errors import InputError, UsageError
+from nrcscan.options.choices import COLUMNS
 from nrcscan.statistics.moments import Array
 from nrcscan.wording import listed
 
@@ -49,7 +50,7 @@ class PredictionChoice:
         asked = (True if told else None) if wanted else False
         if columns is None:
             return cls(key, wanted=asked)
-        found = re.fullmatch(r"(-?\d+)?:(-?\d+)?", columns.strip())
+        found = re.fullmatch(COLUMNS, columns)
         if found is None:
             raise UsageError(f"--output-slice {columns}: write from:to, such as :2")
         first, last = (None if bound is None else int(bound) for bound in found.groups())
@@ -69,7 +70,10 @@ class PredictionChoice:
             return None
         tensor = self.tensor(output)
         if tensor.is_complex():
-            raise InputError("the network predicts complex numbers; targets are real")
+            raise InputError(
+                "the network predicts complex numbers where targets are real; wrap it in a factory"
+                " that returns real ones"
+            )
         if tensor.ndim > 0:
             tensor = tensor[:n]
         shape = tuple(tensor.shape)

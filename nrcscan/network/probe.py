@@ -105,6 +105,12 @@ def probe(
     for reached in _readable(first, reordered, order, chosen, note):
         source = (reached.call.channel_axis, reached.layout, *reached.call.source)
         _watch(plan, reached, positions.setdefault(source, len(positions)), run, inputs)
+    watched = [features for call, features in first.calls if call.name in chosen]
+    if not plan.records and all(features.is_complex() for features in watched):
+        raise InputError(
+            "what reaches every layer are complex numbers, and features are real; a factory that"
+            " computes with real and imaginary parts side by side can be measured"
+        )
     if not plan.records:
         raise InputError(
             "the samples are on no axis of what reaches any layer, so none can be measured"
@@ -196,6 +202,9 @@ def _readable(
     """Yield those of the chosen calls that the samples can be told apart in."""
     for (call, features), (_, other) in zip(first.calls, reordered.calls, strict=True):
         if call.name not in chosen:
+            continue
+        if features.is_complex():
+            note(f"{call.name} is left out: what reaches it are complex numbers")
             continue
         layout = find_layout(features, other, order)
         if layout is not None:

@@ -6,6 +6,7 @@ import difflib
 import math
 import numbers
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
@@ -86,6 +87,9 @@ def check(field: Field, value: Any, where: str | None = None) -> Any:
             continue
         if isinstance(fitting, int | float) and not isinstance(fitting, bool):
             _require_in_range(field, fitting, where)
+        pattern = field.option.pattern
+        if pattern and isinstance(fitting, str) and not re.fullmatch(pattern, fitting):
+            raise UsageError(f"{where} {fitting}: {field.option.form}")
         return fitting
     if isinstance(value, str | int | float) and field.choices:
         raise UsageError(f"{where} {value}: {_remedy(field)}")

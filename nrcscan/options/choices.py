@@ -19,3 +19,9 @@ Format = Literal["table", "json", "csv", "md"]
 
 Gate = Literal["newest", "all"]
 """Which checkpoints of a scan its rules apply to: the newest of every run, or all."""
+
+COLUMNS = r"\s*(-?\d+)?:(-?\d+)?\s*"
+"""From which column to which."""
+
+DEVICE = r"(cpu|cuda|mps|xpu|hpu|mtia|xla|npu|mlu|ipu|privateuseone)(:\d+)?"
+"""Where tensors can be, by torch's names."""

@@ -31,6 +31,8 @@ class Option:
         maximum: the greatest.
         above: what a number has to be greater than.
         unit: of a number, in messages.
+        pattern: what the whole of a word has to match.
+        form: such words, in a message: what to write.
         separator: of several words in one string; without it a string is one item.
         goes_with: the option without which this one means nothing.
         changes_numbers: whether what a pass stores depends on it: then its file records it.
@@ -50,6 +52,8 @@ class Option:
     maximum: float | None = None
     above: float | None = None
     unit: str = ""
+    pattern: str | None = None
+    form: str = ""
     separator: str | None = None
     goes_with: str | None = None
     changes_numbers: bool = True

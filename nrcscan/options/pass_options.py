@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from nrcscan.options.choices import DType, Pool, Precision
+from nrcscan.options.choices import COLUMNS, DEVICE, DType, Pool, Precision
 from nrcscan.options.option import Option
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class PassOptions(CheckpointOptions, total=False):
         str | Factory | None,
         Option(
             help="What builds the network: package.module:factory or path/file.py:factory."
-            " Without it, a plain chain is inferred from the weights.",
+            " Without it, a plain chain is inferred from the weights. With --trust, path/file.py"
+            " alone is the script that a network was pickled in.",
             flag="--model",
             metavar="WHERE:NAME",
             group="Network",
@@ -88,6 +89,16 @@ class PassOptions(CheckpointOptions, total=False):
             shards_may_differ=True,
         ),
     ]
+    run_script: Annotated[
+        bool,
+        Option(
+            False,
+            help="Import your code though that does more than define things, such as train.",
+            flag="--run-script",
+            group="Network",
+            changes_numbers=False,
+        ),
+    ]
     pythonpath: Annotated[
         str | Path | None,
         Option(
@@ -103,6 +114,8 @@ class PassOptions(CheckpointOptions, total=False):
             help="Where the network runs; by default the CPU, or where it is for one in memory.",
             in_scan="cpu",
             shown_default="cpu",
+            pattern=DEVICE,
+            form="give cpu, cuda, cuda:1, mps or another of torch's devices",
             group="Network",
             shards_may_differ=True,
         ),
@@ -232,6 +245,8 @@ class PassOptions(CheckpointOptions, total=False):
         Option(
             help="Which columns of it are the predictions, such as :2.",
             metavar="A:B",
+            pattern=COLUMNS,
+            form="write from:to, such as :2",
             group="What is measured",
         ),
     ]

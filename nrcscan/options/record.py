@@ -49,5 +49,7 @@ def anywhere(options: type[Options], chosen: Options) -> Options:
 
 def code_anywhere(spec: str) -> str:
     """Return "path/file.py:name" with the whole path, and "package.module:name" as it is."""
-    where, _, name = spec.rpartition(":")
+    where, colon, name = spec.rpartition(":")
+    if not colon:  # a script by itself
+        return str(Path(spec).resolve())
     return f"{Path(where).resolve()}:{name}" if where.endswith(".py") else spec

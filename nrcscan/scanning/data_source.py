@@ -8,9 +8,10 @@ from typing import Any
 
 from nrcscan.errors import NrcscanError, UsageError
 from nrcscan.files import open_safely
+from nrcscan.inputs.check_first import is_code
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.messages import DataQuestion
-from nrcscan.scanning.source_code import is_code, specs_of
+from nrcscan.scanning.source_code import specs_of
 
 
 def data_paths(data: Any) -> list[Path]:

@@ -15,11 +15,12 @@ from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
+from nrcscan.inputs.module_files import module_file
+from nrcscan.inputs.user_code import where_of
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.record import as_json
 from nrcscan.options.report_options import ReportOptions
-from nrcscan.scanning.source_code import module_file
 from nrcscan.wording import reason
 
 CACHE_VERSION = 3
@@ -74,7 +75,7 @@ def of_code(spec: str) -> str | None:
     What it imports is known once it has run, see `source_code`. None where the file is not found;
     whoever imports it says so.
     """
-    where = spec.rpartition(":")[0]
+    where = where_of(spec)
     file = (
         Path(where) if where.endswith(".py") else module_file(where, [*sys.path, str(Path.cwd())])
     )

@@ -15,6 +15,7 @@ from typing import Any, Unpack
 from nrcscan.cpu_threads import processors
 from nrcscan.errors import NothingError, OutputError, UsageError
 from nrcscan.files.write_atomically import sweep
+from nrcscan.inputs.check_first import is_code, require_there
 from nrcscan.options.check import checked, part
 from nrcscan.options.describe import described
 from nrcscan.options.option import declared
@@ -35,7 +36,7 @@ from nrcscan.scanning.grouped_notes import lines
 from nrcscan.scanning.messages import Setup
 from nrcscan.scanning.scan_file import Scan
 from nrcscan.scanning.scan_plan import ScanPlan
-from nrcscan.scanning.source_code import SourceCode, is_code, search_path
+from nrcscan.scanning.source_code import SourceCode, search_path
 from nrcscan.scanning.worker_pool import WorkerPool
 from nrcscan.wording import reason
 
@@ -77,6 +78,7 @@ def scan(
     _require_usable(settings, chosen["jobs"], chosen["cluster"])
     folder, output = Path(folder), Path(output)
     found = _found(folder, [output, *data_paths(data)], chosen)
+    require_there(None, data, settings)
     workplace = _workplace(chosen, len(found.candidates))
     setup = Setup(data, settings, judgement, output / FOLDER, measures=True)
     with _alone(output):

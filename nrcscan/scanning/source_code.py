@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import secrets
 import sys
-import sysconfig
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
 from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
+from nrcscan.inputs.check_first import is_code
+from nrcscan.inputs.module_files import is_library, module_file
+from nrcscan.inputs.user_code import is_script, where_of
 from nrcscan.options.pass_options import PassOptions
-
-INSTALLED = frozenset({"site-packages", "dist-packages"})
-"""What folders of installed packages are called."""
 
 Sources = Mapping[str, str]
 """Module → SHA-256 of its file; the file's path, where its name does not lead there."""
@@ -35,19 +32,14 @@ def search_path(data: Any, settings: PassOptions) -> list[str]:
     """
     added = [] if settings["pythonpath"] is None else [Path(settings["pythonpath"])]
     for spec in specs_of(data, settings["factory"]):
-        where = spec.rpartition(":")[0]
+        where = where_of(spec)
         added.append(Path(where).parent if where.endswith(".py") else Path.cwd())
     return [*(entry for entry in sys.path if entry), *(str(path.resolve()) for path in added)]
 
 
-def is_code(given: Any) -> bool:
-    """Whether this is "where:callable", rather than a path or a value."""
-    return isinstance(given, str) and ":" in given and not Path(given).exists()
-
-
 def specs_of(data: Any, factory: Any) -> list[str]:
     """Return what names the user's code: that of the network, then that of the data."""
-    return [spec for spec in (factory, data) if is_code(spec)]
+    return [spec for spec in (factory, data) if is_code(spec) or is_script(spec)]
 
 
 class SourceCode:
@@ -67,7 +59,7 @@ class SourceCode:
         for name, module in list(sys.modules.items()):
             # What other code puts in there need not be a module.
             file = getattr(module, "__dict__", {}).get("__file__")
-            if not isinstance(file, str) or name in self._then or _is_library(file):
+            if not isinstance(file, str) or name in self._then or is_library(file):
                 continue
             found = module_file(name, self.search)
             known = found is not None and found.resolve() == Path(file).resolve()
@@ -83,46 +75,6 @@ class SourceCode:
             file = Path(source) if "/" in source else module_file(source, self.search)
             self._now[source] = None if file is None else _sha256(file)
         return self._now[source]
-
-
-def module_file(name: str, search: Sequence[str]) -> Path | None:
-    """Return where a module would come from, without importing it or what it is in.
-
-    Not importlib's own way, which for a namespace within another has to import the outer one.
-    """
-    places, file = [Path(entry) for entry in search], None
-    for part in name.split("."):
-        file = next(filter(None, (_module_in(place, part) for place in places)), None)
-        if file is None:  # a folder without a module is a package too, wherever it is
-            places = [place / part for place in places if (place / part).is_dir()]
-        else:
-            places = [file.parent] if file.stem == "__init__" else []
-    return file
-
-
-def _module_in(folder: Path, name: str) -> Path | None:
-    for stem in (Path(name, "__init__"), Path(name)):
-        for suffix in (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES):
-            file = folder / f"{stem}{suffix}"
-            if file.is_file():
-                return file
-    return None
-
-
-@cache
-def _libraries() -> tuple[Path, ...]:
-    """Return the folders of Python, of what is installed in it, and of nrcscan itself."""
-    paths = sysconfig.get_paths()
-    folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return (*(Path(folder).resolve() for folder in folders), Path(__file__).resolve().parents[1])
-
-
-@cache
-def _is_library(file: str) -> bool:
-    path = Path(file).resolve()
-    if not INSTALLED.isdisjoint(path.parts):  # also of another environment, by a .pth or PYTHONPATH
-        return True
-    return any(path.is_relative_to(folder) for folder in _libraries())
 
 
 def _sha256(file: Path) -> str:

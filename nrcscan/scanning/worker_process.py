@@ -97,15 +97,16 @@ class Worker:
             self._prepare()
 
     def _prepare(self) -> None:
-        from nrcscan.inputs.user_code import importable, load_callable
+        from nrcscan.inputs.user_code import importable, load_callable, named_in
 
         # To a .pyc, two files of one length saved within one second are the same.
         sys.dont_write_bytecode = True
         settings = self._setup.settings
         if settings["pythonpath"] is not None:
             importable(Path(settings["pythonpath"]))
-        if isinstance(settings["factory"], str):
-            load_callable(settings["factory"], "--model")
+        factory, _ = named_in(settings["factory"])
+        if isinstance(factory, str):
+            load_callable(factory, "--model")
         self._data = _in_memory(self._setup.data, settings)
 
     def do(self, task: Task) -> Outcome:
@@ -172,9 +173,14 @@ class Worker:
         from nrcscan.extracting.run_pass import run_pass
         from nrcscan.inputs.checkpoints.choose_network import choose
         from nrcscan.inputs.checkpoints.open_checkpoint import read
+        from nrcscan.inputs.user_code import named_in, pickled_in, require_pickled_define
 
         settings = self._setup.settings
-        contents = read(task.path, trust=settings["trust"], build=settings["factory"] is None)
+        factory, script = named_in(settings["factory"])
+        if settings["trust"] and not settings["run_script"]:
+            require_pickled_define(task.path, settings["pythonpath"])
+        with pickled_in(script):
+            contents = read(task.path, trust=settings["trust"], build=factory is None)
         if task.sha256 is not None and contents.sha256 != task.sha256:
             return Outcome("was written to during the scan; scan again")
         checkpoint = choose(contents, settings["state_key"], settings["ignore"])
@@ -182,6 +188,8 @@ class Worker:
         if task.guess is not None:
             network = replace(network, settled=task.guess)
         data = self._data or open_data(self._setup.data, settings)
+        if task.sha256 is not None and sha256(task.path) != task.sha256:
+            return Outcome("was written to while your code ran, so it is not measured; restore it")
         keep = measured if settings["memory"] is None else None
         done = run_pass(
             network, origin(checkpoint), data, target, settings, force=True, in_memory=keep
@@ -198,22 +206,22 @@ class Worker:
         import torch
 
         from nrcscan.extracting.check_resources import usable_device
-        from nrcscan.network.build import build, require_finite
-        from nrcscan.network.load_weights import load_weights
+        from nrcscan.inputs.user_code import named_in
+        from nrcscan.network.build import build, reloaded
 
         settings = self._setup.settings
+        dtype = None if settings["dtype"] is None else getattr(torch, settings["dtype"])
         wanted = _architecture(checkpoint, settings)
         if self._network is not None and wanted is not None and wanted == self._built_for:
-            require_finite(checkpoint)
-            notes = load_weights(self._network.module, checkpoint)
-            return replace(self._network, weight_notes=notes)
+            self._network = reloaded(self._network, checkpoint, dtype)
+            return self._network
         self._network = None
         network = build(
             checkpoint,
-            factory=settings["factory"],
+            factory=named_in(settings["factory"])[0],
             factory_args=settings["factory_args"],
             activation=settings["activation"],
-            dtype=None if settings["dtype"] is None else getattr(torch, settings["dtype"]),
+            dtype=dtype,
         )
         network.module.to(usable_device(settings["device"] or "cpu"))
         self._network, self._built_for = network, wanted
@@ -227,12 +235,16 @@ def _without(path: Path, error: NrcscanError) -> str:
 
 def _architecture(checkpoint: Checkpoint, settings: PassOptions) -> object:
     """Return what a network is built from besides the options; None if it is in the file."""
-    if settings["factory"] is not None:
-        return repr(checkpoint.hyper_parameters)
+    from nrcscan.inputs.user_code import named_in
+    from nrcscan.network.precision import precision_for
+
+    precision = precision_for(checkpoint.state, None)
+    if named_in(settings["factory"])[0] is not None:
+        return precision, repr(checkpoint.hyper_parameters)
     if checkpoint.module is not None:
         return None
     shapes = [(name, tuple(tensor.shape)) for name, tensor in checkpoint.state.items()]
-    return checkpoint.ordered, shapes
+    return precision, checkpoint.ordered, shapes
 
 
 def _inference(trial: Trial | None, architecture: str) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ from nrcscan.inputs.checkpoints.weights_in_pickles import (
 from nrcscan.inputs.pickles.placeholder import Placeholder
 from nrcscan.wording import listed, reason
 
+_OF_SCRIPT = re.compile(r"(__main__|nrcscan_user_\w+)\.(.+)")
 _LACKING_NAME = re.compile(r"attribute '([\w.<>]+)' on <module '([\w.]+)'")
 
 
@@ -183,10 +184,17 @@ def _absent(path: Path, error: AttributeError | ModuleNotFoundError) -> InputErr
             f"{path}: its key {key!r} needs what is not to be found ({reason(error)}); leave"
             " --trust out to take the weights alone, or name its folder with --pythonpath"
         )
+    of_script = _OF_SCRIPT.fullmatch(_wanted(error))
+    if of_script is None:
+        return InputError(
+            f"{path}: the network's class is not to be found ({reason(error)}); name the folder of"
+            " its module with --pythonpath"
+        )
+    module, name = of_script.groups()
+    where = "a script or notebook" if module == "__main__" else "another script"
     return InputError(
-        f"{path}: the network's class is not to be found ({reason(error)}); name the folder of"
-        " its module with --pythonpath; a class of a notebook or script (__main__) has to be"
-        " put into a module, or take its state_dict() and name it with --model"
+        f"{path}: the network was pickled in {where}, as __main__.{name}; name the file that"
+        f" defines {name} with --model path/file.py"
     )
 
 

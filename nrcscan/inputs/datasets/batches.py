@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,9 +168,12 @@ def _target_rows(y: NDArray[Any], name: str) -> NDArray[np.float64]:
     rows = np.asarray(y, dtype=np.float64)
     if rows.ndim == 1:
         rows = rows[:, None]
+    if sum(size != 1 for size in rows.shape[1:]) <= 1:  # in one order only, whatever the axis
+        rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise InputError(
-            f"{name}: targets of shape {('N', *y.shape[1:])}; reshape them to (N, n_targets)"
+            f"{name}: targets of shape (N, {', '.join(map(str, y.shape[1:]))}); reshape them to"
+            " (N, n_targets), in the order of what the network returns"
         )
     return rows
 

@@ -153,7 +153,7 @@ def run_pass(
     """
     notes: list[str] = []
     note = listener.keeping(notes)
-    for text in of_network(network):
+    for text in (*of_network(network), *dataset.notes):
         note(text)
     output = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
     run = Forward(network.module, settings["pool"], network.fixed_batch, output)

@@ -32,6 +32,7 @@ class Dataset:
         provenance: where it came from: path and SHA-256, as far as there are any.
         stream: batch size → batches in order.
         once: whether it can be streamed a single time only.
+        notes: what the user should know of it: what was taken without being told, or left out.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Dataset:
     provenance: dict[str, Any]
     stream: Callable[[int], Iterator[Batch]]
     once: bool = False
+    notes: tuple[str, ...] = ()
 
     def batches(
         self, batch_size: int, limit: int | None = None, offset: int = 0
@@ -102,25 +104,6 @@ def choose_key(
         f"{listed(found)} could all be the {what}" if found else f"no array is called {usual[0]}"
     )
     raise UsageError(f"{path}: {problem}; say which of {listed(keys)} are the {what} with {option}")
-
-
-def choose_inputs(path: Path, keys: Sequence[str], key: str | None) -> list[str]:
-    """Return which of a file's arrays are the inputs: one, or several, separated by commas."""
-    if key is None or key in keys or "," not in key:
-        return [choose_key(path, keys, key, X_KEYS, "inputs", "--x-key")]
-    return [choose_key(path, keys, k.strip(), (), "inputs", "--x-key") for k in key.split(",")]
-
-
-def choose_targets(path: Path, keys: Sequence[str], key: str | None) -> str:
-    """Return which of a file's arrays are the targets."""
-    return choose_key(path, keys, key, Y_KEYS, "targets", "--y-key")
-
-
-def named(keys: Sequence[str], arrays: Sequence[NDArray[Any]]) -> Inputs:
-    """Return inputs: the only array, or several by the last part of their keys."""
-    if len(arrays) == 1:
-        return arrays[0]
-    return {key.split("/")[-1]: array for key, array in zip(keys, arrays, strict=True)}
 
 
 def file_provenance(path: Path) -> dict[str, Any]:

@@ -163,20 +163,21 @@ def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None]
     Raises:
         InputError: it is a checkpoint.
     """
-    from nrcscan.inputs.datasets import named_arrays
+    from nrcscan.inputs.datasets import hdf5_arrays, saved_tensors
+    from nrcscan.inputs.datasets.named_arrays import Opener, open_keyed
 
-    def of(arrays: named_arrays.Opener) -> Callable[[Path, str | None, str | None], Dataset]:
-        return lambda path, x_key, y_key: named_arrays.open_keyed(path, arrays, x_key, y_key)
+    def of(arrays: Opener) -> Callable[[Path, str | None, str | None], Dataset]:
+        return lambda path, x_key, y_key: open_keyed(path, arrays, x_key, y_key)
 
     form = recognise(path)
     if isinstance(form, CheckpointForm):
-        tensors = {"torch": named_arrays.torch_tensors, "safetensors": named_arrays.safetensors}
+        tensors = {"torch": saved_tensors.torch_tensors, "safetensors": saved_tensors.safetensors}
         if form.key in tensors:
             return of(tensors[form.key])
         raise _checkpoint(path, form)
     if start.startswith(b"PK"):
         return open_npz
-    return of(named_arrays.hdf5) if start.startswith(b"\x89HDF\r\n\x1a\n") else None
+    return of(hdf5_arrays.hdf5) if hdf5_arrays.is_hdf5(path) else None
 
 
 def _checkpoint(path: Path, form: CheckpointForm) -> InputError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -156,6 +156,7 @@ def run_pass(
     for text in (*of_network(network), *dataset.notes):
         note(text)
     output = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
+    output = replace(output, axes=dataset.target_axes)
     run = Forward(network.module, settings["pool"], network.fixed_batch, output)
     total = _samples(dataset, settings)
     r2: float | None = None

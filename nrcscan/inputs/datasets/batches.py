@@ -33,6 +33,8 @@ class Dataset:
         stream: batch size → batches in order.
         once: whether it can be streamed a single time only.
         notes: what the user should know of it: what was taken without being told, or left out.
+        target_axes: of the targets of one sample, where these are several axes. They are one row
+            in batches, and the network must predict in these axes, or as such a row.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Dataset:
     stream: Callable[[int], Iterator[Batch]]
     once: bool = False
     notes: tuple[str, ...] = ()
+    target_axes: tuple[int, ...] = ()
 
     def batches(
         self, batch_size: int, limit: int | None = None, offset: int = 0
@@ -73,7 +76,7 @@ class Dataset:
             for what, part in parts(x).items():
                 require_numbers(part.dtype, f"{self.name}: {what}")
             require_numbers(y.dtype, f"{self.name}: the targets")
-            y = _target_rows(y, self.name)
+            y = target_rows(y, self.name, self.target_axes)
             for what, part in parts(x).items():
                 _require_finite(part, what.removeprefix("the "), offset + seen, self.name)
             _require_finite(y, "targets", offset + seen, self.name)
@@ -146,15 +149,33 @@ def require_equal_lengths(name: object, x: tuple[int, ...], y: tuple[int, ...]) 
         raise InputError(f"{name}: holds no samples")
 
 
-def _target_rows(y: NDArray[Any], name: str) -> NDArray[np.float64]:
+def axes_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the axes of one sample that have a length, of several; nothing for one or none.
+
+    >>> axes_of((400, 8, 1, 3)), axes_of((400, 8, 1))
+    ((8, 3), ())
+    """
+    axes = tuple(size for size in shape[1:] if size != 1)
+    return axes if len(axes) > 1 else ()
+
+
+def target_rows(y: NDArray[Any], name: str, axes: tuple[int, ...] = ()) -> NDArray[np.float64]:
+    """Return targets as (n, n_targets): single numbers as a column, without axes of length 1.
+
+    Args:
+        y: the targets of n samples.
+        name: what the data are called in messages.
+        axes: of a sample, where several are known beforehand and become one row.
+
+    Raises:
+        InputError: there are none, or they have other axes.
+    """
     rows = np.asarray(y, dtype=np.float64)
-    if rows.ndim == 1:
-        rows = rows[:, None]
-    if rows.ndim != 2 or rows.shape[1] == 0:
+    if 0 in rows.shape[1:] or axes_of(rows.shape) not in ((), axes):
         raise InputError(
             f"{name}: targets of shape {('N', *y.shape[1:])}; reshape them to (N, n_targets)"
         )
-    return rows
+    return rows.reshape(len(rows), -1)
 
 
 def _require_finite(values: NDArray[Any], what: str, first_sample: int, name: str) -> None:

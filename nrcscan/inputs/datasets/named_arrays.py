@@ -24,6 +24,7 @@ from nrcscan.inputs.datasets.array_keys import (
 from nrcscan.inputs.datasets.batches import (
     Batch,
     Dataset,
+    axes_of,
     damaged,
     file_provenance,
     require_equal_lengths,
@@ -45,6 +46,7 @@ class Choice:
         counts: by key, the samples in it.
         cut: patterns of which the last row of every episode is left out.
         notes: what the user should know of it.
+        target_axes: as of a `Dataset`.
     """
 
     inputs: list[Side]
@@ -52,6 +54,7 @@ class Choice:
     counts: Mapping[str, int]
     cut: list[str]
     notes: tuple[str, ...] = ()
+    target_axes: tuple[int, ...] = ()
 
     @property
     def n_samples(self) -> int:
@@ -71,7 +74,14 @@ class Choice:
             "y_key": self.targets.text,
         }
         provenance = {**file_provenance(path), **told}
-        return Dataset(str(path), self.n_samples, provenance, stream, notes=self.notes)
+        return Dataset(
+            str(path),
+            self.n_samples,
+            provenance,
+            stream,
+            notes=self.notes,
+            target_axes=self.target_axes,
+        )
 
     def rows(self, arrays: Mapping[str, Rows], side: Side) -> Rows:
         """Return an input, or the targets, of an open file."""
@@ -130,11 +140,12 @@ def chosen(path: Path, arrays: Mapping[str, Rows], x_key: str | None, y_key: str
             else:
                 counts.update((key, arrays[key].shape[0]) for key in piece.keys)
     choice = Choice(inputs, targets, counts, cut)
+    shape = choice.rows(arrays, targets).shape
     for side in inputs:
-        shape = choice.rows(arrays, side).shape
-        require_equal_lengths(path, shape, choice.rows(arrays, targets).shape)
+        require_equal_lengths(path, choice.rows(arrays, side).shape, shape)
     told = x_key is not None and y_key is not None
-    return replace(choice, notes=_notes(path, arrays, choice, told=told))
+    notes = _notes(path, arrays, choice, told=told)
+    return replace(choice, notes=notes, target_axes=axes_of(shape))
 
 
 def _require_samples(path: Path, arrays: Mapping[str, Rows], piece: Piece) -> None:
@@ -230,8 +241,8 @@ def _notes(
         notes.append(text)
     if choice.cut:
         notes.append(
-            f"{path}: the last row of every episode of {listed(choice.cut)} has no targets beside"
-            " it, and is left out"
+            f"{path}: the last row of {listed(choice.cut)} has no targets beside it, in every"
+            " episode, and is left out"
         )
     return tuple(notes)
 

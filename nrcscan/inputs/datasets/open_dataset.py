@@ -163,7 +163,7 @@ def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None]
     Raises:
         InputError: it is a checkpoint.
     """
-    from nrcscan.inputs.datasets import hdf5_arrays, saved_tensors
+    from nrcscan.inputs.datasets import hdf5_arrays, matlab_arrays, saved_tensors
     from nrcscan.inputs.datasets.named_arrays import Opener, open_keyed
 
     def of(arrays: Opener) -> Callable[[Path, str | None, str | None], Dataset]:
@@ -177,6 +177,8 @@ def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None]
         raise _checkpoint(path, form)
     if start.startswith(b"PK"):
         return open_npz
+    if start.startswith(matlab_arrays.MATLAB_5):
+        return of(matlab_arrays.matlab)
     return of(hdf5_arrays.hdf5) if hdf5_arrays.is_hdf5(path) else None
 
 

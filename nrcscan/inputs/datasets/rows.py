@@ -31,8 +31,8 @@ class Rows:
         """Whether it holds text, such as names of groups."""
         if self.dtype is None:
             return False
-        of_hdf5 = self.dtype.hasobject and (self.dtype.metadata or {}).get("vlen") in (str, bytes)
-        return self.dtype.kind in "SU" or of_hdf5
+        told: dict[str, Any] = dict(self.dtype.metadata or {})  # what HDF5 has beyond numbers
+        return self.dtype.kind in "SU" or told.get("vlen") in (str, bytes)
 
 
 def first(rows: Rows, n: int) -> Rows:

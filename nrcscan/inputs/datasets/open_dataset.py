@@ -15,13 +15,16 @@ from nrcscan.files import open_safely, sniff
 from nrcscan.inputs import catalogue
 from nrcscan.inputs.checkpoints.recognise import recognise
 from nrcscan.inputs.datasets.batches import Batch, Dataset
-from nrcscan.inputs.datasets.csv_text import TargetColumns, is_table, open_csv
+from nrcscan.inputs.datasets.csv_text import open_csv
+from nrcscan.inputs.datasets.delimited_text import is_table
 from nrcscan.inputs.datasets.image_folder import Preparation, open_images
 from nrcscan.inputs.datasets.in_memory import from_arrays, from_batches, from_torch_dataset
 from nrcscan.inputs.datasets.numpy_files import open_npy_pair, open_npz
 from nrcscan.inputs.datasets.parquet_and_arrow import open_parquet
 from nrcscan.inputs.datasets.saved_datasets_folder import open_folder
 from nrcscan.inputs.datasets.standardize import standardized
+from nrcscan.inputs.datasets.target_columns import TargetColumns
+from nrcscan.inputs.datasets.text_lines import start_of
 from nrcscan.inputs.forms import CheckpointForm
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.wording import reason
@@ -145,7 +148,7 @@ def _open_path(path: Path, x_key: str | None, y_key: str | None, columns: Target
         if columns.told:
             raise UsageError(f"{path}: is no table; choose its arrays with --x-key and --y-key")
         return opener(path, x_key, y_key)
-    if is_table(start):
+    if is_table(start_of(path, 4096)):
         if x_key or y_key:
             raise UsageError(
                 f"{path}: is a table; choose its columns with --targets or --n-targets"

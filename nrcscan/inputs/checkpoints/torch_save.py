@@ -41,6 +41,14 @@ _NUMBERS: list[Any] = [
 ]
 
 
+# Datasets that are tensors and indices: their state is put into them, and none of their code runs.
+_DATASETS: list[Any] = [
+    torch.utils.data.TensorDataset,
+    torch.utils.data.Subset,
+    torch.utils.data.ConcatDataset,
+]
+
+
 def read_torch(path: Path, *, trust: bool = False) -> Contents:
     """Read a file of `torch.save`.
 
@@ -119,7 +127,7 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
         InputError: it is damaged.
     """
     remedy = "save plain tensors, as {'x': inputs, 'y': targets}"
-    return _load(path, _NUMBERS, remedy, mapped=mapped)
+    return _load(path, [*_NUMBERS, *_DATASETS], remedy, mapped=mapped)
 
 
 def _load_layers(path: Path) -> Any:

@@ -15,7 +15,7 @@ from nrcscan.inputs.datasets.delimited_text import TRUTH, Line, Text
 from nrcscan.inputs.datasets.target_columns import TargetColumns
 
 _TRUTHS = re.compile(r'(?i)(?<![^\s,;"])(true|false)(?![^\s,;"])')
-_ROW_NAME = re.compile(r'\s*(?:"[^"]*"|[^"]*?)\s*')
+_QUOTED = re.compile(r'\s*"[^"]*"\s*')
 
 
 def open_csv(path: Path, targets: TargetColumns) -> Dataset:
@@ -89,8 +89,8 @@ def _bare(text: Text, line: str) -> str:
     Where that is not simple the line becomes no numbers, and is looked at closely.
     """
     if text.row_names:
-        name = _ROW_NAME.match(line)
-        end = 0 if name is None else name.end()
+        name = _QUOTED.match(line)
+        end = line.find(text.delimiter) if name is None else name.end()
         if line[end : end + 1] != text.delimiter:
             return "?"
         line = line[end + 1 :]

@@ -36,11 +36,17 @@ class Piece:
         pattern: what they were asked for by.
         keys: of the arrays, in order.
         groups: of each, what the pattern left open; nothing for a single array.
+        folders: of each, the parts of its key that hold these.
     """
 
     pattern: str
     keys: tuple[str, ...]
     groups: tuple[Groups, ...] = ((),)
+    folders: tuple[Groups, ...] = ((),)
+
+    def same_episodes(self, other: Piece) -> bool:
+        """Whether the arrays of both are of the same groups, in the same order."""
+        return self.groups == other.groups or self.folders == other.folders
 
     @property
     def episodes(self) -> bool:
@@ -65,23 +71,32 @@ class Side:
         return self.pieces[0].pattern.split("/")[-1] if len(self.pieces) == 1 else self.text
 
 
-def inputs_of(path: Path, arrays: Mapping[str, Rows], text: str | None) -> list[Side]:
-    """Return which arrays are the inputs: one, or several, separated by commas.
+def inputs_and_targets(
+    path: Path, arrays: Mapping[str, Rows], x_key: str | None, y_key: str | None
+) -> tuple[list[Side], Side]:
+    """Return which arrays are the inputs, one or several, and which the targets.
+
+    Where only one of both is told, the other is of the same episodes.
 
     Raises:
         UsageError: there is none of that name, or none is told and none has a usual one.
         InputError: the file holds no arrays, or a list in it names groups that are not there.
     """
+    x_told, y_told = _inputs(path, arrays, x_key), _targets(path, arrays, y_key)
+    x = x_told or [_usual(path, arrays, X_KEYS, "inputs", "--x-key", y_told)]
+    return x, y_told or _usual(path, arrays, Y_KEYS, "targets", "--y-key", x[0])
+
+
+def _inputs(path: Path, arrays: Mapping[str, Rows], text: str | None) -> list[Side]:
     if text is None:
-        return [_usual(path, arrays, X_KEYS, "inputs", "--x-key")]
+        return []
     parts = [text] if text in arrays else _split(text, ",")
     return [_side(path, arrays, part, "--x-key") for part in parts]
 
 
-def targets_of(path: Path, arrays: Mapping[str, Rows], text: str | None) -> Side:
-    """Return which arrays are the targets; raises as `inputs_of` does."""
+def _targets(path: Path, arrays: Mapping[str, Rows], text: str | None) -> Side | None:
     if text is None:
-        return _usual(path, arrays, Y_KEYS, "targets", "--y-key")
+        return None
     if text not in arrays and len(parts := _split(text, ",")) > 1:
         raise UsageError(
             f"--y-key {text}: targets are one array; put several side by side with"
@@ -160,7 +175,30 @@ def _piece(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> Pi
         raise _absent(path, arrays, f"array like {text!r}", option)
     keys = sorted(found, key=natural_path)
     _require_all_named(path, arrays, text, set().union(*found.values()))
-    return Piece(text, tuple(keys), tuple(found[key] for key in keys))
+    open_parts = [i for i, part in enumerate(_parts(text)) if _TOKENS.search(part)]
+    folders = (tuple(key.split("/")[i] for i in open_parts) for key in keys)
+    return Piece(text, tuple(keys), tuple(found[key] for key in keys), tuple(folders))
+
+
+def _parts(pattern: str) -> list[str]:
+    """Return the parts of a pattern between slashes; a list's own name is whole.
+
+    >>> _parts("data/[mask/train]/obs")
+    ['data', '[mask/train]', 'obs']
+    """
+    return re.split(r"/(?![^\[]*\])", pattern)
+
+
+def _like(pattern: str, told: str) -> str:
+    """Return a pattern of one open part with that of another, which the user has told.
+
+    >>> _like("data/demo_*/actions", "data/[mask/train]/obs/object")
+    'data/[mask/train]/actions'
+    """
+    chosen = [part for part in _parts(told) if _TOKENS.search(part)]
+    if len(chosen) != 1:
+        return pattern
+    return "/".join(chosen[0] if _TOKENS.search(part) else part for part in _parts(pattern))
 
 
 def _absent(path: Path, arrays: Mapping[str, Rows], what: str, option: str) -> UsageError:
@@ -206,9 +244,14 @@ def _require_all_named(path: Path, arrays: Mapping[str, Rows], text: str, found:
 
 
 def _usual(
-    path: Path, arrays: Mapping[str, Rows], usual: Sequence[str], what: str, option: str
+    path: Path,
+    arrays: Mapping[str, Rows],
+    usual: Sequence[str],
+    what: str,
+    option: str,
+    other: Side | None,
 ) -> Side:
-    """Return the only array, or episodes of it, with a usual name."""
+    """Return the only array, or episodes of it, with a usual name; those of the other side."""
     if not arrays:
         raise InputError(f"{path}: holds no arrays by name; save the inputs and the targets in it")
     plain = [name for name in usual if name in arrays]
@@ -224,7 +267,8 @@ def _usual(
     within = [p for p in episodes if len(p.split("/")) > 2 and p.split("/")[-2] in usual]
     within = [p for p in within if not arrays[episodes[p][0]].is_text]
     if len(named or within) == 1:
-        return _side(path, arrays, (named or within)[0], option)
+        told = "" if other is None else other.pieces[0].pattern
+        return _side(path, arrays, _like((named or within)[0], told), option)
     if len(named or within) > 1:
         raise UsageError(
             f"{path}: episodes of several arrays that could be the {what}:"

@@ -168,9 +168,8 @@ def cut(path: Path, number: int, line: str, delimiter: str) -> list[str]:
         InputError: its quotes do not end.
     """
     try:
-        cells = next(
-            csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True), [""]
-        )
+        reader = csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True)
+        cells = next(reader, []) or [""]
     except csv.Error as error:
         raise InputError(
             f"{path}: line {number} cannot be cut into cells ({reason(error)}); mend its quotes,"

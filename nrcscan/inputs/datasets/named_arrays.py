@@ -17,9 +17,8 @@ from nrcscan.inputs.datasets.array_keys import (
     Piece,
     Side,
     input_names,
-    inputs_of,
+    inputs_and_targets,
     lists_of_groups,
-    targets_of,
 )
 from nrcscan.inputs.datasets.batches import (
     Batch,
@@ -122,7 +121,7 @@ def chosen(path: Path, arrays: Mapping[str, Rows], x_key: str | None, y_key: str
         InputError: the arrays are no samples.
         UsageError: a key does not fit, or cannot be guessed.
     """
-    inputs, targets = inputs_of(path, arrays, x_key), targets_of(path, arrays, y_key)
+    inputs, targets = inputs_and_targets(path, arrays, x_key, y_key)
     for side in (*inputs, targets):
         for piece in side.pieces:
             _require_samples(path, arrays, piece)
@@ -186,10 +185,10 @@ def _extra(path: Path, arrays: Mapping[str, Rows], piece: Piece, lead: Piece) ->
     Raises:
         InputError: the episodes, or their lengths, are not those of the targets.
     """
-    if piece.groups != lead.groups:
+    if not piece.same_episodes(lead):
         raise InputError(
             f"{path}: {piece.pattern!r} is in {_of(piece)} and {lead.pattern!r} in {_of(lead)};"
-            " each episode needs both"
+            " choose both of the same episodes"
         )
     lengths = [(arrays[x].shape[0], arrays[y].shape[0]) for x, y in _pairs_of(piece, lead)]
     excess = {n - wanted for n, wanted in lengths}
@@ -220,8 +219,8 @@ def _same_group(piece: Piece, lead: Piece) -> bool:
 def _of(piece: Piece) -> str:
     """Return which groups hold a piece, in words."""
     if piece.groups == ((),):
-        return "no groups of episodes"
-    return f"{len(piece.groups)} groups ({some(['/'.join(group) for group in piece.groups])})"
+        return "one array"
+    return f"{len(piece.folders)} groups ({some(['/'.join(names) for names in piece.folders])})"
 
 
 def _notes(
@@ -235,9 +234,9 @@ def _notes(
         x = ",".join(side.text for side in choice.inputs)
         n = len(choice.targets.pieces[0].keys)
         text = f"{path}: joined {n} episodes: inputs {x}, targets {choice.targets.text}"
-        if lists := lists_of_groups(arrays):
+        if "*" in choice.targets.text and (lists := lists_of_groups(arrays)):
             example = re.sub(r"[^/]*\*", f"[{lists[0]}]", choice.targets.text)
-            text += f"; {listed(lists)} name parts of them: '{example}'"
+            text += f"; a list in the file chooses some, as '{example}' ({some(lists)})"
         notes.append(text)
     if choice.cut:
         notes.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def collect(*args: Any, batch_size: int = 7, **options: Any) -> tuple[Any, Any]:
 
 
 def episodes() -> list[tuple[int, int, int]]:
-    return [(i, a, b) for i, (a, b) in enumerate(zip(CUTS, CUTS[1:], strict=False))]
+    return [(i, a, b) for i, (a, b) in enumerate(pairwise(CUTS))]
 
 
 def minari(path: Path) -> Path:
@@ -187,20 +188,12 @@ def test_one_episode_of_many(tmp_path: Path) -> None:
     path = minari(tmp_path / "d.hdf5")
     keys = {"x_key": "episode_2/observations", "y_key": "episode_2/actions"}
     np.testing.assert_array_equal(collect(path, **keys)[0], X[5:17])
-    assert (
-        "the last row of episode_2/observations has no targets"
-        in open_dataset(path, **keys).notes[0]
-    )
-    with pytest.raises(InputError, match="13 inputs but 12 targets"):
-        open_dataset(
-            path, x_key="episode_2/observations", y_key="episode_2/rewards"
-        ) if False else (open_dataset(_flat(tmp_path / "flat.h5"), x_key="obs/a", y_key="act/a"))
-
-
-def _flat(path: Path) -> Path:
-    with h5py.File(path, "w") as file:
+    (note,) = open_dataset(path, **keys).notes
+    assert "the last row of episode_2/observations has no targets" in note
+    with h5py.File(tmp_path / "flat.h5", "w") as file:
         file["obs/a"], file["act/a"] = X[:13], Y[:12]
-    return path
+    with pytest.raises(InputError, match="13 inputs but 12 targets"):
+        open_dataset(tmp_path / "flat.h5", x_key="obs/a", y_key="act/a")
 
 
 def test_what_cannot_be_joined(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_truth_in_arrow(tmp_path: Path) -> None:
         ("a;y\n1,5;2\n3;1.5\n", "holds '1,5' in line 2, not numbers; write numbers with a point"),
         (
             "a;y\n1;2\n" * 1 + "1,5;2\n" + "3;4\n" * 1000 + "5;6.5\n",
-            "'6.5' in line 1003, .*; write all",
+            "'6.5' in line 1004, .*; write all",
         ),
         ("a;y\n1.000,5;2\n", "holds '1.000,5' in line 2"),
         ("a,y\n1,2\n3,4,\n", "line 3 has 3 cells, and there are 2 columns"),

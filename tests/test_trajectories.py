@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import mlp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nrcscan
@@ -107,6 +107,7 @@ def test_the_samples_are_those_of_one_array_to_the_last_bit(tmp_path: Path) -> N
             assert ours.metrics.values == theirs.metrics.values
 
 
+@settings(max_examples=25)
 @given(batch=st.integers(1, 80), offset=st.integers(0, 69), limit=st.integers(1, 80))
 def test_any_batch_and_any_shard_holds_the_same_rows(
     batch: int, offset: int, limit: int, tmp_path_factory: pytest.TempPathFactory
@@ -263,6 +264,7 @@ def test_links_out_of_a_file_of_episodes_are_not_followed(tmp_path: Path) -> Non
         open_dataset(path)
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_a_scan_and_standardising_take_episodes(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     torch.save(mlp(6, 8, 2).state_dict(), tmp_path / "runs" / "m.pt")

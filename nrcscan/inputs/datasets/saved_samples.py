@@ -173,7 +173,9 @@ def _end_to_end(path: Path, parts: Sequence[Mapping[str, Rows]]) -> dict[str, Ro
 def _in_samples(path: Path, content: Sequence[Any]) -> dict[str, Rows]:
     """Return a list of samples, each a tuple or a dict, or of batches of them."""
     columns = {name: list(values) for name, values in _columns(path, content)}
-    shapes = {name: [np.shape(value) for value in values] for name, values in columns.items()}
+    shapes = {
+        name: [tuple(np.shape(value)) for value in values] for name, values in columns.items()
+    }
     alike = all(len(set(told)) == 1 for told in shapes.values())
     if alike and not _could_be_batches(shapes):
         return {name: _stacked(path, name, values) for name, values in columns.items()}

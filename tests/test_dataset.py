@@ -147,11 +147,13 @@ def test_provenance(tmp_path: Path) -> None:
 
 def test_keys(tmp_path: Path) -> None:
     path = npz(tmp_path, a=X, b=Y)
-    with pytest.raises(UsageError, match="no array is called X; say which of a and b .* --x-key"):
+    with pytest.raises(
+        UsageError, match=r"no array is called X; say with --x-key .* a \(10, 7\) and b"
+    ):
         open_dataset(path)
     x, _ = collect(open_dataset(path, x_key="a", y_key="b"))
     np.testing.assert_array_equal(x, X)
-    with pytest.raises(UsageError, match="has no array 'c'; --y-key is one of a and b"):
+    with pytest.raises(UsageError, match=r"has no array 'c'; --y-key is one of a \(10, 7\) and b"):
         open_dataset(path, x_key="a", y_key="c")
 
 
@@ -171,10 +173,7 @@ def test_ambiguous_keys(tmp_path: Path) -> None:
         ({"X": X.astype(object), "y": Y}, "'X': an object array, which only unpickling could read"),
         ({"X": X + 1j, "y": Y}, "'X': complex numbers; give real and imaginary parts as columns"),
         ({"X": X.astype(str), "y": Y}, "'X': dtype <U32 is not numbers"),
-        (
-            {"X": X, "y": X[:, :4].reshape(10, 2, 2)},
-            r"targets of shape \(N, 2, 2\); reshape them to",
-        ),
+        ({"X": X, "y": Y[:, :0]}, r"targets of shape \(N, 0\); reshape them"),
         ({"X": np.float32(3), "y": Y}, "'X': a single number"),
     ],
 )
@@ -233,7 +232,7 @@ def test_not_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such data file"):
         open_dataset(tmp_path / "nowhere.npz")
     torch.save({"w": torch.zeros(1)}, tmp_path / "m.pt")
-    with pytest.raises(UsageError, match="no array is called X; say which of w are the inputs"):
+    with pytest.raises(UsageError, match=r"no array is called X; .* there are w \(1,\)"):
         open_dataset(tmp_path / "m.pt")
     (tmp_path / "t.csv").write_text("hello\n")
     with pytest.raises(

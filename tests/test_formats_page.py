@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shlex
@@ -159,11 +160,46 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_photos(path, y)
     with h5py.File(path / "data.h5", "w") as file:
         file["train/X"], file["train/y"] = x, y
+    _write_episodes(path, x, y)
+    _write_tables(path, names, table)
     tensors = {"x": torch.from_numpy(x), "y": torch.from_numpy(y)}
     torch.save(tensors, path / "data.pt")
+    torch.save(torch.utils.data.TensorDataset(*tensors.values()), path / "dataset.pt")
+    torch.save(list(zip(*tensors.values(), strict=True)), path / "pairs.pt")
     safetensors.torch.save_file(tensors, path / "data.safetensors")
     (path / "mine.py").write_text(MINE)
     return path
+
+
+def _write_episodes(path: Path, x: np.ndarray, y: np.ndarray) -> None:
+    """Write the samples as episodes, and as MATLAB does."""
+    with h5py.File(path / "d4rl.hdf5", "w") as flat:
+        flat["observations"], flat["actions"], flat["terminals"] = x, y, np.zeros(50, bool)
+    with (
+        h5py.File(path / "main_data.hdf5", "w") as minari,
+        h5py.File(path / "demo.hdf5", "w") as robomimic,
+    ):
+        for i, rows in enumerate((slice(0, 20), slice(20, 27), slice(27, 50))):
+            minari[f"episode_{i}/observations"] = np.vstack([x[rows], x[:1]])
+            minari[f"episode_{i}/actions"] = y[rows]
+            robomimic[f"data/demo_{i}/obs/eef"] = x[rows, :1]
+            robomimic[f"data/demo_{i}/obs/object"] = x[rows, 1:]
+            robomimic[f"data/demo_{i}/actions"] = y[rows]
+        robomimic["mask/train"] = [f"demo_{i}" for i in range(3)]
+    with h5py.File(path / "burgers.mat", "w", userblock_size=512) as file:
+        file["a"], file["u"] = x.T, y.T
+    with (path / "burgers.mat").open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64")
+
+
+def _write_tables(path: Path, names: list[str], table: np.ndarray) -> None:
+    """Write a table as R does, and as spreadsheets of other countries do."""
+    rows = [[f"{value:.9g}" for value in row] for row in table]
+    head = ",".join(f'"{name}"' for name in ["", *names])
+    body = (f'"{i}",' + ",".join(row) for i, row in enumerate(rows, 1))
+    (path / "r.csv.gz").write_bytes(gzip.compress("\n".join([head, *body]).encode()))
+    lines = [";".join(row).replace(".", ",") for row in rows]
+    (path / "commas.csv").write_text("\n".join([";".join(names), *lines]))
 
 
 def _write_photos(path: Path, y: np.ndarray) -> None:

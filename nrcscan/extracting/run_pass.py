@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -159,9 +159,10 @@ def run_pass(
     """
     notes: list[str] = []
     note = listener.keeping(notes)
-    for text in (*network.notes, *network.weight_notes):
+    for text in (*network.notes, *network.weight_notes, *dataset.notes):
         note(text)
-    run = Forward(network.module, settings["pool"], network.fixed_batch, _output(settings))
+    output = _predictions(dataset, settings)
+    run = Forward(network.module, settings["pool"], network.fixed_batch, output)
     total = _samples(dataset, settings)
     hold_on_to_memory()
     with evaluating(network.module), blas_threads(1), team() as ranks, ExitStack() as stack:
@@ -203,10 +204,15 @@ def run_pass(
     return Extraction(path, job.total or 0, names, r2, (*notes, *doubts), network.trial)
 
 
-def _output(settings: PassOptions) -> PredictionChoice:
-    """Return where in the network's output its predictions are."""
-    wanted = settings["predictions"]
-    return PredictionChoice.parse(settings["output_key"], settings["output_slice"], wanted=wanted)
+def _predictions(dataset: Dataset, settings: PassOptions) -> PredictionChoice:
+    """Return which of what the network returns are predictions, and in which axes."""
+    key, columns, wanted = (
+        settings["output_key"],
+        settings["output_slice"],
+        settings["predictions"],
+    )
+    chosen = PredictionChoice.parse(key, columns, wanted=wanted)
+    return replace(chosen, axes=dataset.target_axes)
 
 
 def _samples(dataset: Dataset, settings: PassOptions) -> int | None:

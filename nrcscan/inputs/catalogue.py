@@ -34,6 +34,10 @@ DATA = (
         "one with several inputs",
         "nrcscan extract model.pt parts.npz --x-key left,right --model mine.py:joined",
     ),
+    Form(
+        "arrays side by side as one input, in any file of named arrays",
+        "nrcscan extract model.pt parts.npz --x-key left+right",
+    ),
     Form("a pair of `.npy`", "nrcscan extract model.pt X.npy y.npy", "a pair of .npy"),
     Form(
         "`.csv`, with a line of names",
@@ -44,6 +48,14 @@ DATA = (
         "`.tsv`, or `;` between cells; with or without names",
         "nrcscan extract model.pt data.tsv --n-targets 2",
         ".tsv",
+    ),
+    Form(
+        "as `write.csv` of R leaves it: quotes, names of rows; or compressed by gzip, bzip2 or xz",
+        "nrcscan extract model.pt r.csv.gz --targets speed,turn",
+    ),
+    Form(
+        "as spreadsheets write it where a comma is the decimal point",
+        "nrcscan extract model.pt commas.csv --targets speed,turn",
     ),
     Form(
         "`.parquet`",
@@ -61,8 +73,32 @@ DATA = (
         "nrcscan extract model.pt data.h5 --x-key train/X --y-key train/y",
         ".h5",
     ),
+    Form(
+        "episodes of Minari or ManiSkill: a last observation without an action is left out",
+        "nrcscan extract model.pt main_data.hdf5",
+    ),
+    Form("D4RL", "nrcscan extract model.pt d4rl.hdf5"),
+    Form(
+        "episodes of robomimic, observations side by side",
+        "nrcscan extract model.pt demo.hdf5 --x-key 'data/*/obs/eef+data/*/obs/object'",
+    ),
+    Form(
+        "those that a list in the file names",
+        "nrcscan extract model.pt demo.hdf5"
+        " --x-key 'data/[mask/train]/obs/eef+data/[mask/train]/obs/object'",
+    ),
+    Form(
+        "`.mat` of MATLAB, of version 7.3 or 5",
+        "nrcscan extract model.pt burgers.mat --x-key a --y-key u",
+        ".mat",
+    ),
     Form("`.safetensors`", "nrcscan extract model.pt data.safetensors", ".safetensors"),
     Form("tensors of `torch.save`: a dict, or a pair", "nrcscan extract model.pt data.pt", ".pt"),
+    Form(
+        "a `TensorDataset`, `Subset` or `ConcatDataset` of torch, saved",
+        "nrcscan extract model.pt dataset.pt",
+    ),
+    Form("a list of (inputs, targets) or of dicts", "nrcscan extract model.pt pairs.pt"),
     Form(
         "a folder of `Dataset.save_to_disk`",
         "nrcscan extract model.pt saved --targets speed,turn",

@@ -148,9 +148,11 @@ class Forward:
                     f" at {call.name}, whose weight has shape {tuple(call.weight.shape)}"
                     f" and whose input {shape}"
                 )
+            remedy = "check that data and network belong together"
+            if isinstance(inputs, dict) and capture.last is None:
+                remedy = "if it takes one, put them side by side: + in place of , in --x-key"
             raise InputError(
-                f"the network does not take {shapes(inputs)}{where}:"
-                f" {reason(error)}; check that data and network belong together"
+                f"the network does not take {shapes(inputs)}{where}: {reason(error)}; {remedy}"
             ) from error
 
     def _run(self, inputs: Any) -> Any:

@@ -26,11 +26,13 @@ class PredictionChoice:
             tensor.
         columns: from which column of it to which, for heads that predict more than the mean.
         wanted: whether there are predictions at all; None where the output tells.
+        axes: of one sample's targets, where these are several: predictions have the same, or one.
     """
 
     key: str | None = None
     columns: tuple[int | None, int | None] = (None, None)
     wanted: bool | None = None
+    axes: tuple[int, ...] = ()
 
     @classmethod
     def parse(
@@ -77,6 +79,12 @@ class PredictionChoice:
         if tensor.ndim > 0:
             tensor = tensor[:n]
         shape = tuple(tensor.shape)
+        predicted = tuple(size for size in shape[1:] if size != 1)
+        if self.axes and len(predicted) > 1 and predicted != self.axes:
+            raise InputError(
+                f"the network predicts shape {shape} where each target has {self.axes}; put the"
+                " targets' axes in the network's order"
+            )
         if tensor.ndim > 1:
             tensor = tensor.flatten(1)[:, slice(*self.columns)]
         elif tensor.ndim == 1:

@@ -280,7 +280,7 @@ def _in_memory(data: Any, settings: PassOptions) -> Dataset | None:
             f"{dataset.name}: samples of different shapes ({reason(error)}); make them one shape"
         ) from error
     measured = from_arrays(x, y, name=dataset.name, provenance=dataset.provenance)
-    return replace(measured, provenance=dataset.provenance)
+    return replace(measured, notes=dataset.notes, target_axes=dataset.target_axes)
 
 
 def _number(contents: Contents, keys: tuple[str, ...]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,9 @@ class Dataset:
         provenance: where it came from: path and SHA-256, as far as there are any.
         stream: batch size → batches in order.
         once: whether it can be streamed a single time only.
+        notes: what the user should know of it: what was taken without being told, or left out.
+        target_axes: of the targets of one sample, where these are several axes. They are one row
+            in batches, and the network must predict in these axes, or as such a row.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Dataset:
     provenance: dict[str, Any]
     stream: Callable[[int], Iterator[Batch]]
     once: bool = False
+    notes: tuple[str, ...] = ()
+    target_axes: tuple[int, ...] = ()
 
     def batches(
         self, batch_size: int, limit: int | None = None, offset: int = 0
@@ -72,7 +76,7 @@ class Dataset:
             for what, part in parts(x).items():
                 require_numbers(part.dtype, f"{self.name}: {what}")
             require_numbers(y.dtype, f"{self.name}: the targets")
-            y = _target_rows(y, self.name)
+            y = target_rows(y, self.name, self.target_axes)
             for what, part in parts(x).items():
                 _require_finite(part, what.removeprefix("the "), offset + seen, self.name)
             _require_finite(y, "targets", offset + seen, self.name)
@@ -103,25 +107,6 @@ def choose_key(
         f"{listed(found)} could all be the {what}" if found else f"no array is called {usual[0]}"
     )
     raise UsageError(f"{path}: {problem}; say which of {listed(keys)} are the {what} with {option}")
-
-
-def choose_inputs(path: Path, keys: Sequence[str], key: str | None) -> list[str]:
-    """Return which of a file's arrays are the inputs: one, or several, separated by commas."""
-    if key is None or key in keys or "," not in key:
-        return [choose_key(path, keys, key, X_KEYS, "inputs", "--x-key")]
-    return [choose_key(path, keys, k.strip(), (), "inputs", "--x-key") for k in key.split(",")]
-
-
-def choose_targets(path: Path, keys: Sequence[str], key: str | None) -> str:
-    """Return which of a file's arrays are the targets."""
-    return choose_key(path, keys, key, Y_KEYS, "targets", "--y-key")
-
-
-def named(keys: Sequence[str], arrays: Sequence[NDArray[Any]]) -> Inputs:
-    """Return inputs: the only array, or several by the last part of their keys."""
-    if len(arrays) == 1:
-        return arrays[0]
-    return {key.split("/")[-1]: array for key, array in zip(keys, arrays, strict=True)}
 
 
 def file_provenance(path: Path) -> dict[str, Any]:
@@ -164,18 +149,34 @@ def require_equal_lengths(name: object, x: tuple[int, ...], y: tuple[int, ...]) 
         raise InputError(f"{name}: holds no samples")
 
 
-def _target_rows(y: NDArray[Any], name: str) -> NDArray[np.float64]:
+def axes_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the axes of one sample that have a length, of several; nothing for one or none.
+
+    >>> axes_of((400, 8, 1, 3)), axes_of((400, 8, 1))
+    ((8, 3), ())
+    """
+    axes = tuple(size for size in shape[1:] if size != 1)
+    return axes if len(axes) > 1 else ()
+
+
+def target_rows(y: NDArray[Any], name: str, axes: tuple[int, ...] = ()) -> NDArray[np.float64]:
+    """Return targets as (n, n_targets): single numbers as a column, without axes of length 1.
+
+    Args:
+        y: the targets of n samples.
+        name: what the data are called in messages.
+        axes: of a sample, where several are known beforehand and become one row.
+
+    Raises:
+        InputError: there are none, or they have other axes.
+    """
     rows = np.asarray(y, dtype=np.float64)
-    if rows.ndim == 1:
-        rows = rows[:, None]
-    if sum(size != 1 for size in rows.shape[1:]) <= 1:  # in one order only, whatever the axis
-        rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
-    if rows.ndim != 2 or rows.shape[1] == 0:
+    if 0 in rows.shape[1:] or axes_of(rows.shape) not in ((), axes):
         raise InputError(
             f"{name}: targets of shape (N, {', '.join(map(str, y.shape[1:]))}); reshape them to"
             " (N, n_targets), in the order of what the network returns"
         )
-    return rows
+    return rows.reshape(len(rows), -1)
 
 
 def _require_finite(values: NDArray[Any], what: str, first_sample: int, name: str) -> None:

@@ -1,157 +1,21 @@
-"""Tables whose columns are inputs and targets; delimited text, read piece by piece."""
+"""Tables of delimited text as inputs and targets, read piece by piece."""
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.errors import InputError, UsageError
-from nrcscan.inputs.datasets.batches import Y_KEYS, Batch, Dataset, damaged, file_provenance
-from nrcscan.wording import listed, reason
+from nrcscan.inputs.datasets.batches import Batch, Dataset, file_provenance
+from nrcscan.inputs.datasets.delimited_text import TRUTH, Line, Text
+from nrcscan.inputs.datasets.target_columns import TargetColumns
 
-DELIMITERS = ("\t", ",", ";")
-
-MISSING = ("", "NA", "N/A", "<NA>", "null", "NULL", "None", "?")
-"""What programs write where a value is missing."""
-
-
-@dataclass(frozen=True)
-class TargetColumns:
-    """Which columns are the targets: by name, or the last ones by number."""
-
-    names: Sequence[str] = ()
-    last: int | None = None
-
-    @property
-    def told(self) -> bool:
-        """Whether any choice was made."""
-        return bool(self.names) or self.last is not None
-
-    def choose(self, path: Path, columns: Sequence[str]) -> list[int]:
-        """Return the indices of the target columns.
-
-        Raises:
-            UsageError: the choice does not fit the table, or there is none to be guessed.
-            InputError: columns cannot be told apart by their names.
-        """
-        _require_distinct(path, columns)
-        if self.names and self.last is not None:
-            raise UsageError("--targets and --n-targets both say which are the targets; give one")
-        if self.names:
-            unknown = [name for name in self.names if name not in columns]
-            if unknown:
-                raise UsageError(
-                    f"{path}: no column {listed(map(repr, unknown))}; --targets are among"
-                    f" {listed(columns)}"
-                )
-            if len(set(self.names)) < len(self.names):
-                raise UsageError(f"--targets {','.join(self.names)}: names a column twice")
-            chosen = [columns.index(name) for name in self.names]
-        elif self.last is not None:
-            chosen = list(range(len(columns)))[-self.last :] if self.last > 0 else []
-        else:
-            chosen = [i for i, name in enumerate(columns) if name in Y_KEYS]
-            if not chosen:
-                raise UsageError(
-                    f"{path}: which columns are the targets? name them with --targets, or say how"
-                    f" many of the last with --n-targets; there are {listed(columns)}"
-                )
-        if not 0 < len(chosen) < len(columns):
-            raise UsageError(
-                f"{path}: {len(chosen)} of {len(columns)} columns as targets leaves no inputs or no"
-                " targets"
-            )
-        return chosen
-
-
-def is_table(start: bytes) -> bool:
-    """Whether the start of a file looks like delimited text."""
-    line = start.lstrip(b"\r\n").split(b"\n", 1)[0]
-    return any(d.encode() in line for d in DELIMITERS) and b"\0" not in start
-
-
-@dataclass(frozen=True)
-class Text:
-    """Delimited text: UTF-8, one row a line, empty lines left out.
-
-    Attributes:
-        path: of the file.
-        delimiter: between cells.
-        columns: their names, or numbers from 0 on where no line of names is.
-        headed: whether the first line holds the names.
-    """
-
-    path: Path
-    delimiter: str
-    columns: list[str]
-    headed: bool
-
-    @classmethod
-    def open(cls, path: Path, words: int = 0) -> Text:
-        """Find out what is between the cells, and what the columns are called.
-
-        Args:
-            path: of the file.
-            words: how many columns at the left need not be numbers in a line without names.
-
-        Raises:
-            InputError: it is not text, or its columns cannot be told apart.
-        """
-        _, first = next(_lines(path), (0, ""))
-        cells, delimiter = max(
-            ((_cells(path, 1, first, d), d) for d in DELIMITERS), key=lambda cut: len(cut[0])
-        )
-        headed = not all(is_number(cell) for cell in cells[words:])
-        if not headed and len(cells) > 2 and cells == [str(i) for i in range(len(cells))]:
-            raise InputError(
-                f"{path}: line 1 counts 0, 1, 2, … and could be names or a sample; give the"
-                " columns names"
-            )
-        columns = cells if headed else [str(i) for i in range(len(cells))]
-        if "" in columns:
-            raise InputError(
-                f"{path}: column {columns.index('') + 1} has no name; name it, or take it out (an"
-                " index of pandas: save with index=False)"
-            )
-        return cls(path, delimiter, columns, headed)
-
-    def lines(self) -> Iterator[tuple[int, str]]:
-        """Yield the rows' lines, with their numbers in the file from 1 on."""
-        return islice(_lines(self.path), int(self.headed), None)
-
-    def cells(self, number: int, line: str) -> list[str]:
-        """Return a line's cells, one for each column.
-
-        Raises:
-            InputError: there are more or fewer.
-        """
-        cells = _cells(self.path, number, line, self.delimiter)
-        if len(cells) != len(self.columns):
-            raise InputError(
-                f"{self.path}: line {number} has {len(cells)} cells, and there are"
-                f" {len(self.columns)} columns; mend the line"
-            )
-        return cells
-
-    def number(self, number: int, column: str, cell: str) -> float:
-        """Return a cell as a number.
-
-        Raises:
-            InputError: it is none.
-        """
-        if not is_number(cell):
-            found = f"{cell[:40]!r} in line {number}" if cell else f"an empty cell in line {number}"
-            remedy = "remove or impute such samples" if cell in MISSING else None
-            if is_number(cell.replace(",", "")):
-                remedy = "write numbers with a point, and no commas"
-            raise not_numbers(self.path, column, found, remedy)
-        return float(cell)
+_TRUTHS = re.compile(r'(?i)(?<![^\s,;"])(true|false)(?![^\s,;"])')
+_QUOTED = re.compile(r'\s*"[^"]*"\s*')
 
 
 def open_csv(path: Path, targets: TargetColumns) -> Dataset:
@@ -174,22 +38,14 @@ def open_csv(path: Path, targets: TargetColumns) -> Dataset:
         n_samples=None,
         provenance={**file_provenance(path), "targets": [text.columns[i] for i in chosen]},
         stream=stream,
+        notes=text.notes,
     )
 
 
-def _parse(text: Text, lines: list[tuple[int, str]]) -> NDArray[np.float64]:
+def _parse(text: Text, lines: list[Line]) -> NDArray[np.float64]:
     """Return lines of text as numbers (n, columns), or name the first cell that is none."""
-    try:
-        rows: NDArray[np.float64] = np.loadtxt(
-            [line for _, line in lines],
-            delimiter=text.delimiter,
-            ndmin=2,
-            comments=None,
-            quotechar='"',
-        )
-    except ValueError:
-        rows = np.empty((0, 0))
-    if rows.shape == (len(lines), len(text.columns)):
+    rows = _parsed(text, [line for _, line in lines])
+    if rows is not None and rows.shape == (len(lines), len(text.columns)):
         return rows
     return np.array(  # slower, and says what is wrong where
         [
@@ -202,57 +58,48 @@ def _parse(text: Text, lines: list[tuple[int, str]]) -> NDArray[np.float64]:
     )
 
 
+def _parsed(text: Text, lines: list[str]) -> NDArray[np.float64] | None:
+    """Return lines as numbers at once, or None where they need a closer look."""
+    bare = [_bare(text, line) for line in lines] if text.row_names or text.trailing else lines
+    if text.decimal_comma:
+        if any("." in line for line in bare):
+            return None
+        bare = [line.replace(",", ".") for line in bare]
+    try:
+        return _loaded(bare, text.delimiter)
+    except ValueError:
+        pass
+    try:
+        changed = [_TRUTHS.sub(lambda m: f"{TRUTH[m[1].lower()]}", line) for line in bare]
+        return _loaded(changed, text.delimiter)
+    except ValueError:
+        return None
+
+
+def _loaded(lines: list[str], delimiter: str) -> NDArray[np.float64]:
+    rows: NDArray[np.float64] = np.loadtxt(
+        lines, delimiter=delimiter, ndmin=2, comments=None, quotechar='"'
+    )
+    return rows
+
+
+def _bare(text: Text, line: str) -> str:
+    """Return a line without the name of its row and a delimiter at its end.
+
+    Where that is not simple the line becomes no numbers, and is looked at closely.
+    """
+    if text.row_names:
+        name = _QUOTED.match(line)
+        end = line.find(text.delimiter) if name is None else name.end()
+        if line[end : end + 1] != text.delimiter:
+            return "?"
+        line = line[end + 1 :]
+    if text.trailing:
+        line = line.rstrip(" \r\n").removesuffix(text.delimiter)
+    return line
+
+
 def _split(rows: NDArray[np.float64], targets: Sequence[int]) -> Batch:
     """Return the inputs, which are all other columns in order, and the targets."""
     inputs = [i for i in range(rows.shape[1]) if i not in targets]
     return rows[:, inputs], rows[:, targets]
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a file that are not empty, with their numbers from 1 on."""
-    number = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: is not UTF-8 text (after line {number}); save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise damaged(path, error) from error
-
-
-def _cells(path: Path, number: int, line: str, delimiter: str) -> list[str]:
-    try:
-        cells = next(csv.reader([line], delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise InputError(
-            f"{path}: line {number} cannot be cut into cells ({reason(error)}); mend its quotes,"
-            " one line a row"
-        ) from error
-    return [cell.strip() for cell in cells]
-
-
-def _require_distinct(path: Path, columns: Sequence[str]) -> None:
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    if repeated:
-        raise InputError(
-            f"{path}: several columns are called {listed(map(repr, repeated))}; rename them"
-        )
-
-
-def not_numbers(path: Path, column: str, found: str, remedy: str | None = None) -> InputError:
-    """Return the error that a column holds something else than numbers, and what to do."""
-    remedy = remedy or "encode it as numbers (categories as one column each), or take it out"
-    return InputError(f"{path}: column {column!r} holds {found}, not numbers; {remedy}")
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number as programs write it: no digit groups, no decimal comma."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell and cell.isascii()

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.files import open_safely, sniff
 from nrcscan.inputs.datasets.batches import Batch, Dataset
-from nrcscan.inputs.datasets.csv_text import TargetColumns, Text, is_number, is_table
+from nrcscan.inputs.datasets.delimited_text import Text, is_number, is_table
+from nrcscan.inputs.datasets.target_columns import TargetColumns
+from nrcscan.inputs.datasets.text_lines import start_of
 from nrcscan.wording import listed, reason
 
 NAME_COLUMNS = ("file", "filename", "file_name", "path", "image", "name")
@@ -190,7 +192,7 @@ class _ImageTable:
     def open(cls, folder: Path, table: Path, targets: TargetColumns) -> _ImageTable:
         """Open a table, and find its columns."""
         open_safely.regular_file(table, "targets")
-        if not is_table(open_safely.head(table, 4096)):
+        if not is_table(start_of(table, 4096)):
             raise InputError(
                 f"{table}: is {sniff.foreign(table)}; targets come as a CSV, beside the file names"
             )

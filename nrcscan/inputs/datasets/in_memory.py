@@ -17,6 +17,7 @@ from nrcscan.inputs.datasets.batches import (
     Batch,
     Dataset,
     as_array,
+    axes_of,
     require_equal_lengths,
     require_numbers,
 )
@@ -40,7 +41,8 @@ def from_arrays(x: Any, y: Any, *, name: str, provenance: dict[str, Any] | None)
 
     if provenance is None:
         provenance = {"path": None, "sha256": _content_sha256(*parts(inputs).values(), targets)}
-    return Dataset(name=name, n_samples=len(targets), provenance=provenance, stream=stream)
+    axes = axes_of(targets.shape)
+    return Dataset(name, len(targets), provenance, stream, target_axes=axes)
 
 
 def _content_sha256(*arrays: NDArray[Any]) -> str:

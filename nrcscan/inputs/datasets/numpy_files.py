@@ -6,7 +6,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +18,17 @@ from numpy.typing import NDArray
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely, sniff
+from nrcscan.inputs.datasets.array_keys import Piece
 from nrcscan.inputs.datasets.batches import (
     Batch,
     Dataset,
-    choose_inputs,
-    choose_targets,
     damaged,
     file_provenance,
-    named,
-    require_equal_lengths,
     require_numbers,
 )
 from nrcscan.inputs.datasets.in_memory import from_arrays
+from nrcscan.inputs.datasets.named_arrays import Choice, chosen
+from nrcscan.inputs.datasets.rows import Rows, side_by_side
 from nrcscan.wording import reason
 
 FORTRAN_LIMIT = 4 << 30
@@ -51,40 +50,67 @@ def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
     """Open an archive; no array of it is ever held whole."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            keys = [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
-            if not keys:
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
+            if not names:
                 raise InputError(
                     f"{path}: is a zip archive without arrays; an .npz of np.savez holds them"
                 )
-            headers = {}
-            x_keys, y_key = choose_inputs(path, keys, x_key), choose_targets(path, keys, y_key)
-            for key in (*x_keys, y_key):
-                with archive.open(f"{key}.npy") as member:
-                    headers[key] = _read_header(member, f"{path}: {key!r}")
+            arrays = {name.removesuffix(".npy"): _rows(path, archive, name) for name in names}
+        choice = chosen(path, arrays, x_key, y_key)
     except _ZIP_ERRORS as error:
         raise damaged(path, error) from error
-    for key in x_keys:
-        require_equal_lengths(path, headers[key].shape, headers[y_key].shape)
 
     def stream(batch_size: int) -> Iterator[Batch]:
         try:
             with ExitStack() as stack:
-                rows = [
-                    stack.enter_context(closing(_npz_rows(path, key, batch_size)))
-                    for key in (*x_keys, y_key)
-                ]
-                for *inputs, targets in zip(*rows, strict=True):
-                    yield named(x_keys, inputs), targets
+
+                def side(pieces: Sequence[Piece]) -> Iterator[NDArray[Any]]:
+                    rows = [
+                        stack.enter_context(closing(_piece(path, p.keys, choice, batch_size)))
+                        for p in pieces
+                    ]
+                    return map(side_by_side, zip(*rows, strict=True))
+
+                sides = [side(s.pieces) for s in (*choice.inputs, choice.targets)]
+                for *inputs, targets in zip(*sides, strict=True):
+                    yield choice.named(inputs), targets
         except _ZIP_ERRORS as error:
             raise damaged(path, error) from error
 
-    return Dataset(
-        name=str(path),
-        n_samples=headers[y_key].shape[0],
-        provenance={**file_provenance(path), "x_key": ",".join(x_keys), "y_key": y_key},
-        stream=stream,
-    )
+    return choice.dataset(path, stream)
+
+
+def _rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
+    """Return a member's shape and dtype; its rows are read as one, for lists of names."""
+    key = name.removesuffix(".npy")
+    with archive.open(name) as member:
+        header = _read_header(member, f"{path}: {key!r}")
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        return next(_npz_rows(path, key, stop))[start:]
+
+    return Rows(header.shape, header.dtype, read)
+
+
+def _piece(
+    path: Path, keys: Sequence[str], choice: Choice, batch_size: int
+) -> Generator[NDArray[Any], None, None]:
+    """Yield the rows of members that are joined end to end, in batches across their borders."""
+    kept: list[NDArray[Any]] = []
+    lacking = batch_size
+    for key in keys:
+        left = choice.counts[key]
+        for rows in _npz_rows(path, key, batch_size):
+            rows = rows[:left]
+            left -= len(rows)
+            while len(rows) >= lacking:
+                yield np.concatenate([*kept, rows[:lacking]]) if kept else rows[:lacking]
+                rows, kept, lacking = rows[lacking:], [], batch_size
+            if len(rows):
+                kept.append(rows)
+                lacking -= len(rows)
+    if kept:
+        yield np.concatenate(kept)
 
 
 def _read_header(member: IO[bytes], where: str) -> _Header:
@@ -100,11 +126,8 @@ def _read_header(member: IO[bytes], where: str) -> _Header:
         raise InputError(
             f"{where}: not a readable array: {reason(error)}; save it again"
         ) from error
-    require_numbers(dtype, where)
     if min(shape, default=0) < 0:
         raise InputError(f"{where}: its header claims the shape {shape}; save it again")
-    if len(shape) == 0:
-        raise InputError(f"{where}: a single number, not an array of samples")
     return _Header(shape, fortran_order and len(shape) > 1, dtype)
 
 
@@ -165,7 +188,10 @@ def open_npy_pair(x_path: Path, y_path: Path) -> Dataset:
                 f"{path}: is {sniff.foreign(path)}; with two data files both are .npy arrays"
             )
         with path.open("rb") as file:
-            _read_header(file, str(path))
+            header = _read_header(file, str(path))
+        require_numbers(header.dtype, str(path))
+        if not header.shape:
+            raise InputError(f"{path}: a single number, not an array of samples; check the file")
         try:
             arrays.append(np.load(path, mmap_mode="r", allow_pickle=False))
         except (ValueError, OverflowError, OSError) as error:

@@ -15,13 +15,16 @@ from nrcscan.files import open_safely, sniff
 from nrcscan.inputs import catalogue
 from nrcscan.inputs.checkpoints.recognise import recognise
 from nrcscan.inputs.datasets.batches import Batch, Dataset
-from nrcscan.inputs.datasets.csv_text import TargetColumns, is_table, open_csv
+from nrcscan.inputs.datasets.csv_text import open_csv
+from nrcscan.inputs.datasets.delimited_text import is_table
 from nrcscan.inputs.datasets.image_folder import Preparation, open_images
 from nrcscan.inputs.datasets.in_memory import from_arrays, from_batches, from_torch_dataset
 from nrcscan.inputs.datasets.numpy_files import open_npy_pair, open_npz
 from nrcscan.inputs.datasets.parquet_and_arrow import open_parquet
 from nrcscan.inputs.datasets.saved_datasets_folder import open_folder
 from nrcscan.inputs.datasets.standardize import standardized
+from nrcscan.inputs.datasets.target_columns import TargetColumns
+from nrcscan.inputs.datasets.text_lines import start_of
 from nrcscan.inputs.forms import CheckpointForm
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.wording import reason
@@ -145,7 +148,7 @@ def _open_path(path: Path, x_key: str | None, y_key: str | None, columns: Target
         if columns.told:
             raise UsageError(f"{path}: is no table; choose its arrays with --x-key and --y-key")
         return opener(path, x_key, y_key)
-    if is_table(start):
+    if is_table(start_of(path, 4096)):
         if x_key or y_key:
             raise UsageError(
                 f"{path}: is a table; choose its columns with --targets or --n-targets"
@@ -164,20 +167,23 @@ def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None]
     Raises:
         InputError: it is a checkpoint.
     """
-    from nrcscan.inputs.datasets import named_arrays
+    from nrcscan.inputs.datasets import hdf5_arrays, matlab_arrays, saved_tensors
+    from nrcscan.inputs.datasets.named_arrays import Opener, open_keyed
 
-    def of(arrays: named_arrays.Opener) -> Callable[[Path, str | None, str | None], Dataset]:
-        return lambda path, x_key, y_key: named_arrays.open_keyed(path, arrays, x_key, y_key)
+    def of(arrays: Opener) -> Callable[[Path, str | None, str | None], Dataset]:
+        return lambda path, x_key, y_key: open_keyed(path, arrays, x_key, y_key)
 
     form = recognise(path)
     if isinstance(form, CheckpointForm):
-        tensors = {"torch": named_arrays.torch_tensors, "safetensors": named_arrays.safetensors}
+        tensors = {"torch": saved_tensors.torch_tensors, "safetensors": saved_tensors.safetensors}
         if form.key in tensors:
             return of(tensors[form.key])
         raise _checkpoint(path, form)
     if start.startswith(b"PK"):
         return open_npz
-    return of(named_arrays.hdf5) if start.startswith(b"\x89HDF\r\n\x1a\n") else None
+    if start.startswith(matlab_arrays.MATLAB_5):
+        return of(matlab_arrays.matlab)
+    return of(hdf5_arrays.hdf5) if hdf5_arrays.is_hdf5(path) else None
 
 
 def _checkpoint(path: Path, form: CheckpointForm) -> InputError:

@@ -21,7 +21,7 @@ from nrcscan.inputs.datasets.batches import (
     damaged,
     file_provenance,
 )
-from nrcscan.inputs.datasets.csv_text import TargetColumns, not_numbers
+from nrcscan.inputs.datasets.target_columns import TargetColumns, not_numbers
 from nrcscan.wording import listed
 
 INDEX_COLUMN = "__index_level_0__"

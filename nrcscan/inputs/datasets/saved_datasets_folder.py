@@ -13,13 +13,13 @@ from typing import Any
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.datasets.batches import Dataset, damaged
-from nrcscan.inputs.datasets.csv_text import TargetColumns
 from nrcscan.inputs.datasets.parquet_and_arrow import (
     arrow_errors,
     choose,
     column_dataset,
     require_pyarrow,
 )
+from nrcscan.inputs.datasets.target_columns import TargetColumns
 from nrcscan.wording import listed, reason
 
 STATE, INDEX = "state.json", "dataset_dict.json"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.arrays import each
-from nrcscan.inputs.datasets.batches import Batch, Dataset
+from nrcscan.inputs.datasets.batches import Batch, Dataset, target_rows
 from nrcscan.wording import listed
 
 PARTS = ("x", "y")
@@ -25,6 +25,12 @@ class Scale:
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
+
+    def of_rows(self) -> Scale:
+        """Return the scale of samples that have become rows; one number stays one."""
+        if self.mean.ndim == 0:
+            return self
+        return Scale(self.mean.reshape(-1), self.std.reshape(-1))
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return values (n, …) less the mean, over the spread."""
@@ -75,7 +81,9 @@ def standardized(
                 raise _several(dataset.name)
             yield (
                 each(x, lambda part: _scaled(part, "x", scales, dataset.name)),
-                _scaled(y, "y", scales, dataset.name),
+                _scaled(
+                    target_rows(y, dataset.name, dataset.target_axes), "y", scales, dataset.name
+                ),
             )
 
     told = {"parts": list(parts), "statistics": source, "sha256": fingerprint}
@@ -92,9 +100,7 @@ def _several(name: str) -> UsageError:
 def _scaled(values: NDArray[Any], part: str, scales: dict[str, Scale], name: str) -> NDArray[Any]:
     if part not in scales:
         return values
-    if part == "y" and values.ndim == 1:
-        values = values[:, None]
-    scale = scales[part]
+    scale = scales[part] if part == "x" else scales[part].of_rows()
     if scale.mean.shape not in ((), values.shape[1:]):
         raise InputError(
             f"{name}: {part} has samples of shape {values.shape[1:]}, and its statistics"

@@ -1,0 +1,91 @@
+"""The arrays of an HDF5 file, by their path in it; MATLAB's turned the right way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from nrcscan.acts_file.reading import require_self_contained
+from nrcscan.acts_file.schema import FORMAT
+from nrcscan.errors import InputError
+from nrcscan.files import open_safely
+from nrcscan.inputs.datasets.rows import Rows
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+KEPT_OPEN = 64
+"""So many arrays stay open at a time: each keeps up to 1 MB of what it has decompressed."""
+
+MATLAB = b"MATLAB 7.3 MAT-file"
+"""How MATLAB's files of version 7.3 begin, before the HDF5 in them."""
+
+_PRIVATE = ("#refs#", "#subsystem#")
+"""Groups in which MATLAB keeps what cells and objects refer to."""
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is HDF5, from its start or behind a block of the user's own."""
+    size = path.stat().st_size
+    place = 0
+    while place + len(SIGNATURE) <= size:
+        with path.open("rb") as file:
+            file.seek(place)
+            if file.read(len(SIGNATURE)) == SIGNATURE:
+                return True
+        place = max(512, place * 2)  # where the format lets it begin
+    return False
+
+
+@contextmanager
+def hdf5(path: Path) -> Iterator[Mapping[str, Rows]]:
+    """Open the datasets of an HDF5 file, by their path in it."""
+    of_matlab = open_safely.head(path, len(MATLAB)) == MATLAB
+    with h5py.File(path, "r") as file:
+        if "format" in file.attrs and bytes(file.attrs["format"]) == FORMAT.encode():
+            raise InputError(f"{path}: is a file of nrcscan extract, not data; see nrcscan report")
+        require_self_contained(file, path)
+        found: dict[str, Rows] = {}
+        dataset = lru_cache(maxsize=KEPT_OPEN)(file.__getitem__)
+
+        def take(name: str, item: Any) -> None:
+            if not isinstance(item, h5py.Dataset) or name.split("/")[0] in _PRIVATE:
+                return
+            turned = of_matlab or "MATLAB_class" in item.attrs
+            found[name] = _turned(path, item, dataset) if turned else _plain(item, dataset)
+
+        file.visititems(take)
+        yield found
+        dataset.cache_clear()
+
+
+def _plain(item: h5py.Dataset, dataset: Callable[[str], Any]) -> Rows:
+    name = item.name
+    return Rows(item.shape or (), item.dtype, lambda a, b: np.asarray(dataset(name)[a:b]))
+
+
+def _turned(path: Path, item: h5py.Dataset, dataset: Callable[[str], Any]) -> Rows:
+    """Return an array of MATLAB, whose axes HDF5 has in reverse; empty ones have a shape inside.
+
+    Raises:
+        InputError: as it is read: it is text or complex.
+    """
+    name, kind = item.name, bytes(item.attrs.get("MATLAB_class", b"")).decode()
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        if kind == "char":
+            raise InputError(f"{path}: {name.lstrip('/')!r}: text; choose an array of numbers")
+        return np.asarray(dataset(name)[..., start:stop]).transpose()
+
+    if "MATLAB_empty" in item.attrs:
+        return Rows((0, 0), np.dtype(np.float64), read)
+    dtype = item.dtype
+    if dtype.names == ("real", "imag"):
+        dtype = np.dtype(np.complex128)
+    return Rows((item.shape or ())[::-1], dtype, read)

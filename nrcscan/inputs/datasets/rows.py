@@ -1,0 +1,83 @@
+"""Arrays of an open file as rows that can be read from anywhere: single, joined, side by side."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One array of an open file.
+
+    Attributes:
+        shape: of the whole, samples first.
+        dtype: None where the library that reads it tells only with the rows.
+        read: rows [start, stop).
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    read: Callable[[int, int], NDArray[Any]]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds text, such as names of groups."""
+        if self.dtype is None:
+            return False
+        told: dict[str, Any] = dict(self.dtype.metadata or {})  # what HDF5 has beyond numbers
+        return self.dtype.kind in "SU" or told.get("vlen") in (str, bytes)
+
+
+def first(rows: Rows, n: int) -> Rows:
+    """Return the first n rows."""
+    return Rows((n, *rows.shape[1:]), rows.dtype, rows.read)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Return arrays end to end; they must agree in all axes but the first."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = list(accumulate(part.shape[0] for part in parts))
+    known = [part.dtype for part in parts if part.dtype is not None]
+    dtype = np.result_type(*known) if len(known) == len(parts) else None
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        pieces, place = [], bisect_right(ends, start)
+        while start < stop and place < len(parts):
+            begin, until = ends[place] - parts[place].shape[0], min(stop, ends[place])
+            pieces.append(parts[place].read(start - begin, until - begin))
+            start, place = until, bisect_right(ends, until)
+        if not pieces:
+            return parts[0].read(0, 0)
+        whole = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    return Rows((ends[-1], *parts[0].shape[1:]), dtype, read)
+
+
+def beside(parts: Sequence[Rows]) -> Rows:
+    """Return arrays side by side along the last axis; single numbers are a column."""
+    if len(parts) == 1:
+        return parts[0]
+    shapes = [part.shape if len(part.shape) > 1 else (*part.shape, 1) for part in parts]
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        pieces = [part.read(start, stop) for part in parts]
+        return side_by_side(pieces)
+
+    return Rows((*shapes[0][:-1], sum(shape[-1] for shape in shapes)), None, read)
+
+
+def side_by_side(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return arrays of equal length as one along the last axis; single numbers are a column."""
+    if len(arrays) == 1:
+        return arrays[0]
+    columns = [array[:, None] if array.ndim == 1 else array for array in arrays]
+    return np.concatenate(columns, axis=-1)

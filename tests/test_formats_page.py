@@ -78,8 +78,13 @@ SAME = {
     "hub": "nrcscan extract bert.pt tokens.npz --model mine.py:bert",
     "tanh": "nrcscan extract tanh.pt data.npz --model mine.py:tanh",
     "x,y": "nrcscan extract model.pt standard.npz",
+    "train=0.8,seed=42,part=test": "nrcscan extract model.pt held_back.npz",
+    "test=0.25,shuffle=no,part=test": "nrcscan extract model.pt last.npz",
 }
 """By a word of their command, forms of other networks or data: their plain state dict and .npz."""
+
+HELD_BACK = [13, 39, 30, 45, 17, 48, 26, 25, 32, 19]
+"""What scikit-learn's train_test_split(range(50), train_size=0.8, random_state=42)[1] is."""
 
 pytestmark = [
     pytest.mark.numerical,
@@ -132,6 +137,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({name: value.float() for name, value in half.items()}, path / "halved.pt")
     torch.save({f"module._orig_mod.{k}": v for k, v in state.items()}, path / "wrapped.pt")
     np.savez(path / "data.npz", X=x, y=y)
+    np.savez(path / "last.npz", X=x[37:], y=y[37:])
+    np.savez(path / "held_back.npz", X=x[HELD_BACK], y=y[HELD_BACK])
     standard = [(v - v.mean(0)) / v.std(0) for v in (x.astype(np.float64), y.astype(np.float64))]
     np.savez(path / "standard.npz", X=standard[0], y=standard[1])
     np.savez(path / "parts.npz", left=x[:, :1], right=x[:, 1:], y=y)

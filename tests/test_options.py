@@ -53,6 +53,7 @@ SAMPLES: dict[str, Any] = {
     "images": "channels=grey height=1 width=5 scale=255 mean=0 std=1",
     "standardize": "x,y",
     "scales": "scales.npz",
+    "split": "train=0.5,seed=1,part=train",
     "layers": "*",
     "exclude": ["nothing*"],
     "output_key": "0",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -19,6 +20,7 @@ from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 from nrcscan.inputs.datasets.batches import Dataset
 from nrcscan.inputs.datasets.open_dataset import open_dataset
+from nrcscan.inputs.datasets.split import Split, part_of
 from nrcscan.inputs.datasets.standardize import standardized
 from nrcscan.inputs.user_code import importable
 from nrcscan.network.build import Network, build
@@ -140,6 +142,10 @@ def open_data(data: Any, settings: PassOptions) -> Dataset:
         n_targets=settings["n_targets"],
         images=settings["images"],
     )
+    training = None
+    if settings["split"] is not None:
+        split = Split.parse(settings["split"])
+        training, dataset = part_of(dataset, replace(split, part="train")), part_of(dataset, split)
     if settings["standardize"]:
         dataset = standardized(
             dataset,
@@ -147,5 +153,6 @@ def open_data(data: Any, settings: PassOptions) -> Dataset:
             settings["scales"],
             settings["limit"],
             settings["offset"],
+            training=training,
         )
     return dataset

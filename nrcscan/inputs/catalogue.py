@@ -94,6 +94,17 @@ SCALES = (
     ),
 )
 
+SPLITS = (
+    Form(
+        "the samples held back by `train_test_split(X, y, train_size=0.8, random_state=42)`",
+        "nrcscan extract model.pt data.npz --split train=0.8,seed=42,part=test",
+    ),
+    Form(
+        "the last quarter",
+        "nrcscan extract model.pt data.npz --split test=0.25,shuffle=no,part=test",
+    ),
+)
+
 CHECKPOINTS = (
     CheckpointForm(
         key="torch",
@@ -246,6 +257,7 @@ FORMATS = {form.key: form.name for form in CHECKPOINTS}
 TABLES: dict[str, Sequence[Form]] = {
     "data": DATA,
     "scales": SCALES,
+    "splits": SPLITS,
     "checkpoints": [case for form in CHECKPOINTS for case in form.cases],
 }
 """The page's tables, by the name in the comment that stands before each."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,8 +22,8 @@ class PredictionChoice:
     """How to find predictions (n, n_targets) in an output.
 
     Attributes:
-        key: of a dict, a field of a dataclass, or the index in a tuple; None takes the first
-            tensor.
+        key: of a dict, a field of a dataclass, or the index in a tuple; several with commas
+            between are heads that predict side by side; None takes the first tensor.
         columns: from which column of it to which, for heads that predict more than the mean.
     """
 
@@ -53,25 +54,23 @@ class PredictionChoice:
         Raises:
             InputError: there are none of the shape `wanted`.
         """
-        tensor = self.tensor(output)
-        if tensor.is_complex():
+        heads = self.heads(output)
+        if any(head.is_complex() for head in heads):
             raise InputError("the network predicts complex numbers; targets are real")
-        if tensor.ndim > 0:
-            tensor = tensor[:n]
-        shape = tuple(tensor.shape)
-        if tensor.ndim > 1:
-            tensor = tensor.flatten(1)[:, slice(*self.columns)]
-        elif tensor.ndim == 1:
-            tensor = tensor[:, None]
-        if tuple(tensor.shape) != wanted:
-            raise InputError(
-                f"the network predicts shape {shape} where the targets have {wanted}; check that"
-                " data and network belong together, or choose with --output-key and --output-slice"
-            )
-        return np.asarray(to_numpy(tensor), dtype=np.float64)
+        heads = [head[:n] if head.ndim > 0 else head for head in heads]
+        rows = [head.reshape(len(head), -1) for head in heads if head.ndim > 0]
+        if len(rows) == len(heads) and len({len(row) for row in rows}) == 1:
+            tensor = torch.cat(rows, dim=1)[:, slice(*self.columns)]
+            if tuple(tensor.shape) == wanted:
+                return np.asarray(to_numpy(tensor), dtype=np.float64)
+        shapes = listed(tuple(head.shape) for head in heads)
+        raise InputError(
+            f"the network predicts shape {shapes} where the targets have {wanted}; check that"
+            " data and network belong together, or choose with --output-key and --output-slice"
+        )
 
-    def tensor(self, output: Any) -> Tensor:
-        """Return the one tensor among what a network returns that holds its predictions.
+    def heads(self, output: Any) -> list[Tensor]:
+        """Return those tensors among what a network returns that hold its predictions.
 
         Raises:
             InputError: there is none, or none by that key.
@@ -79,7 +78,7 @@ class PredictionChoice:
         if isinstance(output, Tensor):
             if self.key is not None:
                 raise InputError(f"--output-key {self.key}: the network returns a single tensor")
-            return output
+            return [output]
         parts = _parts(output)
         tensors = {key: part for key, part in parts.items() if isinstance(part, Tensor)}
         if not tensors:
@@ -88,13 +87,14 @@ class PredictionChoice:
                 " a factory that returns its predictions"
             )
         if self.key is None:
-            return next(iter(tensors.values()))
-        if self.key not in tensors:
+            return [next(iter(tensors.values()))]
+        keys = [self.key] if self.key in tensors else [key.strip() for key in self.key.split(",")]
+        if not all(key in tensors for key in keys):
             raise InputError(
                 f"--output-key {self.key}: the network returns a {type(output).__name__} with"
                 f" {listed(tensors)}"
             )
-        return tensors[self.key]
+        return [tensors[key] for key in keys]
 
 
 def _parts(output: Any) -> dict[str, Any]:

@@ -157,10 +157,20 @@ class PassOptions(CheckpointOptions, total=False):
     scales: Annotated[
         str | Path | None,
         Option(
-            help="To standardize by, an .npz of x_mean, x_std, y_mean, y_std; else the data's.",
+            help="To standardize by, an .npz of x_mean, x_std, y_mean, y_std; else the data's, or"
+            " of a split the training part's.",
             goes_with="standardize",
             group="Data",
             shards_may_differ=True,
+        ),
+    ]
+    split: Annotated[
+        str | None,
+        Option(
+            help="Only one part of the data, cut as scikit-learn's train_test_split cuts it:"
+            " train=0.8,seed=42,part=test.",
+            metavar="NAME=VALUE,…",
+            group="Data",
         ),
     ]
     limit: Annotated[
@@ -209,8 +219,9 @@ class PassOptions(CheckpointOptions, total=False):
         str | None,
         Option(
             help="Where the predictions are, if the network returns several tensors: a key, a"
-            " field or an index. By default the first.",
-            metavar="KEY",
+            " field or an index, or several with commas between, side by side. By default the"
+            " first.",
+            metavar="KEY,KEY",
             group="What is measured",
         ),
     ]

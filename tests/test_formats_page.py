@@ -55,8 +55,9 @@ def bert():
     config = transformers.AutoConfig.from_pretrained("hub", local_files_only=True)
     return transformers.AutoModelForSequenceClassification.from_config(config)
 class Joined(nn.Sequential):
-    def forward(self, left, right):
-        return super().forward(torch.cat([left, right], dim=1))
+    def forward(self, *parts, **named):
+        parts = [part.reshape(len(part), -1) for part in (*parts, *named.values())]
+        return super().forward(torch.cat(parts, dim=1))
 def joined():
     return Joined(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
 def loader():
@@ -156,6 +157,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parquet.write_table(
         pyarrow.table(dict(zip(names, table.T, strict=True))), path / "data.parquet"
     )
+    lines = (path / "data.csv").read_text().splitlines()
+    runs = [f"{'run' if i == 0 else f'run {i}'},{line}" for i, line in enumerate(lines)]
+    (path / "runs.csv").write_text("\n".join(runs))
+    told = {"input_ids": list(tokens), "text": ["…"] * 50, "labels": list(y)}
+    parquet.write_table(pyarrow.table(told), path / "tokens.parquet")
     arrays = {"states": list(x), "note": ["not read"] * 50, "torques": list(y)}
     parquet.write_table(pyarrow.table(arrays), path / "arrays.parquet")
     columns = dict(zip(names, table.T, strict=True))

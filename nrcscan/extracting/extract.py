@@ -140,6 +140,7 @@ def open_data(data: Any, settings: PassOptions) -> Dataset:
         y_key=settings["y_key"],
         targets=settings["targets"],
         n_targets=settings["n_targets"],
+        drop=settings["drop"],
         images=settings["images"],
     )
     training = None

@@ -41,6 +41,15 @@ DATA = (
         ".csv",
     ),
     Form(
+        "one with columns that are neither inputs nor targets",
+        "nrcscan extract model.pt runs.csv --targets speed,turn --drop run",
+    ),
+    Form(
+        "one whose columns are several inputs, or inputs in another order",
+        "nrcscan extract model.pt data.csv --x-key a,b+c+d --y-key speed+turn"
+        " --model mine.py:joined",
+    ),
+    Form(
         "`.tsv`, or `;` between cells; with or without names",
         "nrcscan extract model.pt data.tsv --n-targets 2",
         ".tsv",
@@ -54,6 +63,11 @@ DATA = (
     Form(
         "`.parquet` with arrays in its columns",
         "nrcscan extract model.pt arrays.parquet --x-key states --y-key torques",
+        extra="parquet",
+    ),
+    Form(
+        "`.parquet` as a tokenizer leaves it: `input_ids`, `attention_mask`, …, `labels`",
+        "nrcscan extract hub tokens.parquet",
         extra="parquet",
     ),
     Form(

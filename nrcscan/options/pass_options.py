@@ -105,13 +105,18 @@ class PassOptions(CheckpointOptions, total=False):
     x_key: Annotated[
         str | None,
         Option(
-            help="The inputs' key in a file of named arrays.", group="Data", shards_may_differ=True
+            help="The inputs' key in a file of named arrays, or their columns in a table:"
+            " a,b gives a network several inputs, a+b one of both side by side.",
+            group="Data",
+            shards_may_differ=True,
         ),
     ]
     y_key: Annotated[
         str | None,
         Option(
-            help="The targets' key in a file of named arrays.", group="Data", shards_may_differ=True
+            help="The targets' key in a file of named arrays, or column in a table.",
+            group="Data",
+            shards_may_differ=True,
         ),
     ]
     targets: Annotated[
@@ -130,6 +135,17 @@ class PassOptions(CheckpointOptions, total=False):
         Option(
             help="So many last columns of a table are targets.",
             minimum=1,
+            group="Data",
+            shards_may_differ=True,
+        ),
+    ]
+    drop: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            help="A table's columns that are neither inputs nor targets.",
+            metavar="COL,COL",
+            separator=",",
             group="Data",
             shards_may_differ=True,
         ),

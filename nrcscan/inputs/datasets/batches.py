@@ -19,6 +19,20 @@ Batch = tuple[Inputs, NDArray[Any]]
 """Inputs (n, …), one array or several, and targets (n, n_targets), of any real dtype."""
 
 X_KEYS = ("X", "x", "inputs", "features", "observations", "obs", "images")
+TOKENS = ("input_ids", "inputs_embeds", "input_features", "input_values", "pixel_values")
+"""What Hugging Face calls what its networks see; the others come with one of these."""
+
+BESIDE = (
+    "attention_mask",
+    "token_type_ids",
+    "position_ids",
+    "global_attention_mask",
+    "pixel_mask",
+    "pixel_attention_mask",
+    "bbox",
+    "decoder_input_ids",
+    "decoder_attention_mask",
+)
 Y_KEYS = ("y", "Y", "targets", "target", "labels", "actions")
 
 
@@ -106,9 +120,23 @@ def choose_key(
 
 def choose_inputs(path: Path, keys: Sequence[str], key: str | None) -> list[str]:
     """Return which of a file's arrays are the inputs: one, or several, separated by commas."""
+    if key is None and (together := usual_inputs(keys)):
+        return together
     if key is None or key in keys or "," not in key:
         return [choose_key(path, keys, key, X_KEYS, "inputs", "--x-key")]
     return [choose_key(path, keys, k.strip(), (), "inputs", "--x-key") for k in key.split(",")]
+
+
+def usual_inputs(keys: Sequence[str]) -> list[str]:
+    """Return those inputs of Hugging Face's networks that are there, which belong together.
+
+    >>> usual_inputs(["attention_mask", "input_ids", "labels"])
+    ['input_ids', 'attention_mask']
+    """
+    seen = [name for name in TOKENS if name in keys]
+    if not seen or any(name in keys for name in X_KEYS):
+        return []
+    return [*seen, *(name for name in BESIDE if name in keys)]
 
 
 def choose_targets(path: Path, keys: Sequence[str], key: str | None) -> str:

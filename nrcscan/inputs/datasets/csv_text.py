@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,63 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.errors import InputError, UsageError
-from nrcscan.inputs.datasets.batches import Y_KEYS, Batch, Dataset, damaged, file_provenance
-from nrcscan.wording import listed, reason
+from nrcscan.errors import InputError
+from nrcscan.inputs.datasets.batches import Batch, Dataset, damaged, file_provenance
+from nrcscan.inputs.datasets.table_columns import TableColumns
+from nrcscan.wording import reason
 
 DELIMITERS = ("\t", ",", ";")
 
 MISSING = ("", "NA", "N/A", "<NA>", "null", "NULL", "None", "?")
 """What programs write where a value is missing."""
-
-
-@dataclass(frozen=True)
-class TargetColumns:
-    """Which columns are the targets: by name, or the last ones by number."""
-
-    names: Sequence[str] = ()
-    last: int | None = None
-
-    @property
-    def told(self) -> bool:
-        """Whether any choice was made."""
-        return bool(self.names) or self.last is not None
-
-    def choose(self, path: Path, columns: Sequence[str]) -> list[int]:
-        """Return the indices of the target columns.
-
-        Raises:
-            UsageError: the choice does not fit the table, or there is none to be guessed.
-            InputError: columns cannot be told apart by their names.
-        """
-        _require_distinct(path, columns)
-        if self.names and self.last is not None:
-            raise UsageError("--targets and --n-targets both say which are the targets; give one")
-        if self.names:
-            unknown = [name for name in self.names if name not in columns]
-            if unknown:
-                raise UsageError(
-                    f"{path}: no column {listed(map(repr, unknown))}; --targets are among"
-                    f" {listed(columns)}"
-                )
-            if len(set(self.names)) < len(self.names):
-                raise UsageError(f"--targets {','.join(self.names)}: names a column twice")
-            chosen = [columns.index(name) for name in self.names]
-        elif self.last is not None:
-            chosen = list(range(len(columns)))[-self.last :] if self.last > 0 else []
-        else:
-            chosen = [i for i, name in enumerate(columns) if name in Y_KEYS]
-            if not chosen:
-                raise UsageError(
-                    f"{path}: which columns are the targets? name them with --targets, or say how"
-                    f" many of the last with --n-targets; there are {listed(columns)}"
-                )
-        if not 0 < len(chosen) < len(columns):
-            raise UsageError(
-                f"{path}: {len(chosen)} of {len(columns)} columns as targets leaves no inputs or no"
-                " targets"
-            )
-        return chosen
 
 
 def is_table(start: bytes) -> bool:
@@ -154,7 +106,7 @@ class Text:
         return float(cell)
 
 
-def open_csv(path: Path, targets: TargetColumns) -> Dataset:
+def open_csv(path: Path, columns: TableColumns) -> Dataset:
     """Open delimited text, with or without a line of column names.
 
     Raises:
@@ -162,23 +114,27 @@ def open_csv(path: Path, targets: TargetColumns) -> Dataset:
         UsageError: the targets' columns are not told, or not there.
     """
     text = Text.open(path)
-    chosen = targets.choose(path, text.columns)
+    chosen = columns.choose(path, text.columns)
+    needed = chosen.columns
 
     def stream(batch_size: int) -> Iterator[Batch]:
         lines = text.lines()
         while batch := list(islice(lines, batch_size)):
-            yield _split(_parse(text, batch), chosen)
+            rows = _parse(text, batch, needed)
+            yield chosen.batch({name: rows[:, i] for i, name in enumerate(needed)})
 
     return Dataset(
         name=str(path),
         n_samples=None,
-        provenance={**file_provenance(path), "targets": [text.columns[i] for i in chosen]},
+        provenance={**file_provenance(path), **chosen.provenance},
         stream=stream,
     )
 
 
-def _parse(text: Text, lines: list[tuple[int, str]]) -> NDArray[np.float64]:
-    """Return lines of text as numbers (n, columns), or name the first cell that is none."""
+def _parse(text: Text, lines: list[tuple[int, str]], needed: list[str]) -> NDArray[np.float64]:
+    """Return the needed cells of lines as numbers (n, needed), or name the first that is none."""
+    places = [text.columns.index(name) for name in needed]
+    unread = set(range(len(text.columns))) - set(places)
     try:
         rows: NDArray[np.float64] = np.loadtxt(
             [line for _, line in lines],
@@ -186,26 +142,18 @@ def _parse(text: Text, lines: list[tuple[int, str]]) -> NDArray[np.float64]:
             ndmin=2,
             comments=None,
             quotechar='"',
+            # Read, so that a line with a cell too many is seen, whatever stands in them.
+            converters=dict.fromkeys(unread, lambda cell: 0.0),
         )
     except ValueError:
         rows = np.empty((0, 0))
     if rows.shape == (len(lines), len(text.columns)):
-        return rows
-    return np.array(  # slower, and says what is wrong where
-        [
-            [
-                text.number(number, column, cell)
-                for column, cell in zip(text.columns, text.cells(number, line), strict=True)
-            ]
-            for number, line in lines
-        ]
-    )
-
-
-def _split(rows: NDArray[np.float64], targets: Sequence[int]) -> Batch:
-    """Return the inputs, which are all other columns in order, and the targets."""
-    inputs = [i for i in range(rows.shape[1]) if i not in targets]
-    return rows[:, inputs], rows[:, targets]
+        return rows[:, places]
+    rows = np.empty((len(lines), len(needed)))
+    for row, (number, line) in zip(rows, lines, strict=True):  # slower, and says what is wrong
+        cells = text.cells(number, line)
+        row[:] = [text.number(number, text.columns[place], cells[place]) for place in places]
+    return rows
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -235,17 +183,10 @@ def _cells(path: Path, number: int, line: str, delimiter: str) -> list[str]:
     return [cell.strip() for cell in cells]
 
 
-def _require_distinct(path: Path, columns: Sequence[str]) -> None:
-    repeated = sorted({name for name in columns if columns.count(name) > 1})
-    if repeated:
-        raise InputError(
-            f"{path}: several columns are called {listed(map(repr, repeated))}; rename them"
-        )
-
-
 def not_numbers(path: Path, column: str, found: str, remedy: str | None = None) -> InputError:
     """Return the error that a column holds something else than numbers, and what to do."""
-    remedy = remedy or "encode it as numbers (categories as one column each), or take it out"
+    categories = "encode it as numbers (categories as one column each)"
+    remedy = remedy or f"{categories}, or leave it out with --drop {column}"
     return InputError(f"{path}: column {column!r} holds {found}, not numbers; {remedy}")
 
 

@@ -171,7 +171,7 @@ def test_columns_that_are_not_told(tmp_path: Path, form: Any) -> None:
         open_dataset(tmp_path / "t", targets=["power"])
     with pytest.raises(UsageError, match="6 of 6 columns as targets leaves no inputs"):
         open_dataset(tmp_path / "t", n_targets=6)
-    with pytest.raises(UsageError, match="is a table; choose its columns with --targets"):
+    with pytest.raises(UsageError, match="which columns are the targets\\? name them with --targ"):
         open_dataset(tmp_path / "t", x_key="a")
 
 

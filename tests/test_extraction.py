@@ -503,6 +503,9 @@ class Pair(NamedTuple):
         (lambda out: Prediction(0.5, out, 3 * out), {}),
         (lambda out: Prediction(0.5, 3 * out, out), {"output_key": "spread"}),
         (lambda out: Pair(3 * out, out), {"output_key": "spread"}),
+        (lambda out: {"b": out[:, 1], "a": out[:, :1]}, {"output_key": "a,b"}),
+        (lambda out: (3 * out, out[:, :1], out[:, 1:]), {"output_key": "1, 2"}),
+        (lambda out: {"a,b": out, "b": 3 * out}, {"output_key": "a,b"}),
         (lambda out: torch.cat([out, 3 * out], 1), {"output_slice": ":2"}),
         (lambda out: torch.cat([3 * out, out], 1), {"output_slice": "-2:"}),
         (lambda out: out[:, :, None, None], {}),
@@ -523,6 +526,13 @@ def test_predictions_in_structured_outputs(
     ("returns", "options", "error", "message"),
     [
         (lambda o: {"a": o}, {"output_key": "b"}, InputError, "returns a dict with a"),
+        (lambda o: {"a": o}, {"output_key": "a,b"}, InputError, "returns a dict with a"),
+        (
+            lambda o: {"a": o, "b": o[:7]},
+            {"output_key": "a,b"},
+            InputError,
+            r"shape \(60, 2\) and \(7, 2\) where the targets have \(60, 2\)",
+        ),
         (lambda o: o, {"output_key": "b"}, InputError, "the network returns a single tensor"),
         (lambda o: o, {"output_slice": "1"}, UsageError, "write from:to, such as :2"),
         (lambda o: o, {"output_slice": ":1"}, InputError, r"where the targets have \(60, 2\)"),

@@ -56,8 +56,9 @@ def bert():
     config = transformers.AutoConfig.from_pretrained("hub", local_files_only=True)
     return transformers.AutoModelForSequenceClassification.from_config(config)
 class Joined(nn.Sequential):
-    def forward(self, left, right):
-        return super().forward(torch.cat([left, right], dim=1))
+    def forward(self, *parts, **named):
+        parts = [part.reshape(len(part), -1) for part in (*parts, *named.values())]
+        return super().forward(torch.cat(parts, dim=1))
 def joined():
     return Joined(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
 def loader():
@@ -79,8 +80,13 @@ SAME = {
     "hub": "nrcscan extract bert.pt tokens.npz --model mine.py:bert",
     "tanh": "nrcscan extract tanh.pt data.npz --model mine.py:tanh",
     "x,y": "nrcscan extract model.pt standard.npz",
+    "train=0.8,seed=42,part=test": "nrcscan extract model.pt held_back.npz",
+    "test=0.25,shuffle=no,part=test": "nrcscan extract model.pt last.npz",
 }
 """By a word of their command, forms of other networks or data: their plain state dict and .npz."""
+
+HELD_BACK = [13, 39, 30, 45, 17, 48, 26, 25, 32, 19]
+"""What scikit-learn's train_test_split(range(50), train_size=0.8, random_state=42)[1] is."""
 
 pytestmark = [
     pytest.mark.numerical,
@@ -133,6 +139,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({name: value.float() for name, value in half.items()}, path / "halved.pt")
     torch.save({f"module._orig_mod.{k}": v for k, v in state.items()}, path / "wrapped.pt")
     np.savez(path / "data.npz", X=x, y=y)
+    np.savez(path / "last.npz", X=x[37:], y=y[37:])
+    np.savez(path / "held_back.npz", X=x[HELD_BACK], y=y[HELD_BACK])
     standard = [(v - v.mean(0)) / v.std(0) for v in (x.astype(np.float64), y.astype(np.float64))]
     np.savez(path / "standard.npz", X=standard[0], y=standard[1])
     np.savez(path / "parts.npz", left=x[:, :1], right=x[:, 1:], y=y)
@@ -150,6 +158,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parquet.write_table(
         pyarrow.table(dict(zip(names, table.T, strict=True))), path / "data.parquet"
     )
+    lines = (path / "data.csv").read_text().splitlines()
+    runs = [f"{'run' if i == 0 else f'run {i}'},{line}" for i, line in enumerate(lines)]
+    (path / "runs.csv").write_text("\n".join(runs))
+    told = {"input_ids": list(tokens), "text": ["…"] * 50, "labels": list(y)}
+    parquet.write_table(pyarrow.table(told), path / "tokens.parquet")
     arrays = {"states": list(x), "note": ["not read"] * 50, "torques": list(y)}
     parquet.write_table(pyarrow.table(arrays), path / "arrays.parquet")
     columns = dict(zip(names, table.T, strict=True))

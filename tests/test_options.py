@@ -50,9 +50,11 @@ SAMPLES: dict[str, Any] = {
     "y_key": "b",
     "targets": ["y0", "y1"],
     "n_targets": 2,
+    "drop": ["id"],
     "images": "channels=grey height=1 width=5 scale=255 mean=0 std=1",
     "standardize": "x,y",
     "scales": "scales.npz",
+    "split": "train=0.5,seed=1,part=train",
     "layers": "*",
     "exclude": ["nothing*"],
     "output_key": "0",
@@ -68,7 +70,12 @@ SAMPLES: dict[str, Any] = {
 }
 """Values of options that cannot be made up from the declaration."""
 
-DATA = {"targets": "data.csv", "n_targets": "data.csv", "images": ["images", "images.csv"]}
+DATA = {
+    "targets": "data.csv",
+    "n_targets": "data.csv",
+    "drop": "more.csv",
+    "images": ["images", "images.csv"],
+}
 """Options that choose within another form of data than the others."""
 
 ALONE = {"activation", "cluster", *DATA}
@@ -101,6 +108,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.savez("data.npz", a=x, b=y)
     rows = np.hstack([x, y])
     np.savetxt("data.csv", rows, delimiter=",", header="a,b,c,d,e,y0,y1", comments="")
+    lines = Path("data.csv").read_text().splitlines()
+    names = ["id", *(f"run{number}" for number in range(len(lines) - 1))]
+    more = [f"{name},{line}" for name, line in zip(names, lines, strict=True)]
+    Path("more.csv").write_text("\n".join(more))
     np.savez("scales.npz", x_mean=0.1, x_std=2.0, y_mean=0.2, y_std=3.0)
     Path("net.py").write_text(
         "from torch import nn\n"
@@ -133,7 +144,7 @@ def usable(name: str, options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Return options and data that an option can be tried with, which is what `name` says."""
     data: Any = DATA.get(name, "data.npz")
     base: dict[str, Any] = {"x_key": "a", "y_key": "b"} if data == "data.npz" else {}
-    if name == "images":
+    if name in ("images", "drop"):
         base["targets"] = ["y0", "y1"]
     if name != "activation":  # which is for networks without a factory
         base |= {option: SAMPLES[option] for option in ("factory", "factory_args")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -14,6 +15,7 @@ from nrcscan.files import write_atomically
 from nrcscan.inputs.check_first import needs_torch, require_there, watched
 from nrcscan.inputs.datasets.batches import Dataset
 from nrcscan.inputs.datasets.open_dataset import open_dataset
+from nrcscan.inputs.datasets.split import Split, part_of
 from nrcscan.inputs.datasets.standardize import standardized
 from nrcscan.inputs.user_code import importable, named_in, pickled_in, require_pickled_define
 from nrcscan.options.check import checked
@@ -163,8 +165,13 @@ def open_data(data: Any, settings: PassOptions) -> Dataset:
         y_key=settings["y_key"],
         targets=settings["targets"],
         n_targets=settings["n_targets"],
+        drop=settings["drop"],
         images=settings["images"],
     )
+    training = None
+    if settings["split"] is not None:
+        split = Split.parse(settings["split"])
+        training, dataset = part_of(dataset, replace(split, part="train")), part_of(dataset, split)
     if settings["standardize"]:
         dataset = standardized(
             dataset,
@@ -172,5 +179,6 @@ def open_data(data: Any, settings: PassOptions) -> Dataset:
             settings["scales"],
             settings["limit"],
             settings["offset"],
+            training=training,
         )
     return dataset

@@ -45,6 +45,15 @@ DATA = (
         ".csv",
     ),
     Form(
+        "one with columns that are neither inputs nor targets",
+        "nrcscan extract model.pt runs.csv --targets speed,turn --drop run",
+    ),
+    Form(
+        "one whose columns are several inputs, or inputs in another order",
+        "nrcscan extract model.pt data.csv --x-key a,b+c+d --y-key speed+turn"
+        " --model mine.py:joined",
+    ),
+    Form(
         "`.tsv`, or `;` between cells; with or without names",
         "nrcscan extract model.pt data.tsv --n-targets 2",
         ".tsv",
@@ -66,6 +75,11 @@ DATA = (
     Form(
         "`.parquet` with arrays in its columns",
         "nrcscan extract model.pt arrays.parquet --x-key states --y-key torques",
+        extra="parquet",
+    ),
+    Form(
+        "`.parquet` as a tokenizer leaves it: `input_ids`, `attention_mask`, …, `labels`",
+        "nrcscan extract hub tokens.parquet",
         extra="parquet",
     ),
     Form(
@@ -127,6 +141,17 @@ SCALES = (
     Form(
         "saved statistics",
         "nrcscan extract model.pt raw.npz --standardize x,y --scales scales.npz",
+    ),
+)
+
+SPLITS = (
+    Form(
+        "the samples held back by `train_test_split(X, y, train_size=0.8, random_state=42)`",
+        "nrcscan extract model.pt data.npz --split train=0.8,seed=42,part=test",
+    ),
+    Form(
+        "the last quarter",
+        "nrcscan extract model.pt data.npz --split test=0.25,shuffle=no,part=test",
     ),
 )
 
@@ -311,6 +336,7 @@ FORMATS = {form.key: form.name for form in CHECKPOINTS}
 TABLES: dict[str, Sequence[Form]] = {
     "data": DATA,
     "scales": SCALES,
+    "splits": SPLITS,
     "checkpoints": [case for form in CHECKPOINTS for case in form.cases],
 }
 """The page's tables, by the name in the comment that stands before each."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,8 +23,8 @@ class PredictionChoice:
     """How to find predictions (n, n_targets) in an output.
 
     Attributes:
-        key: of a dict, a field of a dataclass, or the index in a tuple; None takes the first
-            tensor.
+        key: of a dict, a field of a dataclass, or the index in a tuple; several with commas
+            between are heads that predict side by side; None takes the first tensor.
         columns: from which column of it to which, for heads that predict more than the mean.
         wanted: whether there are predictions at all; None where the output tells.
         axes: of one sample's targets, where these are several: predictions have the same, or one.
@@ -70,35 +71,42 @@ class PredictionChoice:
         """
         if self.absent(output):
             return None
-        tensor = self.tensor(output)
-        if tensor.is_complex():
+        heads = self.heads(output)
+        if any(head.is_complex() for head in heads):
             raise InputError(
                 "the network predicts complex numbers where targets are real; wrap it in a factory"
                 " that returns real ones"
             )
-        if tensor.ndim > 0:
-            tensor = tensor[:n]
-        shape = tuple(tensor.shape)
+        heads = [head[:n] if head.ndim > 0 else head for head in heads]
+        if len(heads) == 1:
+            self._require_axes(tuple(heads[0].shape))
+        rows = [head.reshape(len(head), -1) for head in heads if head.ndim > 0]
+        if len(rows) == len(heads) and len({len(row) for row in rows}) == 1:
+            tensor = torch.cat(rows, dim=1)[:, slice(*self.columns)]
+            if tuple(tensor.shape) == wanted:
+                return np.asarray(to_numpy(tensor), dtype=np.float64)
+        shapes = listed(tuple(head.shape) for head in heads)
+        raise InputError(
+            f"the network predicts shape {shapes} where the targets have {wanted}; check that data"
+            " and network belong together, choose with --output-key and --output-slice, or measure"
+            " a network without a head with --no-predictions"
+        )
+
+    def _require_axes(self, shape: tuple[int, ...]) -> None:
+        """Refuse predictions whose axes are not those of the targets.
+
+        Raises:
+            InputError: they are others, or in another order.
+        """
         predicted = tuple(size for size in shape[1:] if size != 1)
         if self.axes and len(predicted) > 1 and predicted != self.axes:
             raise InputError(
                 f"the network predicts shape {shape} where each target has {self.axes}; put the"
                 " targets' axes in the network's order"
             )
-        if tensor.ndim > 1:
-            tensor = tensor.flatten(1)[:, slice(*self.columns)]
-        elif tensor.ndim == 1:
-            tensor = tensor[:, None]
-        if tuple(tensor.shape) != wanted:
-            raise InputError(
-                f"the network predicts shape {shape} where the targets have {wanted}; check that"
-                " data and network belong together, choose with --output-key and --output-slice, or"
-                " measure a network without a head with --no-predictions"
-            )
-        return np.asarray(to_numpy(tensor), dtype=np.float64)
 
-    def tensor(self, output: Any) -> Tensor:
-        """Return the one tensor among what a network returns that holds its predictions.
+    def heads(self, output: Any) -> list[Tensor]:
+        """Return those tensors among what a network returns that hold its predictions.
 
         Raises:
             InputError: there is none, or none by that key.
@@ -106,7 +114,7 @@ class PredictionChoice:
         if isinstance(output, Tensor):
             if self.key is not None:
                 raise InputError(f"--output-key {self.key}: the network returns a single tensor")
-            return output
+            return [output]
         parts = _parts(output)
         tensors = {key: part for key, part in parts.items() if isinstance(part, Tensor)}
         if not tensors:
@@ -115,13 +123,14 @@ class PredictionChoice:
                 " a factory that returns its predictions"
             )
         if self.key is None:
-            return next(iter(tensors.values()))
-        if self.key not in tensors:
+            return [next(iter(tensors.values()))]
+        keys = [self.key] if self.key in tensors else [key.strip() for key in self.key.split(",")]
+        if not all(key in tensors for key in keys):
             raise InputError(
                 f"--output-key {self.key}: the network returns a {type(output).__name__} with"
                 f" {listed(tensors)}"
             )
-        return tensors[self.key]
+        return [tensors[key] for key in keys]
 
 
 def headless(output: Any) -> bool:

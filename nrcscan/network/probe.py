@@ -162,9 +162,11 @@ def _tried(
 
 def _require_apart(run: Forward, first: _Trial, reordered: _Trial, order: list[int]) -> None:
     """Refuse a network whose way or prediction for a sample is not the sample's alone."""
-    before, after = run.output.tensor(first.output), run.output.tensor(reordered.output)
-    # Of the wrong shape it is refused when the targets are at hand.
-    if before.ndim > 0 and len(before) == len(order) and before.shape == after.shape:
+    heads = zip(run.output.heads(first.output), run.output.heads(reordered.output), strict=True)
+    for before, after in heads:
+        # Of the wrong shape it is refused when the targets are at hand.
+        if before.ndim == 0 or len(before) != len(order) or before.shape != after.shape:
+            continue
         close = 1e-3 * float(before.abs().nan_to_num().max())
         if not torch.allclose(before[order], after, rtol=1e-3, atol=close, equal_nan=True):
             raise InputError(

@@ -131,13 +131,18 @@ class PassOptions(CheckpointOptions, total=False):
     x_key: Annotated[
         str | None,
         Option(
-            help="The inputs' key in a file of named arrays.", group="Data", shards_may_differ=True
+            help="The inputs' key in a file of named arrays, or their columns in a table:"
+            " a,b gives a network several inputs, a+b one of both side by side.",
+            group="Data",
+            shards_may_differ=True,
         ),
     ]
     y_key: Annotated[
         str | None,
         Option(
-            help="The targets' key in a file of named arrays.", group="Data", shards_may_differ=True
+            help="The targets' key in a file of named arrays, or column in a table.",
+            group="Data",
+            shards_may_differ=True,
         ),
     ]
     targets: Annotated[
@@ -156,6 +161,17 @@ class PassOptions(CheckpointOptions, total=False):
         Option(
             help="So many last columns of a table are targets.",
             minimum=1,
+            group="Data",
+            shards_may_differ=True,
+        ),
+    ]
+    drop: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            help="A table's columns that are neither inputs nor targets.",
+            metavar="COL,COL",
+            separator=",",
             group="Data",
             shards_may_differ=True,
         ),
@@ -183,10 +199,20 @@ class PassOptions(CheckpointOptions, total=False):
     scales: Annotated[
         str | Path | None,
         Option(
-            help="To standardize by, an .npz of x_mean, x_std, y_mean, y_std; else the data's.",
+            help="To standardize by, an .npz of x_mean, x_std, y_mean, y_std; else the data's, or"
+            " of a split the training part's.",
             goes_with="standardize",
             group="Data",
             shards_may_differ=True,
+        ),
+    ]
+    split: Annotated[
+        str | None,
+        Option(
+            help="Only one part of the data, cut as scikit-learn's train_test_split cuts it:"
+            " train=0.8,seed=42,part=test.",
+            metavar="NAME=VALUE,…",
+            group="Data",
         ),
     ]
     limit: Annotated[
@@ -235,8 +261,9 @@ class PassOptions(CheckpointOptions, total=False):
         str | None,
         Option(
             help="Where the predictions are, if the network returns several tensors: a key, a"
-            " field or an index. By default the first.",
-            metavar="KEY",
+            " field or an index, or several with commas between, side by side. By default the"
+            " first.",
+            metavar="KEY,KEY",
             group="What is measured",
         ),
     ]

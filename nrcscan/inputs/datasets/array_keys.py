@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files.natural_order import natural_path
-from nrcscan.inputs.datasets.batches import X_KEYS, Y_KEYS
+from nrcscan.inputs.datasets.batches import X_KEYS, Y_KEYS, usual_inputs
 from nrcscan.inputs.datasets.rows import Rows
 from nrcscan.wording import listed, some
 
@@ -89,7 +89,7 @@ def inputs_and_targets(
 
 def _inputs(path: Path, arrays: Mapping[str, Rows], text: str | None) -> list[Side]:
     if text is None:
-        return []
+        return [Side((Piece(name, (name,)),)) for name in usual_inputs(arrays)]
     parts = [text] if text in arrays else _split(text, ",")
     return [_side(path, arrays, part, "--x-key") for part in parts]
 

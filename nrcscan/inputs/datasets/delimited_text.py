@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nrcscan.errors import InputError
 from nrcscan.inputs.datasets import text_lines
-from nrcscan.inputs.datasets.target_columns import not_numbers
+from nrcscan.inputs.datasets.table_columns import not_numbers
 from nrcscan.wording import reason
 
 DELIMITERS = ("\t", ",", ";")

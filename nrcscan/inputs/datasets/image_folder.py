@@ -22,7 +22,7 @@ from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.files import open_safely, sniff
 from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.inputs.datasets.delimited_text import Text, is_number, is_table
-from nrcscan.inputs.datasets.target_columns import TargetColumns
+from nrcscan.inputs.datasets.table_columns import TableColumns
 from nrcscan.inputs.datasets.text_lines import start_of
 from nrcscan.wording import listed, reason
 
@@ -189,7 +189,7 @@ class _ImageTable:
     targets: list[int]
 
     @classmethod
-    def open(cls, folder: Path, table: Path, targets: TargetColumns) -> _ImageTable:
+    def open(cls, folder: Path, table: Path, columns: TableColumns) -> _ImageTable:
         """Open a table, and find its columns."""
         open_safely.regular_file(table, "targets")
         if not is_table(start_of(table, 4096)):
@@ -197,10 +197,14 @@ class _ImageTable:
                 f"{table}: is {sniff.foreign(table)}; targets come as a CSV, beside the file names"
             )
         text = Text.open(table, words=1)
-        columns = [name.lower() for name in text.columns]
-        names = next((columns.index(name) for name in NAME_COLUMNS if name in columns), 0)
-        others = [i for i in range(len(columns)) if i != names]
-        chosen = targets.choose(table, text.columns) if targets.told else others
+        known = [name.lower() for name in text.columns]
+        names = next((known.index(name) for name in NAME_COLUMNS if name in known), 0)
+        left = columns.left(table, text.columns)
+        if columns.targets or columns.last is not None:
+            told = columns.choose_targets(table, left, whole=False)
+        else:
+            told = [name for name in left if name != text.columns[names]]
+        chosen = [text.columns.index(name) for name in told]
         if names in chosen:
             raise UsageError(f"{table}: {text.columns[names]!r} holds the file names, not targets")
         if not chosen:
@@ -221,14 +225,14 @@ class _ImageTable:
 
 
 def open_images(
-    folder: Path, table: Path, targets: TargetColumns, preparation: Preparation
+    folder: Path, table: Path, columns: TableColumns, preparation: Preparation
 ) -> Dataset:
     """Open the images that a table names, with the targets beside their names.
 
     Args:
         folder: of the images.
         table: delimited text: a column of file names in the folder, and columns of targets.
-        targets: which columns are targets; all but the names' by default.
+        columns: which of it are targets; all but the names' by default.
         preparation: what is done to each image.
 
     Raises:
@@ -242,7 +246,7 @@ def open_images(
             f"{folder}: reading images needs pillow; pip install 'nrcscan[images]'"
         ) from error
     Image.init()  # else only some formats are known by name
-    images = _ImageTable.open(folder, table, targets)
+    images = _ImageTable.open(folder, table, columns)
 
     def stream(batch_size: int) -> Iterator[Batch]:
         left = images.rows()

@@ -23,7 +23,7 @@ from nrcscan.inputs.datasets.numpy_files import open_npy_pair, open_npz
 from nrcscan.inputs.datasets.parquet_and_arrow import open_parquet
 from nrcscan.inputs.datasets.saved_datasets_folder import open_folder
 from nrcscan.inputs.datasets.standardize import standardized
-from nrcscan.inputs.datasets.target_columns import TargetColumns
+from nrcscan.inputs.datasets.table_columns import TableColumns
 from nrcscan.inputs.datasets.text_lines import start_of
 from nrcscan.inputs.forms import CheckpointForm
 from nrcscan.inputs.user_code import load_callable
@@ -39,6 +39,7 @@ def open_dataset(
     y_key: str | None = None,
     targets: Sequence[str] = (),
     n_targets: int | None = None,
+    drop: Sequence[str] = (),
     images: str | None = None,
 ) -> Dataset:
     """Open a dataset.
@@ -53,13 +54,14 @@ def open_dataset(
         y_key: likewise of the targets.
         targets: in a table, the columns of the targets.
         n_targets: in a table, how many of the last columns are targets.
+        drop: in a table, columns that are neither inputs nor targets, by name or glob.
         images: how images become inputs: name=value for each attribute of `Preparation`.
 
     Raises:
         InputError: it cannot be read or used.
         UsageError: a key or column does not fit, or `data` is none of these.
     """
-    columns = TargetColumns(tuple(targets), n_targets)
+    columns = TableColumns(tuple(targets), n_targets, x_key, y_key, tuple(drop))
     if isinstance(data, list | tuple) and len(data) == 1 and isinstance(data[0], str | Path):
         data = data[0]
     if isinstance(data, str) and ":" in data and not Path(data).exists():
@@ -71,9 +73,12 @@ def open_dataset(
     if images is not None:
         raise UsageError("--images goes with a folder of images and the CSV of their targets")
     if isinstance(data, str | Path):
-        return _open_path(Path(data), x_key, y_key, columns)
-    if x_key or y_key or targets or n_targets is not None:
-        raise UsageError("--x-key, --y-key, --targets and --n-targets choose within one file")
+        return _open_path(Path(data), columns)
+    if x_key or y_key or columns.by_column:
+        raise UsageError(
+            "--x-key, --y-key, --targets, --n-targets and --drop choose within one file; leave"
+            " them out"
+        )
     if pair is not None:
         return open_npy_pair(*pair)
     return _open_in_memory(data)
@@ -133,26 +138,22 @@ def _two_paths(data: Any) -> tuple[Path, Path] | None:
     return Path(data[0]), Path(data[1])
 
 
-def _open_path(path: Path, x_key: str | None, y_key: str | None, columns: TargetColumns) -> Dataset:
+def _open_path(path: Path, columns: TableColumns) -> Dataset:
     if path.is_dir():
         if isinstance(form := recognise(path), CheckpointForm):
             raise _checkpoint(path, form)
-        return open_folder(path, x_key, y_key, columns)
+        return open_folder(path, columns)
     open_safely.regular_file(path, "data")
     start = open_safely.head(path, 4096)
     if start.startswith(b"PAR1"):
-        return open_parquet(path, x_key, y_key, columns)
+        return open_parquet(path, columns)
     if start.startswith(b"\x93NUMPY"):
         raise UsageError(f"{path}: one .npy file holds one array; give two: X.npy y.npy")
     if (opener := _opener(path, start)) is not None:
-        if columns.told:
+        if columns.by_column:
             raise UsageError(f"{path}: is no table; choose its arrays with --x-key and --y-key")
-        return opener(path, x_key, y_key)
+        return opener(path, columns.x, columns.y)
     if is_table(start_of(path, 4096)):
-        if x_key or y_key:
-            raise UsageError(
-                f"{path}: is a table; choose its columns with --targets or --n-targets"
-            )
         return open_csv(path, columns)
     kind = sniff.kind(path)
     words = kind.words

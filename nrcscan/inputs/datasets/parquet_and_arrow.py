@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,13 @@ from numpy.typing import NDArray
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.datasets.batches import (
-    X_KEYS,
-    Y_KEYS,
     Batch,
     Dataset,
-    choose_key,
     damaged,
     file_provenance,
 )
-from nrcscan.inputs.datasets.target_columns import TargetColumns, not_numbers
-from nrcscan.wording import listed
+from nrcscan.inputs.datasets.table_columns import Chosen, TableColumns, not_numbers
+from nrcscan.wording import listed, reason
 
 INDEX_COLUMN = "__index_level_0__"
 """What pandas calls its index when it is kept as a column."""
@@ -34,18 +30,7 @@ Tables = Callable[[int, list[str]], Iterator[Any]]
 """Batch size and columns → record batches of at most so many rows."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which columns are the inputs and which the targets; several are put side by side."""
-
-    x: list[str]
-    y: list[str]
-    stacked: bool
-
-
-def open_parquet(
-    path: Path, x_key: str | None, y_key: str | None, targets: TargetColumns
-) -> Dataset:
+def open_parquet(path: Path, columns: TableColumns) -> Dataset:
     """Open a Parquet file.
 
     Raises:
@@ -61,16 +46,17 @@ def open_parquet(
     except arrow_errors() as error:
         raise damaged(path, error) from error
 
-    def tables(batch_size: int, columns: list[str]) -> Iterator[Any]:
+    def tables(batch_size: int, needed: list[str]) -> Iterator[Any]:
         with parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=batch_size, columns=columns)
+            yield from file.iter_batches(batch_size=batch_size, columns=needed)
 
-    choice = choose(path, schema, x_key, y_key, targets)
-    return column_dataset(path, choice, n_samples, file_provenance(path), tables)
+    return column_dataset(
+        path, choose(path, schema, columns), n_samples, file_provenance(path), tables
+    )
 
 
 def column_dataset(
-    path: Path, choice: Choice, n_samples: int, provenance: dict[str, Any], tables: Tables
+    path: Path, chosen: Chosen, n_samples: int, provenance: dict[str, Any], tables: Tables
 ) -> Dataset:
     """Return the dataset of the chosen columns.
 
@@ -82,7 +68,7 @@ def column_dataset(
         seen = 0
         shapes: dict[str, tuple[int, ...]] = {}
         try:
-            for table in tables(batch_size, [*choice.x, *choice.y]):
+            for table in tables(batch_size, chosen.columns):
                 columns = [(name, table.column(name)) for name in table.schema.names]
                 values = {name: _values(column, path, name, seen) for name, column in columns}
                 for name, rows in values.items():
@@ -91,69 +77,46 @@ def column_dataset(
                             f"{path}: column {name!r} holds arrays of shape {shapes[name]} and,"
                             f" from sample {seen} on, {rows.shape[1:]}; pad or cut them to one"
                         )
-                x = [values[name] for name in choice.x]
-                y = [values[name] for name in choice.y]
-                yield _side_by_side(x) if choice.stacked else x[0], _side_by_side(y)
+                yield _batch(path, chosen, values)
                 seen += table.num_rows
         except arrow_errors() as error:
             raise damaged(path, error) from error
 
-    told = {"targets": choice.y} if choice.stacked else {"x_key": choice.x[0], "y_key": choice.y}
-    return Dataset(str(path), n_samples, {**provenance, **told}, stream)
+    return Dataset(str(path), n_samples, {**provenance, **chosen.provenance}, stream)
 
 
-def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return one array as it is, and several of single numbers as (n, columns) float64."""
-    if len(columns) == 1 and columns[0].ndim > 1:
-        return columns[0]
-    return np.stack([column.astype(np.float64) for column in columns], axis=1)
+def _batch(path: Path, chosen: Chosen, values: Mapping[str, NDArray[Any]]) -> Batch:
+    try:
+        return chosen.batch(values)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: {reason(error)}; name one with --x-key, or flatten them first"
+        ) from error
 
 
 # --- which columns ----------------------------------------------------------------------------
 
 
-def choose(
-    path: Path, schema: Any, x_key: str | None, y_key: str | None, targets: TargetColumns
-) -> Choice:
-    """Take the columns by name if any holds arrays, else as a table.
+def choose(path: Path, schema: Any, columns: TableColumns) -> Chosen:
+    """Take the columns that the options and their types tell.
 
     Raises:
         UsageError: the choice does not fit, or cannot be guessed.
         InputError: a column that is needed is not of numbers.
     """
-    names = list(schema.names)
     features = _features(schema)
-    arrays = [
+    arrays = {
         field.name for field in schema if _is_list(field.type) and not features.get(field.name)
-    ]
-    if not arrays:
-        if x_key or y_key:
-            raise UsageError(
-                f"{path}: is a table; choose its columns with --targets or --n-targets"
-            )
-        if INDEX_COLUMN in names:
-            raise InputError(
-                f"{path}: holds an index of pandas as a column, {INDEX_COLUMN}; save it without"
-                " (index=False, or preserve_index=False)"
-            )
-        chosen = targets.choose(path, names)
-        y = [names[i] for i in chosen]
-        choice = Choice([name for name in names if name not in y], y, stacked=True)
-    else:
-        if targets.told and y_key:
-            raise UsageError("--y-key and --targets both say which are the targets; give one")
-        y = (
-            [names[i] for i in targets.choose(path, names)]
-            if targets.told
-            else [choose_key(path, names, y_key, Y_KEYS, "targets", "--y-key")]
+    }
+    chosen = columns.choose(path, list(schema.names), arrays)
+    if INDEX_COLUMN in chosen.columns:
+        raise InputError(
+            f"{path}: holds an index of pandas as a column, {INDEX_COLUMN}; leave it out with"
+            f" --drop {INDEX_COLUMN}, or save without it (index=False)"
         )
-        x = choose_key(path, names, x_key, X_KEYS, "inputs", "--x-key")
-        choice = Choice([x], y, stacked=False)
-        if len(y) > 1 and any(name in arrays for name in y):
-            raise UsageError(f"{path}: {listed(y)} hold arrays; give one as --y-key")
-    for name in (*choice.x, *choice.y):
+    for name in chosen.columns:
         _require_numbers(path, name, schema.field(name).type, features.get(name))
-    return choice
+    return chosen
 
 
 def _features(schema: Any) -> dict[str, Mapping[str, Any]]:

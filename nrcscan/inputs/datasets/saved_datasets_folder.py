@@ -19,7 +19,7 @@ from nrcscan.inputs.datasets.parquet_and_arrow import (
     column_dataset,
     require_pyarrow,
 )
-from nrcscan.inputs.datasets.target_columns import TargetColumns
+from nrcscan.inputs.datasets.table_columns import TableColumns
 from nrcscan.wording import listed, reason
 
 STATE, INDEX = "state.json", "dataset_dict.json"
@@ -28,9 +28,7 @@ STATE, INDEX = "state.json", "dataset_dict.json"
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def open_folder(
-    folder: Path, x_key: str | None, y_key: str | None, targets: TargetColumns
-) -> Dataset:
+def open_folder(folder: Path, columns: TableColumns) -> Dataset:
     """Open a folder that `datasets` saved.
 
     Raises:
@@ -55,17 +53,17 @@ def open_folder(
     if schema is None or not sum(counts):
         raise InputError(f"{folder}: holds no samples")
 
-    def tables(batch_size: int, columns: list[str]) -> Iterator[Any]:
+    def tables(batch_size: int, needed: list[str]) -> Iterator[Any]:
         for path in paths:
             # Mapped pages would count as memory, and end the program if the file were cut.
             with pyarrow.OSFile(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
                 for batch in stream:
                     batch.validate(full=True)
-                    chosen = batch.select(columns)
+                    chosen = batch.select(needed)
                     for start in range(0, batch.num_rows, batch_size):
                         yield chosen.slice(start, batch_size)
 
-    choice = choose(folder, schema, x_key, y_key, targets)
+    choice = choose(folder, schema, columns)
     provenance = {"path": str(folder.resolve()), "sha256": open_safely.sha256_all(paths)}
     return column_dataset(folder, choice, sum(counts), provenance, tables)
 

@@ -43,6 +43,8 @@ def standardized(
     statistics: str | Path | None,
     limit: int | None,
     offset: int = 0,
+    *,
+    training: Dataset | None = None,
 ) -> Dataset:
     """Return a dataset whose inputs ("x"), targets ("y") or both are standardised.
 
@@ -53,6 +55,8 @@ def standardized(
             takes them from the data itself.
         limit: how many samples count for statistics from the data.
         offset: how many samples come before those.
+        training: of data that was split, the training part: statistics from the data are those
+            of all its samples, as they were when the network was trained.
 
     Raises:
         UsageError: a part is neither x nor y.
@@ -68,8 +72,10 @@ def standardized(
                 f"{dataset.name}: can be read only once, so its own statistics cannot be taken;"
                 " give them with --scales, or data that can be read again"
             )
-        scales = _measured(dataset, parts, limit, offset)
-        source = "the data"
+        if training is not None:
+            scales, source = _measured(training, parts, None, 0), "the training part"
+        else:
+            scales, source = _measured(dataset, parts, limit, offset), "the data"
     else:
         scales = _saved(Path(statistics), parts)
         source = str(Path(statistics).resolve())

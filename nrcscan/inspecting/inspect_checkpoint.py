@@ -45,6 +45,7 @@ class Inspection:
         network: what would run: the network in the file, or the chain that would be inferred,
             in words; None when there is none.
         problem: why there is no state dict or no chain to take; None when there is.
+        notes: what the user should know of it, such as what was left out.
     """
 
     path: str
@@ -59,6 +60,7 @@ class Inspection:
     tensors: tuple[TensorInfo, ...]
     network: str | None
     problem: str | None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the inspection as JSON has it."""
@@ -115,6 +117,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         tensors=tensors,
         network=network,
         problem=problem,
+        notes=contents.notes,
     )
 
 

@@ -32,7 +32,7 @@ def inspection(found: Inspection) -> RenderableType:
     if not found.entries or found.state_key == "":
         del facts["holds"]
     grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in facts.items():
+    for name, value in [*facts.items(), *(("note", note) for note in found.notes)]:
         grid.add_row(Text(name, style="bold"), Text(printable(value), overflow="fold"))
     tensors = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
     tensors.add_column("tensor", overflow="fold")

@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
 from nrcscan.inputs.checkpoints.contents import Checkpoint, stripped
+from nrcscan.inputs.checkpoints.plain_tensor import make_plain
 from nrcscan.inputs.user_code import load_callable
 from nrcscan.network.infer_chain import infer
 from nrcscan.wording import listed, reason
@@ -82,15 +83,19 @@ def build(
     if factory is None:
         chain = infer(checkpoint, activation)
         module, source = chain.module(), f"inferred from the weights, with {activation}"
-        network = Network(module, source, inferred=True, layout=chain.layout())
+        network = Network(
+            module, source, inferred=True, layout=chain.layout(), notes=checkpoint.notes
+        )
     else:
         called = load_callable(factory, "--model") if isinstance(factory, str) else factory
         name = factory if isinstance(factory, str) else getattr(factory, "__qualname__", "factory")
         offered = _offered(called, checkpoint.hyper_parameters)
         arguments = {**offered, **(factory_args or {})}
         taken = sorted(set(offered) - set(factory_args or {}))
-        notes = (f"the checkpoint's hyper-parameters give {listed(taken)}",) if taken else ()
+        given = (f"the checkpoint's hyper-parameters give {listed(taken)}",) if taken else ()
+        notes = (*checkpoint.notes, *given)
         network = Network(_call(called, name, arguments), name, notes=notes)
+    make_plain("--model", network.module)
     network.module.to(dtype or _DTYPE)
     load_weights(network.module, checkpoint)
     return network

@@ -22,13 +22,14 @@ _SCALARS = (
 
 
 def left_out(
-    content: Any, *, opened: Callable[[Placeholder], bool] = lambda _: False
+    content: Any, *, opened: Callable[[Placeholder], bool] = lambda _: False, all_of: bool = False
 ) -> Iterator[tuple[str, str]]:
     """Yield the name of each class or function that was not built, and the key that it is under.
 
     Args:
         content: of the file.
-        opened: whether a placeholder's own content was used; what of that is data is left out too.
+        opened: whether a placeholder's own content was used: then what else is in it is named.
+        all_of: name those in others too.
     """
     seen: set[int] = set()
     waiting: list[tuple[Any, str]] = [(content, "")]
@@ -43,10 +44,13 @@ def left_out(
                 continue
             if not opened(value):
                 yield value.name, key
-                continue
-            inside = value.attributes | value.entries
-            parts = [(part, _joined(key, name)) for name, part in inside.items()]
-            parts += [(part, key) for part in (*(value.args or ()), *value.items)]
+                if not all_of:
+                    continue
+                parts = [(part, key) for part in value.parts()]
+            else:
+                inside = value.attributes | value.entries
+                parts = [(part, _joined(key, name)) for name, part in inside.items()]
+                parts += [(part, key) for part in (*(value.args or ()), *value.items)]
         elif isinstance(value, Mapping):
             parts = [(part, _joined(key, name)) for name, part in value.items()]
             parts += [(name, key) for name in value]

@@ -100,6 +100,26 @@ def is_plain(value: Any) -> bool:
     return True
 
 
+def has_arrays(content: Any) -> bool:
+    """Whether there is a tensor or an array anywhere in a file's content."""
+    seen: set[int] = set()
+    waiting = [content]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor | np.ndarray):
+            return True
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, Placeholder):
+            waiting += value.parts()
+    return False
+
+
 def mapping_in(value: Any) -> Mapping[Any, Any] | None:
     """Return a mapping, be it one, be it what an object of a class of its own holds by name."""
     if isinstance(value, Mapping):

@@ -24,7 +24,7 @@ from nrcscan.inputs.checkpoints.contents import (
     require_plain,
     require_unquantised,
 )
-from nrcscan.inputs.checkpoints.left_out import is_plain, left_out, mapping_in
+from nrcscan.inputs.checkpoints.left_out import has_arrays, is_plain, left_out, mapping_in
 from nrcscan.inputs.checkpoints.pickled_networks import is_network
 from nrcscan.inputs.checkpoints.plain_tensor import make_plain, plain
 from nrcscan.inputs.checkpoints.weights_in_pickles import (
@@ -102,11 +102,11 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
         mapped: leave tensors in the file until they are read.
 
     Raises:
-        UnsafeError: there is nothing but what could run code.
+        UnsafeError: there is no tensor and no array beside what could run code.
         InputError: it is damaged.
     """
     found = inert(path, mapped=mapped)
-    if isinstance(found.content, Placeholder) and mapping_in(found.content) is None:
+    if found.asked and not has_arrays(found.content):
         raise unsafe(path, found.asked, "save plain tensors, as {'x': inputs, 'y': targets}")
     return found.content
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nrcscan.errors import InputError, UnsafeError
 from nrcscan.inputs.checkpoints.contents import STATE_KEYS, damaged
 from nrcscan.inputs.checkpoints.left_out import in_words, left_out, mapping_in
+from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 from nrcscan.inputs.checkpoints.pickled_networks import (
     LayerBuilder,
     NotBuilt,
@@ -21,6 +22,7 @@ from nrcscan.inputs.checkpoints.pickled_networks import (
     layer_classes,
     state_dict,
 )
+from nrcscan.inputs.checkpoints.signs import is_tar
 from nrcscan.inputs.pickles.load_inert import Inert, load_inert
 from nrcscan.inputs.pickles.placeholder import (
     PickleDamaged,
@@ -88,6 +90,16 @@ def unsafe(path: Path, asked: Iterable[str], remedy: str) -> UnsafeError:
     )
 
 
+def _tar(path: Path) -> UnsafeError:
+    """Return the error for a file of a torch before 0.4, a tar archive of pickles."""
+    wanted = wanted_globals(path)
+    asks = f" that ask for {listed(wanted)}" if wanted else ""
+    return UnsafeError(
+        f"{path}: not opened, because it is a tar archive of pickles{asks}, and unpickling runs"
+        " code; save it again with torch.save, or use --trust if you know where it comes from"
+    )
+
+
 def as_data(path: Path) -> Opened:
     """Return what a file holds, as far as it is data.
 
@@ -95,6 +107,8 @@ def as_data(path: Path) -> Opened:
         UnsafeError: it holds no weights, and asks for what could run code.
         InputError: it is damaged.
     """
+    if is_tar(path):
+        raise _tar(path)
     found = inert(path)
     opened = Opened(found.content)
     networks: dict[str, Placeholder] = {}

@@ -20,7 +20,9 @@ import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
+from torch import distributed, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import nrcscan.__main__
 from nrcscan.cli.app import main
@@ -190,3 +192,16 @@ def saved(tmp_path: Path) -> tuple[Path, Path]:
     x, y = samples(100, 5, 2)
     np.savez(data, X=x, y=y)
     return model, data
+
+
+@contextmanager
+def as_rank_of(ranks: int) -> Iterator[DeviceMesh]:
+    """Be the first of so many processes that share tensors; none of the others is there."""
+    if ranks == 1:
+        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    else:
+        distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=ranks)
+    try:
+        yield init_device_mesh("cpu", (ranks,))
+    finally:
+        distributed.destroy_process_group()

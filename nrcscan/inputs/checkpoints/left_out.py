@@ -29,9 +29,10 @@ def left_out(
     Args:
         content: of the file.
         opened: whether a placeholder's own content was used: then what else is in it is named.
+        built: those that were built after all.
         all_of: name those in others too.
     """
-    seen: set[int] = set()
+    seen = {id(placeholder) for placeholder in built}
     waiting: list[tuple[Any, str]] = [(content, "")]
     while waiting:
         value, key = waiting.pop()

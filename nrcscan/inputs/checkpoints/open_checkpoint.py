@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nrcscan.errors import InputError, NrcscanError, UnsafeError
+from nrcscan.errors import InputError, NrcscanError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents, choose, damaged
-from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 from nrcscan.inputs.checkpoints.recognise import DAMAGED_ZIP, NPZ, ZIP, recognise
 from nrcscan.inputs.checkpoints.signs import weights_in
-from nrcscan.wording import listed
 
 
 def open_checkpoint(
@@ -68,12 +66,5 @@ def _no_checkpoint(path: Path, what: str) -> NrcscanError:
     if what == ZIP:
         return InputError(
             f"{path}: is a zip archive but no PyTorch checkpoint; give a file of torch.save"
-        )
-    if what == "a pickle":
-        wanted = wanted_globals(path)
-        asks = f" that asks for {listed(wanted)}" if wanted else ""
-        return UnsafeError(
-            f"{path}: not opened, because it is a pickle{asks}, and unpickling runs code;"
-            " save model.state_dict() with torch.save or safetensors"
         )
     return InputError(f"{path}: is {what}; a checkpoint is a file of torch.save or safetensors")

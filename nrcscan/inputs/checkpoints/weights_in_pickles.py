@@ -119,7 +119,11 @@ def as_data(path: Path) -> Opened:
     if strange and not any(opened.states.values()):
         raise unsafe(path, strange, _TRUST)
     beside = [state for _, state in found.attributes]
-    names = left_out([found.content, *beside], opened=lambda value: id(value) in used)
+    names = left_out(
+        [found.content, *beside],
+        opened=lambda value: id(value) in used or is_network(value),
+        built=[network for key, network in networks.items() if key in opened.modules],
+    )
     if words := in_words(names):
         notes.append(f"left out, not built: {words}")
     if found.tensor_classes:
@@ -200,7 +204,7 @@ def _build(opened: Opened, networks: Mapping[str, Placeholder]) -> Iterator[str]
         try:
             module = LayerBuilder().build(network)
         except NotBuilt as error:
-            also = "" if str(error) == network.name else f", which holds {error}"
+            also = "" if str(error) == network.name else f", which holds {error},"
             yield (
                 f"the {network.name}{where}{also} was not built: its weights were taken as a state"
                 " dict"

@@ -21,6 +21,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 from torch import distributed, nn
+from torch._C._distributed_c10d import HashStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
@@ -198,7 +199,7 @@ def saved(tmp_path: Path) -> tuple[Path, Path]:
 def as_rank_of(ranks: int) -> Iterator[DeviceMesh]:
     """Be the first of so many processes that share tensors; none of the others is there."""
     if ranks == 1:
-        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     else:
         distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=ranks)
     try:

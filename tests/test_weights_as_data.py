@@ -135,7 +135,7 @@ def test_hyper_parameters_of_a_namespace_are_offered_where_they_are_data(tmp_pat
     torch.save({"state_dict": STATE, "hyper_parameters": held}, tmp_path / "m.pt")
     found = open_checkpoint(tmp_path / "m.pt")
     assert found.hyper_parameters == {"width": 8}
-    given = {}
+    given: dict[str, Any] = {}
 
     def factory(width: int = 1, root: str = "default") -> nn.Module:
         given.update(width=width, root=root)
@@ -316,8 +316,9 @@ def test_a_network_in_memory_of_distributed_tensors(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "m.pt")
     with as_rank_of(1) as mesh:
         model = mlp(6, 8, 2)
-        for layer in (model[0], model[2]):
-            weight = distribute_tensor(layer.weight.detach(), mesh, [Shard(0)])
-            layer.weight = nn.Parameter(weight)
+        for layer in model:
+            if isinstance(layer, nn.Linear):
+                weight = distribute_tensor(layer.weight.detach(), mesh, [Shard(0)])
+                layer.weight = nn.Parameter(weight)
         found = build(open_checkpoint(tmp_path / "m.pt"), factory=lambda: model).module
     assert same(found.state_dict())

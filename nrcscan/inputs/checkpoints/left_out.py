@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,11 @@ _SCALARS = (
 
 
 def left_out(
-    content: Any, *, opened: Callable[[Placeholder], bool] = lambda _: False, all_of: bool = False
+    content: Any,
+    *,
+    opened: Callable[[Placeholder], bool] = lambda _: False,
+    built: Iterable[Placeholder] = (),
+    all_of: bool = False,
 ) -> Iterator[tuple[str, str]]:
     """Yield the name of each class or function that was not built, and the key that it is under.
 

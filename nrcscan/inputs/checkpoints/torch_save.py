@@ -105,9 +105,10 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
         UnsafeError: there is no tensor and no array beside what could run code.
         InputError: it is damaged.
     """
-    found = inert(path, mapped=mapped)
+    remedy = "save plain tensors, as {'x': inputs, 'y': targets}"
+    found = inert(path, mapped=mapped, remedy=remedy)
     if found.asked and not has_arrays(found.content):
-        raise unsafe(path, found.asked, "save plain tensors, as {'x': inputs, 'y': targets}")
+        raise unsafe(path, found.asked, remedy)
     return found.content
 
 

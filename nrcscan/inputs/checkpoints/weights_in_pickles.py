@@ -60,12 +60,13 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-def inert(path: Path, *, mapped: bool = False) -> Inert:
+def inert(path: Path, *, mapped: bool = False, remedy: str = _TRUST) -> Inert:
     """Load a file as data and placeholders.
 
     Args:
         path: of the file.
         mapped: leave tensors in the file until they are read.
+        remedy: where it does what no file of data does.
 
     Raises:
         UnsafeError: it does what no file of data does.
@@ -76,7 +77,7 @@ def inert(path: Path, *, mapped: bool = False) -> Inert:
     except PickleDamaged as error:
         raise damaged(path, error) from error
     except PickleRefused as error:
-        raise UnsafeError(f"{path}: not opened, because {error}; {_TRUST}") from error
+        raise UnsafeError(f"{path}: not opened, because {error}; {remedy}") from error
     except Exception as error:  # a damaged archive fails in its own way
         raise damaged(path, error) from error
 

@@ -20,7 +20,10 @@ import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
+from torch import distributed, nn
+from torch._C._distributed_c10d import HashStore
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import nrcscan.__main__
 from nrcscan.cli.app import main
@@ -203,3 +206,16 @@ def saved(tmp_path: Path) -> tuple[Path, Path]:
     torch.save(fitted(mlp(5, 16, 16, 2, seed=1), x, y).state_dict(), model)
     np.savez(data, X=x, y=y)
     return model, data
+
+
+@contextmanager
+def as_rank_of(ranks: int) -> Iterator[DeviceMesh]:
+    """Be the first of so many processes that share tensors; none of the others is there."""
+    if ranks == 1:
+        distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    else:
+        distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=ranks)
+    try:
+        yield init_device_mesh("cpu", (ranks,))
+    finally:
+        distributed.destroy_process_group()

@@ -273,8 +273,11 @@ def test_truncated(tmp_path: Path, form: Any) -> None:
             collect(path, **options)
 
 
-def test_pickles_are_not_opened(tmp_path: Path) -> None:
-    torch.save({"x": torch.zeros(3), "y": torch.zeros(3), "z": Path("a")}, tmp_path / "d.pt")
+def test_objects_beside_tensors_stay_unread(tmp_path: Path) -> None:
+    torch.save({"x": torch.ones(3, 2), "y": torch.zeros(3), "z": Path("a")}, tmp_path / "d.pt")
+    batches = list(open_dataset(tmp_path / "d.pt").batches(3))
+    assert len(batches) == 1
+    torch.save({"z": Path("a")}, tmp_path / "d.pt")
     with pytest.raises(
         UnsafeError, match=r"a pickle that asks for pathlib\.PosixPath.* save plain"
     ):

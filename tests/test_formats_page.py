@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import os
+import pickle
 import shlex
 import shutil
 import subprocess
@@ -22,10 +24,11 @@ import safetensors.torch
 import tolerances
 import torch
 import transformers
-from conftest import ROOT, imported, mlp, samples
+from conftest import ROOT, as_rank_of, imported, mlp, samples
 from PIL import Image
 from pyarrow import parquet
 from torch.distributed.checkpoint import state_dict_saver
+from torch.distributed.tensor import Shard, distribute_tensor
 
 import nrcscan
 from nrcscan import InputError, Report, report
@@ -106,6 +109,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"model": mlp(4, 16, 2, seed=1).state_dict(), "ema": state}, path / "several.pt")
     hyper_parameters = {"width": 16, "lr": 0.1}
     torch.save({"state_dict": state, "hyper_parameters": hyper_parameters}, path / "lightning.ckpt")
+    torch.save(
+        {"state_dict": state, "args": argparse.Namespace(lr=0.1)}, path / "training_args.ckpt"
+    )
+    arrays = {name: value.numpy() for name, value in state.items()}
+    (path / "arrays.pkl").write_bytes(pickle.dumps(arrays))
+    with as_rank_of(1) as mesh:
+        shared = {name: distribute_tensor(v, mesh, [Shard(0)]) for name, v in state.items()}
+        torch.save(shared, path / "dtensor.pt")
     (path / "shards").mkdir()
     parts = {"a.safetensors": ["0.weight", "2.bias"], "b.safetensors": ["0.bias", "2.weight"]}
     for name, keys in parts.items():

@@ -160,7 +160,9 @@ CHECKPOINTS = (
         key="torch",
         name="PyTorch (torch.save), opened as data",
         sign=signs.either(
-            signs.zip_with("data.pkl", without=("constants.pkl", *_EXPORTED)), signs.legacy_torch
+            signs.zip_with("data.pkl", without=("constants.pkl", *_EXPORTED)),
+            signs.legacy_torch,
+            signs.pickled,
         ),
         reader="torch_save:read_torch",
         runs_code=True,
@@ -201,6 +203,23 @@ CHECKPOINTS = (
             Form(
                 "a Lightning `.ckpt`: its `hyper_parameters` are offered to the factory",
                 "nrcscan extract lightning.ckpt data.npz --model mine.py:build",
+            ),
+            Form(
+                "weights beside objects of any class, which are left out and named",
+                "nrcscan extract training_args.ckpt data.npz",
+            ),
+            Form(
+                "the weights alone of a whole network of your classes, pickled",
+                "nrcscan extract pickled.pt data.npz --model mine.py:build"
+                " --model-args '{\"width\": 16}'",
+            ),
+            Form(
+                "tensors of classes of their own, DTensors of one rank among them",
+                "nrcscan extract dtensor.pt data.npz",
+            ),
+            Form(
+                "weights as NumPy arrays; a pickle of tensors or arrays",
+                "nrcscan extract arrays.pkl data.npz",
             ),
             Form(
                 "weights in bfloat16, float16 or float8, run in float32",

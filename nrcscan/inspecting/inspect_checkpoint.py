@@ -47,7 +47,7 @@ class Inspection:
         network: what would run: the network in the file, or the chain that would be inferred,
             in words; None when there is none.
         problem: why there is no state dict or no chain to take; None when there is.
-        notes: how the tensors were chosen, where there is more to it than the key.
+        notes: what the user should know of it: what was left out, how the tensors were chosen.
     """
 
     path: str
@@ -120,7 +120,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         tensors=tensors,
         network=network,
         problem=problem,
-        notes=notes,
+        notes=(*contents.notes, *notes),
     )
 
 

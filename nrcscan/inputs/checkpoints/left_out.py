@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,21 @@ _SCALARS = (
 
 
 def left_out(
-    content: Any, *, opened: Callable[[Placeholder], bool] = lambda _: False
+    content: Any,
+    *,
+    opened: Callable[[Placeholder], bool] = lambda _: False,
+    built: Iterable[Placeholder] = (),
+    all_of: bool = False,
 ) -> Iterator[tuple[str, str]]:
     """Yield the name of each class or function that was not built, and the key that it is under.
 
     Args:
         content: of the file.
-        opened: whether a placeholder's own content was used; what of that is data is left out too.
+        opened: whether a placeholder's own content was used: then what else is in it is named.
+        built: those that were built after all.
+        all_of: name those in others too.
     """
-    seen: set[int] = set()
+    seen = {id(placeholder) for placeholder in built}
     waiting: list[tuple[Any, str]] = [(content, "")]
     while waiting:
         value, key = waiting.pop()
@@ -43,10 +49,13 @@ def left_out(
                 continue
             if not opened(value):
                 yield value.name, key
-                continue
-            inside = value.attributes | value.entries
-            parts = [(part, _joined(key, name)) for name, part in inside.items()]
-            parts += [(part, key) for part in (*(value.args or ()), *value.items)]
+                if not all_of:
+                    continue
+                parts = [(part, key) for part in value.parts()]
+            else:
+                inside = value.attributes | value.entries
+                parts = [(part, _joined(key, name)) for name, part in inside.items()]
+                parts += [(part, key) for part in (*(value.args or ()), *value.items)]
         elif isinstance(value, Mapping):
             parts = [(part, _joined(key, name)) for name, part in value.items()]
             parts += [(name, key) for name in value]
@@ -94,6 +103,26 @@ def is_plain(value: Any) -> bool:
             return False
         waiting += [(one, depth + 1) for one in inside]
     return True
+
+
+def has_arrays(content: Any) -> bool:
+    """Whether there is a tensor or an array anywhere in a file's content."""
+    seen: set[int] = set()
+    waiting = [content]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor | np.ndarray):
+            return True
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, Placeholder):
+            waiting += value.parts()
+    return False
 
 
 def mapping_in(value: Any) -> Mapping[Any, Any] | None:

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import torch
-
 MAX_NESTING = 3
 """How deep archives in archives are looked into."""
 
@@ -28,16 +26,6 @@ def wanted_globals(path: Path) -> list[str]:
     with path.open("rb") as file:
         found = {name for pickled in _pickles(file, MAX_NESTING) for name in _globals_of(pickled)}
     return sorted(name for name in found if not _DATA.fullmatch(name))
-
-
-def unsafe_globals(path: Path) -> list[str]:
-    """Return the globals that a PyTorch file asks for beyond what counts as data for torch."""
-    if zipfile.is_zipfile(path):
-        try:
-            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-        except Exception:  # torch knows pickles of its own protocol alone
-            return wanted_globals(path)
-    return wanted_globals(path)
 
 
 def _pickles(file: IO[bytes], nesting: int) -> Iterator[IO[bytes]]:

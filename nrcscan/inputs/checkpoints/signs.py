@@ -113,6 +113,12 @@ def legacy_torch(seen: Evidence) -> bool:
     return seen.start.startswith(LEGACY_MAGIC) or is_tar(seen.path)
 
 
+def pickled(seen: Evidence) -> bool:
+    """Whether this is a pickle of protocol 2 or later."""
+    start = seen.start
+    return len(start) > 2 and start[0] == 0x80 and 2 <= start[1] <= 5 and not safetensors(seen)
+
+
 def is_tar(path: Path) -> bool:
     """Whether this is a tar archive of pickles and storages, as torch wrote before 1.0."""
     with path.open("rb") as file:

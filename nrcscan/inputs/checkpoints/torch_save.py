@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from nrcscan.inputs.checkpoints.contents import (
     require_plain,
     require_unquantised,
 )
-from nrcscan.inputs.checkpoints.left_out import is_plain, left_out, mapping_in
+from nrcscan.inputs.checkpoints.left_out import has_arrays, is_plain, left_out, mapping_in
 from nrcscan.inputs.checkpoints.pickled_networks import is_network
 from nrcscan.inputs.checkpoints.plain_tensor import make_plain, plain
 from nrcscan.inputs.checkpoints.states_inside import MAX_DEPTH, StatesInside
@@ -102,12 +103,13 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
         mapped: leave tensors in the file until they are read.
 
     Raises:
-        UnsafeError: there is nothing but what could run code.
+        UnsafeError: there is no tensor and no array beside what could run code.
         InputError: it is damaged.
     """
-    found = inert(path, mapped=mapped)
-    if isinstance(found.content, Placeholder) and mapping_in(found.content) is None:
-        raise unsafe(path, found.asked, "save plain tensors, as {'x': inputs, 'y': targets}")
+    remedy = "save plain tensors, as {'x': inputs, 'y': targets}"
+    found = inert(path, mapped=mapped, remedy=remedy)
+    if found.asked and not has_arrays(found.content):
+        raise unsafe(path, found.asked, remedy)
     return found.content
 
 
@@ -161,7 +163,8 @@ def _unpickle(path: Path) -> Any:
     warns = logging.getLogger("torch.distributed.device_mesh")
     before, warns.disabled = warns.disabled, True  # that there is one process is meant
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # torch, of itself
             return torch.load(file, map_location="cpu", weights_only=False)
     except (AttributeError, ModuleNotFoundError) as error:
         raise _absent(path, error) from error
@@ -173,29 +176,25 @@ def _unpickle(path: Path) -> Any:
 
 def _absent(path: Path, error: AttributeError | ModuleNotFoundError) -> InputError:
     """Return the error that a class which a file asks for is not to be found."""
-    key = _key_of(path, _wanted(error))
-    if key and isinstance(error, ModuleNotFoundError):
-        return InputError(
-            f"{path}: its key {key!r} needs {error.name}, which is not installed; leave --trust out"
-            f" to take the weights alone, or install {error.name}"
-        )
-    if key:
-        return InputError(
-            f"{path}: its key {key!r} needs what is not to be found ({reason(error)}); leave"
-            " --trust out to take the weights alone, or name its folder with --pythonpath"
-        )
+    what, remedy = _lacking(path, _wanted(error))
     of_script = _OF_SCRIPT.fullmatch(_wanted(error))
-    if of_script is None:
+    if not what and of_script is not None:
+        module, name = of_script.groups()
+        where = "a script or notebook" if module == "__main__" else "another script"
+        return InputError(
+            f"{path}: the network was pickled in {where}, as __main__.{name}; name the file that"
+            f" defines {name} with --model path/file.py"
+        )
+    if not what:
         return InputError(
             f"{path}: the network's class is not to be found ({reason(error)}); name the folder of"
             " its module with --pythonpath"
         )
-    module, name = of_script.groups()
-    where = "a script or notebook" if module == "__main__" else "another script"
-    return InputError(
-        f"{path}: the network was pickled in {where}, as __main__.{name}; name the file that"
-        f" defines {name} with --model path/file.py"
-    )
+    if isinstance(error, ModuleNotFoundError):
+        need, also = f"{error.name}, which is not installed", f"install {error.name}"
+    else:
+        need, also = f"what is not there ({reason(error)})", "name its folder with --pythonpath"
+    return InputError(f"{path}: {what} {need}; leave --trust out to {remedy}, or {also}")
 
 
 def _wanted(error: AttributeError | ModuleNotFoundError) -> str:
@@ -206,18 +205,20 @@ def _wanted(error: AttributeError | ModuleNotFoundError) -> str:
     return f"{found[2]}.{found[1]}" if found else "?"
 
 
-def _key_of(path: Path, wanted: str) -> str:
-    """Return the key under which a file has what was not found; empty if that is the network."""
+def _lacking(path: Path, wanted: str) -> tuple[str, str]:
+    """Return what in a file needs what was not found, and what goes without; empty: a network."""
     try:
-        content = inert(path).content
+        found = inert(path)
     except NrcscanError:  # whoever reads it says what is wrong
-        return ""
-    if not isinstance(content, Mapping):
-        return ""
-    for name, value in content.items():
-        if any(found.startswith(wanted) for found, _ in left_out(value, opened=lambda _: True)):
-            return "" if is_network(value) else str(name)
-    return ""
+        return "", ""
+    if isinstance(found.content, Mapping):
+        for key, value in found.content.items():
+            named = left_out(value, all_of=True)
+            if not is_network(value) and any(name.startswith(wanted) for name, _ in named):
+                return f"its key {str(key)!r} needs", "take the weights alone"
+    if any(name.startswith(wanted) for name in found.tensor_classes):
+        return "its tensors are of a class that needs", "take them as plain tensors"
+    return "", ""
 
 
 # --- in words ---------------------------------------------------------------------------------

@@ -15,11 +15,13 @@ from nrcscan.errors import InputError, UnsafeError
 from nrcscan.inputs.checkpoints.contents import damaged
 from nrcscan.inputs.checkpoints.default_state import STATE_KEYS
 from nrcscan.inputs.checkpoints.left_out import in_words, left_out
+from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 from nrcscan.inputs.checkpoints.pickled_networks import (
     LayerBuilder,
     NotBuilt,
     layer_classes,
 )
+from nrcscan.inputs.checkpoints.signs import is_tar
 from nrcscan.inputs.checkpoints.states_inside import StatesInside
 from nrcscan.inputs.pickles.load_inert import Inert, load_inert
 from nrcscan.inputs.pickles.placeholder import (
@@ -56,12 +58,13 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-def inert(path: Path, *, mapped: bool = False) -> Inert:
+def inert(path: Path, *, mapped: bool = False, remedy: str = _TRUST) -> Inert:
     """Load a file as data and placeholders.
 
     Args:
         path: of the file.
         mapped: leave tensors in the file until they are read.
+        remedy: where it does what no file of data does.
 
     Raises:
         UnsafeError: it does what no file of data does.
@@ -72,7 +75,7 @@ def inert(path: Path, *, mapped: bool = False) -> Inert:
     except PickleDamaged as error:
         raise damaged(path, error) from error
     except PickleRefused as error:
-        raise UnsafeError(f"{path}: not opened, because {error}; {_TRUST}") from error
+        raise UnsafeError(f"{path}: not opened, because {error}; {remedy}") from error
     except Exception as error:  # a damaged archive fails in its own way
         raise damaged(path, error) from error
 
@@ -86,6 +89,16 @@ def unsafe(path: Path, asked: Iterable[str], remedy: str) -> UnsafeError:
     )
 
 
+def _tar(path: Path) -> UnsafeError:
+    """Return the error for a file of a torch before 0.4, a tar archive of pickles."""
+    wanted = wanted_globals(path)
+    asks = f" that ask for {listed(wanted)}" if wanted else ""
+    return UnsafeError(
+        f"{path}: not opened, because it is a tar archive of pickles{asks}, and unpickling runs"
+        " code; save it again with torch.save, or use --trust if you know where it comes from"
+    )
+
+
 def as_data(path: Path) -> Opened:
     """Return what a file holds, as far as it is data.
 
@@ -93,6 +106,8 @@ def as_data(path: Path) -> Opened:
         UnsafeError: it holds no weights, and asks for what could run code.
         InputError: it is damaged.
     """
+    if is_tar(path):
+        raise _tar(path)
     found = inert(path)
     opened = Opened(found.content)
     networks: dict[str, Placeholder] = {}
@@ -103,7 +118,11 @@ def as_data(path: Path) -> Opened:
     if strange and not any(opened.states.values()):
         raise unsafe(path, strange, _TRUST)
     beside = [state for _, state in found.attributes]
-    names = left_out([found.content, *beside], opened=lambda value: id(value) in used)
+    names = left_out(
+        [found.content, *beside],
+        opened=lambda value: id(value) in used or is_network(value),
+        built=[network for key, network in networks.items() if key in opened.modules],
+    )
     if words := in_words(names):
         notes.append(f"left out, not built: {words}")
     if found.tensor_classes:
@@ -142,7 +161,7 @@ def _build(opened: Opened, networks: Mapping[str, Placeholder]) -> Iterator[str]
         try:
             module = LayerBuilder().build(network)
         except NotBuilt as error:
-            also = "" if str(error) == network.name else f", which holds {error}"
+            also = "" if str(error) == network.name else f", which holds {error},"
             yield (
                 f"the {network.name}{where}{also} was not built: its weights were taken as a state"
                 " dict"

@@ -102,7 +102,8 @@ def _set_array(array: NDArray[Any], state: Any) -> None:
         data = data.encode("latin-1")
     held = _held(dtype, sizes, data)
     whole = bytes(data) if isinstance(data, bytearray) else data
-    array.__setstate__((1, sizes, held, np.bool_(by_column), whole))
+    made: Any = (1, sizes, held, bool(by_column), whole)
+    array.__setstate__(made)
 
 
 def _held(dtype: np.dtype[Any], sizes: tuple[int, ...], data: Any) -> np.dtype[Any]:

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nrcscan.inputs.pickles.placeholder import Known, PickleRefused, Placeholder, Unreadable
+from nrcscan.inputs.pickles.placeholder import Known, PickleRefused, Unreadable
+from nrcscan.inputs.pickles.tensor_classes import DENSE, PLAIN_CLASSES, of_class, wrapper
+from nrcscan.inputs.pickles.tensor_sizes import count, counts
 
 _STORAGES = {
     "Double": torch.float64,
@@ -34,14 +36,6 @@ _STORAGES = {
     "QUInt2x4": torch.quint2x4,
 }
 _DEVICE = re.compile(r"[a-z]{1,20}(:\d{1,4})?")
-_MOST_AXES = 64
-_PLAIN = tuple(
-    f"torch.{name}"
-    for name in ("Tensor", "_tensor.Tensor", "nn.parameter.Parameter", "nn.parameter.Buffer")
-)
-_DISTRIBUTED = ("torch.distributed.tensor.DTensor", "torch.distributed._tensor.api.DTensor")
-
-DENSE = "save it dense, in floating point"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,31 +60,13 @@ def _no_storage(*_: Any) -> Any:
     raise PickleRefused("it makes a storage of its own")
 
 
-def count(value: Any) -> int:
-    """Return a size.
-
-    Raises:
-        PickleRefused: it is no whole number from 0 on.
-    """
-    if type(value) is not int or not 0 <= value < 2**62:
-        shown = repr(value) if type(value) is int else type(value).__name__
-        raise PickleRefused(f"a tensor has a size {shown}, which is none")
-    return value
-
-
-def _counts(values: Any) -> tuple[int, ...]:
-    if not isinstance(values, tuple | list) or len(values) > _MOST_AXES:
-        raise PickleRefused("a tensor's shape is none")
-    return tuple(count(value) for value in values)
-
-
 def _view(storage: Any, offset: Any, size: Any, stride: Any, dtype: Any = None) -> Tensor:
     if type(storage) is not Storage:
         raise PickleRefused("a tensor has no storage")
     dtype = storage.dtype if dtype is None else dtype
     if type(dtype) is not torch.dtype:
         raise PickleRefused("a tensor's dtype is none")
-    sizes, strides, start = _counts(size), _counts(stride), count(offset)
+    sizes, strides, start = counts(size), counts(stride), count(offset)
     if len(sizes) != len(strides):
         raise PickleRefused("a tensor has other strides than axes")
     if 0 not in sizes:
@@ -197,77 +173,8 @@ def _to(tensor: Any, dtype: Any, *_: Any) -> Tensor:
     return tensor.to(dtype)
 
 
-class Wrapper(Unreadable):
-    """A tensor without data of its own: its class keeps that beside, in its own way."""
-
-    __slots__ = ("sizes",)
-
-    def __init__(self, name: str, sizes: tuple[int, ...]) -> None:
-        problem = f"is a {name}, whose values that class alone can tell; {DENSE}"
-        super().__init__(name, problem)
-        self.sizes = sizes
-
-
-def _wrapper(kind: Any, dtype: Any, size: Any, *_: Any) -> Wrapper:
-    if not isinstance(kind, Placeholder):
-        raise PickleRefused("a tensor's class is none")
-    return Wrapper(kind.name, _counts(size))
-
-
-def _of_class(record: Callable[[str], None], rebuild: Any, kind: Any, args: Any, state: Any) -> Any:
-    """Return the plain tensor that a tensor of a class of its own holds."""
-    if not isinstance(rebuild, Placeholder) or not isinstance(kind, Placeholder):
-        raise PickleRefused("a tensor's class is none")
-    if type(args) is not tuple:
-        raise PickleRefused("a tensor is made of no arguments")
-    if not isinstance(rebuild, Known):
-        return Unreadable(kind.name, f"is a {kind.name}, which {rebuild.name} makes; {DENSE}")
-    made = rebuild.make(*args)
-    if isinstance(made, Wrapper):
-        made.state = state
-        return full_tensor(made) if kind.name in _DISTRIBUTED else made
-    if isinstance(made, Tensor) and kind.name not in _PLAIN:
-        record(kind.name)
-    return made
-
-
-def full_tensor(shell: Wrapper) -> Any:
-    """Return a distributed tensor as a whole, or the shell that says why this file has only part.
-
-    It is whole where what this rank kept has the shape of the whole and is no summand of it.
-    """
-    held = shell.attributes
-    local, spec = held.get("_local_tensor"), held.get("_spec")
-    if not isinstance(local, Tensor) or not isinstance(spec, Placeholder):
-        return shell
-    about = spec.attributes
-    mesh = about.get("mesh")
-    ranks = None
-    if isinstance(mesh, Placeholder):
-        kept = mesh.attributes
-        ranks = next(
-            (kept[n] for n in ("_rank_map", "mesh") if isinstance(kept.get(n), Tensor)), None
-        )
-    placed = about.get("placements")
-    kinds = (
-        [place.name.rpartition(".")[-1] for place in placed if isinstance(place, Placeholder)]
-        if isinstance(placed, tuple | list)
-        else ["?"]
-    )
-    alone = ranks is not None and ranks.numel() == 1
-    whole = tuple(local.shape) == shell.sizes
-    if whole and (alone or all(kind.endswith(("Shard", "Replicate")) for kind in kinds)):
-        return local
-    part = "a summand" if whole else f"{tuple(local.shape)} of {shell.sizes}"
-    shell.problem = (
-        f"is a DTensor of which the file has one rank's part, {part}; save all of it: "
-        "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))"
-    )
-    return shell
-
-
 def _size(sizes: Any = ()) -> tuple[int, ...]:
-    return torch.Size(_counts(sizes))
+    return torch.Size(counts(sizes))
 
 
 def _device(kind: Any, index: Any = None) -> Any:
@@ -296,7 +203,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "_rebuild_sparse_csr_tensor": _sparse,
     "_rebuild_nested_tensor": _nested,
     "_rebuild_meta_tensor_no_storage": _meta,
-    "_rebuild_wrapper_subclass": _wrapper,
+    "_rebuild_wrapper_subclass": wrapper,
     "_rebuild_device_tensor_from_numpy": _of_array,
     "_rebuild_device_tensor_from_cpu_tensor": _to,
     "_rebuild_xla_tensor": _of_array,
@@ -318,13 +225,13 @@ def known_tensors(record: Callable[[str], None]) -> dict[tuple[str, str], Any]:
         for name, make in _FUNCTIONS.items()
     }
     functions: list[tuple[str, Callable[..., Any], bool]] = [
-        ("torch._tensor._rebuild_from_type_v2", partial(_of_class, record), False),
+        ("torch._tensor._rebuild_from_type_v2", partial(of_class, record), False),
         ("torch.nn.parameter.UninitializedParameter", _lazy, True),
         ("torch.nn.parameter.UninitializedBuffer", _lazy, True),
         ("torch.serialization._get_layout", _layout, False),
         ("torch.Size", _size, True),
         ("torch.device", _device, True),
-        *((name, _no_tensor, False) for name in _PLAIN),
+        *((name, _no_tensor, False) for name in PLAIN_CLASSES),
     ]
     for full, make, is_class in functions:
         module, _, name = full.rpartition(".")

@@ -14,9 +14,10 @@ import torch
 
 from nrcscan.inputs.pickles.known_arrays import known_arrays
 from nrcscan.inputs.pickles.known_containers import known_containers
-from nrcscan.inputs.pickles.known_tensors import Storage, StorageType, count, known_tensors
+from nrcscan.inputs.pickles.known_tensors import Storage, StorageType, known_tensors
 from nrcscan.inputs.pickles.pickle_machine import PickleMachine
 from nrcscan.inputs.pickles.placeholder import Known, PickleDamaged, PickleRefused
+from nrcscan.inputs.pickles.tensor_sizes import count
 from nrcscan.inputs.pickles.zip_records import ZipRecords
 
 LEGACY_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -161,7 +162,7 @@ def _of_buffer(buffer: bytes | mmap.mmap, nesting: int) -> Inert:
         if key not in storages:
             room -= size * dtype.itemsize
             if room < 0:
-                raise PickleRefused(f"storage {key} claims more bytes than the file has")
+                raise PickleDamaged(f"storage {key} claims more bytes than the file has")
             storages[key] = Storage(torch.UntypedStorage(size * dtype.itemsize), dtype)
         held = storages[key].held
         if size * dtype.itemsize > held.nbytes():

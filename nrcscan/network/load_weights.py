@@ -145,9 +145,8 @@ def _remedy(checkpoint: Checkpoint, expected: Mapping[str, Tensor], extra: list[
         return f"{check}, or save model.state_dict(), which has more than parameters"
     parts = _fitting_parts(checkpoint, expected)
     if parts:
-        has = "has" if len(parts) == 1 else "have"
-        keys = listed((f"--state-key {part}" for part in parts), "and")
-        return f"{keys} {has} all that the network asks for"
+        which = "the part that fits" if len(parts) == 1 else "one of the parts that fit"
+        return f"take {which}, with {listed((f'--state-key {part}' for part in parts), 'or')}"
     if extra:
         globs = " ".join(f"--ignore '{glob}'" for glob in _globs(extra, expected))
         return f"leave them aside with {globs}, or {check}"

@@ -191,12 +191,22 @@ def test_names_are_found_as_they_are_shown(tmp_path: Path) -> None:
         assert same_state(open_checkpoint(path, state_key=key).state, expected)
 
 
+def test_state_dicts_in_a_tuple_are_found_and_a_pair_of_tensors_is_data(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.pt", (ACTOR, CRITIC))
+    assert same_state(open_checkpoint(path, state_key="1").state, CRITIC)
+    with pytest.raises(InputError, match="holds a tuple, not a state dict"):
+        open_checkpoint(save(tmp_path / "d.pt", (torch.from_numpy(X), torch.from_numpy(Y))))
+
+
 def test_a_part_of_a_network_in_the_file_runs_as_itself(tmp_path: Path) -> None:
-    whole = nn.ModuleDict({"actor": net(0), "critic": net(1)})
+    whole = nn.ModuleDict({"actor": net(0), "critic": nn.ModuleList(net(1))})
     r2, _ = measured(save(tmp_path / "m.pt", whole), state_key="actor")
     assert r2 == pytest.approx(r_squared(ACTOR, X, Y), rel=tolerances.SHALLOW)
     with pytest.raises(UsageError, match="the network in the file runs with all its tensors; leav"):
         measured(tmp_path / "m.pt", state_key="actor", ignore="0.bias")
+    r2, notes = measured(tmp_path / "m.pt", state_key="critic")  # a list of layers does not run
+    assert r2 == pytest.approx(r_squared(CRITIC, X, Y), rel=tolerances.SHALLOW)
+    assert any("inferred from the weights" in note for note in notes)
 
 
 # --- which is taken where none is named -------------------------------------------------------
@@ -475,7 +485,7 @@ PIECES = st.lists(st.sampled_from(sorted(WRAPPER_PIECES)), max_size=2)
 
 @given(st.data())
 def test_wrappers_come_off_wherever_they_are(data: st.DataObject) -> None:
-    names = list(Agent().state_dict())
+    names = [name for name in POLICY if "value" not in name]
     wrapped = {}
     for name in names:
         *modules, leaf = name.split(".")
@@ -657,6 +667,7 @@ def archive(path: Path, policy: Any, marker: Path | None = None, **more: bytes) 
     return path
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_an_archive_of_stable_baselines3(tmp_path: Path, cli: Run) -> None:
     path = archive(tmp_path / "ppo.zip", POLICY, tmp_path / "marker")
     np.savez(tmp_path / "data.npz", X=X, y=Y)
@@ -671,8 +682,12 @@ def test_an_archive_of_stable_baselines3(tmp_path: Path, cli: Run) -> None:
     assert done.returncode == 3
     assert f"choose the actor with --state-key {PARTS}, or name the network's" in done.stderr
     assert not (tmp_path / "marker").exists()
-    done = cli("scan", tmp_path, "data.npz", "--state-key", PARTS, "-o", "out")
-    assert "ppo.zip" in done.stdout
+    (row,) = nrcscan.scan(
+        tmp_path, (X, Y), tmp_path / "out", state_key=PARTS, activation="tanh"
+    ).checkpoints
+    assert (row.path, row.reason) == ("ppo.zip", None)
+    assert row.result is not None
+    assert row.result["model"]["r2"] == r2
 
 
 @pytest.mark.parametrize(

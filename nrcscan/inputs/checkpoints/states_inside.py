@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -40,8 +40,10 @@ def states_inside(
     elif is_list(content):
         yield key, {str(place): tensor for place, tensor in enumerate(content)}
         return
-    else:
+    elif isinstance(content, list | tuple):
         children, tensors = {str(place): value for place, value in enumerate(content)}, {}
+    else:
+        return
     if tensors:
         yield key, tensors
     if depth == MAX_DEPTH:
@@ -67,8 +69,7 @@ def lists_inside(content: Any, key: str = "", depth: int = 0) -> Iterator[str]:
 def is_list(content: Any) -> bool:
     """Whether this is a list of numbers in floating point: weights, in the order of a network's."""
     return (
-        isinstance(content, Sequence)
-        and not isinstance(content, str | bytes)
+        isinstance(content, list | tuple)
         and len(content) > 0
         and all(isinstance(one, Tensor) and _numbers(one) for one in content)
         and any(one.ndim > 1 for one in content)

@@ -27,7 +27,12 @@ from nrcscan.inputs.checkpoints.contents import (
 )
 from nrcscan.inputs.checkpoints.pickle_globals import unsafe_globals, wanted_globals
 from nrcscan.inputs.checkpoints.signs import is_tar
-from nrcscan.inputs.checkpoints.states_inside import MAX_DEPTH, lists_inside, states_inside
+from nrcscan.inputs.checkpoints.states_inside import (
+    MAX_DEPTH,
+    is_list,
+    lists_inside,
+    states_inside,
+)
 from nrcscan.wording import listed, reason
 
 # NumPy's numbers, such as a best loss beside the weights: a dtype and bytes, no code.
@@ -61,7 +66,7 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
         states[key] = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
     if isinstance(content, Mapping):
         require_unquantised(path, _keys(content))
-    if isinstance(content, Mapping | list):
+    if not isinstance(content, tuple) or not is_list(content):  # a pair of tensors is data
         states |= dict(states_inside(content))
     if not isinstance(content, Mapping) and not states:
         held = "single tensor" if isinstance(content, Tensor) else type(content).__name__

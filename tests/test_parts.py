@@ -608,6 +608,15 @@ def test_a_chain_of_ties_and_metadata_that_is_none(tmp_path: Path) -> None:
     assert torch.equal(found["a.bias"], state["a.bias"])  # the file has its own
 
 
+def test_second_names_do_not_hide_a_wrapper(tmp_path: Path) -> None:
+    state = {f"model.{name}": one.clone() for name, one in Tied().state_dict().items()}
+    del state["model.b.weight"]
+    ties = {"model.b.weight": "model.a.weight", "best": "model.a.weight"}
+    safetensors.torch.save_file(state, tmp_path / "m.safetensors", ties)
+    found = build(open_checkpoint(tmp_path / "m.safetensors"), factory=untied).module.state_dict()
+    assert torch.equal(found["b.weight"], state["model.a.weight"])
+
+
 @pytest.mark.parametrize(
     "metadata", [{"b.weight": "gone.weight"}, {"b.weight": "c.weight", "c.weight": "b.weight"}]
 )

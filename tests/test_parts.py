@@ -689,7 +689,7 @@ def test_an_archive_of_stable_baselines3(tmp_path: Path, cli: Run) -> None:
     assert "_stable_baselines3_version: '2.3.0'" in shown
     done = cli("extract", path, "data.npz")
     assert done.returncode == 3
-    assert f"choose the actor with --state-key {PARTS}, or name the network's" in done.stderr
+    assert f"choose it with --state-key {PARTS}, or name the network's" in done.stderr
     assert not (tmp_path / "marker").exists()
     (row,) = nrcscan.scan(
         tmp_path, (X, Y), tmp_path / "out", state_key=PARTS, activation="tanh"
@@ -714,7 +714,7 @@ def test_an_archive_of_stable_baselines3(tmp_path: Path, cli: Run) -> None:
 )  # fmt: skip
 def test_the_actor_is_named(tmp_path: Path, policy: State, key: str) -> None:
     for path in (archive(tmp_path / "a.zip", policy), save(tmp_path / "policy.pth", policy)):
-        with pytest.raises(InputError, match=f"choose the actor with --state-key {key}, or name"):
+        with pytest.raises(InputError, match=f"choose it with --state-key {key}, or name"):
             build(open_checkpoint(path))
         found = open_checkpoint(path, state_key=key)
         assert found.state

@@ -50,6 +50,29 @@ def test_several_networks(tmp_path: Path) -> None:
     assert torch.equal(state["0.weight"], content["critic"]["0.weight"])
 
 
+def test_networks_and_tensors_in_lists(tmp_path: Path) -> None:
+    members = [mlp(6, 8, 2, seed=seed) for seed in range(2)]
+    optimizer = torch.optim.SGD(MODEL.parameters(), 0.1, momentum=0.9)
+    MODEL(torch.zeros(1, 6)).sum().backward()
+    optimizer.step()
+    average = [torch.full((2, 2), float(place)) for place in range(12)]
+    states = [member.state_dict() for member in members]
+    content = {
+        "members": states,
+        "optimizer": optimizer.state_dict(),
+        "ema": {"shadow_params": average},
+    }
+    folder = saved(content, tmp_path / "d")
+    message = "with --state-key members.0, --state-key members.1 or --state-key ema.shadow_params$"
+    with pytest.raises(UsageError, match=message):
+        open_checkpoint(folder, trust=True)
+    state = open_checkpoint(folder, trust=True, state_key="members.1").state
+    assert torch.equal(state["0.weight"], states[1]["0.weight"])
+    found = open_checkpoint(folder, trust=True, state_key="ema").in_order
+    assert found is not None
+    assert all(map(torch.equal, found.tensors, average))
+
+
 def test_it_needs_trust(tmp_path: Path, cli: Run) -> None:
     folder = saved(training(), tmp_path / "d")
     message = (

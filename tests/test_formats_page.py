@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import datasets
@@ -107,6 +108,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     safetensors.torch.save_file(state, path / "model.safetensors")
     torch.save({"epoch": 3, "state_dict": state}, path / "training.ckpt")
     torch.save({"model": mlp(4, 16, 2, seed=1).state_dict(), "ema": state}, path / "several.pt")
+    critic = {f"critic.{name}": torch.zeros(3, 3) for name in state}
+    actor = {f"actor.{name}": tensor for name, tensor in state.items()}
+    ends = {("trunk." if k[0] == "0" else "head.") + k[2:]: tensor for k, tensor in state.items()}
+    torch.save({**critic, **actor, **ends}, path / "agent.pt")
+    torch.save({**state, **critic, "log_std": torch.zeros(2)}, path / "extra.pt")
+    average = {"decay": 0.9, "shadow_params": list(state.values())}
+    torch.save({"model": mlp(4, 16, 2, seed=1).state_dict(), "ema": average}, path / "averaged.pt")
+    places = {"0": "mlp_extractor.policy_net.0", "2": "action_net"}
+    policy = {f"{places[k[0]]}{k[1:]}": tensor for k, tensor in state.items()}
+    torch.save({**policy, "value_net.weight": torch.zeros(1, 16)}, path / "policy.pth")
+    with zipfile.ZipFile(path / "ppo.zip", "w") as archive:
+        archive.writestr("data", "{}")
+        archive.write(path / "policy.pth", "policy.pth")
     hyper_parameters = {"width": 16, "lr": 0.1}
     torch.save({"state_dict": state, "hyper_parameters": hyper_parameters}, path / "lightning.ckpt")
     torch.save(

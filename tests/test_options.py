@@ -14,6 +14,7 @@ import pytest
 import torch
 import typer
 from conftest import FIXTURES, Run, mlp, samples
+from torch.optim.swa_utils import AveragedModel
 from typer.testing import CliRunner
 
 import nrcscan
@@ -42,6 +43,7 @@ FIELDS = [field for kind in KINDS for field in declared(kind).values()]
 SAMPLES: dict[str, Any] = {
     "activation": "tanh",
     "state_key": "model",
+    "ignore": "n_averaged",
     "factory": "net.py:build",
     "factory_args": {"width": np.int64(16), "name": "a"},
     "pythonpath": Path("lib"),
@@ -103,7 +105,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
-    torch.save({"model": mlp(5, 16, 2).state_dict()}, "runs/m.pt")
+    torch.save({"model": AveragedModel(mlp(5, 16, 2)).state_dict()}, "runs/m.pt")
     x, y = samples(100, 5, 2)
     np.savez("data.npz", a=x, b=y)
     rows = np.hstack([x, y])

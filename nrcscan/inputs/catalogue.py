@@ -197,7 +197,8 @@ CHECKPOINTS = (
                 "nrcscan extract extra.pt data.npz --ignore log_std --ignore 'critic.*'",
             ),
             Form(
-                "wrapped by DataParallel, `torch.compile`, Lightning or weight averaging",
+                "wrapped, as a whole or in parts: DataParallel, `torch.compile`, FSDP, Lightning,"
+                " weight averaging",
                 "nrcscan extract wrapped.pt data.npz",
             ),
             Form(

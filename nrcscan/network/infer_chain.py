@@ -82,8 +82,8 @@ def _require_one_network(checkpoint: Checkpoint) -> None:
         key = f"{checkpoint.state_key}." if checkpoint.state_key else ""
         parts = ",".join(key + part for part in actor.split(","))
         raise InputError(
-            f"{checkpoint.path}: a policy of Stable-Baselines3, actor and critic in one; choose the"
-            f" actor with --state-key {parts}, or name the network's factory with --model"
+            f"{checkpoint.path}: a policy of Stable-Baselines3, of which one part acts; choose it"
+            f" with --state-key {parts}, or name the network's factory with --model"
         )
     if checkpoint.in_order is not None and not checkpoint.in_order.named_as:
         raise InputError(

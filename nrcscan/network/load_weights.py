@@ -14,6 +14,7 @@ from nrcscan.wording import listed
 
 # Counters of batches play no part in eval mode, and old checkpoints lack them.
 _NOT_NEEDED = "num_batches_tracked"
+_SHOWN = 6
 
 
 def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -31,7 +32,7 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     expected = module.state_dict()
     tied = _tied(module)
     tensors = {**checkpoint.aliases, **checkpoint.state}
-    names = matched(tensors, expected)
+    names = max(matched(tensors, expected), matched(checkpoint.state, expected), key=len)
     found = {name: tensors[held] for name, held in names.items()}
     held = checkpoint.in_order
     if held is not None and (not held.named_as or len(names) < len(expected)):
@@ -140,12 +141,12 @@ def _remedy(checkpoint: Checkpoint, expected: Mapping[str, Tensor], extra: list[
         return f"{check}, or save model.state_dict(), which has more than parameters"
     parts = _fitting_parts(checkpoint, expected)
     if parts:
-        has = "has" if len(parts) == 1 else "have"
-        keys = listed((f"--state-key {part}" for part in parts), "and")
-        return f"{keys} {has} all that the network asks for"
+        which = "the part that fits" if len(parts) == 1 else "one of the parts that fit"
+        return f"take {which}, with {listed((f'--state-key {part}' for part in parts), 'or')}"
     if extra:
-        globs = " ".join(f"--ignore '{glob}'" for glob in _globs(extra, expected))
-        return f"leave them aside with {globs}, or {check}"
+        flags = [f"--ignore '{glob}'" for glob in _globs(extra, expected)]
+        shown = " ".join(flags) if len(flags) <= _SHOWN else "--ignore GLOB"
+        return f"leave them aside with {shown}, or {check}"
     return check
 
 
@@ -168,14 +169,18 @@ def _fitting_parts(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> li
 
 def _globs(extra: Iterable[str], expected: Iterable[str]) -> list[str]:
     """Return globs of extra names that match none of the network's: whole modules, if they can."""
-    kept = list(expected)
+    kept = {head for name in expected for head in _modules_of(name)}
     globs: dict[str, None] = {}
     for name in extra:
-        pieces = name.split(".")
-        heads = (".".join(pieces[:depth]) for depth in range(1, len(pieces)))
-        module = next((h for h in heads if not any(k.startswith(f"{h}.") for k in kept)), None)
+        module = next((head for head in _modules_of(name) if head not in kept), None)
         globs.setdefault(name if module is None else f"{module}.*")
     return list(globs)
+
+
+def _modules_of(name: str) -> list[str]:
+    """Return the names of the modules that a tensor is in, the outermost first."""
+    pieces = name.split(".")
+    return [".".join(pieces[:depth]) for depth in range(1, len(pieces))]
 
 
 def _tied(module: nn.Module) -> dict[str, list[str]]:

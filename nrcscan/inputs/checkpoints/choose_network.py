@@ -98,9 +98,10 @@ def _module(contents: Contents, part: NamedPart) -> nn.Module | None:
     if part.module_path is None:
         return None
     try:
-        return module.get_submodule(part.module_path)
+        inner = module.get_submodule(part.module_path)
     except AttributeError:
         return None
+    return None if type(inner).forward is nn.Module.forward else inner  # a list of layers
 
 
 def _with_ties(

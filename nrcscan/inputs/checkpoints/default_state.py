@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -31,6 +31,13 @@ STATE_KEYS = (
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|ewma|swa|averaged?|avg|polyak|shadow)(?:[._\d]|$)", re.I)
 
 
+def networks_in(states: Mapping[str, dict[str, Tensor]]) -> list[str]:
+    """Return the keys of what may be a network: it has a matrix, unless nothing in the file has."""
+    return [
+        key for key, state in states.items() if any(tensor.ndim > 1 for tensor in state.values())
+    ] or list(states)
+
+
 def default_key(path: Path, states: Mapping[str, dict[str, Tensor]], lists: Collection[str]) -> str:
     """Return the key of the state dict that is taken where none is asked for.
 
@@ -39,7 +46,7 @@ def default_key(path: Path, states: Mapping[str, dict[str, Tensor]], lists: Coll
     Raises:
         UsageError: several could be meant.
     """
-    networks = _networks(states)
+    networks = networks_in(states)
     named = [key for key in networks if key not in lists] or networks
     usual = [key for key in named if key.split(".")[-1] in STATE_KEYS]
     weights = [key for key in usual if not _AVERAGE.search(key)]
@@ -50,15 +57,20 @@ def default_key(path: Path, states: Mapping[str, dict[str, Tensor]], lists: Coll
         return ""
     if len(named) == 1:
         return named[0]
-    options = listed((f"--state-key {key}" for key in networks if key), "or")
-    raise UsageError(f"{path}: several state dicts could be meant; choose with {options}")
+    raise several(path, networks)
+
+
+def several(path: Path, keys: Iterable[str]) -> UsageError:
+    """Return the error that several state dicts could be meant."""
+    options = listed((f"--state-key {key}" for key in keys if key), "or")
+    return UsageError(f"{path}: several state dicts could be meant; choose with {options}")
 
 
 def others_note(
     taken: str, states: Mapping[str, dict[str, Tensor]], lists: Collection[str]
 ) -> str | None:
     """Return what to say where a file holds other networks than the one taken, or None."""
-    others = [key for key in _networks(states) if key != taken]
+    others = [key for key in networks_in(states) if key != taken]
     if not others:
         return None
     kinds = [f"{key}, a list of tensors," if key in lists else key or "the rest" for key in others]
@@ -67,10 +79,3 @@ def others_note(
     return f"took {taken or 'the tensors at the top level'}; {listed(kinds)} {are} there too" + (
         f": {options}" if options else ""
     )
-
-
-def _networks(states: Mapping[str, dict[str, Tensor]]) -> list[str]:
-    """Return the keys of what may be a network: it has a matrix, unless nothing in the file has."""
-    return [
-        key for key, state in states.items() if any(tensor.ndim > 1 for tensor in state.values())
-    ] or list(states)

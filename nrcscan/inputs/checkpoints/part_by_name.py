@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from nrcscan.errors import UsageError
-from nrcscan.inputs.checkpoints.default_state import default_key
+from nrcscan.inputs.checkpoints.default_state import networks_in, several
 from nrcscan.inputs.checkpoints.wrapper_names import stripped
 from nrcscan.wording import listed
 
@@ -56,7 +56,7 @@ def find_part(path: Path, states: States, lists: Collection[str], asked: str) ->
     Raises:
         UsageError: there is no such thing, or several could be meant.
     """
-    key = _key(path, states, lists, asked)
+    key = _key(path, states, asked)
     if key is not None:
         return _whole(states, lists, asked, key)
     words = [word.strip() for word in asked.split(",")]
@@ -65,7 +65,7 @@ def find_part(path: Path, states: States, lists: Collection[str], asked: str) ->
     return _joined(path, states, lists, words)
 
 
-def _key(path: Path, states: States, lists: Collection[str], word: str) -> str | None:
+def _key(path: Path, states: States, word: str) -> str | None:
     """Return the key that a word is, or the one of the network below it, or None.
 
     Raises:
@@ -74,7 +74,10 @@ def _key(path: Path, states: States, lists: Collection[str], word: str) -> str |
     if word in states:
         return word
     below = {key: state for key, state in states.items() if key.startswith(f"{word}.")}
-    return default_key(path, below, lists) if below else None
+    networks = networks_in(below)
+    if len(networks) > 1:
+        raise several(path, networks)
+    return networks[0] if networks else None
 
 
 def _whole(states: States, lists: Collection[str], word: str, key: str) -> NamedPart:
@@ -109,7 +112,7 @@ def _joined(path: Path, states: States, lists: Collection[str], words: list[str]
     """Return several parts as one, their names as they are below the keys that all share."""
     found: list[tuple[str, str, str]] = []  # key, name without wrappers, name in the state dict
     for word in words:
-        whole = _key(path, states, lists, word)
+        whole = _key(path, states, word)
         if whole in lists:
             raise UsageError(
                 f"{path}: --state-key {whole} is a list of tensors without names, which joins no"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,7 @@ class StatesInside:
                 self.networks[key] = value
                 yield key, state_dict(value)
                 continue
-            if _is_list(value):
+            if _is_list(value) and (depth or isinstance(value, list)):  # a bare tuple is data
                 self.lists.add(key)
                 yield key, {str(place): tensor for place, tensor in enumerate(value)}
                 continue
@@ -93,8 +93,7 @@ class StatesInside:
 def _is_list(content: Any) -> bool:
     """Whether this is a list of numbers in floating point: weights, in the order of a network's."""
     return (
-        isinstance(content, Sequence)
-        and not isinstance(content, str | bytes)
+        isinstance(content, list | tuple)
         and len(content) > 0
         and all(isinstance(one, Tensor) and _numbers(one) for one in content)
         and any(one.ndim > 1 for one in content)

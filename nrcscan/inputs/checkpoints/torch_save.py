@@ -141,7 +141,7 @@ def _trusted(path: Path) -> Opened:
         make_plain(path, module)
         entries = module.state_dict()
         opened.states[key] = {n: value for n, value in entries.items() if isinstance(value, Tensor)}
-    if isinstance(content, Mapping | list):
+    if isinstance(content, Mapping | list | tuple):
         inside = StatesInside(lists=opened.lists)
         for key, state in inside.find(content):
             opened.states[key] = {n: plain(path, n, value) for n, value in state.items()}

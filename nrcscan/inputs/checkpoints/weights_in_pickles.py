@@ -19,6 +19,7 @@ from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 from nrcscan.inputs.checkpoints.pickled_networks import (
     LayerBuilder,
     NotBuilt,
+    is_network,
     layer_classes,
 )
 from nrcscan.inputs.checkpoints.signs import is_tar

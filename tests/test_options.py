@@ -71,7 +71,7 @@ SAMPLES: dict[str, Any] = {
 DATA = {"targets": "data.csv", "n_targets": "data.csv", "images": ["images", "images.csv"]}
 """Options that choose within another form of data than the others."""
 
-ALONE = {"activation", "cluster", *DATA}
+ALONE = {"activation", "cluster", "predictions", *DATA}
 """Options of which each goes with some of the others only; they are tried by themselves."""
 
 

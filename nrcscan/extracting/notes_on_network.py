@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nrcscan.acts_file.schema import OutputStatistics
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.metrics.quantities import learned
 from nrcscan.network.build import Network
@@ -31,17 +32,26 @@ def without_predictions(*, asked: bool) -> str:
 
 
 def doubts(
-    r2: float | None, accumulated: Accumulated, *, inferred: bool, indices: bool
+    outcome: OutputStatistics,
+    accumulated: Accumulated,
+    *,
+    asked: bool,
+    inferred: bool,
+    indices: bool,
 ) -> Iterator[str]:
-    """Yield what a network that explains nothing suggests about how it was run.
+    """Yield what a network that explains nothing, or predicts nothing, suggests.
 
     Args:
-        r2: of its predictions.
+        outcome: of its predictions.
+        asked: whether predictions were asked for.
         accumulated: what was seen of the inputs.
         inferred: whether the network was guessed.
         indices: whether whole numbers among the inputs are indices, such as tokens, which have
             no scale.
     """
+    if outcome.predictions is None:
+        yield without_predictions(asked=not asked)
+    r2 = outcome.r2
     if r2 is None or learned(r2):
         return
     if accumulated.far_from_unit_scale and not (indices and accumulated.whole_inputs):

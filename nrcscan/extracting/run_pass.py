@@ -19,7 +19,7 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.extracting.add_up import Part, RowStore, add_up
 from nrcscan.extracting.check_resources import announce_space
 from nrcscan.extracting.listener import SILENT, Listener
-from nrcscan.extracting.notes_on_network import doubts, of_network, without_predictions
+from nrcscan.extracting.notes_on_network import doubts, of_network
 from nrcscan.extracting.plan_passes import PassPlan
 from nrcscan.extracting.provenance import provenance_of
 from nrcscan.extracting.torchrun_ranks import Team, team
@@ -175,11 +175,8 @@ def run_pass(
             with _overflow(dataset):
                 outcome = part.accumulated.output()
             r2 = outcome.r2
-            if outcome.predictions is None:
-                note(without_predictions(asked=not settings["predictions"]))
-            for doubt in doubts(
-                r2, part.accumulated, inferred=network.inferred, indices=run.indices
-            ):
+            doubtful = partial(doubts, outcome, part.accumulated, indices=run.indices)
+            for doubt in doubtful(asked=settings["predictions"], inferred=network.inferred):
                 note(doubt)
             provenance = provenance_of(
                 network, origin, dataset, settings, run, passes.plan.batch, part.n_samples, notes

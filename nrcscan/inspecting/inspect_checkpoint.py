@@ -10,6 +10,7 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
 from nrcscan.inputs.checkpoints.contents import Checkpoint, choose, stripped
 from nrcscan.inputs.checkpoints.open_checkpoint import read
+from nrcscan.inspecting.inspect_folder import of_folder
 from nrcscan.network.infer_chain import infer
 from nrcscan.options.check import checked
 from nrcscan.options.describe import described
@@ -45,6 +46,7 @@ class Inspection:
         network: what would run: the network in the file, or the chain that would be inferred,
             in words; None when there is none.
         problem: why there is no state dict or no chain to take; None when there is.
+        folder: of a folder, what `extract` would take from it, in words; else None.
     """
 
     path: str
@@ -59,6 +61,7 @@ class Inspection:
     tensors: tuple[TensorInfo, ...]
     network: str | None
     problem: str | None
+    folder: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the inspection as JSON has it."""
@@ -75,12 +78,14 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
 
     Raises:
         UnsafeError: opening it could run code, and it is not trusted.
-        InputError: it is missing, damaged, of another kind, or holds no weights.
+        InputError: it is missing, damaged, of another kind, or holds no weights; or a folder
+            from which `extract` would take nothing, and what is in it.
         UsageError: `state_key` names nothing.
     """
     chosen = checked(CheckpointOptions, options, "inspect")
     state_key = chosen["state_key"]
     contents = read(Path(model), trust=chosen["trust"])
+    folder, built = of_folder(Path(model), contents.path)
     key: str | None = None
     network: str | None = None
     problem: str | None = None
@@ -101,7 +106,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
             TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
             for name, tensor in state.items()
         )
-        network, problem = _network_of(checkpoint, chosen["activation"])
+        network, problem = (built, None) if built else _network_of(checkpoint, chosen["activation"])
     return Inspection(
         path=str(contents.path),
         format=contents.format,
@@ -115,6 +120,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         tensors=tensors,
         network=network,
         problem=problem,
+        folder=folder,
     )
 
 

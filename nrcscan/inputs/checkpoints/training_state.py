@@ -22,8 +22,9 @@ UNTOLD = ""
 
 BY_NAME = "by its name, a training state beside the weights"
 
+EMPTY = "empty tensors"
 ZERO_3 = (
-    "empty tensors, as DeepSpeed ZeRO-3 leaves them in the place of weights; join its shards with"
+    f"{EMPTY}, as DeepSpeed ZeRO-3 leaves them in the place of weights; join its shards with"
     " the script zero_to_fp32.py beside its folder"
 )
 _OPTIMIZER = {"state", "param_groups"}
@@ -78,7 +79,14 @@ def why_not(path: Path) -> str | None:
     what = training_state(path)
     if what == UNTOLD:
         return BY_NAME if by_name else None
-    return None if what == WEIGHTS else f"holds {what}"
+    return None if what == WEIGHTS else holding(what)
+
+
+def holding(what: str) -> str:
+    """Return what `training_state` says of a file as the end of a sentence about it."""
+    return (
+        f"holds {what}" if what.startswith((EMPTY, "no ")) else f"holds {what}, without a network"
+    )
 
 
 def training_state(path: Path) -> str:
@@ -129,11 +137,11 @@ def _named(content: Any, *, optimizers: bool) -> str:
     """Say what a file without a weight matrix holds."""
     if not isinstance(content, Mapping):
         kind = content.name if isinstance(content, Named) else f"a {type(content).__name__}"
-        return f"{kind} without a weight matrix"
+        return f"no weight matrix ({kind})"
     if "optimizer_state_dict" in content or optimizers:
         return "an optimizer's state"
     for known, what in _KEYS:
         if known <= content.keys():
             return what
     keys = some([str(key) for key in content])
-    return f"no weight matrix (keys: {keys})" if content else "nothing"
+    return f"no weight matrix (keys: {keys})" if content else "no weight matrix (an empty dict)"

@@ -99,6 +99,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"model": mlp(4, 16, 2, seed=1).state_dict(), "ema": state}, path / "several.pt")
     hyper_parameters = {"width": 16, "lr": 0.1}
     torch.save({"state_dict": state, "hyper_parameters": hyper_parameters}, path / "lightning.ckpt")
+    (path / "run").mkdir()
+    torch.save(state, path / "run" / "pytorch_model.bin")
+    torch.save({"state": {}, "param_groups": []}, path / "run" / "optimizer.bin")
     (path / "shards").mkdir()
     parts = {"a.safetensors": ["0.weight", "2.bias"], "b.safetensors": ["0.bias", "2.weight"]}
     for name, keys in parts.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +123,30 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
         extract(tmp_path / "hub", (IMAGES, TARGETS), tmp_path / "a.h5")
 
 
+def test_a_folder_cloned_without_its_large_files(tmp_path: Path) -> None:
+    saved(vit, tmp_path / "hub")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    (tmp_path / "hub" / "model.safetensors").write_text(pointer)
+    with pytest.raises(InputError, match=r"model\.safetensors: is a Git LFS pointer.*git lfs pull"):
+        extract(tmp_path / "hub", (IMAGES, TARGETS), tmp_path / "a.h5")
+    saved(vit, tmp_path / "hub")
+    config = json.loads((tmp_path / "hub" / "config.json").read_text())
+    del config["architectures"]
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="names no architectures; name the network with --model"):
+        extract(tmp_path / "hub", (IMAGES, TARGETS), tmp_path / "a.h5")
+
+
 def test_inspect_lists_the_weights(tmp_path: Path) -> None:
     saved(vit, tmp_path / "hub")
     found = inspect(tmp_path / "hub")
     assert found.format == "safetensors"
     assert "classifier.weight" in {tensor.name for tensor in found.tensors}
+    assert found.network == "ViTForImageClassification of transformers, as config.json says"
+    assert found.problem is None
+    assert str(found.folder).startswith("extract builds ViTForImageClassification and loads model")
+    encoder(tmp_path / "encoder")
+    assert "measured without predictions" in str(inspect(tmp_path / "encoder").network)
 
 
 def encoder(folder: Path) -> Any:
@@ -194,6 +214,13 @@ def test_an_encoder_is_scanned_merged_and_gated_without_predictions(
     assert ran.returncode == 0, ran.stderr
     assert "checkpoint-5     5   —" in ran.stdout
     assert "not judged, without predictions" in ran.stdout
+    judged = cli(
+        "scan", tmp_path / "runs", tmp_path / "data.npz", *keys, "-o", tmp_path / "s",
+        "--require", "model.r2 >= 0.5", "--require", "onset.nrc4 <= layers[-1]",
+    )  # fmt: skip
+    assert judged.returncode == 1
+    assert "model.r2 is undefined: the network makes no predictions" in judged.stdout
+    assert "onset.nrc4 is undefined: no layer could be judged on it" in judged.stdout
     whole = report(extract_rows(tmp_path, "whole.h5", 0, 40))
     halves = [extract_rows(tmp_path, f"{a}.h5", a, 20) for a in (0, 20)]
     merge(halves, tmp_path / "merged.h5")

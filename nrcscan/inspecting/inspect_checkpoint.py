@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
+
+from torch import Tensor
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
@@ -42,7 +45,7 @@ class Inspection:
         state_keys: every state dict in it, by dotted key; "" is the file itself.
         state_key: the one that would be taken as the network; None when --state-key must say.
         prefix: what was taken off all its keys.
-        tensors: of that state dict.
+        tensors: of that state dict; of all, with their keys before the names, where it is open.
         network: what would run: the network in the file, or the chain that would be inferred,
             in words; None when there is none.
         problem: why there is no state dict or no chain to take; None when there is.
@@ -97,15 +100,18 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         if state_key is not None:
             raise
         problem = str(error)
+        every = {
+            f"{key}.{name}" if key else name: tensor
+            for key, state in contents.states.items()
+            for name, tensor in state.items()
+        }
+        tensors = _listed(every)
     else:
         key = checkpoint.state_key
         *_, state = stripped(checkpoint.state)
         whole = [name for name in checkpoint.state if name != "n_averaged"]
         prefix = whole[0].removesuffix(next(iter(state))) if whole else ""
-        tensors = tuple(
-            TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-            for name, tensor in state.items()
-        )
+        tensors = _listed(state)
         network, problem = (built, None) if built else _network_of(checkpoint, chosen["activation"])
     return Inspection(
         path=str(contents.path),
@@ -121,6 +127,13 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         network=network,
         problem=problem,
         folder=folder,
+    )
+
+
+def _listed(state: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:
+    return tuple(
+        TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in state.items()
     )
 
 

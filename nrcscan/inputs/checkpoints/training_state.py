@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,20 @@ _KEYS: tuple[tuple[set[str], str], ...] = (
 )
 """Keys that tell what else a file of training holds, and what."""
 
-_CLASSES = (
+_WITH_MATRICES = (
     (r"torch\.utils\.data\..*Dataset|datasets\..*", "a dataset"),
+    (r"torch\.optim\..*", "an optimizer's state"),
+)
+"""Classes that are no network, whatever tensors they hold."""
+
+_CLASSES = (
     (r".*(Sampler|DataLoader)\w*", "a sampler's state"),
     (r".*(Arguments?|Args|Config|Namespace)", "training arguments"),
     (r"torch\.(_C\.)?Generator", "the state of random numbers"),
     (r".*LR|.*Scheduler", "a scheduler's state"),
-    (r".*Optimizer|torch\.optim\..*", "an optimizer's state"),
+    (r".*Optimizer", "an optimizer's state"),
 )
-"""Classes of what a file holds, and what that is."""
+"""Classes of what else a file without weight matrices holds, and what that is."""
 
 _HARMLESS = re.compile(
     r"(a storage|(torch|numpy|collections|accelerate|transformers|deepspeed|datasets|argparse"
@@ -103,9 +108,8 @@ def training_state(path: Path) -> str:
     if isinstance(content, Named):
         if content.shape is not None:
             return "a single tensor"
-        for pattern, what in _CLASSES:
-            if re.fullmatch(pattern, content.name):
-                return what
+        if (known := _of_class(content.name, _WITH_MATRICES)) is not None:
+            return known
     if _is_optimizer(content):
         return "an optimizer's state"
     states = [keys for keys, value in parts if _is_optimizer(value)]
@@ -116,10 +120,12 @@ def training_state(path: Path) -> str:
         and value.shape is not None
         and not any(keys[: len(state)] == state for state in states)
     ]
+    if sum(shape == (0,) for _, shape in tensors) > len(tensors) / 2:
+        return ZERO_3  # buffers are whole there
     if any(len(shape) > 1 and 0 not in shape for _, shape in tensors):
         return WEIGHTS
-    if tensors and all(shape == (0,) for _, shape in tensors):
-        return ZERO_3
+    if isinstance(content, Named) and (known := _of_class(content.name, _CLASSES)) is not None:
+        return known
     if any("flat_param" in key for keys, _ in tensors for key in keys):
         return WEIGHTS  # whoever opens it says what to do
     if not TRAINING.match(path.name) and any(
@@ -127,6 +133,10 @@ def training_state(path: Path) -> str:
     ):
         return UNTOLD
     return _named(content, optimizers=bool(states))
+
+
+def _of_class(name: str, classes: Sequence[tuple[str, str]]) -> str | None:
+    return next((what for pattern, what in classes if re.fullmatch(pattern, name)), None)
 
 
 def _is_optimizer(value: Any) -> bool:

@@ -172,6 +172,7 @@ def test_weights_are_a_checkpoint_whatever_they_are_called(
         ({"epoch": 3, "loss": [0.1]}, r"no weight matrix \(keys: epoch and loss\)"),
         (torch.ones(5, 2), "a single tensor, without a network"),
         (torch.utils.data.TensorDataset(torch.ones(5, 2)), "a dataset, without a network"),
+        ({"X": torch.ones(9, 4), "y": torch.ones(9)}, r"data \(X and y\), without a network"),
         (random_states(), "the state of random numbers, without a network"),
         ({}, r"no weight matrix \(an empty dict\)"),
         ([torch.ones(3), torch.ones(3)], r"no weight matrix \(a list\)"),

@@ -12,7 +12,7 @@ from nrcscan.files import sniff
 from nrcscan.inputs.checkpoints.pickle_outline import Named, outline, walk
 from nrcscan.inputs.checkpoints.recognise import SUFFIXES, recognise
 from nrcscan.inputs.checkpoints.signs import TRAINING
-from nrcscan.wording import some
+from nrcscan.wording import listed, some
 
 WEIGHTS = "weights"
 """What a file holds that is worth opening as a checkpoint."""
@@ -112,6 +112,8 @@ def training_state(path: Path) -> str:
             return known
     if _is_optimizer(content):
         return "an optimizer's state"
+    if _is_data(content):
+        return f"data ({listed(content)})"
     states = [keys for keys, value in parts if _is_optimizer(value)]
     tensors = [
         (keys, value.shape)
@@ -141,6 +143,18 @@ def _of_class(name: str, classes: Sequence[tuple[str, str]]) -> str | None:
 
 def _is_optimizer(value: Any) -> bool:
     return isinstance(value, Mapping) and value.keys() >= _OPTIMIZER
+
+
+def _is_data(content: Any) -> bool:
+    """Whether this is a dict of inputs and targets, as their usual names say."""
+    from nrcscan.inputs.datasets.batches import X_KEYS, Y_KEYS  # which needs NumPy
+
+    return (
+        isinstance(content, Mapping)
+        and set(X_KEYS) | set(Y_KEYS) >= content.keys()
+        and all(content.keys() & keys for keys in (set(X_KEYS), set(Y_KEYS)))
+        and all(isinstance(value, Named) and value.shape for value in content.values())
+    )
 
 
 def _named(content: Any, *, optimizers: bool) -> str:

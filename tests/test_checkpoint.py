@@ -193,6 +193,9 @@ def test_inspect_lists_choices_and_reasons(tmp_path: Path) -> None:
     assert found.state_key is None
     assert found.state_keys == ("actor", "critic")
     assert "--state-key critic" in str(found.problem)
+    assert [tensor.name for tensor in found.tensors] == [
+        f"{key}.{name}" for key in ("actor", "critic") for name in STATE
+    ]
     found = inspect(save(tmp_path / "c.pt", nn.Conv2d(1, 2, 3).state_dict()))
     assert found.network is None
     assert "(2, 1, 3, 3)" in str(found.problem)

@@ -131,6 +131,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with as_rank_of(1) as mesh:
         shared = {name: distribute_tensor(v, mesh, [Shard(0)]) for name, v in state.items()}
         torch.save(shared, path / "dtensor.pt")
+    (path / "run").mkdir()
+    torch.save(state, path / "run" / "pytorch_model.bin")
+    torch.save({"state": {}, "param_groups": []}, path / "run" / "optimizer.bin")
     (path / "shards").mkdir()
     parts = {"a.safetensors": ["0.weight", "2.bias"], "b.safetensors": ["0.bias", "2.weight"]}
     for name, keys in parts.items():

@@ -263,7 +263,7 @@ def test_foreign_files(tmp_path: Path) -> None:
 def test_newer_and_unfinished(acts: Path) -> None:
     with h5py.File(acts, "r+") as file:
         file.attrs["version"] = schema.VERSION + 1
-    with pytest.raises(InputError, match=r"written by a newer nrcscan \(file version 3, .*upgrade"):
+    with pytest.raises(InputError, match=r"written by a newer nrcscan \(file version 4, .*upgrade"):
         report(acts)
     with h5py.File(acts, "r+") as file:
         file.attrs["version"] = schema.VERSION

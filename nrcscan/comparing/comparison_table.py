@@ -175,7 +175,9 @@ def headline(comparison: Comparison) -> str:
         if run.onset["all"] is not None
     ]
     others = [run.label for run in comparison.runs if run.onset["all"] is None]
-    if not collapsed:
+    if not collapsed and all(run.model["learned"] is None for run in comparison.runs):
+        first = "No run makes predictions, so NRC4, and with it the collapse, is not judged."
+    elif not collapsed:
         first = "No run has collapsed through to the output."
     elif others:
         first = f"Collapsed through to the output: {listed(collapsed)}; not {listed(others, 'or')}."

@@ -232,6 +232,10 @@ CHECKPOINTS = (
                 " --model-args '{\"width\": 16}'",
             ),
             Form(
+                "a folder in which training left one: accelerate's, DeepSpeed's, any",
+                "nrcscan extract run data.npz",
+            ),
+            Form(
                 "a chain with another activation",
                 "nrcscan extract tanh.pt data.npz --activation tanh",
             ),

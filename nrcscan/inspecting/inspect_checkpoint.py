@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
+
+from torch import Tensor
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
@@ -12,6 +15,7 @@ from nrcscan.inputs.checkpoints.choose_network import choose
 from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.checkpoints.open_checkpoint import read
 from nrcscan.inputs.checkpoints.wrapper_names import stripped
+from nrcscan.inspecting.inspect_folder import of_folder
 from nrcscan.network.infer_chain import infer
 from nrcscan.options.check import checked
 from nrcscan.options.describe import described
@@ -43,11 +47,12 @@ class Inspection:
         state_keys: every state dict in it, by dotted key; "" is the file itself.
         state_key: the one that would be taken as the network; None when --state-key must say.
         prefix: what was taken off all its keys.
-        tensors: of that state dict.
+        tensors: of that state dict; of all, with their keys before the names, where it is open.
         network: what would run: the network in the file, or the chain that would be inferred,
             in words; None when there is none.
         problem: why there is no state dict or no chain to take; None when there is.
         notes: what the user should know of it: what was left out, how the tensors were chosen.
+        folder: of a folder, what `extract` would take from it, in words; else None.
     """
 
     path: str
@@ -63,6 +68,7 @@ class Inspection:
     network: str | None
     problem: str | None
     notes: tuple[str, ...] = ()
+    folder: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the inspection as JSON has it."""
@@ -79,12 +85,14 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
 
     Raises:
         UnsafeError: opening it could run code, and it is not trusted.
-        InputError: it is missing, damaged, of another kind, or holds no weights.
+        InputError: it is missing, damaged, of another kind, or holds no weights; or a folder
+            from which `extract` would take nothing, and what is in it.
         UsageError: `state_key` names nothing.
     """
     chosen = checked(CheckpointOptions, options, "inspect")
     state_key = chosen["state_key"]
     contents = read(Path(model), trust=chosen["trust"])
+    folder, built = of_folder(Path(model), contents.path)
     key: str | None = None
     network: str | None = None
     problem: str | None = None
@@ -97,16 +105,19 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         if state_key is not None or chosen["ignore"]:
             raise
         problem = str(error)
+        every = {
+            f"{key}.{name}" if key else name: tensor
+            for key, state in contents.states.items()
+            for name, tensor in state.items()
+        }
+        tensors = _listed(every)
     else:
         key, notes = checkpoint.state_key, checkpoint.choice
         *_, state = stripped(checkpoint.state)
         whole = [name for name in checkpoint.state if name != "n_averaged"]
         prefix = whole[0].removesuffix(next(iter(state))) if whole else ""
-        tensors = tuple(
-            TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-            for name, tensor in state.items()
-        )
-        network, problem = _network_of(checkpoint, chosen["activation"])
+        tensors = _listed(state)
+        network, problem = (built, None) if built else _network_of(checkpoint, chosen["activation"])
     return Inspection(
         path=str(contents.path),
         format=contents.format,
@@ -121,6 +132,14 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         network=network,
         problem=problem,
         notes=(*contents.notes, *notes),
+        folder=folder,
+    )
+
+
+def _listed(state: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:
+    return tuple(
+        TensorInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in state.items()
     )
 
 

@@ -22,6 +22,7 @@ def inspection(found: Inspection) -> RenderableType:
     if found.state_key is None:
         taken, network = "undecided", str(found.problem)
     facts = {
+        "folder": found.folder or "",
         "file": f"{found.path} ({found.size / 1e6:,.1f} MB)",
         "format": found.format_name,
         "sha256": found.sha256,
@@ -29,6 +30,8 @@ def inspection(found: Inspection) -> RenderableType:
         "taken": taken + (f", without the prefix {found.prefix!r}" if found.prefix else ""),
         "network": network,
     }
+    if found.folder is None:
+        del facts["folder"]
     if all(what.startswith("tensor ") for what in found.entries.values()):  # listed below
         del facts["holds"]
     grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))

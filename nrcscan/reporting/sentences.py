@@ -10,7 +10,7 @@ from nrcscan.wording import listed
 
 def headline(report: Report) -> str:
     """Return the one sentence that a reader should take away."""
-    if report.learned is None:
+    if report.learned is None and report.n_samples > 1:
         return _without_predictions(report)
     if not report.learned:
         return _nothing_learned(report)

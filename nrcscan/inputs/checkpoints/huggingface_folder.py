@@ -8,6 +8,8 @@ from pathlib import Path
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents
+from nrcscan.inputs.checkpoints.no_checkpoint import no_checkpoint
+from nrcscan.inputs.checkpoints.recognise import recognise
 from nrcscan.inputs.checkpoints.weights_of_folder import weights_of_folder
 from nrcscan.wording import listed, reason
 
@@ -27,12 +29,18 @@ def read_folder(folder: Path) -> Contents:
             " 'nrcscan[huggingface]', or name the network with --model"
         ) from error
     weights = weights_of_folder(folder)
+    if isinstance(what := recognise(weights), str):
+        raise no_checkpoint(weights, what)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **local)
-        (name,) = config.architectures or ("none",)
+        if not config.architectures:
+            raise InputError(
+                f"{folder}: config.json names no architectures; name the network with --model"
+            )
+        (name,) = config.architectures
         network = getattr(transformers, name, None)
         if network is None:
             raise InputError(

@@ -14,7 +14,13 @@ from nrcscan.inputs.checkpoints.choose_network import choose
 from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents
 from nrcscan.inputs.checkpoints.no_checkpoint import no_checkpoint
 from nrcscan.inputs.checkpoints.recognise import recognise
-from nrcscan.inputs.checkpoints.training_state import UNTOLD, WEIGHTS, ZERO_3, training_state
+from nrcscan.inputs.checkpoints.training_state import (
+    UNTOLD,
+    WEIGHTS,
+    ZERO_3,
+    holding,
+    training_state,
+)
 from nrcscan.inputs.checkpoints.weights_of_folder import require_base, weights_of_folder
 from nrcscan.inputs.forms import CheckpointForm
 
@@ -71,12 +77,10 @@ def _read_torch(path: Path, form: CheckpointForm, trust: bool) -> Contents:
     """Read a file of torch.save, which may hold what training leaves beside a network."""
     what = training_state(path)
     if what == ZERO_3:
-        raise NoNetworkError(f"{path}: holds {what}")
+        raise NoNetworkError(f"{path}: {holding(what)}")
     try:
         return form.read(path, trust=trust)
     except UnsafeError as error:
         if what in (WEIGHTS, UNTOLD):
             raise
-        raise NoNetworkError(
-            f"{path}: holds {what}, without a network; give the file of its weights"
-        ) from error
+        raise NoNetworkError(f"{path}: {holding(what)}; give the file of its weights") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from nrcscan.files import sniff
 from nrcscan.inputs.checkpoints.pickle_outline import Named, outline, walk
 from nrcscan.inputs.checkpoints.recognise import SUFFIXES, recognise
 from nrcscan.inputs.checkpoints.signs import TRAINING
-from nrcscan.wording import some
+from nrcscan.wording import listed, some
 
 WEIGHTS = "weights"
 """What a file holds that is worth opening as a checkpoint."""
@@ -22,8 +22,9 @@ UNTOLD = ""
 
 BY_NAME = "by its name, a training state beside the weights"
 
+EMPTY = "empty tensors"
 ZERO_3 = (
-    "empty tensors, as DeepSpeed ZeRO-3 leaves them in the place of weights; join its shards with"
+    f"{EMPTY}, as DeepSpeed ZeRO-3 leaves them in the place of weights; join its shards with"
     " the script zero_to_fp32.py beside its folder"
 )
 _OPTIMIZER = {"state", "param_groups"}
@@ -39,15 +40,20 @@ _KEYS: tuple[tuple[set[str], str], ...] = (
 )
 """Keys that tell what else a file of training holds, and what."""
 
-_CLASSES = (
+_WITH_MATRICES = (
     (r"torch\.utils\.data\..*Dataset|datasets\..*", "a dataset"),
+    (r"torch\.optim\..*", "an optimizer's state"),
+)
+"""Classes that are no network, whatever tensors they hold."""
+
+_CLASSES = (
     (r".*(Sampler|DataLoader)\w*", "a sampler's state"),
     (r".*(Arguments?|Args|Config|Namespace)", "training arguments"),
     (r"torch\.(_C\.)?Generator", "the state of random numbers"),
     (r".*LR|.*Scheduler", "a scheduler's state"),
-    (r".*Optimizer|torch\.optim\..*", "an optimizer's state"),
+    (r".*Optimizer", "an optimizer's state"),
 )
-"""Classes of what a file holds, and what that is."""
+"""Classes of what else a file without weight matrices holds, and what that is."""
 
 _HARMLESS = re.compile(
     r"(a storage|(torch|numpy|collections|accelerate|transformers|deepspeed|datasets|argparse"
@@ -78,7 +84,14 @@ def why_not(path: Path) -> str | None:
     what = training_state(path)
     if what == UNTOLD:
         return BY_NAME if by_name else None
-    return None if what == WEIGHTS else f"holds {what}"
+    return None if what == WEIGHTS else holding(what)
+
+
+def holding(what: str) -> str:
+    """Return what `training_state` says of a file as the end of a sentence about it."""
+    return (
+        f"holds {what}" if what.startswith((EMPTY, "no ")) else f"holds {what}, without a network"
+    )
 
 
 def training_state(path: Path) -> str:
@@ -95,11 +108,12 @@ def training_state(path: Path) -> str:
     if isinstance(content, Named):
         if content.shape is not None:
             return "a single tensor"
-        for pattern, what in _CLASSES:
-            if re.fullmatch(pattern, content.name):
-                return what
+        if (known := _of_class(content.name, _WITH_MATRICES)) is not None:
+            return known
     if _is_optimizer(content):
         return "an optimizer's state"
+    if _is_data(content):
+        return f"data ({listed(content)})"
     states = [keys for keys, value in parts if _is_optimizer(value)]
     tensors = [
         (keys, value.shape)
@@ -108,10 +122,12 @@ def training_state(path: Path) -> str:
         and value.shape is not None
         and not any(keys[: len(state)] == state for state in states)
     ]
+    if sum(shape == (0,) for _, shape in tensors) > len(tensors) / 2:
+        return ZERO_3  # buffers are whole there
     if any(len(shape) > 1 and 0 not in shape for _, shape in tensors):
         return WEIGHTS
-    if tensors and all(shape == (0,) for _, shape in tensors):
-        return ZERO_3
+    if isinstance(content, Named) and (known := _of_class(content.name, _CLASSES)) is not None:
+        return known
     if any("flat_param" in key for keys, _ in tensors for key in keys):
         return WEIGHTS  # whoever opens it says what to do
     if not TRAINING.match(path.name) and any(
@@ -121,19 +137,35 @@ def training_state(path: Path) -> str:
     return _named(content, optimizers=bool(states))
 
 
+def _of_class(name: str, classes: Sequence[tuple[str, str]]) -> str | None:
+    return next((what for pattern, what in classes if re.fullmatch(pattern, name)), None)
+
+
 def _is_optimizer(value: Any) -> bool:
     return isinstance(value, Mapping) and value.keys() >= _OPTIMIZER
+
+
+def _is_data(content: Any) -> bool:
+    """Whether this is a dict of inputs and targets, as their usual names say."""
+    from nrcscan.inputs.datasets.batches import X_KEYS, Y_KEYS  # which needs NumPy
+
+    return (
+        isinstance(content, Mapping)
+        and set(X_KEYS) | set(Y_KEYS) >= content.keys()
+        and all(content.keys() & keys for keys in (set(X_KEYS), set(Y_KEYS)))
+        and all(isinstance(value, Named) and value.shape for value in content.values())
+    )
 
 
 def _named(content: Any, *, optimizers: bool) -> str:
     """Say what a file without a weight matrix holds."""
     if not isinstance(content, Mapping):
         kind = content.name if isinstance(content, Named) else f"a {type(content).__name__}"
-        return f"{kind} without a weight matrix"
+        return f"no weight matrix ({kind})"
     if "optimizer_state_dict" in content or optimizers:
         return "an optimizer's state"
     for known, what in _KEYS:
         if known <= content.keys():
             return what
     keys = some([str(key) for key in content])
-    return f"no weight matrix (keys: {keys})" if content else "nothing"
+    return f"no weight matrix (keys: {keys})" if content else "no weight matrix (an empty dict)"

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from nrcscan.errors import InputError
+from nrcscan.errors import InputError, NoNetworkError
 from nrcscan.files import open_safely, sniff
 from nrcscan.files.natural_order import natural_key
 from nrcscan.inputs.checkpoints.recognise import parts_beside, recognise
-from nrcscan.inputs.checkpoints.training_state import why_not
+from nrcscan.inputs.checkpoints.training_state import ZERO_3, holding, why_not
 
 USUAL = ("model.safetensors", "pytorch_model.bin")
 """How the file of a network is called where others may stand beside it."""
@@ -118,6 +118,8 @@ def _without_weights(folder: Path) -> InputError:
     if inside:
         return InputError(f"{folder}: holds checkpoints {_names(inside)}; name one, or use scan")
     for name in _listed(folder, folders=False):
+        if why_not(folder / name) == holding(ZERO_3):
+            return NoNetworkError(f"{folder / name}: {holding(ZERO_3)}")
         found = sniff.kind(folder / name)
         if found.holds == "network":
             return InputError(

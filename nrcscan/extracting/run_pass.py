@@ -155,8 +155,7 @@ def run_pass(
     note = listener.keeping(notes)
     for text in (*of_network(network), *dataset.notes):
         note(text)
-    output = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
-    output = replace(output, axes=dataset.target_axes)
+    output = _predictions(dataset, settings)
     run = Forward(network.module, settings["pool"], network.fixed_batch, output)
     total = _samples(dataset, settings)
     r2: float | None = None
@@ -185,6 +184,12 @@ def run_pass(
             writer.finish(outcome, provenance, epsilon, passes.epsilon)
     names = tuple(record.name for record in passes.plan.records)
     return Extraction(path, job.total or 0, names, r2, tuple(notes))
+
+
+def _predictions(dataset: Dataset, settings: PassOptions) -> PredictionChoice:
+    """Return which of what the network returns are predictions, and in which axes."""
+    chosen = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
+    return replace(chosen, axes=dataset.target_axes)
 
 
 def _samples(dataset: Dataset, settings: PassOptions) -> int | None:

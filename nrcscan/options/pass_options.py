@@ -105,13 +105,18 @@ class PassOptions(CheckpointOptions, total=False):
     x_key: Annotated[
         str | None,
         Option(
-            help="The inputs' key in a file of named arrays.", group="Data", shards_may_differ=True
+            help="The inputs' key in a file of named arrays: a+b side by side, a,b several inputs,"
+            " 'data/*/obs' joined episodes.",
+            group="Data",
+            shards_may_differ=True,
         ),
     ]
     y_key: Annotated[
         str | None,
         Option(
-            help="The targets' key in a file of named arrays.", group="Data", shards_may_differ=True
+            help="The targets' key in a file of named arrays, likewise.",
+            group="Data",
+            shards_may_differ=True,
         ),
     ]
     targets: Annotated[

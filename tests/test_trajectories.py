@@ -295,3 +295,20 @@ def test_not_all_episodes_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             rows.read(0, 1)
             held = h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_DATASET)
             assert held <= 3, name
+
+
+def test_a_folder_with_data_in_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    minari(tmp_path / "data" / "main_data.hdf5")
+    with pytest.raises(UsageError, match=r"data: is a folder with main_data.hdf5; give .*a.hdf5$"):
+        open_dataset(tmp_path / "data")
+    (tmp_path / "store.zarr").mkdir()
+    (tmp_path / "store.zarr" / ".zgroup").write_text("{}")
+    with pytest.raises(InputError, match=r"store.zarr: is a Zarr store; save its arrays with np"):
+        open_dataset(tmp_path / "store.zarr")
+
+
+def test_weights_are_no_data(tmp_path: Path) -> None:
+    torch.save(mlp(6, 8, 2).state_dict(), tmp_path / "m.pt")
+    with pytest.raises(InputError, match="holds the weights of a network .*; the order is MODEL D"):
+        open_dataset(tmp_path / "m.pt")

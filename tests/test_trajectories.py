@@ -123,7 +123,7 @@ def test_any_batch_and_any_shard_holds_the_same_rows(
 def test_a_list_in_the_file_chooses_episodes(tmp_path: Path) -> None:
     path = robomimic(tmp_path / "d.hdf5")
     rows = np.r_[0:4, 5:17, 61:70]  # demo_0, demo_2 and demo_10
-    told = {"x_key": "data/[mask/train]/obs/object+data/[mask/train]/obs/eef"}
+    told: dict[str, Any] = {"x_key": "data/[mask/train]/obs/object+data/[mask/train]/obs/eef"}
     swapped = np.hstack([X[:, 3:], X[:, :3]])
     for y_key in (None, "data/[mask/train]/actions"):
         x, y = collect(path, **told, y_key=y_key)
@@ -150,7 +150,12 @@ def test_several_inputs_of_episodes(tmp_path: Path) -> None:
 
 
 def test_arrays_side_by_side_in_every_file_of_arrays(tmp_path: Path) -> None:
-    parts = {"a": X[:, 0], "b": X[:, 1:].astype(np.float64), "y": Y[:, :1], "z": Y[:, 1]}
+    parts: dict[str, Any] = {
+        "a": X[:, 0],
+        "b": X[:, 1:].astype(np.float64),
+        "y": Y[:, :1],
+        "z": Y[:, 1],
+    }
     np.savez(tmp_path / "d.npz", **parts)
     torch.save({k: torch.from_numpy(v) for k, v in parts.items()}, tmp_path / "d.pt")
     for name in ("d.npz", "d.pt"):
@@ -162,7 +167,8 @@ def test_arrays_side_by_side_in_every_file_of_arrays(tmp_path: Path) -> None:
 
 
 def test_an_array_that_is_called_so_comes_first(tmp_path: Path) -> None:
-    np.savez(tmp_path / "d.npz", **{"a+b": X, "a,b": 2 * X, "[c]": 3 * X, "a": Y, "b": Y, "y": Y})
+    arrays: dict[str, Any] = {"a+b": X, "a,b": 2 * X, "[c]": 3 * X, "a": Y, "b": Y, "y": Y}
+    np.savez(tmp_path / "d.npz", **arrays)
     for factor, name in enumerate(["a+b", "a,b", "[c]"], 1):
         np.testing.assert_array_equal(collect(tmp_path / "d.npz", x_key=name)[0], factor * X)
 
@@ -176,7 +182,7 @@ def test_inputs_whose_keys_end_alike_are_both_there(tmp_path: Path) -> None:
 
 
 def test_episodes_in_an_archive(tmp_path: Path) -> None:
-    arrays = {f"obs_{i}": np.vstack([X[a:b], X[:1]]) for i, a, b in episodes()}
+    arrays: dict[str, Any] = {f"obs_{i}": np.vstack([X[a:b], X[:1]]) for i, a, b in episodes()}
     arrays |= {f"act_{i}": Y[a:b] for i, a, b in episodes()}
     np.savez(tmp_path / "d.npz", **arrays)
     for batch_size in (1, 6, 100):
@@ -187,7 +193,7 @@ def test_episodes_in_an_archive(tmp_path: Path) -> None:
 
 def test_one_episode_of_many(tmp_path: Path) -> None:
     path = minari(tmp_path / "d.hdf5")
-    keys = {"x_key": "episode_2/observations", "y_key": "episode_2/actions"}
+    keys: dict[str, Any] = {"x_key": "episode_2/observations", "y_key": "episode_2/actions"}
     np.testing.assert_array_equal(collect(path, **keys)[0], X[5:17])
     (note,) = open_dataset(path, **keys).notes
     assert "the last row of episode_2/observations has no targets" in note
@@ -289,3 +295,20 @@ def test_not_all_episodes_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             rows.read(0, 1)
             held = h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_DATASET)
             assert held <= 3, name
+
+
+def test_a_folder_with_data_in_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    minari(tmp_path / "data" / "main_data.hdf5")
+    with pytest.raises(UsageError, match=r"data: is a folder with main_data.hdf5; give .*a.hdf5$"):
+        open_dataset(tmp_path / "data")
+    (tmp_path / "store.zarr").mkdir()
+    (tmp_path / "store.zarr" / ".zgroup").write_text("{}")
+    with pytest.raises(InputError, match=r"store.zarr: is a Zarr store; save its arrays with np"):
+        open_dataset(tmp_path / "store.zarr")
+
+
+def test_weights_are_no_data(tmp_path: Path) -> None:
+    torch.save(mlp(6, 8, 2).state_dict(), tmp_path / "m.pt")
+    with pytest.raises(InputError, match="holds the weights of a network .*; the order is MODEL D"):
+        open_dataset(tmp_path / "m.pt")

@@ -268,12 +268,19 @@ def require_self_contained(file: h5py.File, path: Path) -> None:
     Raises:
         InputError: it has a link, or a dataset stored elsewhere or in an unknown way.
     """
+    for _ in datasets_inside(file, path):
+        pass
+
+
+def datasets_inside(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield the datasets of an HDF5 file by name; raises as `require_self_contained` does."""
     for name, link in _links(file):
         if not isinstance(link, h5py.HardLink):
             raise InputError(f"{path}: {name} is a link to somewhere else; not followed")
         item = file.get(name)
         if isinstance(item, h5py.Dataset):
             _require_inside(item, path)
+            yield name, item
 
 
 def _links(file: h5py.File) -> list[tuple[str, Any]]:

@@ -45,11 +45,11 @@ def extract(
 
     Args:
         model: a checkpoint's path, or a network in memory.
-        data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, safetensors or `.pt` file or of a
-            folder of `Dataset.save_to_disk`, two paths of `.npy` files or of a folder of images
-            and the CSV of their targets, two arrays, a torch Dataset, or an iterable of (inputs,
-            targets) batches; or "package.module:callable" or "path/file.py:callable" that
-            returns one of the latter.
+        data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, MATLAB, safetensors or `.pt` file or
+            of a folder of `Dataset.save_to_disk`, two paths of `.npy` files or of a folder of
+            images and the CSV of their targets, two arrays, a torch Dataset, or an iterable of
+            (inputs, targets) batches; or "package.module:callable" or "path/file.py:callable"
+            that returns one of the latter.
         output: the HDF5 file to write.
         force: replace an existing output.
         on_note: called with every note as it comes up.

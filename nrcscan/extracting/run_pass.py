@@ -215,6 +215,12 @@ def _predictions(dataset: Dataset, settings: PassOptions) -> PredictionChoice:
     return replace(chosen, axes=dataset.target_axes)
 
 
+def _predictions(dataset: Dataset, settings: PassOptions) -> PredictionChoice:
+    """Return which of what the network returns are predictions, and in which axes."""
+    chosen = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
+    return replace(chosen, axes=dataset.target_axes)
+
+
 def _samples(dataset: Dataset, settings: PassOptions) -> int | None:
     """Return how many samples will be read, if that is known."""
     if dataset.n_samples is None:

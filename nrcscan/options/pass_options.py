@@ -131,8 +131,8 @@ class PassOptions(CheckpointOptions, total=False):
     x_key: Annotated[
         str | None,
         Option(
-            help="The inputs' key in a file of named arrays, or their columns in a table:"
-            " a,b gives a network several inputs, a+b one of both side by side.",
+            help="The inputs' key in a file of named arrays, or columns in a table: a+b side by"
+            " side, a,b several inputs, 'data/*/obs' joined episodes.",
             group="Data",
             shards_may_differ=True,
         ),
@@ -140,7 +140,7 @@ class PassOptions(CheckpointOptions, total=False):
     y_key: Annotated[
         str | None,
         Option(
-            help="The targets' key in a file of named arrays, or column in a table.",
+            help="The targets' key in a file of named arrays, or columns in a table, likewise.",
             group="Data",
             shards_may_differ=True,
         ),

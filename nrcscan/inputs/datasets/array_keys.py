@@ -21,6 +21,9 @@ from nrcscan.wording import listed, some
 LISTED = 24
 """So many arrays, or patterns of them, a message lists."""
 
+WEIGHTS = (".weight", ".bias")
+"""How the names of a network's parameters end, as a rule."""
+
 _TOKENS = re.compile(r"\[([^\]]+)\]|(\*)")
 _NUMBERED = re.compile(r"\d+$")
 
@@ -255,6 +258,12 @@ def _usual(
     if not arrays:
         raise InputError(f"{path}: holds no arrays by name; save the inputs and the targets in it")
     plain = [name for name in usual if name in arrays]
+    if not plain and any(key.endswith(WEIGHTS) for key in arrays):
+        weights = [key for key in arrays if key.endswith(WEIGHTS)]
+        raise InputError(
+            f"{path}: holds the weights of a network ({some(weights)}), not data; the order is"
+            " MODEL DATA"
+        )
     if len(plain) == 1:
         return Side((Piece(plain[0], (plain[0],)),))
     if plain:

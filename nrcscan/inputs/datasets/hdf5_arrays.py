@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file.reading import require_self_contained
+from nrcscan.acts_file.reading import datasets_inside
 from nrcscan.acts_file.schema import FORMAT
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
@@ -50,37 +50,35 @@ def hdf5(path: Path) -> Iterator[Mapping[str, Rows]]:
     with h5py.File(path, "r") as file:
         if "format" in file.attrs and bytes(file.attrs["format"]) == FORMAT.encode():
             raise InputError(f"{path}: is a file of nrcscan extract, not data; see nrcscan report")
-        require_self_contained(file, path)
-        found: dict[str, Rows] = {}
         dataset = lru_cache(maxsize=KEPT_OPEN)(file.__getitem__)
-
-        def take(name: str, item: Any) -> None:
-            if not isinstance(item, h5py.Dataset) or name.split("/")[0] in _PRIVATE:
-                return
-            turned = of_matlab or "MATLAB_class" in item.attrs
-            found[name] = _turned(path, item, dataset) if turned else _plain(item, dataset)
-
-        file.visititems(take)
+        found: dict[str, Rows] = {}
+        for name, item in datasets_inside(file, path):
+            if name.split("/")[0] not in _PRIVATE:
+                turned = of_matlab or "MATLAB_class" in item.attrs
+                found[name] = (_turned if turned else _plain)(path, name, item, dataset)
         yield found
         dataset.cache_clear()
 
 
-def _plain(item: h5py.Dataset, dataset: Callable[[str], Any]) -> Rows:
-    name = item.name
+Open = Callable[[str], Any]
+"""Opens a dataset of a file by its name."""
+
+
+def _plain(path: Path, name: str, item: h5py.Dataset, dataset: Open) -> Rows:
     return Rows(item.shape or (), item.dtype, lambda a, b: np.asarray(dataset(name)[a:b]))
 
 
-def _turned(path: Path, item: h5py.Dataset, dataset: Callable[[str], Any]) -> Rows:
+def _turned(path: Path, name: str, item: h5py.Dataset, dataset: Open) -> Rows:
     """Return an array of MATLAB, whose axes HDF5 has in reverse; empty ones have a shape inside.
 
     Raises:
         InputError: as it is read: it is text or complex.
     """
-    name, kind = item.name, bytes(item.attrs.get("MATLAB_class", b"")).decode()
+    kind = bytes(item.attrs.get("MATLAB_class", b"")).decode()
 
     def read(start: int, stop: int) -> NDArray[Any]:
         if kind == "char":
-            raise InputError(f"{path}: {name.lstrip('/')!r}: text; choose an array of numbers")
+            raise InputError(f"{path}: {name!r}: text; choose an array of numbers")
         return np.asarray(dataset(name)[..., start:stop]).transpose()
 
     if "MATLAB_empty" in item.attrs:

@@ -36,7 +36,7 @@ Opener = Callable[[Path], AbstractContextManager[Mapping[str, Rows]]]
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenArrays:
     """Which arrays of a file are inputs and targets, and how many rows of each array count.
 
     Attributes:
@@ -114,7 +114,9 @@ def open_keyed(path: Path, opener: Opener, x_key: str | None, y_key: str | None)
     return choice.dataset(path, stream)
 
 
-def chosen(path: Path, arrays: Mapping[str, Rows], x_key: str | None, y_key: str | None) -> Choice:
+def chosen(
+    path: Path, arrays: Mapping[str, Rows], x_key: str | None, y_key: str | None
+) -> ChosenArrays:
     """Find the arrays that are meant, and see that those of every sample fit each other.
 
     Raises:
@@ -138,7 +140,7 @@ def chosen(path: Path, arrays: Mapping[str, Rows], x_key: str | None, y_key: str
                 counts.update(zip(piece.keys, lengths, strict=True))
             else:
                 counts.update((key, arrays[key].shape[0]) for key in piece.keys)
-    choice = Choice(inputs, targets, counts, cut)
+    choice = ChosenArrays(inputs, targets, counts, cut)
     shape = choice.rows(arrays, targets).shape
     for side in inputs:
         require_equal_lengths(path, choice.rows(arrays, side).shape, shape)
@@ -224,7 +226,7 @@ def _of(piece: Piece) -> str:
 
 
 def _notes(
-    path: Path, arrays: Mapping[str, Rows], choice: Choice, *, told: bool
+    path: Path, arrays: Mapping[str, Rows], choice: ChosenArrays, *, told: bool
 ) -> tuple[str, ...]:
     """Return what was taken without being told, and what was left out."""
     notes = []

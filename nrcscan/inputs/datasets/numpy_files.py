@@ -27,7 +27,7 @@ from nrcscan.inputs.datasets.batches import (
     require_numbers,
 )
 from nrcscan.inputs.datasets.in_memory import from_arrays
-from nrcscan.inputs.datasets.named_arrays import Choice, chosen
+from nrcscan.inputs.datasets.named_arrays import ChosenArrays, chosen
 from nrcscan.inputs.datasets.rows import Rows, side_by_side
 from nrcscan.wording import reason
 
@@ -93,7 +93,7 @@ def _rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
 
 
 def _piece(
-    path: Path, keys: Sequence[str], choice: Choice, batch_size: int
+    path: Path, keys: Sequence[str], choice: ChosenArrays, batch_size: int
 ) -> Generator[NDArray[Any], None, None]:
     """Yield the rows of members that are joined end to end, in batches across their borders."""
     kept: list[NDArray[Any]] = []

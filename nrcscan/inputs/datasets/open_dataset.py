@@ -45,8 +45,8 @@ def open_dataset(
     """Open a dataset.
 
     Args:
-        data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, safetensors or `.pt` file, or of a
-            folder of `Dataset.save_to_disk`; two paths: of `.npy` files, or of a folder of
+        data: the path of an `.npz`, CSV, TSV, Parquet, HDF5, MATLAB, safetensors or `.pt` file, or
+            of a folder of `Dataset.save_to_disk`; two paths: of `.npy` files, or of a folder of
             images and the CSV of their targets; two arrays or tensors of equal length; a torch
             Dataset; an iterable or list of (inputs, targets) batches; or
             "package.module:callable" or "path/file.py:callable", which returns one of the latter.

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nrcscan.errors import InputError, UsageError
+from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.files import open_safely
+from nrcscan.files.natural_order import natural_key
 from nrcscan.inputs.datasets.batches import Dataset, damaged
 from nrcscan.inputs.datasets.parquet_and_arrow import (
     arrow_errors,
@@ -20,10 +21,16 @@ from nrcscan.inputs.datasets.parquet_and_arrow import (
     require_pyarrow,
 )
 from nrcscan.inputs.datasets.table_columns import TableColumns
-from nrcscan.wording import listed, reason
+from nrcscan.wording import listed, reason, some
 
 STATE, INDEX = "state.json", "dataset_dict.json"
 """What `save_to_disk` writes beside one dataset, and beside several splits."""
+
+ZARR = (".zgroup", ".zarray", ".zmetadata", "zarr.json")
+"""What stands in a folder of Zarr."""
+
+SUFFIXES = (".npz", ".hdf5", ".h5", ".mat", ".parquet", ".csv", ".csv.gz", ".tsv")
+"""How files of data are usually called."""
 
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -84,10 +91,7 @@ def _data_files(folder: Path) -> list[Path]:
             f" {folder / splits[0]}"
         )
     if not (folder / STATE).is_file():
-        raise UsageError(
-            f"{folder}: is no folder of Dataset.save_to_disk (it has no {STATE}); images go with"
-            " the table of their targets: IMAGES_FOLDER targets.csv"
-        )
+        raise _no_dataset(folder)
     if _json(folder / STATE, "_indices_data_files", needed=False):
         raise InputError(
             f"{folder}: takes its rows through an index, as datasets once did; load it and save it"
@@ -110,6 +114,22 @@ def _data_files(folder: Path) -> list[Path]:
                 raise damaged(path, EOFError("it does not end as Arrow's streams do"))
         paths.append(path)
     return paths
+
+
+def _no_dataset(folder: Path) -> NrcscanError:
+    """Return the error for a folder that is something else, by what is in it."""
+    names = sorted((file.name for file in folder.iterdir()), key=natural_key)
+    if set(names) & set(ZARR):
+        return InputError(f"{folder}: is a Zarr store; save its arrays with np.savez, or in HDF5")
+    files = [name for name in names if name.lower().endswith(SUFFIXES)]
+    if files:
+        return UsageError(
+            f"{folder}: is a folder with {some(files)}; give the file itself: {folder / files[0]}"
+        )
+    return UsageError(
+        f"{folder}: is no folder of Dataset.save_to_disk (it has no {STATE}); images go with"
+        " the table of their targets: IMAGES_FOLDER targets.csv"
+    )
 
 
 def _json(path: Path, key: str, *, needed: bool = True) -> Sequence[Any]:

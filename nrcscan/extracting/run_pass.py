@@ -179,25 +179,37 @@ def run_pass(
         rows = stack.enter_context(_row_store(path, writer, ranks, settings, total))
         job = _Job(passes, dataset, ranks, writer, rows, total, listener.progress)
         part = job.run(batches)
-        r2: float | None = None
-        doubts: tuple[str, ...] = ()
+        r2, doubts = None, tuple[str, ...]()
         if part is not None and writer is not None:
-            with _overflow(dataset):
-                outcome = part.accumulated.output()
-            r2 = outcome.r2
-            for text in off_scale(r2, part.accumulated):
-                note(text)
-            done = passes.plan.batch, part.n_samples
-            provenance = provenance_of(network, origin, dataset, settings, run, *done, notes)
-            provenance["model"]["head"] = passes.plan.head
-            precision = max(torch.finfo(run.dtype).eps, passes.epsilon), passes.epsilon
-            writer.finish(outcome, provenance, *precision)
-            if network.inferred and in_memory is None:  # of what is in memory a report is made
-                doubts = doubts_of(passes.plan, part.accumulated, outcome, provenance, *precision)
+            r2, doubts = _finished(job, part, network, origin, note, notes)
     for doubt in doubts:
         listener.note(doubt)
     names = tuple(record.name for record in passes.plan.records)
     return Extraction(path, job.total or 0, names, r2, (*notes, *doubts), network.trial)
+
+
+def _finished(
+    job: _Job,
+    part: Part,
+    network: Network,
+    origin: dict[str, Any],
+    note: Callable[[str], None],
+    notes: list[str],
+) -> tuple[float | None, tuple[str, ...]]:
+    """Write how the file came about, and return R² and the doubts about an inferred network."""
+    passes, writer = job.passes, job.writer
+    assert writer is not None
+    with _overflow(job.dataset):
+        outcome = part.accumulated.output()
+    for text in off_scale(outcome.r2, part.accumulated):
+        note(text)
+    provenance = provenance_of(network, origin, job.dataset, passes, part.n_samples, notes)
+    precision = max(torch.finfo(passes.run.dtype).eps, passes.epsilon), passes.epsilon
+    writer.finish(outcome, provenance, *precision)
+    if not network.inferred:
+        return outcome.r2, ()
+    measured = part.accumulated, outcome, provenance, *precision
+    return outcome.r2, doubts_of(passes.plan, *measured)
 
 
 def _samples(dataset: Dataset, settings: PassOptions) -> int | None:

@@ -88,8 +88,9 @@ def scan(
             where = folder if workplace.cluster is None else folder.resolve()
             plan = ScanPlan(where, found.candidates, known, _made_by(setup, provenance), judgement)
             if plan.n_known:
-                total = len(found.candidates)
-                on_note(f"{plan.n_known} of {total} checkpoints are as they were at the last scan")
+                on_note(
+                    f"{plan.n_known} of {plan.total} checkpoints are as they were at the last scan"
+                )
             setup = replace(setup, measures=plan.measures)
             finish(plan, pool, _sent(setup, workplace), workplace, on_progress)
         finally:
@@ -100,9 +101,9 @@ def scan(
             raise NothingError(_nothing(folder, skipped))
         result = Scan(folder, output, tuple(rows), dict(skipped), provenance, plan.n_known)
         result.write()
-        for line in lines(result.notes):
-            on_note(line)
-        return result
+    for line in lines(result.notes):
+        on_note(line)
+    return result
 
 
 def _found(folder: Path, apart: Sequence[Path], chosen: ScanOptions) -> Found:

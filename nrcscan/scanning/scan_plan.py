@@ -102,9 +102,7 @@ class ScanPlan:
         epoch, step = (by_name if kept is None else kept for kept, by_name in pairs)
         unlike = [None if kept in (None, by_name) else by_name for kept, by_name in pairs]
         good = outcome.result is not None
-        unlike_others = (
-            [self._notes[candidate.path]] if good and candidate.path in self._notes else []
-        )
+        own_note = self._notes.get(candidate.path)
         return ScannedCheckpoint(
             path=candidate.path,
             run=candidate.run,

@@ -26,9 +26,11 @@ def provenance_of(
     dataset: Dataset,
     passes: PassPlan,
     done: int,
-    notes: list[str],
 ) -> dict[str, Any]:
-    """Return how the file came about: from what, with which options and versions."""
+    """Return how the file came about: from what, with which options and versions.
+
+    The notes are to be put in once there are no more to come.
+    """
     settings, run = passes.settings, passes.run
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -48,7 +50,7 @@ def provenance_of(
             "device": str(run.device),
             "dtype": str(run.dtype).removeprefix("torch."),
         },
-        "notes": notes,
+        "notes": [],
         "versions": versions_used(),
     }
 

@@ -87,10 +87,8 @@ def scan(
             provenance = _provenance(folder, setup, data_fingerprint(data, pool.ask))
             where = folder if workplace.cluster is None else folder.resolve()
             plan = ScanPlan(where, found.candidates, known, _made_by(setup, provenance), judgement)
-            if plan.n_known:
-                on_note(
-                    f"{plan.n_known} of {plan.total} checkpoints are as they were at the last scan"
-                )
+            for line in plan.known():
+                on_note(line)
             setup = replace(setup, measures=plan.measures)
             finish(plan, pool, _sent(setup, workplace), workplace, on_progress)
         finally:

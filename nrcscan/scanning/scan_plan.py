@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,6 +71,11 @@ class ScanPlan:
         """Have what the tasks that are done have shown to be done next, if there is anything."""
         self.tasks = []
         self._agree()
+
+    def known(self) -> Iterator[str]:
+        """Yield how much an earlier scan had found, if anything."""
+        if self.n_known:
+            yield f"{self.n_known} of {self.total} checkpoints are as they were at the last scan"
 
     @property
     def total(self) -> int:

@@ -31,7 +31,6 @@ from nrcscan.scanning.data_source import (
 )
 from nrcscan.scanning.dispatch import Workplace, finish, require_address
 from nrcscan.scanning.find_checkpoints import Found, find
-from nrcscan.scanning.grouped_notes import lines
 from nrcscan.scanning.messages import Setup
 from nrcscan.scanning.scan_file import Scan
 from nrcscan.scanning.scan_plan import ScanPlan
@@ -99,8 +98,7 @@ def scan(
             raise NothingError(_nothing(folder, skipped))
         result = Scan(folder, output, tuple(rows), dict(skipped), provenance, plan.n_known)
         result.write()
-    for line in lines(result.notes):
-        on_note(line)
+    result.tell(on_note)
     return result
 
 

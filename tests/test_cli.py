@@ -86,7 +86,12 @@ def test_options_reach_the_report(cli: Run, saved: tuple[Path, Path]) -> None:
 def test_inspect(cli: Run, tmp_path: Path) -> None:
     torch.save({"epoch": 2, "net": mlp(3, 4, 2).state_dict()}, tmp_path / "m.pt")
     text = ok(cli("inspect", "m.pt"))
-    for part in ("PyTorch (torch.save), opened as data", "'net'", "3 → 4 → activation → 2", "4 × 3"):
+    for part in (
+        "PyTorch (torch.save), opened as data",
+        "'net'",
+        "3 → 4 → activation → 2",
+        "4 × 3",
+    ):
         assert part in text
     found = json.loads(ok(cli("inspect", "m.pt", "--json")))
     assert found["schema"] == "nrcscan.inspect/1"

@@ -36,7 +36,7 @@ def failed(done: subprocess.CompletedProcess[str], code: int, message: str) -> N
 def test_the_main_job(cli: Run, saved: tuple[Path, Path], tmp_path: Path) -> None:
     done = cli("extract", *saved)
     assert re.fullmatch(r"acts\.h5: 3 layers, 100 samples, R² = -?\d+\.\d+\n", ok(done))
-    assert "note: network inferred from the weights: 5 → (16 → relu) × 2 → 2;" in done.stderr
+    assert "network inferred from the weights: 5 → (16 → relu) × 2 → 2, tried on" in done.stderr
     assert "note: storing 0.0 MB of activations" in done.stderr
     assert "\x1b" not in done.stderr
     table = ok(cli("report", "acts.h5"))
@@ -86,7 +86,12 @@ def test_options_reach_the_report(cli: Run, saved: tuple[Path, Path]) -> None:
 def test_inspect(cli: Run, tmp_path: Path) -> None:
     torch.save({"epoch": 2, "net": mlp(3, 4, 2).state_dict()}, tmp_path / "m.pt")
     text = ok(cli("inspect", "m.pt"))
-    for part in ("PyTorch (torch.save), opened as data", "'net'", "3 → 4 → relu → 2", "4 × 3"):
+    for part in (
+        "PyTorch (torch.save), opened as data",
+        "'net'",
+        "3 → 4 → activation → 2",
+        "4 × 3",
+    ):
         assert part in text
     found = json.loads(ok(cli("inspect", "m.pt", "--json")))
     assert found["schema"] == "nrcscan.inspect/1"

@@ -84,7 +84,7 @@ def test_it_needs_trust(tmp_path: Path, cli: Run) -> None:
         inspect(folder)
     found = inspect(folder, trust=True)
     assert (found.format, found.state_key, found.network) == (
-        "distributed", "model", "6 → 8 → relu → 2",
+        "distributed", "model", "6 → 8 → activation → 2",
     )  # fmt: skip
     assert found.size > 1000
     assert "distributed checkpoint" in cli("inspect", folder, "--trust").stdout

@@ -293,10 +293,14 @@ def test_a_module_in_memory_stays_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_wrong_inference_is_said(tmp_path: Path, saved: tuple[Path, Path]) -> None:
-    done = extract(*saved, tmp_path / "a.h5")
-    assert done.notes[0].startswith("network inferred from the weights: 5 → (16 → relu) × 2 → 2")
-    assert "the inferred network explains nothing (R² = " in done.notes[1]
-    assert "try --activation, or name its factory with --model" in done.notes[1]
+    done = extract(*saved, tmp_path / "a.h5", activation="tanh")
+    inferred, doubt = done.notes
+    assert inferred == (
+        "network inferred from the weights: 5 → (16 → tanh) × 2 → 2; assumed: tanh, no skip"
+        " connections, nothing after the last layer"
+    )
+    assert doubt.startswith("DOUBTFUL NETWORK: as inferred, it explains nothing (R² = -")
+    assert "name the network's factory with --model, or the activation with" in doubt
     assert set(done.notes) <= set(report(done.path).notes)
 
 

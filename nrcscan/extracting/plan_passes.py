@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from nrcscan.acts_file import writing
 from nrcscan.errors import UsageError
@@ -66,6 +67,16 @@ class PassPlan:
     def epsilon(self) -> float:
         """Machine epsilon of the products."""
         return float(np.finfo(self.precision).eps)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the layers that are measured, in execution order."""
+        return tuple(record.name for record in self.plan.records)
+
+    @property
+    def feature_epsilon(self) -> float:
+        """Machine epsilon of the features and of the products in their covariances."""
+        return max(float(torch.finfo(self.run.dtype).eps), self.epsilon)
 
     def bytes(self, position: int) -> int:
         """Return how much memory a position's accumulator takes, at its largest."""

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from nrcscan.extracting.plan_passes import PassPlan
 from nrcscan.inputs.datasets.batches import Dataset
 from nrcscan.network.build import Network
-from nrcscan.network.forward import Forward
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.record import as_json, recorded
 
@@ -24,13 +24,14 @@ def provenance_of(
     network: Network,
     origin: dict[str, Any],
     dataset: Dataset,
-    settings: PassOptions,
-    run: Forward,
-    batch: int,
+    passes: PassPlan,
     done: int,
-    notes: list[str],
 ) -> dict[str, Any]:
-    """Return how the file came about: from what, with which options and versions."""
+    """Return how the file came about: from what, with which options and versions.
+
+    The notes are to be put in once there are no more to come.
+    """
+    settings, run = passes.settings, passes.run
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "checkpoint": origin,
@@ -38,17 +39,18 @@ def provenance_of(
             "source": network.source,
             "inferred": network.inferred,
             "layout": network.layout,
+            "head": passes.plan.head,
             **_guessed(network),
             "factory_args": json.dumps(as_json(settings["factory_args"])),
         },
         "data": {**dataset.provenance, "rows": [settings["offset"], settings["offset"] + done]},
         "options": {
             **recorded(PassOptions, settings),
-            "batch_size": batch,
+            "batch_size": passes.plan.batch,
             "device": str(run.device),
             "dtype": str(run.dtype).removeprefix("torch."),
         },
-        "notes": notes,
+        "notes": [],
         "versions": versions_used(),
     }
 

@@ -11,16 +11,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nrcscan.acts_file import kept_in_memory, writing
 from nrcscan.cpu_threads import blas_threads
 from nrcscan.errors import InputError, UsageError
 from nrcscan.extracting.add_up import Part, RowStore, add_up
 from nrcscan.extracting.check_resources import announce_space
-from nrcscan.extracting.doubt_network import doubts_of
+from nrcscan.extracting.end_of_pass import doubts_of, ended, overflow
 from nrcscan.extracting.listener import SILENT, Listener
-from nrcscan.extracting.notes_on_network import of_inference, off_scale, without_predictions
+from nrcscan.extracting.notes_on_network import of_inference
 from nrcscan.extracting.plan_passes import PassPlan
 from nrcscan.extracting.provenance import provenance_of
 from nrcscan.extracting.settle_guess import settled, trial_of
@@ -126,7 +124,7 @@ class _Job:
             writer.append("targets/values", y)
         for file in part.rows:
             writer.append_from(file)
-        with _overflow(self.dataset):
+        with overflow(self.dataset):
             self.passes.keep(number, part.accumulated, writer)
 
 
@@ -164,6 +162,8 @@ def run_pass(
     output = _predictions(dataset, settings)
     run = Forward(network.module, settings["pool"], network.fixed_batch, output)
     total = _samples(dataset, settings)
+    r2: float | None = None
+    doubts: tuple[str, ...] = ()
     hold_on_to_memory()
     with evaluating(network.module), blas_threads(1), team() as ranks, ExitStack() as stack:
         ranks.check(total)
@@ -173,35 +173,20 @@ def run_pass(
         for text in of_inference(network):
             note(text)
         _announce(passes, dataset, path, total, listener.note)
-        writer: writing.Writer | None = None
-        if ranks.first:
-            begun = _begun(path, passes, total, force=force, in_memory=in_memory)
-            writer = stack.enter_context(begun)
+        begun = _begun(path, passes, total, force=force, in_memory=in_memory)
+        writer = stack.enter_context(begun) if ranks.first else None
         rows = stack.enter_context(_row_store(path, writer, ranks, settings, total))
         job = _Job(passes, dataset, ranks, writer, rows, total, listener.progress)
         part = job.run(batches)
-        r2: float | None = None
-        doubts: tuple[str, ...] = ()
         if part is not None and writer is not None:
-            with _overflow(dataset):
-                outcome = part.accumulated.output()
+            provenance = provenance_of(network, origin, dataset, passes, part.n_samples)
+            outcome = ended(passes, dataset, part.accumulated, provenance, writer, note, notes)
             r2 = outcome.r2
-            if outcome.predictions is None:
-                note(without_predictions(asked=not settings["predictions"]))
-            for text in off_scale(r2, part.accumulated, indices=run.indices):
-                note(text)
-            done = passes.plan.batch, part.n_samples
-            provenance = provenance_of(network, origin, dataset, settings, run, *done, notes)
-            provenance["model"]["head"] = passes.plan.head
-            precision = max(torch.finfo(run.dtype).eps, passes.epsilon), passes.epsilon
-            listener.measured()
-            writer.finish(outcome, provenance, *precision)
             if network.inferred and in_memory is None:  # of what is in memory a report is made
-                doubts = doubts_of(passes.plan, part.accumulated, outcome, provenance, *precision)
+                doubts = doubts_of(passes, part.accumulated, outcome, provenance)
     for doubt in doubts:
         listener.note(doubt)
-    names = tuple(record.name for record in passes.plan.records)
-    return Extraction(path, job.total or 0, names, r2, (*notes, *doubts), network.trial)
+    return Extraction(path, job.total or 0, passes.names, r2, (*notes, *doubts), network.trial)
 
 
 def _predictions(dataset: Dataset, settings: PassOptions) -> PredictionChoice:
@@ -212,12 +197,6 @@ def _predictions(dataset: Dataset, settings: PassOptions) -> PredictionChoice:
         settings["predictions"],
     )
     chosen = PredictionChoice.parse(key, columns, wanted=wanted)
-    return replace(chosen, axes=dataset.target_axes)
-
-
-def _predictions(dataset: Dataset, settings: PassOptions) -> PredictionChoice:
-    """Return which of what the network returns are predictions, and in which axes."""
-    chosen = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
     return replace(chosen, axes=dataset.target_axes)
 
 
@@ -283,14 +262,6 @@ def _row_store(
         share = None if total is None else math.ceil(total / ranks.size)
         with writing.apart(path, n_samples=share, compress=settings["compress"]) as (rows, file):
             yield RowStore(rows, features=True, apart=file)
-
-
-@contextmanager
-def _overflow(dataset: Dataset) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise InputError(f"{dataset.name}: {error}; rescale inputs and targets") from error
 
 
 def _announce(

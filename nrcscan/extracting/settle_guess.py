@@ -44,7 +44,7 @@ def trial_of(
 
 
 def settled(network: Network, trial: Trial | None) -> Network:
-    """Return a network as it is settled, its module arranged accordingly."""
+    """Return a network as a trial settles it, its module arranged accordingly."""
     if network.chain is None or not network.chain.guesses:
         return network
     best = network.chain.guesses[0] if trial is None else trial.best

@@ -32,7 +32,6 @@ from nrcscan.scanning.data_source import (
 )
 from nrcscan.scanning.dispatch import Workplace, finish, require_address
 from nrcscan.scanning.find_checkpoints import Found, find
-from nrcscan.scanning.grouped_notes import lines
 from nrcscan.scanning.messages import Setup
 from nrcscan.scanning.scan_file import Scan
 from nrcscan.scanning.scan_plan import ScanPlan
@@ -89,9 +88,8 @@ def scan(
             provenance = _provenance(folder, setup, data_fingerprint(data, pool.ask))
             where = folder if workplace.cluster is None else folder.resolve()
             plan = ScanPlan(where, found.candidates, known, _made_by(setup, provenance), judgement)
-            if plan.n_known:
-                total = len(found.candidates)
-                on_note(f"{plan.n_known} of {total} checkpoints are as they were at the last scan")
+            for line in plan.known():
+                on_note(line)
             setup = replace(setup, measures=plan.measures)
             finish(plan, pool, _sent(setup, workplace), workplace, on_progress)
         finally:
@@ -102,9 +100,8 @@ def scan(
             raise NothingError(_nothing(folder, skipped))
         result = Scan(folder, output, tuple(rows), dict(skipped), provenance, plan.n_known)
         result.write()
-        for line in lines(result.notes):
-            on_note(line)
-        return result
+    result.tell(on_note)
+    return result
 
 
 def _found(folder: Path, apart: Sequence[Path], chosen: ScanOptions) -> Found:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -17,7 +17,7 @@ from nrcscan.errors import InputError
 from nrcscan.files.open_safely import regular_file
 from nrcscan.files.write_atomically import write_text
 from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
-from nrcscan.scanning.grouped_notes import grouped
+from nrcscan.scanning.grouped_notes import grouped, lines
 from nrcscan.wording import printable, reason
 
 NAME, VERSION = "nrcscan.scan", 1
@@ -137,6 +137,11 @@ class Scan:
         writer.writeheader()
         writer.writerows(rows)
         return buffer.getvalue()
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Say every note on a checkpoint, those that differ in measured numbers alone once."""
+        for line in lines(self.notes):
+            say(line)
 
     def write(self) -> None:
         """Write both files into the output folder.

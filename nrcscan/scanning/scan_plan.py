@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,6 +72,11 @@ class ScanPlan:
         self.tasks = []
         self._agree()
 
+    def known(self) -> Iterator[str]:
+        """Yield how much an earlier scan had found, if anything."""
+        if self.n_known:
+            yield f"{self.n_known} of {self.total} checkpoints are as they were at the last scan"
+
     @property
     def total(self) -> int:
         """How many checkpoints there are."""
@@ -102,9 +107,7 @@ class ScanPlan:
         epoch, step = (by_name if kept is None else kept for kept, by_name in pairs)
         unlike = [None if kept in (None, by_name) else by_name for kept, by_name in pairs]
         good = outcome.result is not None
-        unlike_others = (
-            [self._notes[candidate.path]] if good and candidate.path in self._notes else []
-        )
+        own_note = self._notes.get(candidate.path)
         return ScannedCheckpoint(
             path=candidate.path,
             run=candidate.run,

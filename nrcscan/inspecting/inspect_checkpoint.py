@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
+from nrcscan.inputs.checkpoints.acting_weights import with_acting_weights
 from nrcscan.inputs.checkpoints.contents import Checkpoint, choose, stripped
 from nrcscan.inputs.checkpoints.open_checkpoint import read
 from nrcscan.network.infer_chain import infer
@@ -123,7 +124,7 @@ def _network_of(checkpoint: Checkpoint, activation: str) -> tuple[str | None, st
     if checkpoint.module is not None:
         return f"in the file, a {type(checkpoint.module).__name__}", None
     try:
-        return infer(checkpoint, activation).layout(), None
+        return infer(with_acting_weights(checkpoint), activation).layout(), None
     except InputError as error:
         return None, str(error)
 

@@ -70,6 +70,8 @@ def _with_adapter(
 ) -> tuple[Tensor | None, str]:
     """Return the weight of a layer and its adapter together, and how; or why it is not known."""
     weight = parts["base_layer"]["weight"]
+    if any(rest.endswith("bias") for part in ("lora_A", "lora_B") for rest in parts.get(part, {})):
+        return None, "lora_A or lora_B has a bias"
     downs, ups = list(parts.get("lora_A", {}).values()), list(parts.get("lora_B", {}).values())
     lengths = list(parts.get("lora_magnitude_vector", {}).values())
     if not downs and not ups and not lengths:

@@ -341,7 +341,8 @@ def merged() -> Peft:
         merged,
     ],
     ids=[
-        "by hand", "by name", "vectors", "two adapters", "on a weight norm", "with lengths", "in the layer",
+        "by hand", "by name", "vectors", "two adapters", "on a weight norm", "with lengths",
+        "in the layer",
         "some columns", "summed before", "merged",
     ],
 )  # fmt: skip

@@ -13,14 +13,14 @@ import torch
 from conftest import samples
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from nrcscan import extract, report
 
 pytestmark = [
     pytest.mark.numerical,
     pytest.mark.filterwarnings("ignore:.*torch.nn.utils.weight_norm.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
 ]
 
 X, Y = samples(60, 6, 2)
@@ -55,7 +55,7 @@ class Scaled(nn.Linear):
     """Computes its weight in a function of its own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight / self.weight.norm(dim=1, keepdim=True), self.bias)
+        return F.linear(x, self.weight / self.weight.norm(2, 1, True), self.bias)
 
 
 class Noisy(nn.Module):
@@ -234,6 +234,32 @@ class Peft(nn.Module):
         return acts
 
 
+class Linear(Peft):
+    """Of the name of torch's layer, and offering the weight of the one in it."""
+
+    @property
+    def weight(self) -> Tensor:
+        return self.base_layer.weight
+
+
+class Vectors(nn.Module):
+    """Learns two vectors around random matrices, which are no parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_layer = nn.Linear(6, 12)
+        self.low, self.high = nn.Parameter(torch.rand(2)), nn.Parameter(torch.rand(12))
+        self.down, self.up = torch.randn(2, 6), torch.randn(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        path = self.low * F.linear(x, self.down)
+        return self.base_layer(x) + self.high * F.linear(path, self.up)
+
+    @property
+    def acts(self) -> Tensor:
+        return self.base_layer.weight + self.high[:, None] * (self.up * self.low) @ self.down
+
+
 class Dora(Lora):
     """With the length of every row of the sum learned apart."""
 
@@ -304,7 +330,8 @@ def merged() -> Peft:
     "make",
     [
         lambda: Lora(6, 12),
-        lambda: Peft(nn.Linear(6, 12), {"default": 3.0}),
+        lambda: Linear(nn.Linear(6, 12), {"default": 3.0}),
+        Vectors,
         lambda: Peft(nn.Linear(6, 12), {"one": 3.0, "two": -0.5}),
         lambda: Peft(parametrizations.weight_norm(nn.Linear(6, 12)), {"default": 3.0}),
         lambda: Dora(6, 12),
@@ -314,7 +341,8 @@ def merged() -> Peft:
         merged,
     ],
     ids=[
-        "by hand", "by name", "two adapters", "on a weight norm", "with lengths", "in the layer",
+        "by hand", "by name", "vectors", "two adapters", "on a weight norm", "with lengths",
+        "in the layer",
         "some columns", "summed before", "merged",
     ],
 )  # fmt: skip
@@ -351,6 +379,25 @@ def test_adapters_over_time_and_of_a_whole_network(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["Lora"], alone.acts.detach(), atol=3 * ROUNDING)
 
 
+class Turned(nn.Module):
+    """Turns the inputs before its layer, whose weight acts on what is turned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_layer, self.oft_R = nn.Linear(6, 12), nn.Parameter(torch.randn(6, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base_layer(x @ self.oft_R)
+
+
+def test_an_adapter_before_its_layer(tmp_path: Path) -> None:
+    layer = Turned()
+    net = nn.Sequential(layer, nn.ReLU(), nn.Linear(12, 2))
+    found, _ = measured(net, tmp_path)
+    np.testing.assert_array_equal(found["0.base_layer"], layer.base_layer.weight.detach())
+    np.testing.assert_array_equal(found["0.oft_R"], layer.oft_R.detach().T)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"padding": 1}, {"stride": 2}, {"stride": 2, "padding": 1}, {"dilation": 2, "padding": 2}],
@@ -384,6 +431,71 @@ def test_an_adapter_that_is_no_linear_map(tmp_path: Path) -> None:
     assert first.metrics.undefined["weight_stable_rank"] == why
     assert "noise_component" in first.metrics.values
     assert "alignment" in second.metrics.values
+
+
+class Scattered(nn.Module):
+    """Keeps the low-rank paths of its layers beside them, and adds the sums itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 12), nn.Linear(12, 2)
+        self.lora_first_a, self.lora_first_b = nn.Linear(6, 2), nn.Linear(2, 12)
+        self.explorator = nn.Linear(12, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.first(x) + self.lora_first_b(self.lora_first_a(x)))
+        return self.second(torch.relu(self.explorator(h)))
+
+
+def test_adapters_whose_layer_is_known_by_what_it_reads_alone(tmp_path: Path) -> None:
+    found, notes = measured(Scattered(), tmp_path)
+    assert list(found) == ["first", "explorator", "second"]
+    assert [note.partition(":")[0] for note in notes] == ["first"]
+    first, *others = report(tmp_path / "a.h5").layers
+    assert "alignment" in first.metrics.undefined
+    assert all("alignment" in layer.metrics.values for layer in others)
+
+
+class Sum(nn.Module):
+    """A low-rank path as a parametrisation."""
+
+    def __init__(self, out: int, width: int) -> None:
+        super().__init__()
+        self.lora_A, self.lora_B = (
+            nn.Parameter(torch.randn(2, width)),
+            nn.Parameter(torch.randn(out, 2)),
+        )
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + 0.5 * self.lora_B @ self.lora_A
+
+
+def test_adapters_as_a_parametrisation(tmp_path: Path) -> None:
+    net = plain()
+    parametrize.register_parametrization(net[0], "weight", Sum(12, 6))
+    layer: Any = net[0]
+    found, notes = measured(net, tmp_path)
+    assert list(found) == ["0", "2"]
+    assert not notes
+    np.testing.assert_allclose(found["0"], layer.weight.detach(), atol=ROUNDING)
+
+
+@pytest.mark.parametrize("how", ["trace", "script", "export"])
+def test_a_program_that_computes_its_weights(tmp_path: Path, how: str) -> None:
+    net, x = computed("pruned" if how == "trace" else "parametrised").eval(), torch.from_numpy(X)
+    if how == "script":
+        net = computed("plain").eval()
+        net[0] = Scaled(6, 12)
+    program: Any
+    if how == "export":
+        rows = ({0: torch.export.Dim("rows")},)
+        program = torch.export.export(net, (x.float(),), dynamic_shapes=rows).module()
+    else:
+        program = torch.jit.trace(net, x.float()) if how == "trace" else torch.jit.script(net)
+    found, _ = measured(program, tmp_path)
+    assert list(found) == ["0", "2"]
+    for name, weight in found.items():
+        np.testing.assert_allclose(weight, right(net[int(name)]), atol=ROUNDING)
 
 
 def test_a_program_with_adapters_is_not_judged_there(tmp_path: Path) -> None:

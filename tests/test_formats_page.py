@@ -78,6 +78,19 @@ class Net(nn.Sequential):
         self.load_state_dict(state)
 """
 
+
+class Joined(torch.nn.Module):
+    """Takes its inputs in two parts."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.net(torch.cat([left, right], dim=1))
+        return found
+
+
 SAME = {
     "conv.pt": "nrcscan extract conv.pt pictures.npz --model mine.py:conv",
     "half.pt": "nrcscan extract halved.pt data.npz",
@@ -159,6 +172,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mlp(4, 16, 2), (example,), path / "model.onnx", dynamo=False,
         input_names=["x"], dynamic_axes={"x": {0: "batch"}},
     )  # fmt: skip
+    torch.onnx.export(
+        Joined(mlp(4, 16, 2)), (example[:, :1], example[:, 1:]), path / "two.onnx", dynamo=False,
+        input_names=["left", "right"], dynamic_axes={"left": {0: "n"}, "right": {0: "n"}},
+    )  # fmt: skip
+    normed = mlp(4, 16, 2)
+    for layer in (normed[0], normed[2]):
+        torch.nn.utils.weight_norm(layer)
+    torch.save(normed.state_dict(), path / "normed.pt")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is one process
         state_dict_saver.save({"model": state}, checkpoint_id=path / "step_100")

@@ -206,10 +206,22 @@ class Low(nn.Module):
         return self.base_layer(x) + self.lora_B(self.lora_A(x))
 
 
-@pytest.mark.parametrize("dynamo", [True, False])
-def test_adapters_in_a_graph_are_no_layers(tmp_path: Path, dynamo: bool) -> None:
-    net = nn.Sequential(Low(), nn.ReLU(), nn.Linear(8, 2))
-    path = export(net, torch.zeros(7, 6), tmp_path / "m", dynamo=dynamo)
+@pytest.mark.parametrize("names", ["of scopes", "of weights"])
+def test_adapters_in_a_graph_are_no_layers(tmp_path: Path, names: str) -> None:
+    if names == "of scopes":
+        net = nn.Sequential(Low(), nn.ReLU(), nn.Linear(8, 2))
+        path = export(net, torch.zeros(7, 6), tmp_path / "m", dynamo=False)
+    else:
+        nodes = [
+            helper.make_node("Gemm", ["x", "0.base_layer.weight"], ["base"], transB=1),
+            helper.make_node("Gemm", ["x", "0.lora_A.weight"], ["low"], transB=1),
+            helper.make_node("Gemm", ["low", "0.lora_B.weight"], ["path"], transB=1),
+            helper.make_node("Add", ["base", "path"], ["h"]),
+            helper.make_node("Gemm", ["h", "2.weight"], ["y"], transB=1),
+        ]
+        shapes = {"0.base_layer": (8, 6), "0.lora_A": (2, 6), "0.lora_B": (8, 2), "2": (2, 8)}
+        held = {f"{name}.weight": RNG.standard_normal(s).astype("f4") for name, s in shapes.items()}
+        path = one(tmp_path / "m", nodes, held)
     done = extract(path, DATA, tmp_path / "a.h5")
     assert done.layers == ("0", "2")
     assert any("the alignment is not judged" in note for note in done.notes)

@@ -186,6 +186,35 @@ def test_names_that_only_look_like_parts() -> None:
     assert not found.unknown
 
 
+SHAPES: list[tuple[int, ...]] = [(), (0,), (1,), (4,), (4, 1), (1, 4), (4, 4), (4, 3, 1), (0, 4)]
+PARTS = [
+    ("weight_g", "weight_v"),
+    ("parametrizations.weight.original0", "parametrizations.weight.original1"),
+    ("weight_orig", "weight_mask"),
+    ("weight_orig", "weight_u", "weight_v"),
+    ("parametrizations.weight.original", "parametrizations.weight.0._u",
+     "parametrizations.weight.0._v"),
+    ("base_layer.weight", "lora_A", "lora_B.x.weight"),
+    ("base_layer.weight", "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=str)
+def test_parts_of_any_shape_are_computed_or_left(parts: tuple[str, ...]) -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(60):
+        state = {}
+        for name in parts:
+            shape = SHAPES[draw.integers(len(SHAPES))]
+            dtype = [torch.float32, torch.bfloat16, torch.int64, torch.bool][draw.integers(4)]
+            state[f"a.{name}"] = torch.ones(shape).to(dtype)
+        found = acting(state, {"lora_alpha": 2})
+        assert found.state
+        assert not (found.computed and found.unknown)
+        if found.computed:
+            assert list(found.state) == ["a.weight"]
+
+
 def adapted(*, dora: bool = False, name: str = "") -> tuple[dict[str, Any], np.ndarray]:
     """Return the state dict of a chain whose first layer has an adapter, and W and BA apart."""
     net: Any = plain()

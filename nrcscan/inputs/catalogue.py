@@ -91,6 +91,10 @@ CHECKPOINTS = (
                 "nrcscan extract half.pt data.npz",
             ),
             Form(
+                "what a weight is computed from: weight and spectral norms, pruning masks, LoRA",
+                "nrcscan extract normed.pt data.npz",
+            ),
+            Form(
                 "any architecture, from your code",
                 "nrcscan extract model.pt data.npz --model mine.py:build"
                 " --model-args '{\"width\": 16}'",
@@ -212,6 +216,11 @@ CHECKPOINTS = (
             Form(
                 "ONNX, of any or of a fixed batch size",
                 "nrcscan extract model.onnx data.npz",
+                extra="onnx",
+            ),
+            Form(
+                "ONNX of several inputs, by the names that the graph has for them",
+                "nrcscan extract two.onnx parts.npz --x-key left,right",
                 extra="onnx",
             ),
         ),

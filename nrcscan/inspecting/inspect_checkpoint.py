@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.catalogue import FORMATS
+from nrcscan.inputs.checkpoints.acting_weights import with_acting_weights
 from nrcscan.inputs.checkpoints.choose_network import choose
 from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.checkpoints.open_checkpoint import read
@@ -148,7 +149,7 @@ def _network_of(checkpoint: Checkpoint, activation: str | None) -> tuple[str | N
     if checkpoint.module is not None:
         return f"in the file, a {type(checkpoint.module).__name__}", None
     try:
-        return infer(checkpoint, activation).layout(), None
+        return infer(with_acting_weights(checkpoint), activation).layout(), None
     except InputError as error:
         return None, str(error)
 

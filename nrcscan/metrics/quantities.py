@@ -17,7 +17,10 @@ from nrcscan.options.report_options import Thresholds
 class Need(Enum):
     """What a quantity cannot do without; each says when a layer lacks it."""
 
-    WEIGHT = "the weight is zero, or acts on none of these features (`--pool flatten`)"
+    WEIGHT = (
+        "the weight is zero, or does not act on these features (`--pool flatten`), or not alone"
+        " (adapters)"
+    )
     FEATURES = "the features do not vary, as above"
     SIGNAL = "N ≤ k + 1: the samples themselves have no more than k directions"
     NOISE = "d ≤ k: no direction is left for noise"

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from nrcscan.network.affine_map import AffineModule
 from nrcscan.network.find_layers import LAYER_TYPES, LayerWeight
 
-_NAMED = re.compile(r"lora|dora|adapter", re.IGNORECASE)
+_NAMED = re.compile(r"(?<![a-zA-Z])(?:lora|Lora|LoRA|dora|DoRA|adapters?)(?![a-z])")
+_LOW_RANK = re.compile(r"(?<![a-zA-Z])(?:lora|Lora|LoRA|dora|DoRA)(?![a-z])")
+_OF_CLASS = re.compile("lora|dora|adapt", re.IGNORECASE)
 _BASE = "base_layer"
 _MOST = 32
 """Matrices in a module up to which it may be one layer with adapters."""
@@ -111,6 +113,24 @@ class Settled:
     together: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
+    def put(self, base: LayerWeight, found: LayerWeight, beside: list[LayerWeight]) -> None:
+        """Put a layer in the place of its weight alone, and leave out what stands beside it."""
+        self.hidden |= {la.parameter for la in beside}
+        self.layers = [
+            found if la is base else la
+            for la in self.layers
+            if not any(la is other for other in beside)
+        ]
+        if not found.acts_alone:
+            self.unknown.append(found.name)
+        elif found.acting is not None:
+            self.together.append(found.name)
+
+
+def low_rank(layer: LayerWeight) -> bool:
+    """Whether a weight is called as those of low-rank adapters are."""
+    return _LOW_RANK.search(_dotted(layer)) is not None
+
 
 def find_adapted(model: nn.Module, layers: Sequence[LayerWeight]) -> list[Adapted]:
     """Return the modules that may be a layer and its adapters, the innermost of each."""
@@ -125,7 +145,8 @@ def find_adapted(model: nn.Module, layers: Sequence[LayerWeight]) -> list[Adapte
         if any(other.path.startswith(prefix) for other in found):
             continue
         inside = [la for la in layers if _dotted(la).startswith(prefix)]
-        if 2 <= len(inside) <= _MOST:
+        wraps = any(_dotted(la).startswith(f"{prefix}{_BASE}.") for la in inside)
+        if wraps or 2 <= len(inside) <= _MOST:
             found.extend(_adapted(path, module, inside))
     order = {id(layer): place for place, layer in enumerate(layers)}
     return sorted(found, key=lambda one: order[id(one.base)])
@@ -141,9 +162,10 @@ def _adapted(path: str, module: nn.Module | None, inside: list[LayerWeight]) -> 
         own = [la for la in inside if names[la.parameter].split(".")[0] == _BASE]
     own = [la for la in own if not la.recurrent and not _part(la)]
     if not named or len(own) != 1:
-        if len(inside) < 3 or not (path or _NAMED.search(kind)):
+        named = _OF_CLASS.search(kind) is not None
+        if len(inside) < 3 or not (path or named):
             return
-        own, named = _main(inside), bool(_NAMED.search(kind))
+        own = _main(inside)
     if len(own) == 1:
         beside = [la for la in inside if la is not own[0]]
         yield Adapted(path, path or kind, module, own[0], beside, named)
@@ -185,19 +207,15 @@ def settle(
     settled = Settled(list(layers))
     for one in adapted:
         found = _acting(one, calls)
-        if found is None:
-            continue
-        settled.hidden |= {la.parameter for la in one.beside}
-        settled.layers = [
-            replace(found, name=one.name) if la is one.base else la
-            for la in settled.layers
-            if not any(la is other for other in one.beside)
-        ]
-        if found.acts_alone:
-            if found.acting is not None:
-                settled.together.append(one.name)
-        else:
-            settled.unknown.append(one.name)
+        if found is not None:
+            settled.put(one.base, replace(found, name=one.name), one.beside)
+    ran = {id(call.layer): call.layer for call in calls}
+    loose = [la for la in settled.layers if id(la) in ran and low_rank(la)]
+    sources = {call.source for call in calls if any(call.layer is la for la in loose)}
+    for la in list(settled.layers):
+        met = any(call.layer is la and call.source in sources for call in calls)
+        if met and not any(la is other for other in loose):
+            settled.put(la, replace(la, acts_alone=False), loose)
     return settled
 
 

@@ -70,7 +70,9 @@ def find_layers(model: nn.Module) -> list[LayerWeight]:
         expected = isinstance(module, LAYER_TYPES) or kind in _LAYER_NAMES
         weights = dict(module.named_parameters(recurse=False))
         if expected and "weight" not in weights and hasattr(module, "weight"):
-            weights["weight"] = module.weight  # parametrised: computed from other parameters
+            computed = module.weight  # parametrised: computed from other parameters
+            if not _of_child(module, computed):
+                weights["weight"] = computed
         for name, weight in weights.items():
             if is_lazy(weight):
                 raise InputError(f"layer {path} has no width yet; run the network once before")
@@ -90,6 +92,12 @@ def find_layers(model: nn.Module) -> list[LayerWeight]:
                 )
             )
     return layers
+
+
+def _of_child(module: nn.Module, weight: Tensor) -> bool:
+    """Whether a weight that a module offers is that of a module in it, which runs with it."""
+    inner = module.named_parameters()
+    return any(weight is own for name, own in inner if not name.startswith("parametrizations."))
 
 
 def select(names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[str]:

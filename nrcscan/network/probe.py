@@ -16,7 +16,7 @@ from torch import Tensor
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import Inputs, each, length
-from nrcscan.network.adapters import Seen, find_adapted, settle
+from nrcscan.network.adapters import Seen, find_adapted, low_rank, settle
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.capture import Call, Capture
 from nrcscan.network.computed_weights import Constants
@@ -123,7 +123,7 @@ def _acting(
 ) -> tuple[list[LayerWeight], Constants]:
     """Return the layers with the weights that act, and what else the network holds."""
     adapted = find_adapted(run.module, layers)
-    if not adapted:
+    if not adapted and not any(map(low_rank, layers)):
         return layers, Constants(run.module, layers)
     with ExitStack() as stack:
         for one in adapted:
@@ -135,7 +135,7 @@ def _acting(
     if settled.together:
         note(
             f"{listed(settled.together)}: the weight that acts on the features is that of layer"
-            " and adapters together (W + scale·BA), read off the module"
+            " and adapters together (of LoRA W + scale·BA), read off the module"
         )
     if settled.unknown:
         note(

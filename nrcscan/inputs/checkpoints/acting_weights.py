@@ -151,7 +151,7 @@ def _target(name: str, groups: Mapping[str, Mapping[str, Tensor]]) -> str | None
 def _computed(parts: Mapping[str, Tensor]) -> tuple[Tensor | None, str]:
     """Return a weight that is computed from its parts, and how; or why it cannot be."""
     wide = {part: t.double() for part, t in parts.items() if t.is_floating_point()}
-    names = {*parts}
+    names = {*parts} if wide.keys() | {"_mask"} >= parts.keys() else set()
     weight: Tensor | None
     if names == {"_g", "_v"} and _norms(wide.get("_g"), wide.get("_v")):
         return _of_length(wide["_g"], wide["_v"]), "weight_g and weight_v (weight norm)"
@@ -193,6 +193,8 @@ def _of_norm_one(whole: Tensor, u: Tensor, v: Tensor) -> Tensor | None:
     The outputs are on the first axis, or on the second of transposed convolutions: where both
     would do, u is along W v on the right one.
     """
+    if (u.ndim, v.ndim) != (1, 1) or whole.ndim < 2:
+        return None
     found: list[tuple[float, float]] = []
     for axis in (0, 1) if whole.ndim > 2 else (0,):
         rows = whole.movedim(axis, 0).flatten(1)

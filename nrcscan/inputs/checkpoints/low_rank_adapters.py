@@ -70,26 +70,36 @@ def _with_adapter(
 ) -> tuple[Tensor | None, str]:
     """Return the weight of a layer and its adapter together, and how; or why it is not known."""
     weight = parts["base_layer"]["weight"]
+    if any(rest.endswith("bias") for part in ("lora_A", "lora_B") for rest in parts.get(part, {})):
+        return None, "lora_A or lora_B has a bias"
     downs, ups = list(parts.get("lora_A", {}).values()), list(parts.get("lora_B", {}).values())
     lengths = list(parts.get("lora_magnitude_vector", {}).values())
     if not downs and not ups and not lengths:
         return weight, "base_layer"
     if len(downs) != 1 or len(ups) != 1 or len(lengths) > 1:
         return None, f"{len(downs)} adapters; which of them act is not in the file"
-    low, up = downs[0].double(), ups[0].double().flatten(1)
-    together = torch.tensordot(up, low, 1) if up.shape[1] == len(low) else low[:0]
-    if together.shape != weight.shape:
+    together = _product(downs[0], ups[0])
+    if together is None or together.shape != weight.shape:
         return None, "lora_A and lora_B do not give a weight of the base layer's shape"
-    scale = _scale(told, len(low)) if bool(together.any()) else 0.0
+    scale = _scale(told, len(downs[0])) if bool(together.any()) else 0.0
     if scale is None:
         return None, "the scale of lora_A and lora_B, lora_alpha over r, is not in the file"
     total = weight.double() + scale * together
     how = f"base_layer, lora_A and lora_B, with scale {scale:.6g}"
+    if lengths and lengths[0].numel() != len(weight):
+        return None, "lora_magnitude_vector does not hold a length for every output"
     if lengths:
         norms = torch.linalg.vector_norm(total.flatten(1), dim=1)
         factors = lengths[0].double().flatten() / norms
         total, how = total * factors.reshape(-1, *[1] * (total.ndim - 1)), f"{how} (DoRA)"
     return total, how
+
+
+def _product(low: Tensor, up: Tensor) -> Tensor | None:
+    """Return the weight (out, in, …) of a low-rank path; None where its parts do not fit."""
+    if low.ndim < 2 or up.ndim < 2 or math.prod(up.shape[1:]) != len(low):
+        return None
+    return torch.tensordot(up.double().flatten(1), low.double(), 1)
 
 
 def _scale(told: Mapping[str, Any], rank: int) -> float | None:

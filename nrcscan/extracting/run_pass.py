@@ -72,7 +72,7 @@ class _Job:
         writer: of the file, on the first rank; None on the others.
         rows: takes the rows of samples, in the first pass.
         total: how many samples there are, where that is known.
-        progress: called with samples done, and in all if known, after every batch.
+        listener: hears of every batch, and when all is measured.
     """
 
     passes: PassPlan
@@ -81,7 +81,7 @@ class _Job:
     writer: writing.Writer | None
     rows: RowStore
     total: int | None
-    progress: Callable[[int, int | None], None]
+    listener: Listener
 
     def run(self, batches: Iterator[Batch]) -> Part | None:
         """Make every pass, the first over these batches.
@@ -96,6 +96,7 @@ class _Job:
             if part is not None and self.writer is not None:
                 self._write(number, part, self.writer)
             self.passes.tests = self.ranks.shared(self.passes.tests)
+        self.listener.measured()
         return part
 
     def _pass(self, number: int, batches: Iterator[Batch]) -> Part:
@@ -106,7 +107,7 @@ class _Job:
             self.passes.order[number],
             self.ranks.mine(batches, total),
             self.rows if number == 0 else None,
-            lambda done: self.progress(done, total),
+            lambda done: self.listener.progress(done, total),
         )
 
     def _write(self, number: int, part: Part, writer: writing.Writer) -> None:
@@ -169,7 +170,7 @@ def run_pass(
             begun = _begun(path, passes, total, force=force, in_memory=in_memory)
             writer = stack.enter_context(begun)
         rows = stack.enter_context(_row_store(path, writer, ranks, settings, total))
-        job = _Job(passes, dataset, ranks, writer, rows, total, listener.progress)
+        job = _Job(passes, dataset, ranks, writer, rows, total, listener)
         part = job.run(batches)
         if part is not None and writer is not None:
             with _overflow(dataset):
@@ -180,7 +181,6 @@ def run_pass(
             provenance = provenance_of(
                 network, origin, dataset, settings, run, passes.plan.batch, part.n_samples, notes
             )
-            listener.measured()
             epsilon = max(torch.finfo(run.dtype).eps, passes.epsilon)
             writer.finish(outcome, provenance, epsilon, passes.epsilon)
     names = tuple(record.name for record in passes.plan.records)

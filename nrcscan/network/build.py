@@ -71,24 +71,7 @@ def build(
     """
     require_finite(checkpoint)
     if factory is None and checkpoint.module is not None:
-        source = f"the file itself, {FORMATS[checkpoint.format]}"
-        fixed = checkpoint.fixed_dtype
-        if fixed is not None and dtype not in (None, fixed):
-            raise UsageError(
-                f"--dtype {_name(dtype)}: {checkpoint.path} computes in {_name(fixed)} and in"
-                " nothing else; leave --dtype out"
-            )
-        module, state = checkpoint.module, checkpoint.state
-        told = () if fixed is not None else _on_precision(checkpoint, dtype)
-        if fixed is None:
-            put_in(module, precision_for(state, dtype), state)
-        return Network(
-            module,
-            source,
-            fixed_batch=checkpoint.fixed_batch,
-            notes=checkpoint.notes,
-            precision=told,
-        )
+        return _of_the_file(checkpoint, checkpoint.module, dtype)
     if factory is None:
         chain = infer(checkpoint, activation)
         module, source = chain.module(), f"inferred from the weights, with {activation}"
@@ -106,6 +89,31 @@ def build(
     put_in(network.module, precision_for(checkpoint.state, dtype), checkpoint.state)
     load_weights(network.module, checkpoint)
     return replace(network, precision=told)
+
+
+def _of_the_file(checkpoint: Checkpoint, module: nn.Module, dtype: torch.dtype | None) -> Network:
+    """Return the network that a file holds.
+
+    Raises:
+        UsageError: it runs in another dtype alone.
+    """
+    fixed = checkpoint.fixed_dtype
+    told: tuple[str, ...] = ()
+    if fixed is not None and dtype not in (None, fixed):
+        raise UsageError(
+            f"--dtype {_name(dtype)}: {checkpoint.path} computes in {_name(fixed)} and in"
+            " nothing else; leave --dtype out"
+        )
+    if fixed is None:
+        told = _on_precision(checkpoint, dtype)
+        put_in(module, precision_for(checkpoint.state, dtype), checkpoint.state)
+    return Network(
+        module,
+        f"the file itself, {FORMATS[checkpoint.format]}",
+        fixed_batch=checkpoint.fixed_batch,
+        notes=checkpoint.notes,
+        precision=told,
+    )
 
 
 def reloaded(network: Network, checkpoint: Checkpoint, dtype: torch.dtype | None) -> Network:

@@ -265,6 +265,12 @@ def test_no_python(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("x = 1\n%matplotlib inline\n")
     told = f"{tmp_path / 'mine.py'} line 2 is no Python (invalid syntax); mend it first"
     assert told in refused(f"{tmp_path / 'mine.py'}:made")
+    (tmp_path / "mine.py").write_bytes(b"x = '\xff\xfe'\n")
+    assert "mine.py is no Python (invalid or missing encoding declaration" in refused(
+        f"{tmp_path / 'mine.py'}:made"
+    )
+    (tmp_path / "mine.py").write_text(f"made = {'+'.join(['1'] * 3000)}\n")
+    require_definitions(f"{tmp_path / 'mine.py'}:made", "--model", run_script=False, within=None)
     assert "no such file" in refused(f"{tmp_path / 'no.py'}:made")
 
 

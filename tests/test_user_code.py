@@ -269,7 +269,7 @@ def test_no_python(tmp_path: Path) -> None:
     assert "mine.py is no Python (invalid or missing encoding declaration" in refused(
         f"{tmp_path / 'mine.py'}:made"
     )
-    (tmp_path / "mine.py").write_text(f"made = {'+'.join(['1'] * 3000)}\n")
+    (tmp_path / "mine.py").write_text(f"made = {'+'.join(['1'] * 400)}\n")
     require_definitions(f"{tmp_path / 'mine.py'}:made", "--model", run_script=False, within=None)
     assert "no such file" in refused(f"{tmp_path / 'no.py'}:made")
 

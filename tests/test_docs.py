@@ -70,6 +70,10 @@ class _Evil:
 def pages_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the files that docs/errors.md speaks of, to run the pages in."""
     (folder / "empty").mkdir()
+    (folder / "train.py").write_text(
+        "import torch\nclass Net(torch.nn.Sequential): ...\n"
+        'torch.save(Net().state_dict(), "model.pt")\n'
+    )
     (folder / "notes.pt").write_text("Tried a larger width.")
     torch.save({"epoch": _Evil()}, folder / "evil.pt")
     with warnings.catch_warnings():

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import pickle
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -165,6 +166,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "code" / "my_nets.py").write_text(CLASS)
     with imported(path / "code", "my_nets") as module:
         torch.save(module.Net(state), path / "pickled.pt")
+    (path / "train.py").write_text(
+        f"{CLASS}if __name__ == '__main__':\n    import sys, torch\n"
+        "    torch.save(Net(torch.load('model.pt')), 'scripted.pt')\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        runpy.run_path("train.py", run_name="__main__")
     torch.jit.save(torch.jit.script(mlp(4, 16, 2)), path / "script.pt")
     example = torch.from_numpy(x[:7])
     torch.export.save(torch.export.export(mlp(4, 16, 2), (example,)), path / "exported.pt2")

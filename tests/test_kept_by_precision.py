@@ -121,7 +121,7 @@ def test_a_field_is_predicted_where_it_has_one_axis(
     assert done.r2 == pytest.approx(right, abs=1e-5)
 
 
-def load(tmp_path: Path, state: dict[str, Tensor], factory: Callable[[], nn.Module]) -> nn.Module:
+def load(tmp_path: Path, state: Any, factory: Callable[[], nn.Module]) -> Any:
     torch.save(state, tmp_path / "m.pt")
     return build(open_checkpoint(tmp_path / "m.pt"), factory=factory).module
 
@@ -183,12 +183,12 @@ def test_layers_of_complex_features_are_left_out_and_named(tmp_path: Path) -> No
 # --- float64 ---------------------------------------------------------------------------------
 
 
-def far_apart() -> tuple[nn.Sequential, np.ndarray, np.ndarray]:
+def far_apart() -> tuple[Any, np.ndarray, np.ndarray]:
     """Return a network of float64 that float32 would not have, with data and its predictions.
 
     Its first layer subtracts two inputs that agree to ten digits, and magnifies the rest.
     """
-    model = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1)).double()
+    model: Any = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1)).double()
     with torch.no_grad():
         model[0].weight[:] = torch.tensor([[1.0, -1 - 1e-10]], dtype=torch.float64) * 1e10
         model[0].weight *= torch.tensor([[1.0], [2], [3], [4]], dtype=torch.float64)
@@ -212,7 +212,7 @@ def test_weights_of_float64_run_in_float64(tmp_path: Path, whole: bool) -> None:
     assert done.r2 == pytest.approx(1, abs=1e-9)
     assert IN_FLOAT64 in done.notes
     assert report(tmp_path / "a.h5").provenance["options"]["dtype"] == "float64"
-    asked = {"factory": factory, "dtype": "float32"}
+    asked: Any = {"factory": factory, "dtype": "float32"}
     rounded = extract(tmp_path / "m.pt", (x, y), tmp_path / "b.h5", **asked)
     assert rounded.r2 is not None
     assert rounded.r2 < 0.9
@@ -227,7 +227,7 @@ def test_weights_that_float32_holds_run_in_it(tmp_path: Path) -> None:
 
 
 def test_weights_beyond_float32_are_not_called_infinite(tmp_path: Path) -> None:
-    model = mlp(5, 4, 2).double()
+    model: Any = mlp(5, 4, 2).double()
     with torch.no_grad():
         model[0].weight *= 1e100
         model[2].weight *= 1e-100
@@ -260,6 +260,9 @@ def test_a_scan_has_every_checkpoint_in_its_own_precision(tmp_path: Path) -> Non
 
 class Clock(nn.Module):
     """Subtracts an origin in float64, and goes on in float32."""
+
+    origin: Tensor
+    scale: Tensor
 
     def __init__(self, *, kept: bool = True) -> None:
         super().__init__()
@@ -337,7 +340,7 @@ def test_what_narrow_formats_did_is_said(tmp_path: Path) -> None:
 
 
 def test_what_a_narrow_precision_would_do_is_said(tmp_path: Path) -> None:
-    model = mlp(5, 4, 2)
+    model: Any = mlp(5, 4, 2)
     with torch.no_grad():
         model[0].weight[0, :3] = torch.tensor([1e-9, 3e-5, 1e-7])
     told = (

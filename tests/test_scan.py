@@ -369,7 +369,7 @@ def test_what_concerns_all_is_one_error(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no 'nothing'; it has"):
         nrcscan.scan(folder, data, tmp_path / "out", factory=f"{tmp_path / 'net.py'}:nothing")
     (tmp_path / "dies.py").write_text("import os; build = 0; os._exit(7)")
-    dies = {"factory": f"{tmp_path / 'dies.py'}:build", "run_script": True}
+    dies: Any = {"factory": f"{tmp_path / 'dies.py'}:build", "run_script": True}
     with pytest.raises(nrcscan.InputError, match="ended with exit code 7 as it opened the data"):
         nrcscan.scan(folder, data, tmp_path / "out", **dies)
     with pytest.raises(nrcscan.InputError, match=r"no such data file"):

@@ -22,14 +22,14 @@ class InputRounding:
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype = dtype
-        self._sums: dict[str, _Sums] = {}
+        self._sums: dict[str, _ColumnSums] = {}
 
     def update(self, x: Inputs) -> None:
         """Take in the inputs of a batch: those in a wider floating point than the network's."""
         for name, part in parts(x).items():
             if part.dtype.kind == "f" and part.dtype.itemsize > self._dtype.itemsize and len(part):
                 rows = part.reshape(len(part), -1).astype(np.float64)
-                sums = _Sums.of(rows, _rounded(rows, self._dtype))
+                sums = _ColumnSums.of(rows, _rounded(rows, self._dtype))
                 known = self._sums.get(name)
                 self._sums[name] = sums if known is None else known.with_(sums)
 
@@ -61,7 +61,7 @@ class InputRounding:
         return None
 
 
-class _Sums:
+class _ColumnSums:
     """Of every column of inputs: how many, their mean, squares about it, and squared roundings."""
 
     def __init__(
@@ -74,19 +74,19 @@ class _Sums:
         self.n, self.mean, self.squares, self.roundings = n, mean, squares, roundings
 
     @classmethod
-    def of(cls, rows: NDArray[np.float64], rounded: NDArray[np.float64]) -> _Sums:
+    def of(cls, rows: NDArray[np.float64], rounded: NDArray[np.float64]) -> _ColumnSums:
         """Return those of some rows."""
         mean = rows.mean(axis=0)
         return cls(
             len(rows), mean, ((rows - mean) ** 2).sum(axis=0), ((rows - rounded) ** 2).sum(axis=0)
         )
 
-    def with_(self, other: _Sums) -> _Sums:
+    def with_(self, other: _ColumnSums) -> _ColumnSums:
         """Return those of these rows and others."""
         n, apart = self.n + other.n, other.mean - self.mean
         squares = self.squares + other.squares + apart**2 * (self.n * other.n / n)
         mean = self.mean + apart * (other.n / n)
-        return _Sums(n, mean, squares, self.roundings + other.roundings)
+        return _ColumnSums(n, mean, squares, self.roundings + other.roundings)
 
     def lost(self) -> NDArray[np.float64]:
         """Return the rounding over the spread; 0 for what never varies."""

@@ -76,7 +76,7 @@ class _Job:
         writer: of the file, on the first rank; None on the others.
         rows: takes the rows of samples, in the first pass.
         total: how many samples there are, where that is known.
-        progress: called with samples done, and in all if known, after every batch.
+        listener: hears of every batch, and when all is measured.
     """
 
     passes: PassPlan
@@ -85,7 +85,7 @@ class _Job:
     writer: writing.Writer | None
     rows: RowStore
     total: int | None
-    progress: Callable[[int, int | None], None]
+    listener: Listener
 
     def run(self, batches: Iterator[Batch]) -> Part | None:
         """Make every pass, the first over these batches.
@@ -100,6 +100,7 @@ class _Job:
             if part is not None and self.writer is not None:
                 self._write(number, part, self.writer)
             self.passes.tests = self.ranks.shared(self.passes.tests)
+        self.listener.measured()
         return part
 
     def _pass(self, number: int, batches: Iterator[Batch]) -> Part:
@@ -110,7 +111,7 @@ class _Job:
             self.passes.order[number],
             self.ranks.mine(batches, total),
             self.rows if number == 0 else None,
-            lambda done: self.progress(done, total),
+            lambda done: self.listener.progress(done, total),
         )
 
     def _write(self, number: int, part: Part, writer: writing.Writer) -> None:
@@ -176,7 +177,7 @@ def run_pass(
         begun = _begun(path, passes, total, force=force, in_memory=in_memory)
         writer = stack.enter_context(begun) if ranks.first else None
         rows = stack.enter_context(_row_store(path, writer, ranks, settings, total))
-        job = _Job(passes, dataset, ranks, writer, rows, total, listener.progress)
+        job = _Job(passes, dataset, ranks, writer, rows, total, listener)
         part = job.run(batches)
         if part is not None and writer is not None:
             provenance = provenance_of(network, origin, dataset, passes, part.n_samples)

@@ -124,6 +124,10 @@ CHECKPOINTS = (
                 "a whole network of your classes, pickled",
                 "nrcscan extract pickled.pt data.npz --trust --pythonpath code",
             ),
+            Form(
+                "one whose class stood in the script that pickled it (`__main__`)",
+                "nrcscan extract scripted.pt data.npz --trust --model train.py",
+            ),
         ),
     ),
     CheckpointForm(

@@ -46,7 +46,8 @@ SETS = _words("""
     addFilter setFormatter to cuda cpu float double half bfloat16 type apply load_state_dict
     share_memory use set switch_backend install load_dotenv putenv enable disable setrecursionlimit
     setlocale signal seterr setattr delattr collect freeze compile build tie_weights init_weights
-    reset_parameters mkdir makedirs define __setattr__ __init__ __init_subclass__
+    reset_parameters mkdir makedirs define summary ion pandas freeze_support __setattr__ __init__
+    __init_subclass__
 """)
 """Calls that are made for what they set up: seeds, logging, warnings, paths, parts of a network."""
 
@@ -147,11 +148,15 @@ class OnImport:
 
     def _act_within(self, script: Script, expression: ast.AST) -> bool:
         """Whether a call somewhere in an expression does something."""
-        if isinstance(expression, ast.Lambda):
-            return False
-        if isinstance(expression, ast.Call) and self._acts(script, expression, discarded=False):
-            return True
-        return any(self._act_within(script, child) for child in ast.iter_child_nodes(expression))
+        waiting = [expression]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, ast.Lambda):
+                continue
+            if isinstance(node, ast.Call) and self._acts(script, node, discarded=False):
+                return True
+            waiting += ast.iter_child_nodes(node)
+        return False
 
     def _acts(self, script: Script, call: ast.Call, *, discarded: bool) -> bool:
         """Whether a call does something beyond setting up; one whose value is kept may compute."""

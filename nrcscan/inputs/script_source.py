@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from nrcscan.inputs.module_files import is_library, module_file
+from nrcscan.wording import reason
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -30,12 +31,15 @@ class Script:
 
     def __init__(self, path: Path, search: Sequence[str]) -> None:
         self.path, self._search = path, search
-        with tokenize.open(path) as file:  # in the encoding that it declares
-            self.text = file.read()
         try:
+            with tokenize.open(path) as file:  # in the encoding that it declares
+                self.text = file.read()
             self._tree = ast.parse(self.text, str(path))
+        except SyntaxError as error:
+            error.filename = str(path)
+            raise
         except (ValueError, RecursionError, MemoryError) as error:
-            raise SyntaxError(str(error)) from error
+            raise SyntaxError(reason(error), (str(path), None, None, None)) from error
 
     @property
     def body(self) -> list[ast.stmt]:

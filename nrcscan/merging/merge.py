@@ -74,7 +74,7 @@ def merge(
         OutputError: the output cannot be written.
     """
     paths, path = several(parts), Path(output)
-    _require_mergeable(paths, path, force=force)
+    _require_mergeable(paths, path)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_acts(part)) for part in paths]
         if found := problems(opened):
@@ -82,6 +82,7 @@ def merge(
                 f"the parts cannot be merged: {'; '.join(found)}; extract every shard with the"
                 " same model and options, from samples of its own"
             )
+        write_atomically.require_free(path, force=force)  # it hides nothing else that is wrong
         doubts = list(_doubts(opened))
         for doubt in doubts:
             on_note(doubt)
@@ -101,11 +102,11 @@ def merge(
     return Merged(path, outcome.n_samples, len(paths), names, outcome.r2, told)
 
 
-def _require_mergeable(parts: Sequence[Path], output: Path, *, force: bool) -> None:
+def _require_mergeable(parts: Sequence[Path], output: Path) -> None:
     """Refuse what can be told from the paths alone.
 
     Raises:
-        UsageError: there are no parts or too many, or the output exists or is one of them.
+        UsageError: there are no parts or too many, or the output is one of them.
     """
     if not parts:
         raise UsageError("no parts: give the files of nrcscan extract to merge")
@@ -114,7 +115,6 @@ def _require_mergeable(parts: Sequence[Path], output: Path, *, force: bool) -> N
             f"{len(parts)} parts: at most {MOST_PARTS} are merged at once; merge them in groups,"
             " then the groups"
         )
-    write_atomically.require_free(output, force=force)
     for part in parts:
         if output.exists() and part.exists() and output.samefile(part):
             raise UsageError(f"{output}: is one of the parts; choose another -o")

@@ -120,10 +120,11 @@ def notes_on_precision(
 
 def _of_narrow_formats(state: Mapping[str, Tensor]) -> Iterator[str]:
     """Yield what storing weights in a narrow format has left of them, as far as that shows."""
-    for dtype in dict.fromkeys(t.dtype for t in state.values() if t.is_floating_point()):
+    numbers = list(_real_numbers(state).values())
+    for dtype in dict.fromkeys(t.dtype for t in numbers):
         if dtype.itemsize > 2:
             continue
-        lost = _counted([t for t in state.values() if t.dtype == dtype], dtype)
+        lost = _counted([t for t in numbers if t.dtype == dtype], dtype)
         step = 100 * torch.finfo(dtype).eps / 2
         counts = [f"{lost.zeros:,} are exactly 0, by design or because they were too small"]
         if lost.subnormal:
@@ -145,11 +146,7 @@ def _of_rounding(state: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[st
         UsageError: some are beyond its range.
     """
     range_of = torch.finfo(dtype)
-    exact = {
-        name: torch.view_as_real(t) if t.is_complex() else t
-        for name, t in state.items()
-        if t.is_complex() or t.is_floating_point()
-    }
+    exact = _real_numbers(state)
     if dtype.itemsize <= 2:  # beside which complex numbers stay in complex64
         exact = {name: t for name, t in exact.items() if not state[name].is_complex()}
     wider = {name: t for name, t in exact.items() if t.dtype != dtype and not _inside(t, dtype)}
@@ -170,6 +167,15 @@ def _of_rounding(state: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[st
             f" 0, and {small:,} lie below {range_of.smallest_normal:.2g} and keep fewer digits;"
             " a wider --dtype keeps them"
         )
+
+
+def _real_numbers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors that are no whole numbers, real and imaginary parts side by side."""
+    return {
+        name: torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+        for name, tensor in state.items()
+        if tensor.is_complex() or tensor.is_floating_point()
+    }
 
 
 def _inside(tensor: Tensor, dtype: torch.dtype) -> bool:

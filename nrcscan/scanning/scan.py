@@ -14,6 +14,7 @@ from typing import Any, Unpack
 
 from nrcscan.cpu_threads import processors
 from nrcscan.errors import NothingError, OutputError, UsageError
+from nrcscan.files.untouched import Untouched
 from nrcscan.files.write_atomically import sweep
 from nrcscan.inputs.check_first import is_code, require_there
 from nrcscan.options.check import checked, part
@@ -74,10 +75,9 @@ def scan(
     """
     chosen = checked(ScanOptions, options, "scan", many=True)
     settings, judgement = part(PassOptions, chosen), part(ReportOptions, chosen)
-    _require_usable(settings, chosen["jobs"], chosen["cluster"])
+    _require_usable(data, settings, chosen["jobs"], chosen["cluster"])
     folder, output = Path(folder), Path(output)
     found = _found(folder, [output, *data_paths(data)], chosen)
-    require_there(None, data, settings)
     workplace = _workplace(chosen, len(found.candidates))
     setup = Setup(data, settings, judgement, output / FOLDER, measures=True)
     with _alone(output):
@@ -85,7 +85,7 @@ def scan(
         sweep(known.folder)
         pool = WorkerPool(_sent(setup, workplace), max(1, processors() // workplace.jobs))
         try:
-            provenance = _provenance(folder, setup, data_fingerprint(data, pool.ask))
+            provenance = _provenance(folder, setup, _known_data(data, pool, folder, found))
             where = folder if workplace.cluster is None else folder.resolve()
             plan = ScanPlan(where, found.candidates, known, _made_by(setup, provenance), judgement)
             for line in plan.known():
@@ -112,6 +112,19 @@ def _found(folder: Path, apart: Sequence[Path], chosen: ScanOptions) -> Found:
     if not found.candidates:
         raise NothingError(_nothing(folder, found.skipped))
     return found
+
+
+def _known_data(data: Any, pool: WorkerPool, folder: Path, found: Found) -> dict[str, Any]:
+    """Return what data is known by; a worker that has to read it runs the user's code first.
+
+    Raises:
+        InputError: that code wrote to a checkpoint.
+    """
+    names = [] if data_paths(data) else [name for one in found.candidates for name in one.files]
+    checkpoints = Untouched(folder / name for name in names)
+    source = data_fingerprint(data, pool.ask)
+    checkpoints.check()
+    return source
 
 
 def _workplace(chosen: ScanOptions, n_checkpoints: int) -> Workplace:
@@ -147,11 +160,14 @@ def _made_by(setup: Setup, provenance: Mapping[str, Any]) -> list[object]:
     return [provenance["data"]["sha256"], code, *told]
 
 
-def _require_usable(settings: PassOptions, jobs: int | None, cluster: str | None) -> None:
-    """Refuse options that do not go together, or that other processes cannot be given.
+def _require_usable(
+    data: Any, settings: PassOptions, jobs: int | None, cluster: str | None
+) -> None:
+    """Refuse options that do not go together, that processes cannot be given, or lead nowhere.
 
     Raises:
         UsageError: there are such.
+        InputError: a file that they name cannot be read.
     """
     if jobs is not None and cluster is not None:
         raise UsageError("--jobs is for this machine; a --cluster has workers of its own")
@@ -171,6 +187,7 @@ def _require_usable(settings: PassOptions, jobs: int | None, cluster: str | None
                 f"{field.flag}: cannot be handed to other processes ({reason(error)}); give plain"
                 " values"
             ) from error
+    require_there(None, data, settings)
 
 
 def _nothing(folder: Path, skipped: Sequence[tuple[str, str]]) -> str:

@@ -97,6 +97,7 @@ class Worker:
             self._prepare()
 
     def _prepare(self) -> None:
+        from nrcscan.inputs.check_first import watched
         from nrcscan.inputs.user_code import importable, load_callable, named_in
 
         # To a .pyc, two files of one length saved within one second are the same.
@@ -104,10 +105,12 @@ class Worker:
         settings = self._setup.settings
         if settings["pythonpath"] is not None:
             importable(Path(settings["pythonpath"]))
+        files = watched(None, self._setup.data, settings)
         factory, _ = named_in(settings["factory"])
         if isinstance(factory, str):
             load_callable(factory, "--model")
         self._data = _in_memory(self._setup.data, settings)
+        files.check()
 
     def do(self, task: Task) -> Outcome:
         """Return what becomes of a checkpoint; never raises."""

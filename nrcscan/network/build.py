@@ -105,31 +105,6 @@ def build(
     return _with_weights(network, checkpoint, dtype)
 
 
-def _of_the_file(checkpoint: Checkpoint, module: nn.Module, dtype: torch.dtype | None) -> Network:
-    """Return the network that a file holds.
-
-    Raises:
-        UsageError: it runs in another dtype alone.
-    """
-    fixed = checkpoint.fixed_dtype
-    told: tuple[str, ...] = ()
-    if fixed is not None and dtype not in (None, fixed):
-        raise UsageError(
-            f"--dtype {_name(dtype)}: {checkpoint.path} computes in {_name(fixed)} and in"
-            " nothing else; leave --dtype out"
-        )
-    if fixed is None:
-        told = _on_precision(checkpoint, dtype)
-        put_in(module, precision_for(checkpoint.state, dtype), checkpoint.state)
-    return Network(
-        module,
-        f"the file itself, {FORMATS[checkpoint.format]}",
-        fixed_batch=checkpoint.fixed_batch,
-        notes=checkpoint.notes,
-        precision=told,
-    )
-
-
 def reloaded(network: Network, checkpoint: Checkpoint, dtype: torch.dtype | None) -> Network:
     """Return a network with the weights of another checkpoint, of the same names and precision.
 

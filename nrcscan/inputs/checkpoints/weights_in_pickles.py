@@ -35,7 +35,7 @@ from nrcscan.wording import listed, reason
 MAX_DEPTH = 4
 """How deep in a training checkpoint a state dict is looked for."""
 
-_MOST_MAPPINGS = 100_000
+_MOST_ENTRIES = 2_000_000
 _TRUST = (
     "save model.state_dict() alone and name the network with --model, or use --trust if you know"
     " where the file comes from"
@@ -114,7 +114,10 @@ def as_data(path: Path) -> Opened:
     opened = Opened(found.content)
     networks: dict[str, Placeholder] = {}
     used: set[int] = set()
-    opened.states = _states_of(found.content, networks, used)
+    try:
+        opened.states = _states_of(found.content, networks, used)
+    except PickleRefused as error:
+        raise UnsafeError(f"{path}: not opened, because {error}; {_TRUST}") from error
     notes = list(_build(opened, networks))
     strange = found.asked - layer_classes().keys()
     if strange and not any(opened.states.values()):
@@ -182,9 +185,11 @@ def state_dicts(
         held = value if isinstance(value, Mapping) else None
         if isinstance(value, Placeholder) and (inside or value.entries):
             held = mapping_in(value)
-        seen += 1
-        if held is None or seen > _MOST_MAPPINGS:
+        if held is None:
             continue
+        seen += len(held) + 1
+        if seen > _MOST_ENTRIES:  # of mappings in each other
+            return
         tensors = {n: v for n, v in held.items() if isinstance(n, str) and isinstance(v, kinds)}
         if tensors:
             if used is not None and isinstance(value, Placeholder):

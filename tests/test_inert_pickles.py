@@ -43,6 +43,7 @@ DATA = {
     "default": defaultdict(list, {"x": [1]}),
     "counted": Counter("aab"),
     "none": None,
+    "numbers as keys": {np.int64(1): 2, np.str_("a"): 3},
 }
 ARRAYS = {
     "float": np.arange(6.0).reshape(2, 3),
@@ -359,6 +360,7 @@ REFUSED = {  # name → a pickle, and what is said of it
     "call of a number": (b"K\x01)R", "calls what is no class"),
     "call of a tensor": (named("torch.float32") + b")R", "calls what is no class"),
     "arguments that are none": (named("x.Y") + b"]R", "calls what is no class"),
+    "name without end": (b"\x8d" + struct.pack("<Q", 501) + b"x" * 501 + b"2\x93", "no end"),
     "name that is no text": (b"K\x01\x8c\x01x\x93", "no text"),
     "new function": (named("torch._utils._rebuild_tensor_v2") + b")\x81", "in an unknown way"),
     "built twice": (named("x.Y") + b")\x81Nb}b}b", "twice"),

@@ -203,6 +203,15 @@ def test_hooks_are_not_built(tmp_path: Path) -> None:
     assert "which holds hooks, was not built" in found.notes[0]
 
 
+def test_layers_without_end_are_refused(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(6, 2))
+    for _ in range(40):  # 2^40 names for one layer
+        model = nn.Sequential(model, model)
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({"model": model}))
+    with pytest.raises(UnsafeError, match="a network has layers without end"):
+        open_checkpoint(tmp_path / "m.pkl")
+
+
 class StateDict(OrderedDict[str, Any]):
     """A dict of a class of its own."""
 

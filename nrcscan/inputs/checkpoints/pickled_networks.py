@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
-from nrcscan.inputs.pickles.placeholder import Known, Placeholder, Unreadable
+from nrcscan.inputs.checkpoints.left_out import is_plain
+from nrcscan.inputs.pickles.placeholder import Known, PickleRefused, Placeholder, Unreadable
 
 _DEEPEST = 64
+_MOST_LAYERS = 100_000
 _FUNCTIONS = {
     "torch.nn.functional.relu": nn.functional.relu,
     "torch.nn.functional.gelu": nn.functional.gelu,
     "torch._C._nn.gelu": nn.functional.gelu,
 }
 """What transformer layers keep as their activation."""
-
-_SCALARS = (str, int, float, complex, bytes, type(None), torch.dtype, torch.device, np.generic)
 
 
 class NotBuilt(Exception):
@@ -41,15 +39,21 @@ def state_dict(network: Placeholder) -> dict[str, Tensor | Unreadable]:
 
     Names are as `state_dict()` has them: a module's own parameters and buffers, but for buffers
     that are not kept, then its children's.
+
+    Raises:
+        PickleRefused: it has layers without end.
     """
     found: dict[str, Tensor | Unreadable] = {}
-    _collect(network, "", found, 0)
+    _collect(network, "", found, [])
     return found
 
 
 def _collect(
-    network: Placeholder, prefix: str, found: dict[str, Tensor | Unreadable], depth: int
+    network: Placeholder, prefix: str, found: dict[str, Tensor | Unreadable], met: list[str]
 ) -> None:
+    met.append(prefix)
+    if len(met) > _MOST_LAYERS:  # it holds itself
+        raise PickleRefused("a network has layers without end")
     state = network.state
     unkept = state.get("_non_persistent_buffers_set", ())
     own = [*state["_parameters"].items(), *state["_buffers"].items()]
@@ -58,8 +62,8 @@ def _collect(
         if kept and isinstance(name, str) and isinstance(value, Tensor | Unreadable):
             found[prefix + name] = value
     for name, child in state["_modules"].items():
-        if isinstance(name, str) and is_network(child) and depth < _DEEPEST:
-            _collect(child, f"{prefix}{name}.", found, depth + 1)
+        if isinstance(name, str) and is_network(child) and prefix.count(".") < _DEEPEST:
+            _collect(child, f"{prefix}{name}.", found, met)
 
 
 def layer_classes() -> dict[str, type[nn.Module]]:
@@ -120,7 +124,7 @@ class LayerBuilder:
             }
         if "hook" in name and isinstance(value, Mapping) and value:
             raise NotBuilt("hooks")
-        return _plain(value, depth)
+        return _plain(value)
 
     def _child(self, child: Any, depth: int) -> nn.Module:
         if not isinstance(child, Placeholder):
@@ -143,7 +147,7 @@ def _tensor(value: Any) -> Tensor | None:
     return value
 
 
-def _plain(value: Any, depth: int) -> Any:
+def _plain(value: Any) -> Any:
     """Return what a layer keeps beside its weights: data, or a function that is known."""
     if isinstance(value, Known) and value.state is None:
         raise NotBuilt(value.name)
@@ -151,13 +155,6 @@ def _plain(value: Any, depth: int) -> Any:
         if value.args is None and value.name in _FUNCTIONS:
             return _FUNCTIONS[value.name]
         raise NotBuilt(value.name)
-    if isinstance(value, (*_SCALARS, Tensor)):
+    if is_plain(value):
         return value
-    if depth > _DEEPEST:
-        raise NotBuilt("nested data")
-    if isinstance(value, list | tuple | set | frozenset):
-        parts = [_plain(part, depth + 1) for part in value]
-        return type(value)(parts) if type(value) in (list, tuple, set, frozenset) else value
-    if isinstance(value, dict):
-        return type(value)((key, _plain(part, depth + 1)) for key, part in value.items())
     raise NotBuilt(f"a {type(value).__name__}")

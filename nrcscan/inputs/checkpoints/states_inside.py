@@ -19,7 +19,7 @@ GROUPS = "param_groups"
 """What an optimiser has, by which its tensors are told from a network's."""
 
 _OPTIMIZER = {"state", GROUPS}
-_MOST_PARTS = 100_000
+_MOST_REPEATED = 2_000_000
 
 
 @dataclass
@@ -46,10 +46,10 @@ class StatesInside:
         A place in a list is part of a key: "models.0". Tensors of a list are called by their
         places, "0", "1", …. What an optimiser keeps is passed over.
         """
+        seen: set[int] = set()
+        repeated = 0  # of parts that are in one another many times over
         waiting: list[tuple[str, Any, int]] = [("", content, 0)]
-        for _ in range(_MOST_PARTS):
-            if not waiting:
-                return
+        while waiting:
             key, value, depth = waiting.pop()
             if is_network(value):
                 self.networks[key] = value
@@ -60,6 +60,9 @@ class StatesInside:
                 yield key, {str(place): tensor for place, tensor in enumerate(value)}
                 continue
             children = self._children(value)
+            if id(value) in seen and (repeated := repeated + len(children) + 1) > _MOST_REPEATED:
+                return
+            seen.add(id(value))
             tensors = {
                 n: v for n, v in children if isinstance(n, str) and isinstance(v, self.kinds)
             }

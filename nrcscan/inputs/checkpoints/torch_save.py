@@ -224,12 +224,18 @@ def _lacking(path: Path, wanted: str) -> tuple[str, str]:
 # --- in words ---------------------------------------------------------------------------------
 
 
-def _keys(content: Mapping[Any, Any], depth: int = 0) -> Iterator[str]:
+def _keys(content: Mapping[Any, Any]) -> Iterator[str]:
     """Yield every name in a training checkpoint."""
-    for name, value in content.items():
-        yield str(name)
-        if isinstance(value, Mapping) and depth < MAX_DEPTH:
-            yield from _keys(value, depth + 1)
+    seen: set[int] = set()
+    waiting = [(content, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        yield from (name for name in value if isinstance(name, str))
+        if depth < MAX_DEPTH:
+            waiting += [(v, depth + 1) for v in value.values() if isinstance(v, Mapping)]
 
 
 def _entry(value: Any) -> str:

@@ -113,7 +113,10 @@ def as_data(path: Path) -> Opened:
     opened = Opened(found.content)
     networks: dict[str, Placeholder] = {}
     used: set[int] = set()
-    opened.states = _states_of(found.content, networks, used, opened.lists)
+    try:
+        opened.states = _states_of(found.content, networks, used, opened.lists)
+    except PickleRefused as error:
+        raise UnsafeError(f"{path}: not opened, because {error}; {_TRUST}") from error
     notes = list(_build(opened, networks))
     strange = found.asked - layer_classes().keys()
     if strange and not any(opened.states.values()):

@@ -194,7 +194,9 @@ def _fill_storages(buffer: bytes | mmap.mmap, position: int, storages: dict[str,
     listing = PickleMachine(buffer, {}, position=position)
     keys = listing.load()
     position = listing.position
-    if type(keys) is not list or sorted(map(str, keys)) != sorted(storages):
+    if type(keys) is not list or not all(type(key) is str for key in keys):
+        raise PickleRefused("its list of storages is none")
+    if sorted(keys) != sorted(storages):
         raise PickleRefused("its list of storages is not that of its tensors")
     for key in keys:
         held, width = storages[key].held, storages[key].dtype.itemsize

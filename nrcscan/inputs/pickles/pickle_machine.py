@@ -21,6 +21,7 @@ from nrcscan.wording import reason
 
 NEWEST_PROTOCOL = 5
 _STOP = ord(".")
+_LONGEST_NAME = 500
 _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 Pair = tuple[str, str]
@@ -70,7 +71,7 @@ class PickleMachine(PickleStack):
                 if operation is None:
                     raise PickleRefused(f"its pickle has {bytes([code])!r}, which data never needs")
                 operation(self)
-        except (LookupError, ValueError, OverflowError, struct.error) as error:
+        except (LookupError, ValueError, TypeError, OverflowError, struct.error) as error:
             text = str(error) or type(error).__name__
             raise PickleDamaged(f"its pickle is out of order: {text}") from error
         if self._marks or len(self._stack) != 1:
@@ -82,6 +83,8 @@ class PickleMachine(PickleStack):
     def _global(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
             raise PickleRefused("it asks for a class whose name is no text")
+        if len(module) + len(name) > _LONGEST_NAME:
+            raise PickleRefused("it asks for a class whose name has no end")
         if self._protocol < 3:
             module = _OLD_MODULES.get(module, module)
         found = self._known.get((module, name))

@@ -8,9 +8,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from nrcscan.inputs.pickles.placeholder import Known, PickleDamaged, PickleRefused, Placeholder
 
-_SCALARS = (str, int, float, bytes, complex, bool, type(None), Placeholder)
+_SCALARS = (
+    str, int, float, bytes, complex, bool, type(None), Placeholder,
+    np.number, np.bool_, np.character, np.datetime64,
+)  # fmt: skip
 _NESTED_KEYS = 3
 _LONGEST_KEY = 64
 

@@ -121,6 +121,20 @@ class Acts:
             pool = options.get("pool", "tokens") if isinstance(options, dict) else "tokens"
             return pool == "tokens" and "own_targets" in group
 
+    def own_squared_error(self, position: int) -> Array | None:
+        """Return the network's mean squared error (n_targets,) over a position's tokens.
+
+        None where the samples are not its tokens, and in files of before, which do not tell it.
+        """
+        with _reading(self.path):
+            name = f"positions/{position:04d}/own_squared_error"
+            if not self.per_token(position) or name not in self._file:
+                return None
+            errors = self._array(name, (len(self.target_mean),))
+            if (errors < 0).any():
+                raise ValueError(f"{name} has a negative one")
+            return errors
+
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""
         with _reading(self.path):

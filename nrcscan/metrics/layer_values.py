@@ -28,7 +28,7 @@ class Setting:
 
     Attributes:
         signal_dim: k.
-        model_mse: the network's own MSE on the same samples.
+        model_mse: the network's own MSE on the same samples, each as often as the layer has it.
         convention: "published" follows the authors' script where it differs.
         epsilon: machine epsilon of the arithmetic that made the features.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -134,9 +135,11 @@ def _measured(
         sketched = isinstance(statistics, Sketched)
         known = resolution(features, acts.product_epsilon, sketched=sketched)
         width = len(statistics.feature_mean)
+        errors = acts.own_squared_error(position)
+        own = setting if errors is None else replace(setting, model_mse=float(errors.mean()))
         return {
             index: layer_metrics(
-                Layer(statistics, features, _matrix(acts, index, width), setting, known),
+                Layer(statistics, features, _matrix(acts, index, width), own, known),
                 dead=dead[position],
             )
             for index, record in enumerate(acts.layers)

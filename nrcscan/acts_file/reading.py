@@ -45,7 +45,7 @@ class Acts:
         t = len(self.target_mean)
         self.target_covariance = self._array("targets/covariance", (t, t))
         self.predictions = Predictions(
-            self._array("model/squared_error", (t,)),
+            self._not_negative("model/squared_error", (t,)),
             self._array("model/prediction_mean", (t,)),
             self._array("model/prediction_covariance", (t, t)),
         )
@@ -55,8 +55,6 @@ class Acts:
             raise ValueError("its notes are not text")
         if self.n_samples < 1 or not 0 <= max(self.epsilon, self.product_epsilon) < 1:
             raise ValueError("its number of samples or precision is out of range")
-        if (self.predictions.squared_error < 0).any():
-            raise ValueError("a squared error is negative")
         self.n_positions = len(file["positions"])
         groups = sorted(file["layers"].values(), key=lambda group: int(group.attrs["index"]))
         self._weights = [f"{group.name}/weight" for group in groups]
@@ -122,18 +120,11 @@ class Acts:
             return pool == "tokens" and "own_targets" in group
 
     def own_squared_error(self, position: int) -> Array | None:
-        """Return the network's mean squared error (n_targets,) over a position's tokens.
-
-        None where the samples are not its tokens, and in files of before, which do not tell it.
-        """
+        """Return the network's mean squared error (n_targets,) over tokens, where it is told."""
         with _reading(self.path):
             name = f"positions/{position:04d}/own_squared_error"
-            if not self.per_token(position) or name not in self._file:
-                return None
-            errors = self._array(name, (len(self.target_mean),))
-            if (errors < 0).any():
-                raise ValueError(f"{name} has a negative one")
-            return errors
+            own = self.per_token(position) and name in self._file
+            return self._not_negative(name, (len(self.target_mean),)) if own else None
 
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""
@@ -141,10 +132,7 @@ class Acts:
             where = f"positions/{position:04d}"
             if f"{where}/variances" not in self._file:  # only a covariance must be there
                 return np.diagonal(self._array(f"{where}/covariance", (None, None))).copy()
-            variances = self._array(f"{where}/variances", (None,))
-            if (variances < 0).any():
-                raise ValueError(f"{where}/variances has a negative one")
-            return variances
+            return self._not_negative(f"{where}/variances", (None,))
 
     def test_matrix(self, position: int) -> Array:
         """Return the directions of the sketch (width, rank) at a position: none if it is exact."""
@@ -196,6 +184,12 @@ class Acts:
             with _reading(self.path):
                 rows = dataset[start : start + step]
             yield rows
+
+    def _not_negative(self, name: str, shape: tuple[int | None, ...]) -> Array:
+        values = self._array(name, shape)
+        if (values < 0).any():
+            raise ValueError(f"{name} has a negative one")
+        return values
 
     def _array(self, name: str, shape: tuple[int | None, ...] | None) -> Array:
         """Return a dataset in float64, once its shape and values are as they must be."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class Accumulated:
         self._output = Moments(2 * n_targets, n_targets)
         self._t = n_targets
         self._tokens: Counter[int] = Counter()
-        self._token_errors: dict[int, Array] = defaultdict(lambda: np.zeros(n_targets))
+        self._token_errors: dict[int, Array] = defaultdict(partial(np.zeros, n_targets))
         self._lowest, self._highest = np.inf, -np.inf
 
     @property

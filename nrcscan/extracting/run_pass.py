@@ -27,6 +27,7 @@ from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.network.build import Network
 from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.forward import Forward
+from nrcscan.network.masks import MaskChoice
 from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.network.probe import probe
 from nrcscan.options.pass_options import PassOptions
@@ -156,7 +157,8 @@ def run_pass(
     for text in of_network(network):
         note(text)
     output = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
-    run = Forward(network.module, settings["pool"], network.fixed_batch, output)
+    masks = MaskChoice(settings["mask"])
+    run = Forward(network.module, settings["pool"], network.fixed_batch, output, masks)
     total = _samples(dataset, settings)
     r2: float | None = None
     hold_on_to_memory()

@@ -38,6 +38,7 @@ class LayerWeight:
         known: whether it is that, or a weight is computed from it.
         recurrent: whether it is one of several weights of an LSTM, GRU or RNN.
         pads_itself: whether the module pads its input before the convolution (circular, …).
+        standard: whether the module's class is one of torch's, whose name tells what it does.
     """
 
     name: str
@@ -47,6 +48,7 @@ class LayerWeight:
     known: bool
     recurrent: bool = False
     pads_itself: bool = False
+    standard: bool = True
 
 
 def find_layers(model: nn.Module) -> list[LayerWeight]:
@@ -80,6 +82,7 @@ def find_layers(model: nn.Module) -> list[LayerWeight]:
                     known=expected or "parametrizations" in path.split("."),
                     recurrent=kind in RECURRENT_NAMES,
                     pads_itself=getattr(module, "padding_mode", "zeros") != "zeros",
+                    standard=type(module).__module__.startswith("torch."),
                 )
             )
     return layers

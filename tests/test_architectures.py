@@ -351,7 +351,10 @@ def test_what_several_inputs_cannot_be(tmp_path: Path) -> None:
     broken = {"left": X[:, :4], "right": np.where(X[:, 4:] > 2, np.nan, X[:, 4:])}
     with pytest.raises(InputError, match="the inputs right hold NaN, first in sample"):
         extract(Sum(), (broken, Y), tmp_path / "a.h5")
-    with pytest.raises(InputError, match="does not take inputs left of shape .3, 4., inputs right"):
+    with pytest.raises(
+        InputError,
+        match="samples of left .4,. and right .3,.: 3 features per sample, right takes 4; check",
+    ):
         extract(Sum(), ({"left": X[:, :4], "right": X[:, :3]}, Y), tmp_path / "a.h5")
     with pytest.raises(InputError, match="a batch is a dict of left and right; give a pair of in"):
         extract(Sum(), [PARTS], tmp_path / "a.h5")

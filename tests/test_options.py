@@ -48,6 +48,7 @@ SAMPLES: dict[str, Any] = {
     "device": "cpu",
     "x_key": "a",
     "y_key": "b",
+    "mask": "none",
     "targets": ["y0", "y1"],
     "n_targets": 2,
     "images": "channels=grey height=1 width=5 scale=255 mean=0 std=1",

@@ -156,9 +156,7 @@ def run_pass(
     note = listener.keeping(notes)
     for text in of_network(network):
         note(text)
-    output = PredictionChoice.parse(settings["output_key"], settings["output_slice"])
-    masks = MaskChoice(settings["mask"])
-    run = Forward(network.module, settings["pool"], network.fixed_batch, output, masks)
+    run = _forward(network, settings)
     total = _samples(dataset, settings)
     r2: float | None = None
     hold_on_to_memory()
@@ -186,6 +184,17 @@ def run_pass(
             writer.finish(outcome, provenance, epsilon, passes.epsilon)
     names = tuple(record.name for record in passes.plan.records)
     return Extraction(path, job.total or 0, names, r2, tuple(notes))
+
+
+def _forward(network: Network, settings: PassOptions) -> Forward:
+    """Return a network ready to run as the options say."""
+    return Forward(
+        network.module,
+        settings["pool"],
+        network.fixed_batch,
+        PredictionChoice.parse(settings["output_key"], settings["output_slice"]),
+        MaskChoice(settings["mask"]),
+    )
 
 
 def _samples(dataset: Dataset, settings: PassOptions) -> int | None:

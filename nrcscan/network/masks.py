@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -168,9 +169,17 @@ def _spread(part: Any, positions: int) -> tuple[int, ...] | None:
     return None
 
 
+def _tensor(part: Any) -> Tensor:
+    """Return an input as a tensor, an array of any width of integers among them."""
+    if isinstance(part, Tensor):
+        return part
+    kinds = {"b": np.bool_, "i": np.int64, "u": np.int64}
+    return torch.from_numpy(np.array(part, dtype=kinds.get(part.dtype.kind, np.float64)))
+
+
 def _until(lengths: Any, steps: int) -> Tensor | None:
     """Return which steps count (n, steps), if these are lengths."""
-    given = torch.as_tensor(lengths)
+    given = _tensor(lengths)
     if given.is_floating_point() or given.is_complex() or given.numel() != len(given):
         return None
     given = given.reshape(-1, 1)
@@ -185,7 +194,7 @@ def _flags(part: Any, name: str | None = None) -> Tensor | None:
     Raises:
         InputError: it holds other values, where a `name` says that it is a mask.
     """
-    given = torch.as_tensor(part)
+    given = _tensor(part)
     axes = [size for size in given.shape[1:] if size != 1]
     pixels = name is None or "attention" not in name  # (L, L) says who attends to whom
     if len(axes) > (2 if pixels else 1) or given.ndim < 2:

@@ -265,4 +265,5 @@ def _unmeasured(layer: LayerWeight, capture: Capture, called: Iterable[LayerWeig
     use = capture.uses.get(layer.name)
     if layer.standard or use is None:
         return layer.owner
-    return f"{layer.owner}, whose {layer.name.rpartition('.')[2]} is used in {use}"
+    kind = layer.owner.rpartition("(")[2].rstrip(")")
+    return f"{layer.name} ({kind}, used in {use})"

@@ -335,3 +335,31 @@ def test_a_tower_that_no_mask_is_about_counts_whole(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["vision"], patches.mean(axis=1), atol=1e-6)
     np.testing.assert_allclose(found["layer"], mean(X), atol=1e-6)
     assert notes == ()
+
+
+def test_a_mask_that_says_nothing_of_positions_is_named(tmp_path: Path) -> None:
+    pattern = np.ones((N, STEPS, STEPS), np.int64)
+
+    class Pattern(Masked):
+        def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+            return super().forward(x, attention_mask[:, 0])
+
+    inputs = {"x": X, "attention_mask": pattern}
+    found, notes = measured(tmp_path, Pattern("linear"), inputs)
+    np.testing.assert_allclose(found["layer"], X.mean(axis=1), atol=1e-6)
+    said = f"attention_mask, of shape ({STEPS}, {STEPS}) per sample, does not say which positions"
+    assert notes == (f"{said} of any layer count: all do",)
+    with pytest.raises(
+        UsageError, match=r"--mask attention_mask: of shape \(6, 6\) per sample, it"
+    ):
+        measured(tmp_path, Pattern("linear"), inputs, mask="attention_mask")
+
+
+def test_a_number_of_steps_that_is_asked_for(tmp_path: Path) -> None:
+    class Counted(Masked):
+        def forward(self, x: Tensor, n_real: Tensor) -> Tensor:
+            return super().forward(x, torch.arange(x.shape[1]) < n_real[:, None])
+
+    inputs = {"x": X, "n_real": LENGTHS}
+    found, _ = measured(tmp_path, Counted("linear"), inputs, mask="n_real")
+    np.testing.assert_allclose(found["layer"], mean(X), atol=1e-6)

@@ -86,16 +86,36 @@ class MaskChoice:
         said = name.rpartition("/")[2]
         return next((says for form, says in _NAMED.items() if re.fullmatch(form, said)), None)
 
-    def require_there(self, names: Mapping[str, Any]) -> None:
+    def require_there(self, named: Mapping[str, Any]) -> None:
         """Refuse a mask that is asked for and that no input is.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or it says nothing of positions.
         """
         wanted = None if self.asked in (None, "none") else str(self.asked).removeprefix("~")
-        if wanted is not None and wanted not in names:
-            there = f"they are {listed(names)}" if len(names) > 1 else "there is a single one"
+        if wanted is None:
+            return
+        if wanted not in named:
+            there = f"they are {listed(named)}" if len(named) > 1 else "there is a single one"
             raise UsageError(f"--mask {self.asked}: no input is called {wanted}; {there}")
+        if wanted not in self.of(named):
+            shape = tuple(named[wanted].shape[1:])
+            raise UsageError(
+                f"--mask {self.asked}: of shape {shape} per sample, it does not say which positions"
+                " count; name an input with a number for each position, or none"
+            )
+
+    def unused(self, named: Mapping[str, Any]) -> list[str]:
+        """Return the inputs that are masks by their names, but not of positions by their shapes."""
+        known = self.of(named)
+        return [
+            name
+            for name, part in named.items()
+            if self.asked is None
+            and name not in known
+            and (self._by_name(name) or _AMBIGUOUS.fullmatch(name))
+            and not (self._by_name(name) == "lengths" and part.dtype.kind == "f")
+        ]
 
     def of(self, named: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return which positions count (n, positions), by the name of the input that says so.
@@ -109,7 +129,7 @@ class MaskChoice:
         found = {}
         for name, part in named.items():
             says = self.meaning(name)
-            if says == "lengths":
+            if says == "lengths" or (says == "counts" and self.asked == name and part.ndim == 1):
                 keep = _until(part, self._longest(named))
             else:
                 keep = None if says is None else _flags(part, name)

@@ -57,8 +57,7 @@ class PaddingReach:
         self._whole = {name: bool(k.all()) for name, k in run.masks.of(self._batch).items()}
         self._unsure = run.masks.unsure(self._batch) if not self._keeps else {}
         self._trials: dict[tuple[str, str], Trial | None] = {}
-        self.used: set[str] = set()
-        """Masks that say which positions of some layer count."""
+        self._bare = False
         self.required: dict[str, str] = {}
         """Mask that counted everything so far → a layer that it could not be applied to."""
 
@@ -84,13 +83,14 @@ class PaddingReach:
             return None
         self._learn(math.prod(reached.positions))
         if not self._keeps:
+            self._bare = True
             return None
         fitting = [use for name in self._keeps for use in self._by_number(name, reached)]
         if len(self._keeps) == 1 and fitting:
-            return self._taken(fitting[0])
+            return fitting[0]
         if all(self._whole.values()):
             if len(fitting) == 1:
-                return self._taken(fitting[0])
+                return fitting[0]
             self.required.update(dict.fromkeys(self._keeps, call.name))
             return None
         told = [name for name in self._keeps if self._depends(name, index, layout)]
@@ -98,14 +98,14 @@ class PaddingReach:
             return None
         fitting = [use for use in fitting if use.name in told]
         if len(fitting) == 1:
-            return self._taken(fitting[0])
+            return fitting[0]
         tested = [
             use
             for use in fitting or [u for name in told for u in self._guesses(name, reached)]
             if self._confirmed(use, index, layout)
         ]
         if tested and all(self._same(use, tested[0], reached) for use in tested[1:]):
-            return self._taken(tested[0])
+            return tested[0]
         positions = math.prod(reached.positions)
         there = listed(f"{name} has {self._keeps[name].shape[1]}" for name in told)
         raise MaskNotPlacedError(
@@ -113,9 +113,14 @@ class PaddingReach:
             " of them are padding is not known; count all with --mask none"
         )
 
-    def _taken(self, use: MaskUse) -> MaskUse:
-        self.used.add(use.name)
-        return use
+    def note_unused(self) -> None:
+        """Say which inputs seem to be masks and are none, where all positions count."""
+        for name in self._run.masks.unused(self._batch) if self._bare else ():
+            shape = tuple(self._named[name].shape[1:])
+            self._note(
+                f"{name}, of shape {shape} per sample, does not say which positions of any layer"
+                " count: all do"
+            )
 
     def _by_number(self, name: str, reached: Placed) -> Iterator[MaskUse]:
         """Yield how a mask can be for a layer of as many positions, or with as many frames."""

@@ -80,7 +80,8 @@ class _Probing:
 
     def readable(self, chosen: set[str]) -> Iterator[_Reached]:
         """Yield those of the chosen calls that the samples can be told apart in."""
-        self._note_packed(chosen)
+        for owner in sorted(self.first.capture.packed):
+            self.note(f"{owner} reads a packed sequence, which is not measured")
         both = zip(self.first.calls, self.reordered.calls, strict=True)
         for index, ((call, features), (_, other)) in enumerate(both):
             if call.name not in chosen:
@@ -137,10 +138,6 @@ class _Probing:
     def _reordered(inputs: Any, order: list[int]) -> Any:
         return each(inputs, lambda part: part[order])
 
-    def _note_packed(self, chosen: set[str]) -> None:
-        for owner in sorted(self.first.capture.packed):
-            self.note(f"{owner} reads a packed sequence, which is not measured")
-
 
 def probe(
     run: Forward,
@@ -178,6 +175,7 @@ def probe(
     for reached in probing.readable(chosen):
         source = (reached.call.channel_axis, reached.layout, reached.mask, *reached.call.source)
         _watch(plan, reached, positions.setdefault(source, len(positions)), probing)
+    probing.padding.note_unused()
     plan.whole = probing.padding.required
     if not plan.records:
         raise InputError(
@@ -197,7 +195,7 @@ def _chosen(
             " and nothing else runs; have a factory call it on padded sequences"
         )
     if not chosen:
-        owners = listed(dict.fromkeys(layer.owner for layer in plan.layers))
+        owners = listed(dict.fromkeys(_unmeasured(la, capture, ()) for la in plan.layers))
         raise InputError(
             f"none of the network's weights, of {owners}, was seen running in a Linear or"
             " convolution layer; a network that casts or recomputes its weights, or is made"

@@ -27,7 +27,7 @@ _What = Literal["padding", "all"]
 
 
 class MaskNotPlacedError(Exception):
-    """Which positions of a layer a mask is for cannot be told."""
+    """Which positions of a layer a mask is for cannot be told; how many there are is."""
 
 
 class PaddingReach:
@@ -108,10 +108,7 @@ class PaddingReach:
             return tested[0]
         positions = math.prod(reached.positions)
         there = listed(f"{name} has {self._keeps[name].shape[1]}" for name in told)
-        raise MaskNotPlacedError(
-            f"{call.name} is left out: it has {positions} positions and {there}, so that which"
-            " of them are padding is not known; count all with --mask none"
-        )
+        raise MaskNotPlacedError(f"{positions} positions where {there}")
 
     def note_unused(self) -> None:
         """Say which inputs seem to be masks and are none, where all positions count."""
@@ -216,8 +213,8 @@ class PaddingReach:
             if says is None:
                 raise InputError(
                     f"the inputs {name} may be a mask, and whether 1 counts or is padding cannot be"
-                    f" told: --mask {name} if it counts, --mask '~{name}' if it is padding; --mask"
-                    " none if it is something else"
+                    f" told; use --mask {name} if it counts, --mask '~{name}' if it is padding,"
+                    " --mask none if it is neither"
                 )
             self._run.masks.learned[name] = "padding" if says == 1 else "counts"
             of = "is padding" if says == 1 else "counts"

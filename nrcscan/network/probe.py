@@ -83,6 +83,7 @@ class _Probing:
         for owner in sorted(self.first.capture.packed):
             self.note(f"{owner} reads a packed sequence, which is not measured")
         both = zip(self.first.calls, self.reordered.calls, strict=True)
+        unplaced: dict[str, list[str]] = {}
         for index, ((call, features), (_, other)) in enumerate(both):
             if call.name not in chosen:
                 continue
@@ -96,7 +97,7 @@ class _Probing:
                 try:
                     mask = self.padding.use(index, call, layouts[0])
                 except MaskNotPlacedError as told:
-                    self.note(str(told))
+                    unplaced.setdefault(str(told), []).append(call.name)
                     continue
                 yield _Reached(call, features, layouts[0], mask)
             elif layouts:
@@ -106,6 +107,11 @@ class _Probing:
                 )
             else:
                 self.note(self.apart.why_not_watched(index, call, features))
+        for positions, names in unplaced.items():
+            self.note(
+                f"left out: {listed(names)}, of {positions}, so that which of them are padding is"
+                " not known; count all with --mask none"
+            )
 
     def _among_others(self, index: int, layouts: tuple[Layout, ...]) -> tuple[Layout, ...]:
         """Return those of some layouts that hold for other samples too, and another number."""

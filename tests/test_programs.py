@@ -375,5 +375,5 @@ def test_other_kinds_of_layers_are_named(tmp_path: Path) -> None:
         InputError, match="the network mixes samples: the prediction for one changes"
     ):
         extract(Recurrent(), DATA, tmp_path / "b.h5")
-    with pytest.raises(InputError, match=r"of centres .Distances, used in cdist., was seen running"):
+    with pytest.raises(InputError, match=r"of centres .Distances, used in cdist., was seen"):
         extract(Distances(), DATA, tmp_path / "b.h5")

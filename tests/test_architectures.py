@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
-from nrcscan import InputError, UsageError, extract, report
+from nrcscan import InputError, UsageError, extract, merge, report
 from nrcscan.network.capture import Capture
 from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.find_layers import find_layers
@@ -218,6 +218,43 @@ def test_tokens_are_samples_with_the_targets_of_their_sequence(tmp_path: Path) -
     assert report(tmp_path / "a.h5").n_samples == N
 
 
+def test_the_excess_over_tokens_weighs_both_errors_alike(tmp_path: Path) -> None:
+    """Tokens of a sequence are equal here, so that its own head is a prediction per token."""
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((N, 1, WIDTH)).astype(np.float32)
+    x = np.repeat(rows, STEPS, axis=1)
+    y = rows[:, 0] @ rng.standard_normal((WIDTH, 2)) * LENGTHS[:, None]
+    h, targets = np.repeat(rows[:, 0], LENGTHS, axis=0), np.repeat(y, LENGTHS, axis=0)
+    h = np.hstack([h, np.ones((len(h), 1))]).astype(float)
+    best = np.linalg.lstsq(h, targets, rcond=None)[0]
+
+    class Best(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(WIDTH, 2)
+            self.head.weight.data = torch.from_numpy(best[:-1].T)
+            self.head.bias.data = torch.from_numpy(best[-1])
+
+        def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+            weights = attention_mask[..., None].to(x.dtype)
+            return (self.head(x) * weights).sum(1) / weights.sum(1)
+
+    options: dict[str, Any] = {"pool": "tokens", "dtype": "float64"}
+    data = {"x": x, "attention_mask": MASK}
+    extract(Best(), (data, y), tmp_path / "a.h5", batch_size=7, **options)
+    exact = np.mean((h @ best - targets) ** 2)
+    for number, part in enumerate(({"limit": 15}, {"offset": 15})):
+        extract(Best(), (data, y), tmp_path / f"part{number}.h5", **options, **part)  # type: ignore[arg-type]
+    merge([tmp_path / "part0.h5", tmp_path / "part1.h5"], tmp_path / "merged.h5")
+    for path in (tmp_path / "a.h5", tmp_path / "merged.h5"):
+        found = report(path).layers[0].metrics.values
+        assert found["linear_mse"] == pytest.approx(exact, rel=1e-9)
+        assert found["excess"] == pytest.approx(0, abs=1e-12)
+    by_sample = np.mean((h[np.cumsum(LENGTHS) - 1] @ best - y) ** 2)
+    assert report(tmp_path / "a.h5").mse == pytest.approx(by_sample, rel=1e-9)
+    assert abs(by_sample - exact) > 0.05 * targets.var(axis=0).mean()  # far more than NRC4 allows
+
+
 def test_a_sample_without_positions(tmp_path: Path) -> None:
     mask = MASK.copy()
     mask[17] = 0
@@ -314,7 +351,10 @@ def test_what_several_inputs_cannot_be(tmp_path: Path) -> None:
     broken = {"left": X[:, :4], "right": np.where(X[:, 4:] > 2, np.nan, X[:, 4:])}
     with pytest.raises(InputError, match="the inputs right hold NaN, first in sample"):
         extract(Sum(), (broken, Y), tmp_path / "a.h5")
-    with pytest.raises(InputError, match="does not take inputs left of shape .3, 4., inputs right"):
+    with pytest.raises(
+        InputError,
+        match="samples of left .4,. and right .3,.: 3 features per sample, right takes 4; check",
+    ):
         extract(Sum(), ({"left": X[:, :4], "right": X[:, :3]}, Y), tmp_path / "a.h5")
     with pytest.raises(InputError, match="a batch is a dict of left and right; give a pair of in"):
         extract(Sum(), [PARTS], tmp_path / "a.h5")

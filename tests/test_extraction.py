@@ -233,7 +233,7 @@ def test_what_has_no_samples_is_left_out_and_said(tmp_path: Path) -> None:
     done = extract(Constant(), (x.reshape(60, 4, 5), y), tmp_path / "a.h5")
     assert done.layers == ("b",)
     assert (
-        "a is left out: what reaches it has shape (7, 5), and the 3 samples are on none"
+        "a is left out: what reaches it has shape (7, 5), and the 4 samples are on none"
         in (done.notes[0])
     )
     done = extract(Fed(), (x.reshape(60, 4, 5), y), tmp_path / "b.h5")
@@ -354,14 +354,17 @@ class Returns(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (mlp(6, 8, 2), r"inputs of shape \(3, 5\) at 0, whose weight has shape \(8, 6\) and whose"),
+        (
+            mlp(6, 8, 2),
+            r"samples of shape \(5,\): 5 features per sample, 0 takes 6; check that data and",
+        ),
         (mlp(5, 8, 3), r"predicts shape \(60, 3\) where the targets have \(60, 2\)"),
         (Returns(lambda out: {"y": [out]}), "returns a dict without a tensor in it; wrap it in a"),
         (
             Returns(lambda out: torch.complex(out, out)),
             "complex numbers where targets are real; wrap",
         ),
-        (Returns(lambda out: sys.exit(7)), r"the network does not take inputs .*: 7; check"),
+        (Returns(lambda out: sys.exit(7)), r"the network does not take samples .*: 7; check"),
         (Returns(lambda out: None), "returns a NoneType without a tensor in it"),
         (Returns(lambda out: out.sum()), r"predicts shape \(\) where the targets have"),
         (nn.Sequential(nn.ReLU()), "the network has no weights to watch"),

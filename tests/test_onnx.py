@@ -288,7 +288,7 @@ def test_integer_inputs_stay_integers(tmp_path: Path) -> None:
 
 
 def test_data_of_another_width(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"inputs of shape \(3, 5\): .*index: 1 Got: 5 Expected"):
+    with pytest.raises(InputError, match=r"samples of shape \(5,\): .*index: 1 Got: 5 Expected"):
         extract(linear(tmp_path / "m"), (DATA[0][:, :5], DATA[1]), tmp_path / "a.h5")
 
 

@@ -50,6 +50,7 @@ SAMPLES: dict[str, Any] = {
     "device": "cpu",
     "x_key": "a",
     "y_key": "b",
+    "mask": "none",
     "targets": ["y0", "y1"],
     "n_targets": 2,
     "drop": ["id"],

@@ -373,7 +373,9 @@ def test_other_kinds_of_layers_are_named(tmp_path: Path) -> None:
         "not Linear, convolution or recurrent layers, so not measured: embed (Embedding)",
     )
     # Fed as one sequence, the samples are steps in time: no sample has features of its own.
-    with pytest.raises(InputError, match="predictions change when the samples come in another"):
+    with pytest.raises(
+        InputError, match="the network mixes samples: the prediction for one changes"
+    ):
         extract(Recurrent(), DATA, tmp_path / "b.h5")
-    with pytest.raises(InputError, match=r"none of the network.s weights, of Distances, was seen"):
+    with pytest.raises(InputError, match=r"of centres .Distances, used in cdist., was seen"):
         extract(Distances(), DATA, tmp_path / "b.h5")

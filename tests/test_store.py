@@ -319,7 +319,7 @@ def test_missing_parts(acts: Path, missing: str) -> None:
         ("layers/0000/weight", np.full((8, 5), np.nan), "holds NaN or infinite values"),
         ("layers/0000/weight", np.zeros(8), r"the weight of layer 0 has shape \(8,\)"),
         ("layers/0000/weight", np.zeros((0, 5)), r"the weight of layer 0 has shape \(0, 5\)"),
-        ("model/squared_error", -np.ones(2), "a squared error is negative"),
+        ("model/squared_error", -np.ones(2), "squared_error has a negative one"),
         ("targets/covariance", -np.eye(2), "targets/covariance has a negative variance"),
         ("provenance", np.frombuffer(b"[1]", np.uint8), "damaged or cut short"),
         ("provenance", np.frombuffer(b'{"notes": [5]}', np.uint8), "its notes are not text"),

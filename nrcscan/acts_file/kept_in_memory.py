@@ -30,6 +30,9 @@ class MeasuredActs(Protocol):
     def statistics(self, position: int) -> Statistics | Sketched:
         """Return the statistics of the features at a position."""
 
+    def own_squared_error(self, position: int) -> Array | None:
+        """Return the network's mean squared error (n_targets,) over a position's tokens."""
+
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""
 
@@ -50,15 +53,19 @@ class KeptInMemory:
         self.layers: list[LayerRecord] = []
         self._weights: list[NDArray[Any]] = []
         self._positions: dict[int, Statistics | Sketched] = {}
+        self._own_errors: dict[int, Array | None] = {}
 
     def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
         """Take a layer, in execution order."""
         self.layers.append(record)
         self._weights.append(weight)
 
-    def add_statistics(self, position: int, statistics: Statistics | Sketched) -> None:
-        """Take what a pass has left of the features at a position."""
+    def add_statistics(
+        self, position: int, statistics: Statistics | Sketched, squared_error: Array | None
+    ) -> None:
+        """Take what a pass has left of the features at a position; see `Writer`."""
         self._positions[position] = statistics
+        self._own_errors[position] = squared_error
 
     def finish(
         self,
@@ -80,6 +87,10 @@ class KeptInMemory:
     def statistics(self, position: int) -> Statistics | Sketched:
         """Return the statistics of the features at a position."""
         return self._positions[position]
+
+    def own_squared_error(self, position: int) -> Array | None:
+        """Return the network's mean squared error (n_targets,) over a position's tokens."""
+        return self._own_errors[position]
 
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""

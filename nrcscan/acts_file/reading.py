@@ -75,14 +75,11 @@ class Acts:
         """Return the network's own predictions; files of before always hold them."""
         if "model" not in self._file and int(self._file.attrs["version"]) == VERSION:
             return None
-        found = Predictions(
-            self._array("model/squared_error", (t,)),
+        return Predictions(
+            self._not_negative("model/squared_error", (t,)),
             self._array("model/prediction_mean", (t,)),
             self._array("model/prediction_covariance", (t, t)),
         )
-        if (found.squared_error < 0).any():
-            raise ValueError("a squared error is negative")
-        return found
 
     def statistics(self, position: int) -> Statistics | Sketched:
         """Return the statistics of the features at a position."""
@@ -129,16 +126,20 @@ class Acts:
             pool = options.get("pool", "tokens") if isinstance(options, dict) else "tokens"
             return pool == "tokens" and "own_targets" in group
 
+    def own_squared_error(self, position: int) -> Array | None:
+        """Return the network's mean squared error (n_targets,) over tokens, where it is told."""
+        with _reading(self.path):
+            name = f"positions/{position:04d}/own_squared_error"
+            own = self.per_token(position) and name in self._file
+            return self._not_negative(name, (len(self.target_mean),)) if own else None
+
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""
         with _reading(self.path):
             where = f"positions/{position:04d}"
             if f"{where}/variances" not in self._file:  # only a covariance must be there
                 return np.diagonal(self._array(f"{where}/covariance", (None, None))).copy()
-            variances = self._array(f"{where}/variances", (None,))
-            if (variances < 0).any():
-                raise ValueError(f"{where}/variances has a negative one")
-            return variances
+            return self._not_negative(f"{where}/variances", (None,))
 
     def test_matrix(self, position: int) -> Array:
         """Return the directions of the sketch (width, rank) at a position: none if it is exact."""
@@ -190,6 +191,12 @@ class Acts:
             with _reading(self.path):
                 rows = dataset[start : start + step]
             yield rows
+
+    def _not_negative(self, name: str, shape: tuple[int | None, ...]) -> Array:
+        values = self._array(name, shape)
+        if (values < 0).any():
+            raise ValueError(f"{name} has a negative one")
+        return values
 
     def _array(self, name: str, shape: tuple[int | None, ...] | None) -> Array:
         """Return a dataset in float64, once its shape and values are as they must be."""

@@ -27,7 +27,7 @@ from nrcscan.acts_file.schema import (
     OutputStatistics,
 )
 from nrcscan.files.write_atomically import beside, put_in_place, unwritable
-from nrcscan.statistics.moments import Statistics
+from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
 
@@ -104,6 +104,7 @@ class Writer:
         output: OutputStatistics,
         *,
         per_token: bool,
+        squared_error: Array | None = None,
     ) -> None:
         """Add what a pass has left of the features at a position, beside the output's.
 
@@ -113,6 +114,8 @@ class Writer:
             output: of the same pass, whose targets are those of every position that has no own.
             per_token: whether every token counts as a sample, with the targets of its sequence:
                 the position then has targets of its own.
+            squared_error: of the network, (n_targets,), the mean over tokens; only where
+                `per_token`, and only where it is known.
         """
         where = f"positions/{position:04d}"
         if not per_token:
@@ -128,6 +131,8 @@ class Writer:
                 self._put(f"{where}/own_targets/mean", statistics.target_mean)
                 self._put(f"{where}/own_targets/covariance", statistics.target_covariance)
                 self._group(where).attrs["n_samples"] = statistics.n_samples
+                if squared_error is not None:
+                    self._put(f"{where}/own_squared_error", squared_error)
             self._put(f"{where}/mean", statistics.feature_mean)
             self._put(f"{where}/target_covariance", statistics.cross_covariance)
             self._put(f"{where}/variances", statistics.variances)
@@ -138,7 +143,7 @@ class Writer:
             else:
                 self._put(f"{where}/covariance", statistics.feature_covariance)
         if self._in_memory is not None:
-            self._in_memory.add_statistics(position, statistics)
+            self._in_memory.add_statistics(position, statistics, squared_error)
 
     def finish(
         self,

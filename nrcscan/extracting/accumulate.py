@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nrcscan.acts_file import schema
@@ -44,6 +47,8 @@ class Accumulated:
         self._output = Moments(2 * n_targets, n_targets)
         self._t = n_targets
         self._predicts = True
+        self._tokens: Counter[int] = Counter()
+        self._token_errors: dict[int, Array] = defaultdict(partial(np.zeros, n_targets))
         self._lowest, self._highest = np.inf, -np.inf
         self.whole_inputs = True
         """Whether all inputs so far are whole numbers."""
@@ -59,9 +64,31 @@ class Accumulated:
         """The range of the inputs, in words."""
         return f"{self._lowest:.3g} to {self._highest:.3g}"
 
-    def update(self, x: Inputs, predictions: Array | None, y: Array) -> None:
-        """Take in inputs, predictions, if there are any, and targets of a batch."""
+    def update(
+        self,
+        x: Inputs,
+        predictions: Array | None,
+        y: Array,
+        counts: Mapping[int, NDArray[np.int64]],
+    ) -> None:
+        """Take in a batch.
+
+        Args:
+            x: inputs.
+            predictions: (n, n_targets), if there are any.
+            y: targets (n, n_targets).
+            counts: position where every token counts as a sample → tokens of each sample (n,).
+        """
         self.rounding.update(x)
+        for position, tokens in counts.items():
+            if predictions is None:  # of which there are no errors
+                break
+            if position in self.positions or position in self._on_device:
+                self._tokens[position] += int(tokens.sum())
+                errors = tokens @ (predictions - y) ** 2
+                self._token_errors[position] = (
+                    self._token_errors.get(position, np.zeros(self._t)) + errors
+                )
         for part in parts(x).values():
             if part.size:
                 self._lowest = min(self._lowest, float(part.min()))
@@ -107,9 +134,22 @@ class Accumulated:
         self._output.merge(other._output)
         self._predicts = self._predicts and other._predicts
         self.rounding.merge(other.rounding)
+        self._tokens += other._tokens
+        for position, errors in other._token_errors.items():
+            self._token_errors[position] = (
+                self._token_errors.get(position, np.zeros(self._t)) + errors
+            )
         self._lowest = min(self._lowest, other._lowest)
         self._highest = max(self._highest, other._highest)
         self.whole_inputs = self.whole_inputs and other.whole_inputs
+
+    def token_errors(self, position: int) -> Array | None:
+        """Return the network's squared errors (n_targets,), the mean over a position's tokens.
+
+        None where samples are not taken token by token.
+        """
+        errors = self._token_errors.get(position)
+        return None if errors is None else errors / self._tokens[position]
 
     def output(self) -> schema.OutputStatistics:
         """Return the statistics of predictions and targets.

@@ -171,10 +171,14 @@ def worker(
 
     def work(batch: NumberedBatch) -> Taken:
         kept: dict[int, NDArray[Any]] = {}
+        tokens: dict[int, NDArray[np.int64]] = {}
 
         def take(position: int, reached: Features) -> bool:
             rows, counts = reached
-            y = batch.y if counts is None else np.repeat(batch.y, counts, axis=0)
+            y = batch.y
+            if counts is not None:
+                tokens[position] = counts
+                y = np.repeat(y, counts, axis=0)
             if keep:  # as a copy: the network may still write to these
                 kept[position] = to_numpy(rows).astype(run.stored_dtype)
             return accumulated.take(position, rows, y)
@@ -184,7 +188,7 @@ def worker(
             predictions = run.forward(
                 inputs, batch.y, plan, first_sample=batch.first_sample, take=take
             )
-        accumulated.update(batch.x, predictions, batch.y)
+        accumulated.update(batch.x, predictions, batch.y, tokens)
         return Taken(batch.y, kept)
 
     return work

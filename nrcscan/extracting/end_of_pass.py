@@ -82,6 +82,6 @@ def doubts_of(
     head = KeptInMemory(Path())
     head.add_layer(replace(plan.records[-1], position=0), to_numpy(plan.weights[-1]))
     found = moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
-    head.add_statistics(0, found)
+    head.add_statistics(0, found, accumulated.token_errors(at))
     head.finish(outcome, provenance, passes.feature_epsilon, passes.epsilon)
     return report_of(head, signal_dim="t", convention="default", thresholds=None).doubts

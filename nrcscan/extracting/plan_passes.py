@@ -134,7 +134,10 @@ class PassPlan:
                 continue
             found = moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
             per_token = self.plan.per_token[position]
-            writer.add_statistics(position, found, output, per_token=per_token)
+            errors = accumulated.token_errors(position)
+            writer.add_statistics(
+                position, found, output, per_token=per_token, squared_error=errors
+            )
 
     def announcement(self) -> str | None:
         """Say what is unusual about the passes to come, or None."""

@@ -27,6 +27,7 @@ from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.network.build import Network
 from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.forward import Forward
+from nrcscan.network.masks import MaskChoice
 from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.network.probe import probe
 from nrcscan.network.try_guesses import Trial
@@ -160,8 +161,7 @@ def run_pass(
     note = listener.keeping(notes)
     for text in (*network.notes, *network.weight_notes, *dataset.notes):
         note(text)
-    output = _predictions(dataset, settings)
-    run = Forward(network.module, settings["pool"], network.fixed_batch, output)
+    run = _forward(network, dataset, settings)
     total = _samples(dataset, settings)
     r2: float | None = None
     doubts: tuple[str, ...] = ()
@@ -190,15 +190,21 @@ def run_pass(
     return Extraction(path, job.total or 0, passes.names, r2, (*notes, *doubts), network.trial)
 
 
-def _predictions(dataset: Dataset, settings: PassOptions) -> PredictionChoice:
-    """Return which of what the network returns are predictions, and in which axes."""
+def _forward(network: Network, dataset: Dataset, settings: PassOptions) -> Forward:
+    """Return a network ready to run as the options say, its predictions in the targets' axes."""
     key, columns, wanted = (
         settings["output_key"],
         settings["output_slice"],
         settings["predictions"],
     )
-    chosen = PredictionChoice.parse(key, columns, wanted=wanted)
-    return replace(chosen, axes=dataset.target_axes)
+    output = PredictionChoice.parse(key, columns, wanted=wanted)
+    return Forward(
+        network.module,
+        settings["pool"],
+        network.fixed_batch,
+        replace(output, axes=dataset.target_axes),
+        MaskChoice(settings["mask"]),
+    )
 
 
 def _samples(dataset: Dataset, settings: PassOptions) -> int | None:

@@ -95,7 +95,13 @@ def merge(
             _append_rows(writer, opened)
             for position, statistics in enumerate(_positions(opened)):
                 per_token = any(acts.per_token(position) for acts in opened)
-                writer.add_statistics(position, statistics, outcome, per_token=per_token)
+                writer.add_statistics(
+                    position,
+                    statistics,
+                    outcome,
+                    per_token=per_token,
+                    squared_error=_token_errors(opened, position),
+                )
             writer.finish(outcome, provenance, first.epsilon, first.product_epsilon)
     names = tuple(record.name for record in first.layers)
     told = tuple(provenance["notes"])
@@ -191,6 +197,16 @@ def _predictions(parts: Sequence[Acts]) -> schema.Predictions | None:
         [one.squared_error for _, one in made], axis=0, weights=[n for n, _ in made]
     )
     return schema.Predictions(squared_error, predicted.feature_mean, predicted.feature_covariance)
+
+
+def _token_errors(parts: Sequence[Acts], position: int) -> Array | None:
+    """Return the network's mean squared error over a position's tokens; None if any lacks it."""
+    errors = [own for acts in parts if (own := acts.own_squared_error(position)) is not None]
+    if len(errors) < len(parts):
+        return None
+    tokens = [acts.statistics(position).n_samples for acts in parts]
+    averaged: Array = np.average(errors, axis=0, weights=tokens)
+    return averaged
 
 
 def _beside_itself(n_samples: int, mean: Array, covariance: Array) -> Statistics:

@@ -28,7 +28,8 @@ class Setting:
 
     Attributes:
         signal_dim: k.
-        model_mse: the network's own MSE on the same samples; None without predictions.
+        model_mse: the network's own MSE on the same samples, each as often as the layer has it;
+            None without predictions.
         convention: "published" follows the authors' script where it differs.
         epsilon: machine epsilon of the arithmetic that made the features.
     """

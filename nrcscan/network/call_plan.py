@@ -13,6 +13,7 @@ from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.network.computed_weights import Constants
 from nrcscan.network.features_from_tensor import Layout
 from nrcscan.network.find_layers import LayerWeight
+from nrcscan.network.masks import MaskUse
 
 
 @dataclass
@@ -33,6 +34,10 @@ class CallPlan:
     """Call whose features stand for a position → that position."""
     layouts: dict[str, Layout] = field(default_factory=dict)
     """Call → where the samples are in what reaches it."""
+    masks: dict[str, MaskUse] = field(default_factory=dict)
+    """Call → what says which positions of its features count, if anything does."""
+    whole: dict[str, str] = field(default_factory=dict)
+    """Mask that has to count every position → a call that it could not be applied to."""
     widths: list[int] = field(default_factory=list)
     per_token: list[bool] = field(default_factory=list)
     """Position → whether each of its tokens is a sample, with the targets of its sequence."""

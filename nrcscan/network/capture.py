@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nrcscan.inputs.layer_marker import REACHES
 from nrcscan.network.computed_weights import ComputedWeights, Constants
 from nrcscan.network.find_layers import LayerWeight
+from nrcscan.network.products import product_of
+from nrcscan.network.recurrence import RECURRENT, Recurrence, by_levels
 
 _aten = torch.ops.aten
 
@@ -51,27 +53,12 @@ _OPERATIONS: dict[Any, _Operation] = {
     _aten._convolution: _Operation("Conv", groups=8, transposed=6),  # of traced programs
     REACHES: _Operation("", groups=3),  # of networks outside torch, which say their kind
 }
-_RECURRENT = {_aten.lstm: "LSTM", _aten.gru: "GRU", _aten.rnn_tanh: "RNN", _aten.rnn_relu: "RNN"}
 _CELLS = {
     _aten.lstm_cell: "LSTMCell",
     _aten.gru_cell: "GRUCell",
     _aten.rnn_tanh_cell: "RNNCell",
     _aten.rnn_relu_cell: "RNNCell",
 }
-
-
-class _Recurrence(NamedTuple):
-    """What a recurrent operation is given, in torch's order."""
-
-    x: Tensor
-    start: Any
-    weights: Sequence[Tensor]
-    biases: bool
-    depth: int
-    dropout: float
-    train: bool
-    both_ways: bool
-    batch_first: bool
 
 
 @dataclass(frozen=True)
@@ -139,6 +126,12 @@ class Capture(TorchDispatchMode):
         self._trace = trace_sources
         self._kept: list[Tensor] = []
         self._writes: Counter[int] = Counter()
+        self.packed: set[str] = set()
+        """Owners of recurrent weights that ran on a packed sequence."""
+        self.packed_rows: set[int] = set()
+        """How many steps all samples together have in a packed sequence."""
+        self.uses: dict[str, str] = {}
+        """Weight → the last operation that it had a part in; only known of a traced pass."""
         self.last: tuple[Call, tuple[int, ...]] | None = None
         """The call seen last, and the shape of what reached it, which is not kept alive."""
 
@@ -157,25 +150,36 @@ class Capture(TorchDispatchMode):
         """Look at one operation before it runs."""
         kwargs = kwargs or {}
         packet = func.overloadpacket
-        if packet in _RECURRENT and func._overloadname == "input" and self._known(args[2][0]):
-            return self._recur(func, _Recurrence(*args))
+        if packet in RECURRENT and func._overloadname == "input" and self._known(args[2][0]):
+            return by_levels(func, Recurrence(*args), self._see_weight)
         operation = _OPERATIONS.get(packet)
-        if operation is not None and len(args) > operation.weight:
+        product = product_of(packet, args, self._known)
+        if packet in RECURRENT and func._overloadname == "data":
+            self.packed |= {own[0].owner for w in args[3] if (own := self._known(w)) is not None}
+        elif product is not None:
+            own = self._known(product.operand)
+            self._see(own, product.weight, product.features, "Linear", origin=product.origin)
+        elif operation is not None and len(args) > operation.weight:
             weight = args[operation.weight]
             if not operation.product or weight.ndim == 2:
                 matrix = weight.t() if operation.product else weight
-                self._see(matrix, args[operation.features], *_kind(operation, args))
+                kind, groups = _kind(operation, args)
+                self._see_weight(matrix, args[operation.features], kind, groups)
         elif packet in _CELLS:
             features, before = args[0], args[1][0] if isinstance(args[1], list) else args[1]
-            self._see(args[2], features, _CELLS[packet])
-            self._see(args[3], before, _CELLS[packet])
-        if self._trace and func._schema.is_mutable:
-            self._count_writes(func, args, kwargs)
+            for weight, reached in ((args[2], features), (args[3], before)):
+                self._see_weight(weight, reached, _CELLS[packet])
+        if self._trace:
+            self._note_uses(packet, args)
+            if func._schema.is_mutable:
+                self._count_writes(func, args, kwargs)
         out = func(*args, **kwargs)
         if self._computed is not None:
             self._computed.after(func, args, kwargs, out)
         if packet is _aten.pad:
             self._padded = (out, args[0])
+        elif packet is _aten._pack_padded_sequence:
+            self.packed_rows.add(len(out[0]))
         return out
 
     def wrote_to(self, tensors: Iterable[Tensor]) -> bool:
@@ -189,6 +193,8 @@ class Capture(TorchDispatchMode):
             return layer, layer.name
         for layer in self._stored.get(weight.untyped_storage().data_ptr(), ()):
             whole = layer.weight
+            if _is_whole(weight, whole):
+                return layer, layer.name
             first = int(weight.storage_offset()) - int(whole.storage_offset())
             if weight.ndim == whole.ndim == 2 and weight.stride() == whole.stride():
                 start, odd = divmod(first, int(whole.stride(0)) or 1)
@@ -196,11 +202,33 @@ class Capture(TorchDispatchMode):
                     return layer, f"{layer.name}[{start}:{start + len(weight)}]"
         return None
 
-    def _see(self, weight: Tensor, features: Tensor, kind: str, groups: int = 1) -> None:
+    def _see_weight(self, weight: Tensor, features: Tensor, kind: str, groups: int = 1) -> None:
         known = self._known(weight)
         if known is None and self._computed is not None:
             computed = self._computed.layer(weight, features)
             known = None if computed is None else (computed, computed.name)
+        self._see(known, weight, features, kind, groups)
+
+    def _see(
+        self,
+        known: tuple[LayerWeight, str] | None,
+        weight: Tensor,
+        features: Tensor,
+        kind: str,
+        groups: int = 1,
+        *,
+        origin: Tensor | None = None,
+    ) -> None:
+        """Hand on what reaches a weight, if that is a layer's.
+
+        Args:
+            known: whose weight it is, and by which name.
+            weight: as it acts.
+            features: what it acts on.
+            kind: of layer.
+            groups: of a convolution.
+            origin: the tensor that the features were arranged from, if they were.
+        """
         if known is None:
             return
         layer, name = known
@@ -213,46 +241,27 @@ class Capture(TorchDispatchMode):
             name = f"{name}#{self._uses[name]}"
         source: tuple[Any, ...] = ()
         if self._trace:
-            self._kept.append(features)
-            writes = self._writes[features.untyped_storage().data_ptr()]
-            shape = (tuple(features.shape), features.stride())
-            source = (features.data_ptr(), *shape, writes)
+            read = features if origin is None else origin
+            self._kept.append(read)
+            writes = self._writes[read.untyped_storage().data_ptr()]
+            shape = (tuple(read.shape), read.stride(), tuple(features.shape))
+            source = (read.data_ptr(), *shape, writes)
         if layer.acting is not None:
             weight, groups = layer.acting, 1
         call = Call(layer, name, kind, weight, groups, source)
         self.last = (call, tuple(features.shape))
         self._on_call(call, features)
 
-    def _recur(self, func: Any, given: _Recurrence) -> tuple[Tensor, ...]:
-        """Run a recurrent network level by level, and see what reaches each level's two weights.
-
-        The recurrent weight reads the state before each step: the starting one, then the outputs.
-        """
-        kind, time = _RECURRENT[func.overloadpacket], int(given.batch_first)
-        several = isinstance(given.start, list | tuple)  # an LSTM starts from two states
-        starts = given.start if several else [given.start]
-        ways = 2 if given.both_ways else 1
-        share = len(given.weights) // (given.depth * ways)
-        x, ends = given.x, []
-        for level in range(given.depth):
-            outputs = []
-            for way in range(ways):
-                at = level * ways + way
-                own = given.weights[at * share : (at + 1) * share]
-                states = [h[at : at + 1] for h in starts]
-                begin = states if several else states[0]
-                steps = x.flip(time) if way else x
-                level_alone = (given.biases, 1, 0.0, False, False, given.batch_first)
-                out, *end = func(steps, begin, own, *level_alone)
-                first = states[0].movedim(0, time)
-                before = torch.cat([first, out.narrow(time, 0, out.shape[time] - 1)], time)
-                if len(own) in (2, 4):  # else the state is projected by one more weight
-                    self._see(own[0], x, kind)
-                    self._see(own[1], before.flip(time) if way else before, kind)
-                outputs.append(out.flip(time) if way else out)
-                ends.append(end)
-            x = torch.cat(outputs, -1) if given.both_ways else outputs[0]
-        return (x, *(torch.cat(states) for states in zip(*ends, strict=True)))
+    def _note_uses(self, packet: Any, args: Sequence[Any]) -> None:
+        """Keep which operation each weight has a part in, as it may be no layer's."""
+        name = packet.__name__
+        if packet is _aten.einsum:
+            name = f"einsum {args[0]!r}"
+        given = (one for arg in args for one in (arg if isinstance(arg, list | tuple) else (arg,)))
+        for tensor in given:
+            if isinstance(tensor, Tensor) and tensor.layout is torch.strided:
+                for layer in self._stored.get(tensor.untyped_storage().data_ptr(), ()):
+                    self.uses[layer.name] = name
 
     def _count_writes(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         for argument, value in zip(func._schema.arguments, args, strict=False):
@@ -273,6 +282,18 @@ def _kind(operation: _Operation, args: Sequence[Any]) -> tuple[str, int]:
     kind = kind or args[2]
     at = operation.groups
     return kind, int(args[at]) if at is not None and len(args) > at else 1
+
+
+def _is_whole(tensor: Tensor, weight: Tensor) -> bool:
+    """Whether a matrix is a weight of more axes, written as a matrix (out, in)."""
+    return (
+        tensor.ndim == 2 < weight.ndim
+        and tensor.data_ptr() == weight.data_ptr()
+        and len(tensor) == len(weight)
+        and tensor.numel() == weight.numel()
+        and tensor.is_contiguous()
+        and weight.is_contiguous()
+    )
 
 
 def _memory(tensor: Tensor) -> tuple[int, tuple[tuple[int, int], ...]]:

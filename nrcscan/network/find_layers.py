@@ -41,6 +41,7 @@ class LayerWeight:
         parameter: its name among the network's parameters, or what it would be.
         acting: the weight that acts on the features, where others stand beside this one.
         acts_alone: whether this weight, or `acting`, is all that acts; else what does is not known.
+        standard: whether the module's class is one of torch's, whose name tells what it does.
     """
 
     name: str
@@ -53,6 +54,7 @@ class LayerWeight:
     parameter: str = ""
     acting: Tensor | None = None
     acts_alone: bool = True
+    standard: bool = True
 
 
 def find_layers(model: nn.Module) -> list[LayerWeight]:
@@ -89,6 +91,7 @@ def find_layers(model: nn.Module) -> list[LayerWeight]:
                     recurrent=kind in RECURRENT_NAMES,
                     pads_itself=getattr(module, "padding_mode", "zeros") != "zeros",
                     parameter=".".join(filter(None, (path, name))),
+                    standard=type(module).__module__.startswith("torch."),
                 )
             )
     return layers

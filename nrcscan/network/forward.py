@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nrcscan.errors import InputError, NrcscanError
-from nrcscan.inputs.arrays import MASK, Inputs, each, length, shapes
+from nrcscan.inputs.arrays import Inputs, each, length
 from nrcscan.network.call_plan import CallPlan, Features
 from nrcscan.network.capture import Call, Capture
-from nrcscan.network.features_from_tensor import Layout, arranged, pooled
+from nrcscan.network.explain_failure import explained
+from nrcscan.network.features_from_tensor import Placed, placed, pooled
+from nrcscan.network.masks import MaskChoice, MaskUse
 from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.options.choices import Pool
 from nrcscan.statistics.moments import Array
@@ -32,6 +34,7 @@ class Forward:
     pool: Pool
     fixed_batch: int | None = None
     output: PredictionChoice = field(default_factory=PredictionChoice)
+    masks: MaskChoice = field(default_factory=MaskChoice)
 
     def __post_init__(self) -> None:
         numbers = [p for p in self.module.parameters() if p.is_floating_point() or p.is_complex()]
@@ -42,6 +45,16 @@ class Forward:
         self.indices = any(_embeds(module) for module in self.module.modules())
         """Whether integers among the inputs are indices, which stay integers."""
         self._names = _parameter_names(self.module)
+
+    def named(self, inputs: Any) -> dict[str, Any]:
+        """Return every input by its name: in a tuple, that of the parameter it is passed as."""
+        if isinstance(inputs, Mapping):
+            return dict(inputs)
+        if not isinstance(inputs, tuple):
+            return {"": inputs}
+        places = [str(place) for place in range(1, len(inputs) + 1)]
+        named = list(self._names or ())
+        return dict(zip(named if len(named) >= len(inputs) else places, inputs, strict=False))
 
     def inputs(self, x: Inputs, first_sample: int) -> Any:
         """Return a batch of inputs as the network takes them, on its device.
@@ -69,6 +82,7 @@ class Forward:
         are surely finite; if not, each number is looked at.
         """
         calls: list[str] = []
+        n, keeps = length(inputs), self.masks.of(self.named(inputs))
 
         def see(call: Call, tensor: Tensor) -> None:
             calls.append(call.name)
@@ -76,7 +90,8 @@ class Forward:
             if position is None:
                 return
             try:
-                rows, counts = self.rows(tensor, call, plan.layouts[call.name], inputs)
+                reached = placed(tensor, call.channel_axis, plan.layouts[call.name], n)
+                rows, counts = self.rows(reached, plan.masks.get(call.name), keeps)
             except RuntimeError as error:
                 raise InputError(
                     f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
@@ -89,7 +104,7 @@ class Forward:
                 what = f"layer {call.name}: its features"
                 _require_finite(to_numpy(rows), what, first_sample, counts)
 
-        _require_positions(_mask(inputs), first_sample)
+        _require_positions(keeps, plan, first_sample)
         output = self.call(inputs, Capture(plan.layers, see, constants=plan.constants))
         if calls != plan.calls:
             raise InputError(
@@ -102,22 +117,26 @@ class Forward:
         return predictions
 
     def rows(
-        self, tensor: Tensor, call: Call, layout: Layout, inputs: Any
+        self, reached: Placed, use: MaskUse | None, keeps: Mapping[str, Tensor]
     ) -> tuple[Tensor, NDArray[np.int64] | None]:
-        """Return what reaches a layer as rows of features, and how many rows each sample has."""
-        n = length(inputs)
-        features = arranged(tensor, layout, n)
-        channel_axis = call.channel_axis
-        if channel_axis > 0 and layout.startswith("flat"):
-            channel_axis += 1
-        mask = _mask(inputs)
-        rows = pooled(features, channel_axis, self.pool, mask)
-        if self.pool != "tokens" or features.ndim == 2:
+        """Return what reaches a layer as rows of features, and how many rows each sample has.
+
+        Args:
+            reached: the features.
+            use: which mask says which positions count; None where all do.
+            keeps: what the masks say of these samples.
+
+        Raises:
+            RuntimeError: there are other positions than the mask is for.
+        """
+        n, positions = len(reached.features), math.prod(reached.positions)
+        mask = None if use is None else use.applied(keeps[use.name], positions)
+        rows = pooled(reached.features, reached.channel_axis, self.pool, mask)
+        if self.pool != "tokens" or reached.features.ndim == 2:
             return rows, None
-        positions = math.prod(features.shape[1:]) // rows.shape[1]
-        if mask is not None and mask.shape == (n, positions):
-            return rows, np.asarray(mask.sum(dim=1).cpu().numpy(), dtype=np.int64)
-        return rows, np.full(n, positions, dtype=np.int64)
+        if mask is None:
+            return rows, np.full(n, positions, dtype=np.int64)
+        return rows, np.asarray(mask.sum(dim=1).cpu().numpy(), dtype=np.int64)
 
     def call(self, inputs: Any, capture: Capture) -> Any:
         """Return what the network returns for inputs, under the eyes of a capture.
@@ -141,25 +160,13 @@ class Forward:
                     f"the network cannot run in {_name(self.dtype)} on {self.device.type}:"
                     f" {reason(error)}; use --dtype float32"
                 ) from error
-            where = ""
-            if capture.last is not None:
-                call, shape = capture.last
-                where = (
-                    f" at {call.name}, whose weight has shape {tuple(call.weight.shape)}"
-                    f" and whose input {shape}"
-                )
-            remedy = "check that data and network belong together"
-            if isinstance(inputs, dict) and capture.last is None:
-                remedy = "if it takes one, put them side by side: + in place of , in --x-key"
-            raise InputError(
-                f"the network does not take {shapes(inputs)}{where}: {reason(error)}; {remedy}"
-            ) from error
+            raise InputError(explained(self.module, inputs, capture, error)) from error
 
     def _run(self, inputs: Any) -> Any:
         """Call the network: a dict by names, where it has parameters of these names."""
         if isinstance(inputs, tuple):
             return self.module(*inputs)
-        if isinstance(inputs, dict) and (self._names is None or set(inputs) <= self._names):
+        if isinstance(inputs, dict) and (self._names is None or set(inputs) <= set(self._names)):
             return self.module(**inputs)
         return self.module(inputs)
 
@@ -206,28 +213,33 @@ def _embeds(module: nn.Module) -> bool:
     return embeds or getattr(module, "takes_indices", False)
 
 
-def _parameter_names(module: nn.Module) -> set[str] | None:
-    """Return the names that a network can be called with; None for any."""
+def _parameter_names(module: nn.Module) -> list[str] | None:
+    """Return the names that a network can be called with, in order; None for any."""
     try:
         parameters = inspect.signature(module.forward).parameters.values()
     except (TypeError, ValueError):  # a program may have no signature
-        return set()
+        return []
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    return {p.name for p in parameters}
+    return [p.name for p in parameters]
 
 
-def _mask(inputs: Any) -> Tensor | None:
-    """Return which positions of sequences count (n, positions), if the inputs say so."""
-    mask = inputs.get(MASK) if isinstance(inputs, dict) else None
-    return None if mask is None or mask.ndim != 2 else mask.bool()
-
-
-def _require_positions(mask: Tensor | None, first_sample: int) -> None:
-    if mask is None or bool(mask.any(dim=1).all()):
-        return
-    sample = first_sample + int(mask.any(dim=1).int().argmin())
-    raise InputError(f"the {MASK} of sample {sample} counts no position; leave out such samples")
+def _require_positions(keeps: Mapping[str, Tensor], plan: CallPlan, first_sample: int) -> None:
+    """Refuse samples that have no position, or some that count no longer as at first."""
+    for name in {use.name for use in plan.masks.values()}:
+        if not bool(keeps[name].any(dim=1).all()):
+            sample = first_sample + int(keeps[name].any(dim=1).int().argmin())
+            raise InputError(
+                f"the {name} of sample {sample} counts no position; leave out such samples"
+            )
+    for name, layer in plan.whole.items():
+        if not bool(keeps[name].all()):
+            sample = first_sample + int(keeps[name].all(dim=1).int().argmin())
+            raise InputError(
+                f"the {name} of sample {sample} leaves positions out, as no sample did at first,"
+                f" and which of {layer}'s these are is not known; --exclude the layer, or count"
+                " them all with --mask none"
+            )
 
 
 def _native(x: NDArray[Any]) -> np.dtype[Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributions import Distribution
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.options.choices import COLUMNS
@@ -105,25 +106,61 @@ class PredictionChoice:
                 " targets' axes in the network's order"
             )
 
+    def remark(self, output: Any) -> str | None:
+        """Return what the user should know of the choice among what a network returns."""
+        name = type(output).__name__
+        if isinstance(output, Distribution):
+            return f"the network returns a {name} distribution, whose mean is the prediction"
+        if self.key is not None or isinstance(output, Tensor) or self.absent(output):
+            return None
+        tensors = _tensors(output)
+        if not tensors:
+            return None
+        first = _first(tensors)
+        shape = tensors[first].shape
+        if isinstance(_parts(output)[first], Distribution):
+            return f"the prediction is the mean of the distribution {first} of the {name} returned"
+        others = [key for key, part in tensors.items() if part.shape == shape and key != first]
+        if not others:
+            return None
+        return (
+            f"the network returns a {name} with {listed(tensors)}, of which {first} is the"
+            f" prediction; --output-key takes another"
+        )
+
+    def joined(self, output: Any) -> Tensor:
+        """Return all that is predicted, of every head, to be compared.
+
+        Raises:
+            InputError: there is none, or none by that key.
+        """
+        if self.absent(output) and not isinstance(output, Tensor) and not _tensors(output):
+            return torch.empty(0)
+        heads = self.heads(output)
+        alike = len({len(head) if head.ndim else -1 for head in heads}) == 1
+        if len(heads) == 1 or not alike or heads[0].ndim == 0:
+            return heads[0]
+        return torch.cat([head.reshape(len(head), -1) for head in heads], dim=1)
+
     def heads(self, output: Any) -> list[Tensor]:
         """Return those tensors among what a network returns that hold its predictions.
 
         Raises:
             InputError: there is none, or none by that key.
         """
+        output = _mean_of(output)
         if isinstance(output, Tensor):
             if self.key is not None:
                 raise InputError(f"--output-key {self.key}: the network returns a single tensor")
             return [output]
-        parts = _parts(output)
-        tensors = {key: part for key, part in parts.items() if isinstance(part, Tensor)}
+        tensors = _tensors(output)
         if not tensors:
             raise InputError(
                 f"the network returns a {type(output).__name__} without a tensor in it; wrap it in"
                 " a factory that returns its predictions"
             )
         if self.key is None:
-            return [next(iter(tensors.values()))]
+            return [tensors[_first(tensors)]]
         keys = [self.key] if self.key in tensors else [key.strip() for key in self.key.split(",")]
         if not all(key in tensors for key in keys):
             raise InputError(
@@ -136,6 +173,44 @@ class PredictionChoice:
 def headless(output: Any) -> bool:
     """Whether this is what an encoder of transformers without a head returns: hidden states."""
     return isinstance(output, Mapping) and next(iter(output), None) == "last_hidden_state"
+
+
+_SPREADS = re.compile(r"(log_?)?(std|var|scale|sigma|variance|stddev|cov|covariance|precision)")
+_MEANS = ("mean", "mu", "loc")
+
+
+def _first(tensors: Mapping[str, Tensor]) -> str:
+    """Return which tensor is the prediction: the first, or the mean beside a spread."""
+    means = [key for key in _MEANS if key in tensors]
+    if means and any(_SPREADS.fullmatch(key) for key in tensors):
+        return means[0]
+    return next(iter(tensors))
+
+
+def _tensors(output: Any) -> dict[str, Tensor]:
+    """Return the tensors of a structured output by name or index, of distributions the mean."""
+    parts = {key: _mean_of(part) for key, part in _parts(output).items()}
+    return {key: part for key, part in parts.items() if isinstance(part, Tensor)}
+
+
+def _mean_of(output: Any) -> Any:
+    """Return the mean of a distribution, and anything else as it is.
+
+    Raises:
+        InputError: it has none.
+    """
+    if not isinstance(output, Distribution):
+        return output
+    try:
+        mean = output.mean
+    except NotImplementedError:
+        mean = None
+    if mean is None or bool(mean.isnan().all()):
+        raise InputError(
+            f"the network returns a {type(output).__name__} distribution, which has no mean; wrap"
+            " it in a factory that returns its predictions"
+        )
+    return mean
 
 
 def _parts(output: Any) -> dict[str, Any]:

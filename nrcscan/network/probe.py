@@ -1,52 +1,34 @@
 """Finds out on a few samples which layers a network calls, in which order, on what.
 
-The samples go through twice, the second time in another order: this shows on which axis of a
-tensor they are, and whether what the network says of a sample is the sample's alone.
+The samples go through twice, the second time in another order and another of them twice: this
+shows on which axis of a tensor they are, and whether what the network says of a sample is the
+sample's alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.errors import InputError
-from nrcscan.inputs.arrays import Inputs, each, length
-from nrcscan.network.adapters import Seen, find_adapted, low_rank, settle
+from nrcscan.inputs.arrays import Inputs, each
+from nrcscan.network.acting_layers import acting
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.capture import Call, Capture
-from nrcscan.network.computed_weights import Constants
-from nrcscan.network.features_from_tensor import Layout, find_layout
+from nrcscan.network.features_from_tensor import Layout, layouts_of, placed
 from nrcscan.network.find_layers import LayerWeight, find_layers, select
 from nrcscan.network.forward import Forward
+from nrcscan.network.idle_weights import idle_weights, unmeasured
+from nrcscan.network.masks import MaskUse
+from nrcscan.network.padding_reach import MaskNotPlacedError, PaddingReach
+from nrcscan.network.probe_rows import APART, chosen_rows
+from nrcscan.network.samples_apart import SamplesApart
 from nrcscan.network.state_between_passes import state_of
+from nrcscan.network.trials import tried
 from nrcscan.wording import listed
-
-PROBE_ROWS = 3
-"""Samples of the pass that finds out which layers run, in which order, on what."""
-
-
-class _Trial(NamedTuple):
-    """One run of the few samples.
-
-    Attributes:
-        calls: every call of a layer, with a copy of what reached it.
-        output: what the network returned.
-        wrote: whether the network wrote to its own buffers.
-    """
-
-    calls: list[tuple[Call, Tensor]]
-    output: Any
-    wrote: bool
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the calls, in order."""
-        return [call.name for call, _ in self.calls]
 
 
 class _Reached(NamedTuple):
@@ -55,11 +37,121 @@ class _Reached(NamedTuple):
     call: Call
     features: Tensor
     layout: Layout
+    mask: MaskUse | None
 
     @property
     def width(self) -> int:
         """Channels of what reached it, whatever the positions."""
         return int(self.features.shape[self.call.channel_axis])
+
+
+class _Probing:
+    """What the parts of a probe share.
+
+    Args:
+        run: the network, in its evaluation mode.
+        layers: its weights.
+        x: the first batch of inputs.
+        note: called with what is not measured, and why.
+    """
+
+    def __init__(
+        self, run: Forward, layers: list[LayerWeight], x: Inputs, note: Callable[[str], None]
+    ) -> None:
+        self.run, self._x, self.note = run, x, note
+        named = run.named(x)
+        run.masks.require_there(named)
+        masks = run.masks.of(named)
+        unsure = run.masks.unsure(named)
+        self._changing = [name not in {*masks, *unsure} for name in named]
+        # A sample with padding shows what a mask is for.
+        padded = next((m for m in masks.values() if not bool(m.all())), None)
+        self._begin = 0 if padded is None else int((~padded).sum(dim=1).argmax())
+        try:
+            self.inputs, self.order = self._rows(self._changing)
+            self.watched, told = acting(run, layers, self.inputs)
+            self.first = tried(run, self.watched, self.inputs)
+        except InputError:  # whose cause may be what was changed
+            self.inputs, self.order = self._rows(None)
+            self.watched, told = acting(run, layers, self.inputs)
+            self.first = tried(run, self.watched, self.inputs)
+        for text in told:
+            note(text)
+        before = state_of(run.module)
+        self.reordered = tried(run, self.watched, self._reordered(self.inputs, self.order))
+        self.stateless = not self.reordered.wrote and state_of(run.module) == before
+        self.apart = SamplesApart(run, self.watched, self.inputs, self.order)
+        self.apart.require(self.first, self.reordered)
+        self.padding = PaddingReach(run, self.watched, self.inputs, self.first, x, note)
+
+    def readable(self, chosen: set[str]) -> Iterator[_Reached]:
+        """Yield those of the chosen calls that the samples can be told apart in."""
+        for owner in sorted(self.first.capture.packed):
+            self.note(f"{owner} reads a packed sequence, which is not measured")
+        both = zip(self.first.calls, self.reordered.calls, strict=True)
+        unplaced: dict[str, list[str]] = {}
+        for index, ((call, features), (_, other)) in enumerate(both):
+            if call.name not in chosen:
+                continue
+            if features.is_complex():
+                self.note(f"{call.name} is left out: what reaches it are complex numbers")
+                continue
+            layouts = layouts_of(features, other, self.order)
+            if len(layouts) > 1:
+                layouts = self._among_others(index, layouts)
+            packed = features.ndim == 2 and len(features) in self.first.capture.packed_rows
+            if packed and (not layouts or layouts[0].startswith("flat")):
+                self.note(f"{call.name} reads a packed sequence, which is not measured")
+            elif len(layouts) == 1:
+                try:
+                    mask = self.padding.use(index, call, layouts[0])
+                except MaskNotPlacedError as told:
+                    unplaced.setdefault(str(told), []).append(call.name)
+                    continue
+                yield _Reached(call, features, layouts[0], mask)
+            elif layouts:
+                self.note(
+                    f"{call.name} is left out: what reaches it has shape {tuple(features.shape)},"
+                    " the same for every sample, so that their axis cannot be told"
+                )
+            else:
+                self.note(self.apart.why_not_watched(index, call, features))
+        for positions, names in unplaced.items():
+            self.note(
+                f"left out: {listed(names)}, of {positions}, so that which of them are padding is"
+                " not known; count all with --mask none"
+            )
+
+    def _among_others(self, index: int, layouts: tuple[Layout, ...]) -> tuple[Layout, ...]:
+        """Return those of some layouts that hold for other samples too, and another number."""
+        for changing in (None, [*self._changing]):
+            inputs, order = self._rows(changing, more=1)
+            try:
+                one = tried(self.run, self.watched, inputs)
+                other = tried(self.run, self.watched, self._reordered(inputs, order))
+            except InputError:
+                continue
+            if one.names == other.names == self.first.names:
+                found = layouts_of(one.calls[index][1], other.calls[index][1], order)
+                layouts = tuple(layout for layout in layouts if layout in found)
+            if len(layouts) <= 1:
+                break
+        return layouts
+
+    def _rows(self, changing: list[bool] | None, *, more: int = 0) -> tuple[Any, list[int]]:
+        """Return a few samples as the network takes them, and another order of them."""
+        x, order = chosen_rows(
+            self._x,
+            fixed=self.run.fixed_batch,
+            first=self._begin,
+            apart=APART + more,
+            changing=changing,
+        )
+        return self.run.inputs(x, 0), order
+
+    @staticmethod
+    def _reordered(inputs: Any, order: list[int]) -> Any:
+        return each(inputs, lambda part: part[order])
 
 
 def probe(
@@ -73,14 +165,14 @@ def probe(
 
     Args:
         run: the network, in its evaluation mode.
-        x: inputs, of which the first few are taken.
+        x: inputs, of which a few are taken that differ.
         include: globs of layer names to watch; all if there are none.
         exclude: globs of layer names to leave out.
         note: called with what is not measured, and why.
 
     Raises:
         InputError: the network does not run, or no layer of it can be measured.
-        UsageError: the globs leave nothing.
+        UsageError: the globs leave nothing, or no input is the mask that was asked for.
     """
     layers = find_layers(run.module)
     if not layers:
@@ -88,25 +180,24 @@ def probe(
             "the network has no weights to watch (a frozen program keeps none apart, nor does a"
             " quantised one)"
         )
-    inputs = run.inputs(each(x, lambda part: part[:PROBE_ROWS]), 0)
-    order = [*range(1, length(inputs)), 0]
-    layers, constants = _acting(run, layers, inputs, note)
-    first = _tried(run, layers, inputs, constants)
-    if (said := getattr(run.module, "said", None)) is not None:  # of inputs, by a graph
-        note(said)
-    before = state_of(run.module)
-    reordered = _tried(run, layers, each(inputs, lambda part: part[order]), constants)
-    _require_apart(run, first, reordered, order)
-    stateless = not reordered.wrote and state_of(run.module) == before
-    plan = CallPlan(layers, first.names, stateless, constants if constants.play_a_part else None)
-    _note_idle(layers, [call for call, _ in first.calls], constants, note)
-    chosen = _chosen(plan, include, exclude)
+    probing = _Probing(run, layers, x, note)
+    said = getattr(run.module, "said", None)  # of inputs, by a graph
+    for told in filter(None, (said, run.output.remark(probing.first.output))):
+        note(told)
+    layers, constants = probing.watched
+    computed = constants if constants.play_a_part else None
+    plan = CallPlan(layers, probing.first.names, probing.stateless, computed)
+    for told in idle_weights(probing.watched, probing.first):
+        note(told)
+    chosen = _chosen(plan, probing.first.capture, include, exclude)
     positions: dict[tuple[Any, ...], int] = {}
-    for reached in _readable(first, reordered, order, chosen, note):
-        source = (reached.call.channel_axis, reached.layout, *reached.call.source)
-        _watch(plan, reached, positions.setdefault(source, len(positions)), run, inputs)
-    watched = [features for call, features in first.calls if call.name in chosen]
-    if not plan.records and all(features.is_complex() for features in watched):
+    for reached in probing.readable(chosen):
+        source = (reached.call.channel_axis, reached.layout, reached.mask, *reached.call.source)
+        _watch(plan, reached, positions.setdefault(source, len(positions)), probing)
+    probing.padding.note_unused()
+    plan.whole = probing.padding.required
+    reached_by = [features for call, features in probing.first.calls if call.name in chosen]
+    if not plan.records and all(features.is_complex() for features in reached_by):
         raise InputError(
             "what reaches every layer are complex numbers, and features are real; a factory that"
             " computes with real and imaginary parts side by side can be measured"
@@ -118,74 +209,18 @@ def probe(
     return plan
 
 
-def _acting(
-    run: Forward, layers: list[LayerWeight], inputs: Any, note: Callable[[str], None]
-) -> tuple[list[LayerWeight], Constants]:
-    """Return the layers with the weights that act, and what else the network holds."""
-    adapted = find_adapted(run.module, layers)
-    if not adapted and not any(map(low_rank, layers)):
-        return layers, Constants(run.module, layers)
-    with ExitStack() as stack:
-        for one in adapted:
-            one.watch(stack)
-        trial = _tried(run, layers, inputs, Constants(run.module, layers))
-    settled = settle(
-        layers, adapted, [Seen(c.layer, f, c.source, c.weight) for c, f in trial.calls]
-    )
-    if settled.together:
-        note(
-            f"{listed(settled.together)}: the weight that acts on the features is that of layer"
-            " and adapters together (of LoRA W + scale·BA), read off the module"
-        )
-    if settled.unknown:
-        note(
-            f"{listed(settled.unknown)}: adapters act on the features beside the weight, not as a"
-            " linear map that can be read off, so the alignment is not judged"
-        )
-    return settled.layers, Constants(run.module, settled.layers, settled.hidden)
-
-
-def _tried(
-    run: Forward, layers: Sequence[LayerWeight], inputs: Any, constants: Constants
-) -> _Trial:
-    """Run a few samples."""
-    calls: list[tuple[Call, Tensor]] = []
-    capture = Capture(
-        layers,
-        lambda call, features: calls.append((call, features.clone())),
-        constants=constants,
-        trace_sources=True,
-    )
-    output = run.call(inputs, capture)
-    return _Trial(calls, output, capture.wrote_to(run.module.buffers()))
-
-
-def _require_apart(run: Forward, first: _Trial, reordered: _Trial, order: list[int]) -> None:
-    """Refuse a network whose way or prediction for a sample is not the sample's alone."""
-    heads = zip(run.output.heads(first.output), run.output.heads(reordered.output), strict=True)
-    for before, after in heads:
-        # Of the wrong shape it is refused when the targets are at hand.
-        if before.ndim == 0 or len(before) != len(order) or before.shape != after.shape:
-            continue
-        close = 1e-3 * float(before.abs().nan_to_num().max())
-        if not torch.allclose(before[order], after, rtol=1e-3, atol=close, equal_nan=True):
-            raise InputError(
-                "the predictions change when the samples come in another order: the network mixes"
-                " samples, takes them on another axis than the first, or is random; statistics"
-                " need a prediction that is the sample's alone"
-            )
-    if first.names != reordered.names:
-        raise InputError(
-            "the network calls other layers when its samples come in another order;"
-            " statistics need the same path for every sample"
-        )
-
-
-def _chosen(plan: CallPlan, include: Sequence[str], exclude: Sequence[str]) -> set[str]:
+def _chosen(
+    plan: CallPlan, capture: Capture, include: Sequence[str], exclude: Sequence[str]
+) -> set[str]:
     """Return the names of the calls to watch."""
     chosen = set(select(plan.calls, include, exclude))
+    if not chosen and capture.packed:
+        raise InputError(
+            f"no layer can be measured: {listed(sorted(capture.packed))} reads a packed sequence,"
+            " and nothing else runs; have a factory call it on padded sequences"
+        )
     if not chosen:
-        owners = listed(dict.fromkeys(layer.owner for layer in plan.layers))
+        owners = listed(dict.fromkeys(unmeasured(la, capture, ()) for la in plan.layers))
         raise InputError(
             f"none of the network's weights, of {owners}, was seen running in a Linear or"
             " convolution layer; a network that casts or recomputes its weights, or is made"
@@ -194,35 +229,14 @@ def _chosen(plan: CallPlan, include: Sequence[str], exclude: Sequence[str]) -> s
     return chosen
 
 
-def _readable(
-    first: _Trial,
-    reordered: _Trial,
-    order: list[int],
-    chosen: set[str],
-    note: Callable[[str], None],
-) -> Iterator[_Reached]:
-    """Yield those of the chosen calls that the samples can be told apart in."""
-    for (call, features), (_, other) in zip(first.calls, reordered.calls, strict=True):
-        if call.name not in chosen:
-            continue
-        if features.is_complex():
-            note(f"{call.name} is left out: what reaches it are complex numbers")
-            continue
-        layout = find_layout(features, other, order)
-        if layout is not None:
-            yield _Reached(call, features, layout)
-        else:
-            note(
-                f"{call.name} is left out: what reaches it has shape {tuple(features.shape)},"
-                f" and the {len(order)} samples are on none of its axes"
-            )
-
-
-def _watch(plan: CallPlan, reached: _Reached, position: int, run: Forward, inputs: Any) -> None:
+def _watch(plan: CallPlan, reached: _Reached, position: int, probing: _Probing) -> None:
     """Have a plan watch a call, whose features are those of a position."""
-    call, features, layout = reached
-    n = length(inputs)
-    rows, counts = run.rows(features, call, layout, inputs)
+    call, features, layout, mask = reached
+    run, n = probing.run, len(probing.order)
+    if mask is not None:
+        plan.masks[call.name] = mask
+    there = placed(features, call.channel_axis, layout, n)
+    rows, counts = run.rows(there, mask, probing.padding.keeps)
     width = rows.shape[1]
     plan.layouts[call.name] = layout
     plan.work = max(plan.work, features.numel() / reached.width / n * call.weight.numel())
@@ -243,34 +257,3 @@ def _watch(plan: CallPlan, reached: _Reached, position: int, run: Forward, input
             acts_alone=call.layer.acts_alone,
         )
     )
-
-
-def _note_idle(
-    layers: Sequence[LayerWeight],
-    calls: Sequence[Call],
-    constants: Constants,
-    note: Callable[[str], None],
-) -> None:
-    """Say which weights ran neither as a layer of their own nor as part of a computed one."""
-    called = {call.layer.name: call.layer for call in calls}
-    idle = []
-    for layer in layers:
-        twin = next((c for c in called.values() if c.weight is layer.weight), None)
-        part = layer.name in constants.fed or layer.parameter in constants.used
-        if twin is None and layer.expected and not part:
-            idle.append(layer.name)
-        elif twin is not None and twin is not layer:
-            note(f"{layer.name} shares its weight with {twin.name} and is shown as its use")
-    if idle:
-        note(f"not seen running with their own weight, so not measured: {listed(idle)}")
-    others = [
-        la.name if la.recurrent and la.owner in {c.owner for c in called.values()} else la.owner
-        for la in layers
-        if not (la.known or la.name in (*called, *constants.fed) or la.parameter in constants.used)
-    ]
-    fed = [name for name, la in constants.fed.items() if la.parameter not in constants.used]
-    if fed:
-        note(f"run on constants that no sample has a part in, so not measured: {listed(fed)}")
-    if others:
-        owners = listed(dict.fromkeys(others))
-        note(f"not Linear, convolution or recurrent layers, so not measured: {owners}")

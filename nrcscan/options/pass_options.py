@@ -257,6 +257,15 @@ class PassOptions(CheckpointOptions, total=False):
             group="What is measured",
         ),
     ]
+    mask: Annotated[
+        str | None,
+        Option(
+            help="Which of several inputs is 1 for the positions that count; ~NAME where 1 is"
+            " padding, none for no mask. By default attention_mask and others known by name.",
+            metavar="NAME",
+            group="What is measured",
+        ),
+    ]
     output_key: Annotated[
         str | None,
         Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -168,13 +169,15 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
         sketched = isinstance(statistics, Sketched)
         known = resolution(features, acts.product_epsilon, sketched=sketched)
         width = len(statistics.feature_mean)
+        errors = acts.own_squared_error(position)
+        own = setting if errors is None else replace(setting, model_mse=float(errors.mean()))
         return {
             index: layer_metrics(
                 Layer(
                     statistics,
                     features,
                     _matrix(acts, index, width),
-                    setting,
+                    own,
                     known,
                     *([] if record.acts_alone else [_NOT_ALONE]),
                 ),

@@ -1,0 +1,214 @@
+"""Why a network does not take its inputs, said of one sample and of the layer that stopped."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from nrcscan.inputs.arrays import parts
+from nrcscan.network.capture import Capture
+from nrcscan.wording import listed, reason
+
+_CONVOLUTIONS = (nn.modules.conv._ConvNd,)
+_AXES = {1: "steps", 2: "height, width", 3: "depth, height, width"}
+
+
+def explained(module: nn.Module, inputs: Any, capture: Capture, error: BaseException) -> str:
+    """Return in one line why a network stopped, with the next step behind the last semicolon.
+
+    Args:
+        module: the network.
+        inputs: what it was called with.
+        capture: has seen the layers that ran.
+        error: what was raised.
+    """
+    told = f"the network does not take {_samples(inputs)}"
+    unbound = _unbound(module, inputs)
+    if unbound is not None:
+        return f"{told}: {unbound}"
+    stopped = _stopped_at(module, error)
+    if stopped is not None:
+        layer, name, given = stopped
+        why = _why(layer, given)
+        if why is not None:
+            cause, step = why
+            return f"{told}: {cause.format(name=name)}; {step}"
+    if (short := _short_of(capture)) is not None:
+        return f"{told}: {short}; {_CHECK}"
+    if isinstance(inputs, Mapping) and capture.last is None:
+        return f"{told}: {reason(error)}; {_SIDE_BY_SIDE}"
+    where = ""
+    if stopped is not None and stopped[0] is not module:
+        where = f" at {stopped[1]} ({type(stopped[0]).__name__})"
+    elif capture.last is not None:
+        where = f" at or after {capture.last[0].name}"
+    return f"{told}{where}: {reason(error)}; {_CHECK}"
+
+
+_SIDE_BY_SIDE = "if it takes one, put them side by side: + in place of , in --x-key"
+_CHECK = "check that data and network belong together"
+
+
+def _samples(inputs: Any) -> str:
+    """Return the shapes of a sample, in words."""
+    told = [
+        (name.removeprefix("the inputs").strip(), tuple(part.shape[1:]))
+        for name, part in parts(inputs).items()
+    ]
+    if len(told) == 1:
+        return f"samples of shape {told[0][1]}"
+    return "samples of " + listed(f"{name} {shape}" for name, shape in told)
+
+
+def _unbound(module: nn.Module, inputs: Any) -> str | None:
+    """Return what is wrong with the number or names of inputs, if that is what is wrong."""
+    try:
+        signature = inspect.signature(module.forward)
+    except (TypeError, ValueError):  # a program may have no signature
+        return None
+    required = [
+        p.name
+        for p in signature.parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY)
+    ]
+    given = parts(inputs)
+    names = list(inputs) if isinstance(inputs, Mapping) else []
+    several = isinstance(inputs, tuple)
+    if names and set(names) <= set(signature.parameters):
+        lacking = [name for name in required if name not in names]
+        if not lacking:
+            return None
+        return f"its forward takes {listed(required)} and {listed(lacking)} is missing; {_NAME_ALL}"
+    count = len(given) if several else 1
+    most = len(signature.parameters)
+    starred = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+    if count < len(required) or (count > most and not starred):
+        takes = listed(required if count < len(required) else signature.parameters)
+        inputs_given = f"{count} input{'s' * (count != 1)}"
+        return f"its forward takes {takes}, the data gives {inputs_given}; {_NAME_ALL}"
+    return None
+
+
+_NAME_ALL = "name its inputs with --x-key a,b, or wrap it in a factory"
+
+
+def _stopped_at(module: nn.Module, error: BaseException) -> tuple[nn.Module, str, Any] | None:
+    """Return the innermost module that was running, its name and what it was given.
+
+    A traceback keeps the frames that an error went through, and these know their `self`.
+    """
+    names = {id(one): name for name, one in module.named_modules()}
+    found = None
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_code.co_name == "forward" and id(frame.f_locals.get("self")) in names:
+            own = frame.f_locals["self"]
+            first = frame.f_code.co_varnames[1:2]
+            given = frame.f_locals.get(first[0]) if first else None
+            found = (own, names[id(own)] or type(own).__name__, given)
+        trace = trace.tb_next
+    return found
+
+
+def _short_of(capture: Capture) -> str | None:
+    """Return what is wrong where a weight is used without a module of torch around it."""
+    if capture.last is None:
+        return None
+    call, shape = capture.last
+    if call.kind.startswith("Conv") or call.weight.ndim != 2 or not shape:
+        return None
+    takes = call.weight.shape[1]
+    return None if shape[-1] == takes else f"{_features(shape)}, {call.name} takes {takes}"
+
+
+def _features(shape: tuple[int, ...]) -> str:
+    of = "sample" if len(shape) < 3 else "position"
+    return f"{_count(shape[-1], 'feature')} per {of}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _why(layer: nn.Module, given: Any) -> tuple[str, str] | None:
+    """Return why a module of torch stopped, `{name}` standing for its own, and the next step."""
+    if not isinstance(given, Tensor):
+        return None
+    shape = tuple(given.shape)
+    if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+        return _of_embedding(layer, given)
+    if isinstance(layer, _CONVOLUTIONS):
+        return _of_convolution(layer, shape)
+    if not shape:
+        return None
+    if isinstance(layer, nn.Linear) and shape[-1] != layer.in_features:
+        return f"{_features(shape)}, {{name}} takes {layer.in_features:,}", _CHECK
+    if isinstance(layer, nn.RNNBase):
+        if len(shape) != 3:
+            axes = f"(steps, {layer.input_size})"
+            return f"a sample of shape {shape[1:]} reaches {{name}}, which takes {axes}", _AXIS
+        if shape[-1] != layer.input_size:
+            features = _count(shape[-1], "feature")
+            return f"{features} per step, {{name}} takes {layer.input_size:,}", _CHECK
+    if isinstance(layer, nn.RNNCellBase) and shape[-1] != layer.input_size:
+        return f"{_features(shape)}, {{name}} takes {layer.input_size:,}", _CHECK
+    if isinstance(layer, nn.LayerNorm) and shape[-len(layer.normalized_shape) :] != tuple(
+        layer.normalized_shape
+    ):
+        takes = tuple(layer.normalized_shape)
+        if len(takes) == 1:
+            return f"{_features(shape)}, {{name}} takes {takes[0]:,}", _CHECK
+        return f"a sample of shape {shape[1:]} reaches {{name}}, which takes {takes}", _CHECK
+    if isinstance(layer, nn.modules.batchnorm._NormBase | nn.GroupNorm) and len(shape) > 1:
+        wanted = layer.num_channels if isinstance(layer, nn.GroupNorm) else layer.num_features
+        what = "channel" if len(shape) > 2 else "feature"
+        if shape[1] != wanted:
+            return f"{_count(shape[1], what)} per sample, {{name}} takes {wanted:,}", _CHECK
+    return None
+
+
+_AXIS = "give the data that axis, or have a factory add it"
+
+
+def _of_embedding(layer: nn.Embedding | nn.EmbeddingBag, given: Tensor) -> tuple[str, str] | None:
+    if given.is_floating_point():
+        return (
+            "{name} takes token ids, which are whole numbers, and the inputs have a fraction or"
+            " are stored as floats",
+            "store them as integers",
+        )
+    rows = layer.num_embeddings
+    wrong = given[(given < 0) | (given >= rows)]
+    if wrong.numel() == 0:
+        return None
+    return (
+        f"token id {int(wrong.max() if wrong.max() >= rows else wrong.min())} where {{name}} has"
+        f" {rows} rows, 0 to {rows - 1}",
+        "take the tokeniser that the network was trained with",
+    )
+
+
+def _of_convolution(layer: Any, shape: tuple[int, ...]) -> tuple[str, str] | None:
+    axes, takes = len(layer.kernel_size), layer.in_channels
+    wanted = f"({takes}, {_AXES[axes]})"
+    if len(shape) != axes + 2:
+        return f"a sample of shape {shape[1:]} reaches {{name}}, which takes {wanted}", _AXIS
+    if shape[1] == takes:
+        return (
+            (
+                f"a sample of shape {shape[1:]} is smaller than the kernel of {{name}},"
+                f" {tuple(layer.kernel_size)}",
+                _CHECK,
+            )
+            if any(n < k for n, k in zip(shape[2:], layer.kernel_size, strict=True))
+            else None
+        )
+    cause = f"{_count(shape[1], 'channel')}, {{name}} takes {takes:,}"
+    if shape[-1] == takes:
+        last = f"{cause}: the channels come last, in samples of shape {shape[1:]}"
+        return last, f"put them first, {wanted}, as np.moveaxis(x, -1, 1) does"
+    return cause, _CHECK

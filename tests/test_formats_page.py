@@ -200,7 +200,9 @@ def test_the_command_works_and_measures_the_same(
     monkeypatch.chdir(folder)
 
     def measured(line: str, name: str) -> Report:
-        app([*shlex.split(line)[1:], "-o", str(tmp_path / name)], standalone_mode=False)
+        # These networks are untrained, so that the data does not tell that they are of relu.
+        relu = [] if "--activation" in line else ["--activation", "relu"]
+        app([*shlex.split(line)[1:], *relu, "-o", str(tmp_path / name)], standalone_mode=False)
         return report(tmp_path / name)
 
     plain = next((same for word, same in SAME.items() if word in form.command.split()), PLAIN)

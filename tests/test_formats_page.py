@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import datasets
 import h5py
@@ -261,7 +262,8 @@ def test_a_scan_measures_what_extract_does(
         (shutil.copytree if Path(name).is_dir() else shutil.copy)(name, runs / name)
     onnx.save(onnx.load("model.onnx"), runs / "outside.onnx", save_as_external_data=True,
               location="outside.bin", size_threshold=0)  # fmt: skip
-    found = nrcscan.scan(runs, "data.npz", tmp_path / "out", trust=True, jobs=1)
+    relu: Any = {"activation": "relu", "trust": True, "jobs": 1}
+    found = nrcscan.scan(runs, "data.npz", tmp_path / "out", **relu)
     assert {c.path: c.reason for c in found.checkpoints} == dict.fromkeys(
         ["exported.pt2", "model.onnx", "model.pt", "outside.onnx", "script.pt", "step_100",
          "shards/model.safetensors.index.json"]
@@ -279,7 +281,7 @@ def test_a_scan_measures_what_extract_does(
     content = bytearray(outside.read_bytes())
     content[:16] = np.zeros(4, np.float32).tobytes()
     outside.write_bytes(content)
-    again = nrcscan.scan(runs, "data.npz", tmp_path / "out", trust=True, jobs=1)
+    again = nrcscan.scan(runs, "data.npz", tmp_path / "out", **relu)
     assert again.n_known == 6
     before, after = (
         next(c.result for c in scan.checkpoints if c.path == "outside.onnx")

@@ -15,6 +15,7 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import datasets
 import h5py
@@ -306,7 +307,9 @@ def test_the_command_works_and_measures_the_same(
     monkeypatch.chdir(folder)
 
     def measured(line: str, name: str) -> Report:
-        app([*shlex.split(line)[1:], "-o", str(tmp_path / name)], standalone_mode=False)
+        # These networks are untrained, so that the data does not tell that they are of relu.
+        relu = [] if "--activation" in line else ["--activation", "relu"]
+        app([*shlex.split(line)[1:], *relu, "-o", str(tmp_path / name)], standalone_mode=False)
         return report(tmp_path / name)
 
     plain = next((same for word, same in SAME.items() if word in form.command.split()), PLAIN)
@@ -365,7 +368,8 @@ def test_a_scan_measures_what_extract_does(
         (shutil.copytree if Path(name).is_dir() else shutil.copy)(name, runs / name)
     onnx.save(onnx.load("model.onnx"), runs / "outside.onnx", save_as_external_data=True,
               location="outside.bin", size_threshold=0)  # fmt: skip
-    found = nrcscan.scan(runs, "data.npz", tmp_path / "out", trust=True, jobs=1)
+    relu: Any = {"activation": "relu", "trust": True, "jobs": 1}
+    found = nrcscan.scan(runs, "data.npz", tmp_path / "out", **relu)
     assert {c.path: c.reason for c in found.checkpoints} == dict.fromkeys(
         ["exported.pt2", "model.onnx", "model.pt", "outside.onnx", "script.pt", "step_100",
          "shards/model.safetensors.index.json"]
@@ -383,7 +387,7 @@ def test_a_scan_measures_what_extract_does(
     content = bytearray(outside.read_bytes())
     content[:16] = np.zeros(4, np.float32).tobytes()
     outside.write_bytes(content)
-    again = nrcscan.scan(runs, "data.npz", tmp_path / "out", trust=True, jobs=1)
+    again = nrcscan.scan(runs, "data.npz", tmp_path / "out", **relu)
     assert again.n_known == 6
     before, after = (
         next(c.result for c in scan.checkpoints if c.path == "outside.onnx")

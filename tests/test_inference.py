@@ -186,11 +186,11 @@ def test_a_flat_chain_of_equal_widths_is_no_suspect(tmp_path: Path, xy: tuple[An
 def test_guesses_that_no_sample_tells_apart(tmp_path: Path, xy: tuple[Any, Any]) -> None:
     network = deep("relu")
     with torch.no_grad():
-        network[0].bias += 50  # where relu never bends
-        network[2].weight.abs_()
+        network.get_parameter("0.bias").add_(50)  # where relu never bends
+        network.get_parameter("2.weight").abs_()
     fitted(network, *xy)
     done = extract(save(tmp_path / "m.pt", network), xy, tmp_path / "a.h5")
-    assert done.notes[0].startswith("the activation is not certain, as relu and ")
+    assert done.notes[0].startswith("the activation is not certain, as relu")
     assert "using relu" in done.notes[0]
 
 

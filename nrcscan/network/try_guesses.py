@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from nrcscan.inputs.arrays import each, joined
 from nrcscan.inputs.datasets.batches import Batch
-from nrcscan.network.chain import Chain, ChainModule
+from nrcscan.network.chain import Chain, ChainModule, linear_shapes
 from nrcscan.network.forward import Forward
 from nrcscan.network.guess import Guess
 from nrcscan.statistics.moments import Array
@@ -23,10 +24,10 @@ MOST_SAMPLES = 512
 """So many of the first samples are tried, or fewer by a network whose products are many."""
 
 LEAST_SAMPLES = 64
-PRODUCTS = 2e9
+PRODUCTS = 1e9
 """Multiply-adds of the network on all of them that a trial may take, as long as that holds."""
 
-SCREENED = 4
+SCREENED = 8
 """On every so many-th of these all guesses are tried first, and on all of them the best few."""
 
 FINALISTS = 3
@@ -119,10 +120,19 @@ class _Scores:
     def mse(self, guess: Guess) -> float:
         """Return the mean over samples, summed over targets."""
         if guess not in self._kept:
-            self._kept[guess] = self.errors(guess, lambda network, x: network(x))
+            self._kept[guess] = self._errors(guess, lambda network, x: network(x))
         return _mean(self._kept[guess])
 
-    def errors(self, guess: Guess, call: Callable[[ChainModule, Tensor], Tensor]) -> Array:
+    def with_skips(self, guess: Guess) -> Array:
+        """Return errors with a skip connection around every layer that keeps its width."""
+        return self._errors(guess, _with_skips)
+
+    def after_output(self, guess: Guess, function: Callable[[Tensor], Tensor]) -> Array:
+        """Return errors with a function after the output."""
+        self.mse(guess)
+        return function(torch.from_numpy(self._kept[guess] + self._y)).numpy() - self._y
+
+    def _errors(self, guess: Guess, call: Callable[[ChainModule, Tensor], Tensor]) -> Array:
         """Return predictions less targets (n, n_targets); infinite where it does not run."""
         network = self._run.module
         assert isinstance(network, ChainModule)
@@ -154,31 +164,27 @@ def _beside_rivals(
 ) -> Trial:
     """Return a trial that names what else than a plain chain explains clearly more."""
     own = every.mse(trial.best)
-    activations = list(dict.fromkeys(guess for guess in chain.guesses))
     # A chain that explains nearly all was tried with the right activation, or with a close one.
-    guesses = [trial.best] if own < 0.1 * variance else activations
+    guesses = (trial.best,) if own < 0.1 * variance else chain.guesses
     found = (np.inf, "")
-    for words, call in _rivals(few):
-        guess = min(guesses, key=lambda guess, call=call: _mean(few.errors(guess, call)))  # type: ignore[misc]
-        found = min(found, (_mean(every.errors(guess, call)), f"{guess} and {words}"))
+    for words, errors_of in _rivals(chain):
+        errors = [_mean(errors_of(few, guess)) for guess in guesses]
+        near = next(i for i, error in enumerate(errors) if error <= NEAR * min(errors))
+        guess = guesses[near]  # the most usual
+        found = min(found, (_mean(errors_of(every, guess)), f"{guess} and {words}"))
     mse, words = found
     if not clearly_worse(own, mse, variance) or 1 - mse / variance < EXPLAINS:
         return trial
     return replace(trial, rival=words, rival_r2=1 - mse / variance)
 
 
-def _rivals(scores: _Scores) -> Iterator[tuple[str, Callable[[ChainModule, Tensor], Tensor]]]:
-    """Yield other networks of the same weights, in words and as what is called."""
-    network = scores._run.module
-    assert isinstance(network, ChainModule)
-    if any(_keeps_width(stage) for stage in network.stages[1:-1]):
-        yield "a skip connection around every layer that keeps its width", _with_skips
+def _rivals(chain: Chain) -> Iterator[tuple[str, Callable[[_Scores, Guess], Array]]]:
+    """Yield other networks of the same weights, in words, and what gives their errors."""
+    if any(width == out for width, out in linear_shapes(chain.blocks)[:-1]):
+        yield "a skip connection around every layer that keeps its width", _Scores.with_skips
     for name in ("tanh", "sigmoid"):
         function: Callable[[Tensor], Tensor] = getattr(torch, name)
-        yield (
-            f"{name} after the output",
-            lambda network, x, function=function: function(network(x)),  # type: ignore[misc]
-        )
+        yield f"{name} after the output", partial(_Scores.after_output, function=function)
 
 
 def _with_skips(network: ChainModule, x: Tensor) -> Tensor:

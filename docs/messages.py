@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +24,18 @@ PACKAGE = Path(nrcscan.__file__).parent
 BASES = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type)}
 """The classes of errors by name; `made_by` adds those that derive from them elsewhere."""
 
-OPENING = {2: "usage", 3: "input", 4: "nothing"}
-"""The table of each exit code, by the name in the comment before it on the page."""
+TABLES = {
+    "of-options": ("options", "cli"),
+    "of-checkpoints": ("inputs/checkpoints", "inputs/catalogue"),
+    "of-data": ("inputs/datasets",),
+    "of-code": ("inputs/user_code",),
+    "of-networks": ("network",),
+    "of-passes": ("extracting", "merging", "statistics"),
+    "of-files": ("files", "acts_file", "reporting"),
+    "of-scans": ("scanning", "comparing"),
+    "of-rules": ("gating",),
+}
+"""The rooms, or modules, whose messages are in a table, by the name in the comment before it."""
 
 _RAISES = re.compile(r"^(?P<names>[\w, |]+Error(?: or \w+Error)?): (?P<cause>.+)$")
 # Functions whose result is their argument, put into words.
@@ -151,9 +161,7 @@ def messages() -> list[Message]:
 
 
 def _message(text: str, cause: str, kind: str, where: str) -> Message:
-    what, mark, remedy = text.rpartition("; ")
-    if not mark:
-        what, _, remedy = text.rpartition(": ")
+    what, _, remedy = text.rpartition("; ")
     return Message(what, cause, remedy, kind, where)
 
 
@@ -234,23 +242,28 @@ def _placeholder(name: str) -> str:
 
 def table(found: Iterable[Message]) -> str:
     """Return messages as a Markdown table."""
-    rows = ["| message | cause | next step |", "|---|---|---|"]
+    rows = ["| message | code | cause | next step |", "|---|---|---|---|"]
     for message in found:
-        cells = (message.text, message.cause, message.remedy)
-        rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+        cells = (message.text, str(message.exit_code), message.cause, message.remedy)
+        rows.append("| " + " | ".join(map(_cell, cells)) + " |")
     return "\n".join(rows)
 
 
+def _cell(text: str) -> str:
+    return re.sub(r"([|<>*_\\\[\]])", r"\\\1", text)
+
+
 def tables() -> dict[str, str]:
-    """Return every table by the name in the comment that stands before it on the page."""
+    """Return every table by the name in the comment that stands before it on the page.
+
+    Raises:
+        ValueError: a message is in no table.
+    """
     found = messages()
-    return {name: table(m for m in found if m.exit_code == code) for code, name in OPENING.items()}
-
-
-def _check() -> Iterator[str]:
-    for message in messages():
-        if not message.cause or not message.remedy:
-            yield f"{message.module}: {message}"
+    shown = {name: [m for m in found if m.module.startswith(TABLES[name])] for name in TABLES}
+    if lost := set(found) - {m for group in shown.values() for m in group}:
+        raise ValueError(f"no table has the messages of {sorted(m.module for m in lost)}")
+    return {name: table(group) for name, group in shown.items()}
 
 
 if __name__ == "__main__":

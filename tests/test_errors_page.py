@@ -1,0 +1,42 @@
+"""docs/errors.md lists every message of every error, with its cause and the next step."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import ModuleType
+
+import pytest
+from conftest import ROOT
+
+from nrcscan import errors
+from nrcscan.wording import with_tables
+
+
+@pytest.fixture(scope="module")
+def page() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("messages", ROOT / "docs" / "messages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_has_every_message(page: ModuleType) -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert with_tables(text, page.tables()) == text, "run python docs/messages.py docs/errors.md"
+    for name in page.TABLES:
+        assert text.count(f"<!-- {name}:") == 1
+
+
+def test_every_message_says_what_happened_and_what_to_do(page: ModuleType) -> None:
+    lacking = [m for m in page.messages() if not (m.text and m.cause and m.remedy)]
+    assert not lacking, "\n".join(f"{m.module}: {m.text}; {m.remedy} | {m.cause}" for m in lacking)
+
+
+def test_messages_are_read_off_the_code(page: ModuleType) -> None:
+    found = {message.text: message for message in page.messages()}
+    exists = found["PATH: exists already"]
+    assert exists.remedy == "replace it with --force, or choose another -o"
+    assert exists.exit_code == errors.UsageError.exit_code
+    assert {m.kind for m in found.values()} >= {"UsageError", "InputError", "UnsafeError"}

@@ -217,9 +217,9 @@ def _text(node: ast.expr, function: _Function) -> str:
         case ast.IfExp(body=body, orelse=orelse):
             return _text(body, function) or _text(orelse, function)
         case ast.Name(id=name):
-            value = function.seen(name)
-            if isinstance(value, (*_TEXT, ast.IfExp, ast.BinOp)) and not _number(value):
-                return _text(value, function)
+            known = function.seen(name)
+            if isinstance(known, (*_TEXT, ast.IfExp, ast.BinOp)) and not _number(known):
+                return _text(known, function)
             return _placeholder(name)
         case ast.Attribute(attr=name):
             return _placeholder(name)

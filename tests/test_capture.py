@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from nrcscan import UsageError
-from nrcscan.network.capture import Call, Capture
+from nrcscan.network.call import Call
+from nrcscan.network.capture import Capture
 from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.features_from_tensor import pooled
 from nrcscan.network.find_layers import find_layers, select

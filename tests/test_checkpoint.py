@@ -183,7 +183,7 @@ def test_inspect_says_what_would_be_taken(tmp_path: Path) -> None:
     found = inspect(save(tmp_path / "m.pt", {"epoch": 7, "net": wrapped}))
     assert found.state_key == "net"
     assert found.prefix == "module."
-    assert found.network == "3 → 4 → relu → 2"
+    assert found.network == "3 → 4 → activation → 2"
     assert found.entries == {"epoch": "7", "net": "4 tensors"}
     assert [t.shape for t in found.tensors] == [(4, 3), (4,), (2, 4), (2,)]
 

@@ -452,13 +452,13 @@ def test_two_ranks_are_one(tmp_path: Path, saved: tuple[Path, Path], stored: lis
 
 
 def test_a_rank_that_fails_ends_all_with_its_reason(tmp_path: Path) -> None:
-    x, y = samples(100, 5, 2)
-    x[80] = np.nan
+    x, y = samples(1000, 5, 2)
+    x[800] = np.nan  # beyond the first samples, which all ranks look at
     np.savez(tmp_path / "data.npz", X=x, y=y)
     torch.save(mlp(5, 16, 2).state_dict(), tmp_path / "model.pt")
-    done = ranks(tmp_path, "extract", "model.pt", "data.npz", "--batch-size", 10)
+    done = ranks(tmp_path, "extract", "model.pt", "data.npz", "--batch-size", 100)
     assert done.returncode != 0
-    assert "error: rank 1: data.npz: the inputs hold NaN, first in sample 80" in done.stderr
+    assert "error: rank 1: data.npz: the inputs hold NaN, first in sample 800" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "model.pt"]
 
 

@@ -278,7 +278,10 @@ def _old_tensors(bomb: Bomb, folder: Path) -> tuple[Any, Loader]:
     [
         (_npz, "'X': an object array, which only unpickling could read; save it as an array"),
         (_npy, "X.npy: an object array, which only unpickling could read; save it as an array"),
-        (_tensors, "holds no arrays by name; save"),
+        (
+            _tensors,
+            r"holds the weights of a network .*, not data; the order is MODEL DATA",
+        ),
         (_old_tensors, r"asks for os\.getenv and posix\.system, .*; save plain tensors, as .*$"),
     ],
 )

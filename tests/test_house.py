@@ -30,7 +30,6 @@ LONG_MODULES = {
     "comparing/comparison_table.py": "one table as text, CSV and Markdown",
     "gating/rules/parsing.py": "one grammar, a function to a line of it",
     "statistics/moments.py": "one accumulator and its arithmetic",
-    "inputs/catalogue.py": "the catalogue: an entry for each form",
     "metrics/quantities.py": "the catalogue: an entry for each quantity and condition",
     "options/pass_options.py": "the options of a pass: an entry for each",
 }

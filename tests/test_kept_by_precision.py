@@ -326,7 +326,9 @@ def test_what_narrow_formats_did_is_said(tmp_path: Path) -> None:
     state["0.weight"][1, 0] = 65504
     torch.save({name: tensor.half() for name, tensor in state.items()}, tmp_path / "m.pt")
     (note,) = (
-        n for n in extract(tmp_path / "m.pt", samples(9, 5, 2), tmp_path / "a").notes if "sto" in n
+        n
+        for n in extract(tmp_path / "m.pt", samples(9, 5, 2), tmp_path / "a").notes
+        if "are stored in" in n
     )
     assert note == (
         "34 weights are stored in float16, each rounded by up to 0.049 %, and 1 are exactly 0, by"

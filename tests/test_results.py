@@ -271,6 +271,7 @@ def test_targets_that_never_vary(tmp_path: Path) -> None:
         "mse": found.mse,
         "r2": None,
         "learned": False,
+        "doubts": [],
         "undefined": {"r2": "the targets do not vary"},
     }
     assert found.target_stable_rank is None

@@ -252,7 +252,7 @@ def test_targets_of_several_axes_need_predictions_of_the_same(tmp_path: Path) ->
             assert found.layers[0].metrics.values == expected.layers[0].metrics.values
     with pytest.raises(InputError, match=r"predicts shape \(30, 2, 3\) where each target has \("):
         extract(Grid((2, 3)), (X, y), tmp_path / "a.h5", force=True)
-    with pytest.raises(InputError, match=r"targets of shape \('N', 3, 2\); reshape them to \(N"):
+    with pytest.raises(InputError, match=r"targets of shape \(N, 3, 2\); reshape them to \(N"):
         extract(Grid((3, 2)), [(X, y)], tmp_path / "b.h5")
 
 

@@ -107,7 +107,7 @@ def test_twenty_good_and_ten_bad_files(data: Path, tmp_path: Path) -> None:
     save(bad / "truncated.pth")
     (bad / "truncated.pth").write_bytes((bad / "truncated.pth").read_bytes()[:700])
     (bad / "foreign.pth").write_bytes(b"\x89PNG\r\n\x1a\n....")
-    torch.save({"w": torch.ones(2, 2), "x": Malicious()}, bad / "malicious.pth")
+    torch.save(Malicious(), bad / "malicious.pth")
     save(bad / "nan.pth", first_bias=float("nan"))
     torch.save(mlp(5, 17, 2).state_dict(), bad / "shapes.pth")
     (bad / "empty.pth").touch()

@@ -75,8 +75,11 @@ def test_read_only_folder_is_found_before_any_work(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "touch", refuse)  # permissions do not bind a superuser
+    ran: list[str] = []
+    monkeypatch.setattr(nn.Module, "__call__", lambda *args: ran.append("network"))
     with pytest.raises(OutputError, match="cannot be written: Permission denied; choose another"):
-        extract("never opened", "nor this", tmp_path / "acts.h5")
+        extract(mlp(5, 8, 2), samples(60, 5, 2), tmp_path / "acts.h5")
+    assert not ran
 
 
 FULL = """

@@ -225,7 +225,7 @@ def test_a_folder_of_deepspeed(tmp_path: Path) -> None:
     opened = open_checkpoint(tmp_path / "run.ckpt")
     assert opened.path.name == "mp_rank_00_model_states.pt"
     assert all(torch.equal(opened.state[name], state[name]) for name in state)
-    found = nrcscan.scan(tmp_path, (x, y), tmp_path / "out")
+    found = nrcscan.scan(tmp_path, (x, y), tmp_path / "out", activation="relu")
     assert [(c.step, c.reason) for c in found.checkpoints] == [(None, None)]
     expected = nrcscan.extract(NETWORK, (x, y), tmp_path / "a.h5").r2
     assert found.checkpoints[0].result is not None
@@ -327,7 +327,7 @@ def test_inspect_says_what_extract_takes_from_a_folder(cli: Run, tmp_path: Path)
     save(stepped(mlp(3, 2)).state_dict(), tmp_path / "optimizer.bin")
     found = nrcscan.inspect(tmp_path)
     assert found.folder == "extract takes m.pt from it"
-    assert found.network == "5 → 16 → relu → 2"
+    assert found.network == "5 → 16 → activation → 2"
     assert nrcscan.inspect(tmp_path / "m.pt").folder is None
     shown = cli("inspect", tmp_path).stdout
     assert "folder" in shown

@@ -507,7 +507,11 @@ def test_what_is_wrong_is_told_without_torch_and_before_what_exists(tmp_path: Pa
     calls: list[tuple[str, list[str], dict[str, str]]] = [
         ("no such checkpoint file", ["no.pt", "data.npz"], {}),
         ("no such data file", ["m.pt", "no.npz"], {}),
-        ("has no array 'Z'; --x-key is one of X and y", ["m.pt", "data.npz"], {"x_key": "Z"}),
+        (
+            "has no array 'Z'; --x-key is one of X (9, 5) and y (9, 2)",
+            ["m.pt", "data.npz"],
+            {"x_key": "Z"},
+        ),
         (
             "has no array 'Z'; --y-key is one of",
             ["m.pt", "data.h5"],

@@ -20,8 +20,9 @@ from torch import nn
 from torch.distributed.tensor import Partial, Replicate, Shard, distribute_tensor
 
 from nrcscan import InputError, UnsafeError, extract, inspect, report
+from nrcscan.errors import NoNetworkError
 from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
-from nrcscan.inputs.checkpoints.torch_save import load_tensors
+from nrcscan.inputs.checkpoints.torch_save import load_tensors, read_torch
 from nrcscan.inputs.pickles.placeholder import Placeholder
 from nrcscan.network.build import build
 
@@ -112,8 +113,10 @@ def test_many_classes_make_one_short_line(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_without_weights_it_is_refused_by_name(tmp_path: Path) -> None:
     torch.save({"args": argparse.Namespace(lr=0.1)}, tmp_path / "m.pt")
-    with pytest.raises(UnsafeError, match=r"asks for argparse\.Namespace, which could run code"):
+    with pytest.raises(NoNetworkError, match=r"holds no weight matrix \(keys: args\); give the"):
         open_checkpoint(tmp_path / "m.pt")
+    with pytest.raises(UnsafeError, match=r"asks for argparse\.Namespace, which could run code"):
+        read_torch(tmp_path / "m.pt")
 
 
 def test_what_a_file_is_trusted_for_is_named_by_its_key(

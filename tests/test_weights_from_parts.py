@@ -86,7 +86,7 @@ def test_a_network_is_inferred_from_parts(tmp_path: Path, change: str) -> None:
     net = changed(CHANGES[change])
     net(torch.zeros(1, 6))
     torch.save(net.state_dict(), tmp_path / "m.pt")
-    done = extract(tmp_path / "m.pt", (X, Y), tmp_path / "a.h5")
+    done = extract(tmp_path / "m.pt", (X, Y), tmp_path / "a.h5", activation="relu")
     assert done.notes[0].startswith("weights of 0 and 2 from ")
     assert done.layers == ("0", "2")
     extract(net, (X, Y), tmp_path / "b.h5")
@@ -259,7 +259,7 @@ def test_the_settings_of_an_adapter_beside_its_weights(tmp_path: Path) -> None:
         " factory with --model"
     )
     (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 8, "r": 4}))
-    done = extract(tmp_path / "m.pt", (X, Y), tmp_path / "a.h5")
+    done = extract(tmp_path / "m.pt", (X, Y), tmp_path / "a.h5", activation="relu")
     hidden = np.maximum(X @ (weight + 2 * low).T + state["0.base_layer.bias"].numpy(), 0)
     error = hidden @ state["2.weight"].numpy().T + state["2.bias"].numpy() - Y
     r2 = 1 - (error**2).sum() / ((Y - Y.mean(0)) ** 2).sum()

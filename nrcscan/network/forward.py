@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from nrcscan.errors import InputError, NrcscanError
 from nrcscan.inputs.arrays import Inputs, each, length
+from nrcscan.network.call import Call
 from nrcscan.network.call_plan import CallPlan, Features
-from nrcscan.network.capture import Call, Capture
+from nrcscan.network.capture import Capture
 from nrcscan.network.explain_failure import explained
 from nrcscan.network.features_from_tensor import Placed, placed, pooled
 from nrcscan.network.masks import MaskChoice, MaskUse

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from nrcscan.network.capture import Capture
 from nrcscan.network.find_layers import LayerWeight
-from nrcscan.network.trials import Trial, Watched
+from nrcscan.network.trials import ProbeRun, Watched
 from nrcscan.wording import listed
 
 
-def idle_weights(watched: Watched, first: Trial) -> Iterator[str]:
+def idle_weights(watched: Watched, first: ProbeRun) -> Iterator[str]:
     """Say which weights ran neither as a layer of their own nor as part of a computed one."""
     layers, constants = watched
     called = {call.layer.name: call.layer for call, _ in first.calls}

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from nrcscan.errors import InputError, NrcscanError
 from nrcscan.inputs.arrays import Inputs
-from nrcscan.network.capture import Call
+from nrcscan.network.call import Call
 from nrcscan.network.features_from_tensor import Layout, Placed, placed
 from nrcscan.network.forward import Forward
 from nrcscan.network.masks import MaskUse, at_positions
-from nrcscan.network.trials import Trial, Watched, alike, tried
+from nrcscan.network.trials import ProbeRun, Watched, alike, tried
 from nrcscan.wording import listed
 
 _What = Literal["padding", "all"]
@@ -46,7 +46,7 @@ class PaddingReach:
         run: Forward,
         watched: Watched,
         inputs: Any,
-        first: Trial,
+        first: ProbeRun,
         batch: Inputs,
         note: Callable[[str], None],
     ) -> None:
@@ -55,7 +55,7 @@ class PaddingReach:
         self._keeps = run.masks.of(self._named)
         self._whole = {name: bool(k.all()) for name, k in run.masks.of(self._batch).items()}
         self._unsure = run.masks.unsure(self._batch) if not self._keeps else {}
-        self._trials: dict[tuple[str, str], Trial | None] = {}
+        self._trials: dict[tuple[str, str], ProbeRun | None] = {}
         self._bare = False
         self.required: dict[str, str] = {}
         """Mask that counted everything so far → a layer that it could not be applied to."""
@@ -177,7 +177,7 @@ class PaddingReach:
         off = off.movedim(before.channel_axis, -1).flatten(1, -2).amax(dim=-1)
         return off > 1e-5 * float(before.features.abs().nan_to_num().max())
 
-    def _with_changed(self, name: str, where: Tensor) -> Trial | None:
+    def _with_changed(self, name: str, where: Tensor) -> ProbeRun | None:
         """Return a run with other inputs where flags (n, positions) say so; None if it fails."""
         about = self._run.masks.content(self._named, name, where.shape[1])
         if not about:
@@ -193,7 +193,7 @@ class PaddingReach:
             return None
         return trial if trial.names == self._first.names else None
 
-    def _placed(self, trial: Trial, index: int, layout: Layout) -> Placed:
+    def _placed(self, trial: ProbeRun, index: int, layout: Layout) -> Placed:
         call, features = trial.calls[index]
         n = len(next(iter(self._named.values())))
         return placed(features, call.channel_axis, layout, n)

@@ -46,7 +46,7 @@ class PredictionChoice:
             UsageError: the slice is not one.
 
         >>> PredictionChoice.parse("mean", ":2")
-        PredictionChoice(key='mean', columns=(None, 2), wanted=True)
+        PredictionChoice(key='mean', columns=(None, 2), wanted=True, axes=())
         """
         told = key is not None or columns is not None
         if told and not wanted:

@@ -16,8 +16,9 @@ from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import Inputs, each
 from nrcscan.network.acting_layers import acting
+from nrcscan.network.call import Call
 from nrcscan.network.call_plan import CallPlan
-from nrcscan.network.capture import Call, Capture
+from nrcscan.network.capture import Capture
 from nrcscan.network.features_from_tensor import Layout, layouts_of, placed
 from nrcscan.network.find_layers import LayerWeight, find_layers, select
 from nrcscan.network.forward import Forward

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import each
-from nrcscan.network.capture import Call
+from nrcscan.network.call import Call
 from nrcscan.network.features_from_tensor import layouts_of
 from nrcscan.network.forward import Forward
-from nrcscan.network.trials import Trial, Watched, alike, tried
+from nrcscan.network.trials import ProbeRun, Watched, alike, tried
 
 
 class SamplesApart:
@@ -32,7 +32,7 @@ class SamplesApart:
     def __init__(self, run: Forward, watched: Watched, inputs: Any, order: list[int]) -> None:
         self._run, self._watched, self._inputs, self._order = run, watched, inputs, order
 
-    def require(self, first: Trial, reordered: Trial) -> None:
+    def require(self, first: ProbeRun, reordered: ProbeRun) -> None:
         """Refuse a network whose way or prediction for a sample is not the sample's alone.
 
         Raises:
@@ -90,7 +90,7 @@ class SamplesApart:
             " batch; normalise by running statistics, and attend within a sample, not over a batch"
         )
 
-    def _predictions(self, trial: Trial) -> Tensor:
+    def _predictions(self, trial: ProbeRun) -> Tensor:
         return self._run.output.joined(trial.output)
 
     def _seeded(self, seed: int) -> Tensor:

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nrcscan.network.capture import Call, Capture
+from nrcscan.network.call import Call
+from nrcscan.network.capture import Capture
 from nrcscan.network.computed_weights import Constants
 from nrcscan.network.find_layers import LayerWeight
 from nrcscan.network.forward import Forward
 
 
-class Trial(NamedTuple):
+class ProbeRun(NamedTuple):
     """One run of the few samples.
 
     Attributes:
@@ -46,7 +47,7 @@ class Watched(NamedTuple):
     constants: Constants
 
 
-def tried(run: Forward, watched: Watched, inputs: Any) -> Trial:
+def tried(run: Forward, watched: Watched, inputs: Any) -> ProbeRun:
     """Run a few samples.
 
     Raises:
@@ -60,7 +61,7 @@ def tried(run: Forward, watched: Watched, inputs: Any) -> Trial:
         trace_sources=True,
     )
     output = run.call(inputs, capture)
-    return Trial(calls, output, capture.wrote_to(run.module.buffers()), capture)
+    return ProbeRun(calls, output, capture.wrote_to(run.module.buffers()), capture)
 
 
 def alike(one: Tensor, other: Tensor) -> bool:

@@ -12,6 +12,7 @@ from nrcscan.files import sniff
 from nrcscan.inputs.checkpoints.pickle_outline import Named, outline, walk
 from nrcscan.inputs.checkpoints.recognise import SUFFIXES, recognise
 from nrcscan.inputs.checkpoints.signs import TRAINING
+from nrcscan.inputs.usual_names import X_KEYS, Y_KEYS
 from nrcscan.wording import listed, some
 
 WEIGHTS = "weights"
@@ -147,8 +148,6 @@ def _is_optimizer(value: Any) -> bool:
 
 def _is_data(content: Any) -> bool:
     """Whether this is a dict of inputs and targets, as their usual names say."""
-    from nrcscan.inputs.datasets.batches import X_KEYS, Y_KEYS  # which needs NumPy
-
     return (
         isinstance(content, Mapping)
         and set(X_KEYS) | set(Y_KEYS) >= content.keys()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files.natural_order import natural_path
-from nrcscan.inputs.datasets.batches import X_KEYS, Y_KEYS, usual_inputs
 from nrcscan.inputs.datasets.rows import Rows
+from nrcscan.inputs.usual_names import X_KEYS, Y_KEYS, usual_inputs
 from nrcscan.wording import listed, some
 
 LISTED = 24

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,6 @@ from nrcscan.wording import listed, reason
 
 Batch = tuple[Inputs, NDArray[Any]]
 """Inputs (n, …), one array or several, and targets (n, n_targets), of any real dtype."""
-
-X_KEYS = ("X", "x", "inputs", "features", "observations", "obs", "images")
-TOKENS = ("input_ids", "inputs_embeds", "input_features", "input_values", "pixel_values")
-"""What Hugging Face calls what its networks see; the others come with one of these."""
-
-BESIDE = (
-    "attention_mask",
-    "token_type_ids",
-    "position_ids",
-    "global_attention_mask",
-    "pixel_mask",
-    "pixel_attention_mask",
-    "bbox",
-    "decoder_input_ids",
-    "decoder_attention_mask",
-)
-Y_KEYS = ("y", "Y", "targets", "target", "labels", "actions")
 
 
 @dataclass(frozen=True)
@@ -121,18 +104,6 @@ def choose_key(
         f"{listed(found)} could all be the {what}" if found else f"no array is called {usual[0]}"
     )
     raise UsageError(f"{path}: {problem}; say which of {listed(keys)} are the {what} with {option}")
-
-
-def usual_inputs(keys: Collection[str]) -> list[str]:
-    """Return those inputs of Hugging Face's networks that are there, which belong together.
-
-    >>> usual_inputs(["attention_mask", "input_ids", "labels"])
-    ['input_ids', 'attention_mask']
-    """
-    seen = [name for name in TOKENS if name in keys]
-    if not seen or any(name in keys for name in X_KEYS):
-        return []
-    return [*seen, *(name for name in BESIDE if name in keys)]
 
 
 def file_provenance(path: Path) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file.reading import datasets_inside
 from nrcscan.acts_file.schema import FORMAT
+from nrcscan.acts_file.self_contained import datasets_inside
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
 from nrcscan.inputs.datasets.rows import Rows

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import Inputs, each, parts
 from nrcscan.inputs.datasets.batches import (
-    Y_KEYS,
     Batch,
     Dataset,
     as_array,
@@ -21,6 +20,7 @@ from nrcscan.inputs.datasets.batches import (
     require_equal_lengths,
     require_numbers,
 )
+from nrcscan.inputs.usual_names import Y_KEYS
 from nrcscan.wording import listed, reason
 
 

@@ -168,7 +168,7 @@ def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None]
     Raises:
         InputError: it is a checkpoint.
     """
-    from nrcscan.inputs.datasets import hdf5_arrays, matlab_arrays, saved_tensors
+    from nrcscan.inputs.datasets import hdf5_arrays, matlab_arrays
     from nrcscan.inputs.datasets.named_arrays import Opener, open_keyed
 
     def of(arrays: Opener) -> Callable[[Path, str | None, str | None], Dataset]:
@@ -176,6 +176,8 @@ def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None]
 
     form = recognise(path)
     if isinstance(form, CheckpointForm):
+        from nrcscan.inputs.datasets import saved_tensors  # which need torch
+
         tensors = {"torch": saved_tensors.torch_tensors, "safetensors": saved_tensors.safetensors}
         if form.key in tensors:
             return of(tensors[form.key])

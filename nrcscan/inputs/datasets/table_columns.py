@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.arrays import Inputs
-from nrcscan.inputs.datasets.batches import X_KEYS, Y_KEYS, choose_key, usual_inputs
+from nrcscan.inputs.datasets.batches import choose_key
 from nrcscan.inputs.datasets.rows import side_by_side
+from nrcscan.inputs.usual_names import X_KEYS, Y_KEYS, usual_inputs
 from nrcscan.wording import listed
 
 

@@ -12,6 +12,7 @@ import mmap
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from pickletools import code2op
 from typing import Any
 
 from nrcscan.inputs.pickles.known_arrays import STATE_SETTERS
@@ -68,6 +69,8 @@ class PickleMachine(PickleStack):
         try:
             while (code := self._take(1)[0]) != _STOP:
                 operation = _OPERATIONS.get(code)
+                if operation is None and bytes([code]).decode("latin1") not in code2op:
+                    raise PickleDamaged(f"{bytes([code])!r} begins nothing that a pickle has")
                 if operation is None:
                     raise PickleRefused(f"its pickle has {bytes([code])!r}, which data never needs")
                 operation(self)

@@ -1,0 +1,51 @@
+"""Refuses HDF5 files that refer to data outside themselves, whatever they are files of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from nrcscan.acts_file.schema import FILTERS
+from nrcscan.errors import InputError
+
+
+def require_self_contained(file: h5py.File, path: Path) -> None:
+    """Refuse an HDF5 file that refers to data outside itself, before any of it is read.
+
+    Raises:
+        InputError: it has a link, or a dataset stored elsewhere or in an unknown way.
+    """
+    for _ in datasets_inside(file, path):
+        pass
+
+
+def datasets_inside(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield the datasets of an HDF5 file by name; raises as `require_self_contained` does."""
+    for name, link in _links(file):
+        if not isinstance(link, h5py.HardLink):
+            raise InputError(f"{path}: {name} is a link to somewhere else; not followed")
+        item = file.get(name)
+        if isinstance(item, h5py.Dataset):
+            _require_inside(item, path)
+            yield name, item
+
+
+def _links(file: h5py.File) -> list[tuple[str, Any]]:
+    """Return every link of a file, none of them followed."""
+    found: list[tuple[str, Any]] = []
+    file.visititems_links(lambda name, link: found.append((name, link)))
+    return found
+
+
+def _require_inside(dataset: h5py.Dataset, path: Path) -> None:
+    """Refuse a dataset whose bytes are not in the file, or need a plug-in to be read."""
+    if dataset.external or dataset.is_virtual:
+        raise InputError(f"{path}: {dataset.name} keeps its data in another file; not followed")
+    made = dataset.id.get_create_plist()
+    if {made.get_filter(i)[0] for i in range(made.get_nfilters())} - FILTERS:
+        raise InputError(
+            f"{path}: {dataset.name} is compressed in a way that needs a plug-in; use gzip"
+        )

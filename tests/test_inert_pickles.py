@@ -331,7 +331,7 @@ REFUSED = {  # name → a pickle, and what is said of it
     "extension 4": (b"\x84\x01\0\0\0", "which data never needs"),
     "persistent text": (b"Px\n", "which data never needs"),
     "buffer outside": (b"\x97", "which data never needs"),
-    "unknown": (b"\xff", "which data never needs"),
+    "unknown": (b"\xff", "begins nothing that a pickle has"),
     "newer protocol": (b"\x80\x06N", "protocol 6"),
     "lying frame": (b"\x95" + b"\xff" * 8 + b"N", "ends in the middle"),
     "lying text": (b"\x8d" + b"\xff" * 7 + b"\x7f", "ends in the middle"),

@@ -9,10 +9,10 @@ which checks its own arguments. An operation that no file of data needs is refus
 from __future__ import annotations
 
 import mmap
+import pickletools
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from pickletools import code2op
 from typing import Any
 
 from nrcscan.inputs.pickles.known_arrays import STATE_SETTERS
@@ -22,6 +22,7 @@ from nrcscan.wording import reason
 
 NEWEST_PROTOCOL = 5
 _STOP = ord(".")
+_EVERY_OPCODE = {ord(opcode.code) for opcode in pickletools.opcodes}
 _LONGEST_NAME = 500
 _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
@@ -69,7 +70,7 @@ class PickleMachine(PickleStack):
         try:
             while (code := self._take(1)[0]) != _STOP:
                 operation = _OPERATIONS.get(code)
-                if operation is None and bytes([code]).decode("latin1") not in code2op:
+                if operation is None and code not in _EVERY_OPCODE:
                     raise PickleDamaged(f"{bytes([code])!r} begins nothing that a pickle has")
                 if operation is None:
                     raise PickleRefused(f"its pickle has {bytes([code])!r}, which data never needs")

@@ -210,7 +210,7 @@ def test_a_sketch_is_what_it_says_and_merges(cut: int, mean: float, rank: int) -
     np.testing.assert_allclose(found.variances, np.diagonal(covariance), atol=1e-10)
     np.testing.assert_allclose(found.cross_covariance, whole.cross_covariance, atol=1e-10)
     np.testing.assert_allclose(found.target_covariance, whole.target_covariance, atol=1e-10)
-    values, vectors, missed = nystrom(found, 2.0**-52)
+    values, vectors, missed, _ = nystrom(found, 2.0**-52)
     rest = covariance - (vectors * values) @ vectors.T  # what is missed is never negative
     assert np.linalg.eigvalsh(rest)[0] > -1e-10
     assert missed == pytest.approx(np.trace(rest), abs=1e-10)
@@ -318,6 +318,7 @@ def drawn(seed: int) -> tuple[nn.Module, tuple[np.ndarray, np.ndarray], dict[str
 @given(seed=st.integers(0, 10**6), k=st.sampled_from(["t", 1, 2, 6]))
 @example(seed=1, k="t")
 @example(seed=42, k="t")
+@example(seed=258, k="t")
 def test_whatever_is_measured_is_within_its_bound(tmp_path: Path, seed: int, k: Any) -> None:
     net, data, known = drawn(seed)
     common: dict[str, Any] = {"activations": False, "force": True, "pool": "tokens"}

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +99,13 @@ def test_a_worker_that_dies_has_its_checkpoints_done_by_another(
 
 
 def test_a_cluster_started_here(data: Path, tmp_path: Path) -> None:
-    found = nrcscan.scan(
-        tmp_path / "runs", data, tmp_path / "out", cluster="local:2", patterns=["[0-3].pt"]
-    )
+    with socket.socket() as other:  # whose page is at the usual port
+        with suppress(OSError):
+            other.bind(("127.0.0.1", 8787))
+            other.listen()
+        found = nrcscan.scan(
+            tmp_path / "runs", data, tmp_path / "out", cluster="local:2", patterns=["[0-3].pt"]
+        )
     assert [c.path for c in found.checkpoints] == ["0.pt", "1.pt", "2.pt", "3.pt"]
     assert all(checkpoint.status == "ok" for checkpoint in found.checkpoints)
 

@@ -43,11 +43,13 @@ class Spectrum:
 
     Attributes:
         residual: variance in the directions that are not among them, where m < d.
+        moved: how far rounding can have moved the values of a sketch, beside that of its sums.
     """
 
     values: Array
     vectors: Array
     residual: float = 0.0
+    moved: float = 0.0
 
     @property
     def rank(self) -> int:

@@ -71,9 +71,10 @@ def resolution(features: Spectrum, epsilon: float, *, sketched: bool) -> Resolut
     if not sketched and epsilon <= 2.0**-52:
         return Resolution()
     rounding = epsilon * features.total
+    unseen = features.residual + features.moved
     return Resolution(
-        features.residual + ROUNDINGS * rounding,
-        features.residual + ROUNDINGS_OF_SUMS * rounding,
+        unseen + ROUNDINGS * rounding,
+        unseen + ROUNDINGS_OF_SUMS * rounding,
         ROUNDINGS * epsilon,
         sketched,
     )

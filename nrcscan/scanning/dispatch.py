@@ -127,7 +127,7 @@ def on_cluster(where: str, setup: Setup, timeout: float | None) -> Iterator[Subm
                 cluster = LocalCluster(
                     n_workers=int(rest),
                     threads_per_worker=1,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # any port that is free
                     silence_logs=logging.ERROR,
                 )
             client = Client(cluster or where, timeout=PATIENCE, set_as_default=False)

@@ -9,9 +9,10 @@ from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import sniff
-from nrcscan.inputs.checkpoints.pickle_outline import Named, outline, walk
+from nrcscan.inputs.checkpoints.pickle_outline import outline, shape_of, walk
 from nrcscan.inputs.checkpoints.recognise import SUFFIXES, recognise
 from nrcscan.inputs.checkpoints.signs import TRAINING
+from nrcscan.inputs.pickles.placeholder import Placeholder
 from nrcscan.inputs.usual_names import X_KEYS, Y_KEYS
 from nrcscan.wording import listed, some
 
@@ -106,8 +107,8 @@ def training_state(path: Path) -> str:
         parts = list(walk(content))
     except ValueError:
         return UNTOLD
-    if isinstance(content, Named):
-        if content.shape is not None:
+    if isinstance(content, Placeholder):
+        if shape_of(content) is not None:
             return "a single tensor"
         if (known := _of_class(content.name, _WITH_MATRICES)) is not None:
             return known
@@ -117,22 +118,24 @@ def training_state(path: Path) -> str:
         return f"data ({listed(content)})"
     states = [keys for keys, value in parts if _is_optimizer(value)]
     tensors = [
-        (keys, value.shape)
+        (keys, shape)
         for keys, value in parts
-        if isinstance(value, Named)
-        and value.shape is not None
+        if (shape := shape_of(value)) is not None
         and not any(keys[: len(state)] == state for state in states)
     ]
     if sum(shape == (0,) for _, shape in tensors) > len(tensors) / 2:
         return ZERO_3  # buffers are whole there
     if any(len(shape) > 1 and 0 not in shape for _, shape in tensors):
         return WEIGHTS
-    if isinstance(content, Named) and (known := _of_class(content.name, _CLASSES)) is not None:
+    if (
+        isinstance(content, Placeholder)
+        and (known := _of_class(content.name, _CLASSES)) is not None
+    ):
         return known
     if any("flat_param" in key for keys, _ in tensors for key in keys):
         return WEIGHTS  # whoever opens it says what to do
     if not TRAINING.match(path.name) and any(
-        isinstance(value, Named) and not _HARMLESS.fullmatch(value.name) for _, value in parts
+        isinstance(value, Placeholder) and not _HARMLESS.fullmatch(value.name) for _, value in parts
     ):
         return UNTOLD
     return _named(content, optimizers=bool(states))
@@ -152,14 +155,14 @@ def _is_data(content: Any) -> bool:
         isinstance(content, Mapping)
         and set(X_KEYS) | set(Y_KEYS) >= content.keys()
         and all(content.keys() & keys for keys in (set(X_KEYS), set(Y_KEYS)))
-        and all(isinstance(value, Named) and value.shape for value in content.values())
+        and all(shape_of(value) for value in content.values())
     )
 
 
 def _named(content: Any, *, optimizers: bool) -> str:
     """Say what a file without a weight matrix holds."""
     if not isinstance(content, Mapping):
-        kind = content.name if isinstance(content, Named) else f"a {type(content).__name__}"
+        kind = content.name if isinstance(content, Placeholder) else f"a {type(content).__name__}"
         return f"no weight matrix ({kind})"
     if "optimizer_state_dict" in content or optimizers:
         return "an optimizer's state"

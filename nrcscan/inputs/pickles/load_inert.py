@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nrcscan.inputs.pickles.known_arrays import known_arrays
+from nrcscan.inputs.pickles.known_arrays import STATE_SETTERS, known_arrays
 from nrcscan.inputs.pickles.known_containers import known_containers
 from nrcscan.inputs.pickles.known_tensors import Storage, StorageType, known_tensors
 from nrcscan.inputs.pickles.pickle_machine import PickleMachine
@@ -115,7 +115,7 @@ def _fill(
     known["torch.storage", "_load_from_bytes"] = Known(
         name, lambda data: _storage_in(data, nesting), is_class=False
     )
-    machine = PickleMachine(buffer, known, persistent, position)
+    machine = PickleMachine(buffer, known, persistent, position, STATE_SETTERS)
     found.content = machine.load()
     found.asked |= machine.asked
     found.attributes += machine.attributes

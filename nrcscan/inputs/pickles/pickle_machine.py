@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nrcscan.inputs.pickles.known_arrays import STATE_SETTERS
 from nrcscan.inputs.pickles.pickle_stack import PickleStack
 from nrcscan.inputs.pickles.placeholder import Known, PickleDamaged, PickleRefused, Placeholder
 from nrcscan.wording import reason
@@ -44,6 +43,7 @@ class PickleMachine(PickleStack):
         known: Mapping[Pair, Any],
         persistent: Callable[[Any], Any] | None = None,
         position: int = 0,
+        setters: Mapping[type, Callable[[Any, Any], None]] | None = None,
     ) -> None:
         """Set up a machine.
 
@@ -52,12 +52,14 @@ class PickleMachine(PickleStack):
             known: what names stand for: a `Known`, or a value that cannot be changed.
             persistent: gives what a persistent id stands for.
             position: of the first pickle.
+            setters: give objects of known classes their state.
         """
         super().__init__(buffer, position)
         self.asked: set[str] = set()
         self.attributes: list[tuple[Any, Any]] = []
         self._known = known
         self._persistent = persistent
+        self._setters = setters or {}
         self._protocol = 0
 
     def load(self) -> Any:
@@ -143,7 +145,7 @@ class PickleMachine(PickleStack):
     def _build(self) -> None:
         state = self._stack.pop()
         built = self._stack[-1]
-        setter = STATE_SETTERS.get(type(built))
+        setter = self._setters.get(type(built))
         if setter is not None:
             try:
                 setter(built, state)

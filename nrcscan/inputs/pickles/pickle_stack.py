@@ -8,14 +8,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from nrcscan.inputs.pickles.placeholder import Known, PickleDamaged, PickleRefused, Placeholder
 
-_SCALARS = (
-    str, int, float, bytes, complex, bool, type(None), Placeholder,
-    np.number, np.bool_, np.character, np.datetime64,
-)  # fmt: skip
+_SCALARS = (str, int, float, bytes, complex, bool, type(None), Placeholder)
+_SCALARS_OF = ("torch", "numpy")
+"""The modules of dtypes, devices and numbers that can be keys too."""
 _NESTED_KEYS = 3
 _LONGEST_KEY = 64
 
@@ -29,7 +26,7 @@ def require_key(key: Any, depth: int = 0) -> None:
     if isinstance(key, tuple) and depth < _NESTED_KEYS and len(key) <= _LONGEST_KEY:
         for part in key:
             require_key(part, depth + 1)
-    elif not isinstance(key, _SCALARS) and type(key).__module__ != "torch":  # a dtype, a device
+    elif not isinstance(key, _SCALARS) and type(key).__module__ not in _SCALARS_OF:
         raise PickleRefused(f"it has a {type(key).__name__} as a key")
 
 

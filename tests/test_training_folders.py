@@ -226,7 +226,7 @@ def test_a_folder_of_deepspeed(tmp_path: Path) -> None:
     assert opened.path.name == "mp_rank_00_model_states.pt"
     assert all(torch.equal(opened.state[name], state[name]) for name in state)
     found = nrcscan.scan(tmp_path, (x, y), tmp_path / "out", activation="relu")
-    assert [(c.step, c.reason) for c in found.checkpoints] == [(None, None)]
+    assert [(c.step, c.reason) for c in found.checkpoints] == [(20, None)]
     expected = nrcscan.extract(NETWORK, (x, y), tmp_path / "a.h5").r2
     assert found.checkpoints[0].result is not None
     assert found.checkpoints[0].result["model"]["r2"] == pytest.approx(expected, rel=1e-6)

@@ -97,8 +97,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
     refusal = _refusal(contents.path)
     folder, built = of_folder(Path(model), contents.path, refused=refusal is not None)
     key: str | None = None
-    network: str | None = None
-    problem: str | None = None
+    network, problem = built, refusal
     prefix = ""
     tensors: tuple[TensorInfo, ...] = ()
     notes: tuple[str, ...] = ()
@@ -107,7 +106,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
     except UsageError as error:
         if state_key is not None or chosen["ignore"]:
             raise
-        problem = str(error)
+        network, problem = None, str(error)
         every = {
             f"{key}.{name}" if key else name: tensor
             for key, state in contents.states.items()
@@ -120,8 +119,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         whole = [name for name in checkpoint.state if name != "n_averaged"]
         prefix = whole[0].removesuffix(next(iter(state))) if whole else ""
         tensors = _listed(state)
-        network, problem = built, refusal
-        if built is None and refusal is None:
+        if not (built or refusal):
             network, problem = _network_of(checkpoint, chosen["activation"])
     return Inspection(
         path=str(contents.path),

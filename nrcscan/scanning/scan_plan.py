@@ -12,7 +12,7 @@ from nrcscan.network.guess import Guess
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache, Record
-from nrcscan.scanning.epoch_from_name import epoch_and_step
+from nrcscan.scanning.epoch_from_name import NO_TIME, epoch_and_step
 from nrcscan.scanning.find_checkpoints import Candidate
 from nrcscan.scanning.messages import Inference, Outcome, Task
 from nrcscan.scanning.scan_file import ScannedCheckpoint
@@ -103,6 +103,8 @@ class ScanPlan:
         """Return a checkpoint of the result: its own keys tell its time, else its name does."""
         in_folder = candidate.is_folder or candidate.moment is not None
         named = epoch_and_step(candidate.moment or candidate.path, folder=in_folder)
+        if candidate.is_further:
+            named = NO_TIME
         own = (outcome.epoch, outcome.step)
         pairs = list(zip(own, named, strict=True))
         epoch, step = (by_name if kept is None else kept for kept, by_name in pairs)

@@ -12,13 +12,13 @@ from nrcscan.errors import InputError, NoNetworkError
 from nrcscan.files import open_safely, sniff
 from nrcscan.files.natural_order import natural_key, natural_path
 from nrcscan.inputs.checkpoints.recognise import parts_beside, recognise
+from nrcscan.inputs.checkpoints.signs import FURTHER
 from nrcscan.inputs.checkpoints.training_state import ZERO_3, holding, why_not
 
 USUAL = ("model.safetensors", "pytorch_model.bin")
 """How the file of a network is called where others may stand beside it."""
 
 _SHARD = re.compile(r"[-_](\d{5})-of-(\d{5})\.")
-_FURTHER = re.compile(r"(pytorch_)?model_\d+\.(safetensors|bin)")
 _ADAPTER = "adapter_model."
 _PIPELINES = {"model_index.json": "diffusers", "modules.json": "sentence-transformers"}
 _MOST_FOLDERS = 1000
@@ -39,7 +39,7 @@ def weights_of_folder(folder: Path) -> Path:
             f"{folder}: holds a PEFT adapter beside the weights that it adapts; name {usual[0]} for"
             " these alone, or load both with PeftModel, and save what merge_and_unload() returns"
         )
-    if len(usual) == 1 and not any(map(_FURTHER.fullmatch, found)):
+    if len(usual) == 1 and not any(map(FURTHER.fullmatch, found)):
         return folder / usual[0]
     for name in found:
         require_whole(folder / name)

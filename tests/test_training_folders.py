@@ -40,19 +40,22 @@ class SeedableRandomSampler:
 class VecNormalize:
     """Named as Stable-Baselines3's."""
 
-    mean = np.zeros(5)
+    def __init__(self) -> None:
+        self.mean = np.zeros(5)
 
 
 class ReplayBuffer:
     """Named as Stable-Baselines3's."""
 
-    observations = np.zeros((9, 5))
+    def __init__(self) -> None:
+        self.observations = np.zeros((9, 5))
 
 
 class StandardScaler:
     """Named as scikit-learn's."""
 
-    components = np.zeros((5, 5))
+    def __init__(self) -> None:
+        self.components = np.zeros((5, 5))
 
 
 VecNormalize.__module__ = "stable_baselines3.common.vec_env.vec_normalize"
@@ -108,7 +111,7 @@ def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
     import types
 
-    for kind in (Arguments, SeedableRandomSampler):
+    for kind in (Arguments, SeedableRandomSampler, VecNormalize, ReplayBuffer, StandardScaler):
         for part in (kind.__module__.partition(".")[0], kind.__module__):
             monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
         monkeypatch.setattr(sys.modules[kind.__module__], kind.__name__, kind, raising=False)
@@ -206,6 +209,30 @@ def test_what_holds_no_network_says_what_it_holds(tmp_path: Path, content: Any, 
     assert found.candidates == []
     assert [path for path, _ in found.skipped] == ["m.pt"]
     assert re.match(f"holds {why}", found.skipped[0][1])
+
+
+@pytest.mark.usefixtures("by_name")
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (VecNormalize, "statistics that inputs are scaled by"),
+        (ReplayBuffer, "what an agent has seen"),
+        (StandardScaler, "an object of scikit-learn"),
+    ],
+)
+def test_what_agents_and_preprocessing_keep(tmp_path: Path, content: Any, why: str) -> None:
+    (tmp_path / "vecnormalize.pkl").write_bytes(pickle.dumps(content()))
+    save(content(), tmp_path / "m.pt")
+    assert set(dict(find(tmp_path).skipped).values()) == {f"holds {why}, without a network"}
+
+
+def test_lists_of_tensors_that_accelerate_keeps_are_no_checkpoint(tmp_path: Path) -> None:
+    save({"shadow_params": list(NETWORK.parameters())}, tmp_path / "custom_checkpoint_1.pkl")
+    (tmp_path / "scheduler_config.json").write_text("{}")
+    assert dict(find(tmp_path).skipped) == {
+        "custom_checkpoint_1.pkl": "holds no weights by name (a list of tensors)",
+        "scheduler_config.json": "JSON text",
+    }
 
 
 def test_what_is_damaged_or_asks_for_unknown_code_stays_a_checkpoint(tmp_path: Path) -> None:

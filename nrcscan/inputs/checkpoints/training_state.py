@@ -134,7 +134,7 @@ def training_state(path: Path) -> str:
     if any(len(shape) > 1 and 0 not in shape for _, shape in tensors):
         nameless = len(tensors) > 1 and len({keys for keys, _ in tensors}) == 1
         if nameless and _REGISTERED.fullmatch(path.name):
-            return f"no weights by name (a list of {len(tensors)} tensors)"
+            return "no weights by name (a list of tensors)"
         return WEIGHTS
     if isinstance(content, Named) and (known := _of_class(content.name, _CLASSES)) is not None:
         return known

@@ -19,7 +19,7 @@ from rich.console import Console
 from test_cli import failed, ok
 
 from nrcscan import InputError, Thresholds, UsageError, compare, extract, report
-from nrcscan.comparing.comparison_table import Tables, render
+from nrcscan.comparing.comparison_table import Tables, headline, render
 from nrcscan.comparing.short_labels import LONGEST, labels
 from nrcscan.metrics.quantities import QUANTITIES
 
@@ -91,6 +91,14 @@ def test_a_dead_run_hides_no_difference_between_two_that_learned(acts: dict[str,
     assert two["layers.4"] == ("nrc1", "nrc3")
     one = {row.name: row.differs for row in compare([acts["wd0.01"], acts["wd0.05"]]).rows}
     assert one["layers.4"] == ("nrc1", "nrc2", "nrc3", "nrc4")
+
+
+def test_a_run_without_predictions_is_not_judged(acts: dict[str, Path], tmp_path: Path) -> None:
+    x, y = samples(60, 8, 2)
+    headless = extract(mlp(8, 16, 2), (x, y), tmp_path / "headless.h5", predictions=False).path
+    told = headline(compare([acts["wd0.01"], headless]))
+    assert told.startswith("Collapsed through to the output: wd0.01 from layers.4 on (3rd of 8). ")
+    assert "Not judged, for want of predictions: headless." in told
 
 
 def test_the_same_conditions_everywhere(acts: dict[str, Path], tmp_path: Path) -> None:

@@ -124,6 +124,16 @@ def test_two_onsets_that_never_come_cannot_be_compared() -> None:
     assert found.because == ("neither onset.nrc1 nor onset.all ever comes",)
 
 
+def test_a_collapse_is_not_judged_without_predictions() -> None:
+    found = checkpoint(onset=dict.fromkeys((*CONDITIONS, "all")))
+    found["model"]["learned"] = None
+    for layer in found["layers"]:
+        layer["met"] |= {"nrc1": False, "nrc4": None}
+    judged = evaluate(parse("onset.all <= layers.2"), found)
+    assert judged.holds is None
+    assert judged.because == ("onset.all is undefined: it is not judged without predictions",)
+
+
 def test_an_onset_that_no_layer_could_be_judged_on_is_undefined_and_not_late() -> None:
     found = checkpoint(onset={**dict.fromkeys(CONDITIONS), "all": None})
     for layer in found["layers"]:

@@ -40,6 +40,25 @@ def test_natural_order_and_runs(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_called_after_a_moment_is_a_checkpoint_of_its_run(tmp_path: Path) -> None:
+    alone = ("final.pt", "a/x.pt", "epoch_2/model.pt", "epoch_10/model.pt", "seed_1/model.pt")
+    for name in (*alone, "ep1/model.bin", "ep1/model_1.bin", "step-7/best.pt", "step-7/last.pt"):
+        save(tmp_path / name)
+    found = find(tmp_path).candidates
+    assert [(c.run, c.path) for c in found] == [
+        ("", "final.pt"),
+        ("", "epoch_2/model.pt"),
+        ("", "epoch_10/model.pt"),
+        ("a", "a/x.pt"),
+        ("ep1", "ep1/model.bin"),
+        ("ep1", "ep1/model_1.bin"),
+        ("seed_1", "seed_1/model.pt"),
+        ("step-7", "step-7/best.pt"),
+        ("step-7", "step-7/last.pt"),
+    ]
+    assert [c.path for c in found if c.is_further] == ["ep1/model_1.bin"]
+
+
 def test_formats_are_told_by_content_where_the_name_does_not(tmp_path: Path) -> None:
     save(tmp_path / "weights")
     torch.save({"w": torch.ones(1, 1)}, tmp_path / "old", _use_new_zipfile_serialization=False)
@@ -150,6 +169,7 @@ def test_no_folder(tmp_path: Path) -> None:
         ("iter-20.pt", (None, 20)),
         ("1000.pth", (1000, None)),
         ("model_12.pt", (12, None)),
+        ("rl_model_1000_steps.zip", (None, 1000)),
         ("resnet18.pt", (None, None)),
         ("wd0.01.pt", (None, None)),
         ("deep2.pt", (None, None)),

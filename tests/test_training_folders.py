@@ -37,6 +37,30 @@ class SeedableRandomSampler:
     """Named as accelerate's."""
 
 
+class VecNormalize:
+    """Named as Stable-Baselines3's."""
+
+    def __init__(self) -> None:
+        self.mean = np.zeros(5)
+
+
+class ReplayBuffer:
+    """Named as Stable-Baselines3's."""
+
+    def __init__(self) -> None:
+        self.observations = np.zeros((9, 5))
+
+
+class StandardScaler:
+    """Named as scikit-learn's."""
+
+    def __init__(self) -> None:
+        self.components = np.zeros((5, 5))
+
+
+VecNormalize.__module__ = "stable_baselines3.common.vec_env.vec_normalize"
+ReplayBuffer.__module__ = "stable_baselines3.common.buffers"
+StandardScaler.__module__ = "sklearn.preprocessing._data"
 SeedableRandomSampler.__module__ = "accelerate.data_loader"
 Arguments.__module__ = "transformers.training_args"
 
@@ -87,7 +111,7 @@ def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
     import types
 
-    for kind in (Arguments, SeedableRandomSampler):
+    for kind in (Arguments, SeedableRandomSampler, VecNormalize, ReplayBuffer, StandardScaler):
         for part in (kind.__module__.partition(".")[0], kind.__module__):
             monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
         monkeypatch.setattr(sys.modules[kind.__module__], kind.__name__, kind, raising=False)
@@ -187,6 +211,30 @@ def test_what_holds_no_network_says_what_it_holds(tmp_path: Path, content: Any, 
     assert re.match(f"holds {why}", found.skipped[0][1])
 
 
+@pytest.mark.usefixtures("by_name")
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (VecNormalize, "statistics that inputs are scaled by"),
+        (ReplayBuffer, "what an agent has seen"),
+        (StandardScaler, "an object of scikit-learn"),
+    ],
+)
+def test_what_agents_and_preprocessing_keep(tmp_path: Path, content: Any, why: str) -> None:
+    (tmp_path / "vecnormalize.pkl").write_bytes(pickle.dumps(content()))
+    save(content(), tmp_path / "m.pt")
+    assert set(dict(find(tmp_path).skipped).values()) == {f"holds {why}, without a network"}
+
+
+def test_lists_of_tensors_that_accelerate_keeps_are_no_checkpoint(tmp_path: Path) -> None:
+    save({"shadow_params": list(NETWORK.parameters())}, tmp_path / "custom_checkpoint_1.pkl")
+    (tmp_path / "scheduler_config.json").write_text("{}")
+    assert dict(find(tmp_path).skipped) == {
+        "custom_checkpoint_1.pkl": "holds no weights by name (a list of tensors)",
+        "scheduler_config.json": "JSON text",
+    }
+
+
 def test_what_is_damaged_or_asks_for_unknown_code_stays_a_checkpoint(tmp_path: Path) -> None:
     save(NETWORK.state_dict(), tmp_path / "cut.pt")
     whole = (tmp_path / "cut.pt").read_bytes()
@@ -226,7 +274,7 @@ def test_a_folder_of_deepspeed(tmp_path: Path) -> None:
     assert opened.path.name == "mp_rank_00_model_states.pt"
     assert all(torch.equal(opened.state[name], state[name]) for name in state)
     found = nrcscan.scan(tmp_path, (x, y), tmp_path / "out", activation="relu")
-    assert [(c.step, c.reason) for c in found.checkpoints] == [(None, None)]
+    assert [(c.step, c.reason) for c in found.checkpoints] == [(20, None)]
     expected = nrcscan.extract(NETWORK, (x, y), tmp_path / "a.h5").r2
     assert found.checkpoints[0].result is not None
     assert found.checkpoints[0].result["model"]["r2"] == pytest.approx(expected, rel=1e-6)
@@ -255,12 +303,25 @@ def test_an_adapter_without_its_base(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "adapter_model.safetensors"):
         with pytest.raises(InputError, match=message):
             open_checkpoint(path)
-    assert [tensor.name for tensor in nrcscan.inspect(tmp_path).tensors] == names
+    found = nrcscan.inspect(tmp_path)
+    assert [tensor.name for tensor in found.tensors] == names
+    assert found.folder == "extract refuses adapter_model.safetensors from it"
+    assert re.search(message, str(found.problem))
+    safetensors.torch.save_file(NETWORK.state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(
+        InputError, match=r"holds a PEFT adapter beside .*; name model\.safetensors"
+    ):
+        open_checkpoint(tmp_path)
 
 
 def _steps(folder: Path) -> None:
     for step in (2, 10):
         save(NETWORK.state_dict(), folder / f"checkpoint-{step}" / "pytorch_model.bin")
+
+
+def _deep(folder: Path) -> None:
+    for version in (0, 1):
+        save(NETWORK.state_dict(), folder / "logs" / f"version_{version}" / "last.ckpt")
 
 
 def _plain(folder: Path) -> None:
@@ -280,11 +341,6 @@ def _several_of_accelerate(folder: Path) -> None:
         safetensors.torch.save_file(NETWORK.state_dict(), folder / name)
 
 
-def _shard(folder: Path) -> None:
-    state = NETWORK.state_dict()
-    safetensors.torch.save_file(state, folder / "model-00001-of-00002.safetensors")
-
-
 def _flax(folder: Path) -> None:
     (folder / "flax_model.msgpack").write_bytes(b"\x81\xa6params\x81\xa6kernel\x01")
 
@@ -293,16 +349,12 @@ def _flax(folder: Path) -> None:
     ("write", "message"),
     [
         (_steps, "holds checkpoints checkpoint-2, checkpoint-10; name one, or use scan"),
+        (_deep, "holds checkpoints logs/version_0, logs/version_1; name one, or use scan"),
         (_plain, "holds checkpoints a.pt, b.pt; name one, or use scan"),
         (_pipeline, "is a pipeline of diffusers, whose networks are in unet; name one"),
         (
             _several_of_accelerate,
             "holds checkpoints model.safetensors, model_1.safetensors; name one, or use scan",
-        ),
-        (
-            _shard,
-            "model-00001-of-00002.safetensors is one of 2 shards, and there is no index of them;"
-            " copy the others and the *.index.json beside it",
         ),
         (
             _flax,
@@ -320,6 +372,26 @@ def test_a_folder_that_is_not_one_checkpoint_says_what_it_holds(
         with pytest.raises(InputError) as caught:
             look(tmp_path)
         assert str(caught.value) == f"{tmp_path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("index", "then"),
+    [(False, ", and there is no index of them; copy the others"), (True, "; give the folder with")],
+)
+def test_one_of_several_shards_is_no_network(tmp_path: Path, index: bool, then: str) -> None:
+    shards = [tmp_path / f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for shard in shards:
+        safetensors.torch.save_file(NETWORK.state_dict(), shard)
+    if index:
+        content = {"weight_map": {"0.weight": shards[0].name, "2.weight": shards[1].name}}
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps(content))
+    message = re.escape(f"{shards[0]}: is one of 2 shards{then}")
+    with pytest.raises(InputError, match=message):
+        open_checkpoint(shards[0])
+    assert re.match(message, str(nrcscan.inspect(shards[0]).problem))
+    if not index:
+        with pytest.raises(InputError, match=message):
+            open_checkpoint(tmp_path)
 
 
 def test_inspect_says_what_extract_takes_from_a_folder(cli: Run, tmp_path: Path) -> None:

@@ -174,15 +174,23 @@ def headline(comparison: Comparison) -> str:
         for run in comparison.runs
         if run.onset["all"] is not None
     ]
-    others = [run.label for run in comparison.runs if run.onset["all"] is None]
-    if not collapsed and all(run.model["learned"] is None for run in comparison.runs):
+    unjudged = [run.label for run in comparison.runs if run.model["learned"] is None]
+    others = [
+        run.label
+        for run in comparison.runs
+        if run.onset["all"] is None and run.label not in unjudged
+    ]
+    if len(unjudged) == len(comparison.runs):
         first = "No run makes predictions, so NRC4, and with it the collapse, is not judged."
     elif not collapsed:
         first = "No run has collapsed through to the output."
     elif others:
         first = f"Collapsed through to the output: {listed(collapsed)}; not {listed(others, 'or')}."
     else:
-        first = f"All have collapsed through to the output: {listed(collapsed)}."
+        whose = "All have collapsed" if not unjudged else "Collapsed"
+        first = f"{whose} through to the output: {listed(collapsed)}."
+    if unjudged and len(unjudged) < len(comparison.runs):
+        first += f" Not judged, for want of predictions: {listed(unjudged)}."
     shared = [r for r in comparison.rows if sum(r.name in x.layers for x in comparison.runs) > 1]
     apart = [row for row in shared if row.differs]
     if not shared:

@@ -12,6 +12,7 @@ _LFS = "version https://git-lfs"
 _AGAIN = "download it again: the server answered with a page"
 _CODE = re.compile(r"(from \w[\w.]* import |import \w|def \w+\(|class \w+[(:]|#!.*python)", re.M)
 _YAML = re.compile(r"(?:---\s*\n)?(?:#.*\n|\s*\n)*[A-Za-z_][\w .-]*:(?:\s.*)?(?:\n|$)")
+_FRONT_MATTER = re.compile(r"---\s*\n(?:.*\n)*?---\s*\n")
 _CONTROL = set(range(32)) - set(b"\t\n\r\x0b\x0c\x1b")
 
 
@@ -39,7 +40,7 @@ def told(start: bytes) -> tuple[str, str] | None:
         return "a program's source text", ""
     if _is_table(text):
         return TABLE, ""
-    if _YAML.match(text):
+    if _YAML.match(text) and not _FRONT_MATTER.match(text):
         return "YAML text", ""
     return TEXT, ""
 

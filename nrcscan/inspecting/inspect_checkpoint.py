@@ -15,6 +15,7 @@ from nrcscan.inputs.checkpoints.acting_weights import with_acting_weights
 from nrcscan.inputs.checkpoints.choose_network import choose
 from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.checkpoints.open_checkpoint import read
+from nrcscan.inputs.checkpoints.weights_of_folder import require_base, require_whole
 from nrcscan.inputs.checkpoints.wrapper_names import stripped
 from nrcscan.inspecting.inspect_folder import of_folder
 from nrcscan.network.infer_chain import infer
@@ -93,10 +94,10 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
     chosen = checked(CheckpointOptions, options, "inspect")
     state_key = chosen["state_key"]
     contents = read(Path(model), trust=chosen["trust"])
-    folder, built = of_folder(Path(model), contents.path)
+    refusal = _refusal(contents.path)
+    folder, built = of_folder(Path(model), contents.path, refused=refusal is not None)
     key: str | None = None
-    network: str | None = None
-    problem: str | None = None
+    network, problem = built, refusal
     prefix = ""
     tensors: tuple[TensorInfo, ...] = ()
     notes: tuple[str, ...] = ()
@@ -105,7 +106,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
     except UsageError as error:
         if state_key is not None or chosen["ignore"]:
             raise
-        problem = str(error)
+        network, problem = None, str(error)
         every = {
             f"{key}.{name}" if key else name: tensor
             for key, state in contents.states.items()
@@ -118,7 +119,8 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
         whole = [name for name in checkpoint.state if name != "n_averaged"]
         prefix = whole[0].removesuffix(next(iter(state))) if whole else ""
         tensors = _listed(state)
-        network, problem = (built, None) if built else _network_of(checkpoint, chosen["activation"])
+        if not (built or refusal):
+            network, problem = _network_of(checkpoint, chosen["activation"])
     return Inspection(
         path=str(contents.path),
         format=contents.format,
@@ -144,8 +146,20 @@ def _listed(state: Mapping[str, Tensor]) -> tuple[TensorInfo, ...]:
     )
 
 
+def _refusal(path: Path) -> str | None:
+    """Return why `extract` would not run what a file holds, though it is read; None if it would."""
+    try:
+        require_base(path)
+        require_whole(path)
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def _network_of(checkpoint: Checkpoint, activation: str | None) -> tuple[str | None, str | None]:
     """Return the network that would run, in words, or what stands in its way."""
+    if checkpoint.format == "onnx":
+        return "in the file, a graph that onnxruntime runs", None
     if checkpoint.module is not None:
         return f"in the file, a {type(checkpoint.module).__name__}", None
     try:

@@ -9,7 +9,7 @@ from nrcscan.inputs.catalogue import FORMATS
 from nrcscan.inputs.checkpoints.recognise import recognise
 
 
-def of_folder(folder: Path, taken: Path) -> tuple[str | None, str | None]:
+def of_folder(folder: Path, taken: Path, *, refused: bool = False) -> tuple[str | None, str | None]:
     """Return what `extract` would take from a folder, and the network that it would build.
 
     Both in words; None where it is no folder, or where the weights tell the network.
@@ -17,12 +17,14 @@ def of_folder(folder: Path, taken: Path) -> tuple[str | None, str | None]:
     Args:
         folder: what is inspected.
         taken: the file in it that was read, or the folder itself.
+        refused: whether `extract` refuses that file.
     """
     if not folder.is_dir():
         return None, None
     form = recognise(folder)
     if isinstance(form, str):
-        return f"extract takes {taken.relative_to(folder)} from it", None
+        does = "refuses" if refused else "takes"
+        return f"extract {does} {taken.relative_to(folder)} from it", None
     if form.key != "huggingface":
         return f"extract takes it as a whole, as a {FORMATS[form.key]}", None
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -16,8 +17,9 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.files import natural_order
 from nrcscan.files.natural_order import natural_path
 from nrcscan.inputs.checkpoints.recognise import SUFFIXES, files_of, parts_beside, recognise
-from nrcscan.inputs.checkpoints.signs import TRAINING, is_deepspeed
+from nrcscan.inputs.checkpoints.signs import FURTHER, TRAINING, is_deepspeed
 from nrcscan.inputs.checkpoints.training_state import BY_NAME, why_not
+from nrcscan.scanning.epoch_from_name import NO_TIME, epoch_and_step, is_moment
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,21 @@ class Candidate:
         files: all files that make it up, relative likewise: one, or those beside it or in it.
         problem: why it cannot be opened at all; None when it is worth trying.
         is_folder: whether it is a folder of files.
+        moment: the folder it stands in alone, where that is called after a moment of training.
+        is_further: whether the number in its name tells it from the network beside it.
     """
 
     path: str
     files: tuple[str, ...] = ()
     problem: str | None = None
     is_folder: bool = False
+    moment: str | None = None
+    is_further: bool = False
 
     @property
     def run(self) -> str:
-        """The sub-folder it is in; empty for the folder itself."""
-        parent = str(PurePosixPath(self.path).parent)
+        """The sub-folder it is in, or that its moment is in; empty for the folder itself."""
+        parent = str(PurePosixPath(self.moment or self.path).parent)
         return "" if parent == "." else parent
 
 
@@ -83,9 +89,28 @@ def find(
     search = _Search(folder.resolve(), patterns, follow_links, {_identity(p) for p in apart})
     search.walk(folder.resolve(), "")
     found = search.found
-    found.candidates.sort(key=lambda candidate: natural_path(candidate.path))
+    where = [PurePosixPath(one.path) for one in found.candidates]
+    there = Counter(str(place) for path in where for place in (path, *path.parents))
+    found.candidates = [_in_its_moment(one, there) for one in found.candidates]
+    found.candidates.sort(key=lambda one: (natural_path(f"{one.run}/"), natural_path(one.path)))
     found.skipped.sort(key=lambda entry: natural_path(entry[0]))
     return found
+
+
+def _in_its_moment(candidate: Candidate, there: Mapping[str, int]) -> Candidate:
+    """Return a checkpoint with what tells its time.
+
+    Args:
+        candidate: as it was found.
+        there: how many checkpoints each path leads to.
+    """
+    folder, _, name = candidate.path.rpartition("/")
+    first = f"{name.rpartition('_')[0]}{PurePosixPath(name).suffix}"
+    if FURTHER.fullmatch(name) and str(PurePosixPath(folder, first)) in there:
+        return replace(candidate, is_further=True)
+    if candidate.is_folder or not is_moment(folder) or epoch_and_step(candidate.path) != NO_TIME:
+        return candidate
+    return replace(candidate, moment=folder) if there[folder] == 1 else candidate
 
 
 class _Search:

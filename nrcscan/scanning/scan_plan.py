@@ -12,7 +12,7 @@ from nrcscan.network.guess import Guess
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache, Record
-from nrcscan.scanning.epoch_from_name import epoch_and_step
+from nrcscan.scanning.epoch_from_name import NO_TIME, epoch_and_step
 from nrcscan.scanning.find_checkpoints import Candidate
 from nrcscan.scanning.messages import Inference, Outcome, Task
 from nrcscan.scanning.scan_file import ScannedCheckpoint
@@ -101,7 +101,10 @@ class ScanPlan:
 
     def _row(self, candidate: Candidate, key: str, outcome: Outcome) -> ScannedCheckpoint:
         """Return a checkpoint of the result: its own keys tell its time, else its name does."""
-        named = epoch_and_step(candidate.path, folder=candidate.is_folder)
+        in_folder = candidate.is_folder or candidate.moment is not None
+        named = epoch_and_step(candidate.moment or candidate.path, folder=in_folder)
+        if candidate.is_further:
+            named = NO_TIME
         own = (outcome.epoch, outcome.step)
         pairs = list(zip(own, named, strict=True))
         epoch, step = (by_name if kept is None else kept for kept, by_name in pairs)
@@ -126,8 +129,9 @@ class ScanPlan:
         """Return a checkpoint's content as a hash, its key, and what is known; or its problem."""
         if candidate.problem is not None:
             return Outcome(candidate.problem)
-        try:
-            content = fingerprint.of_files([self._folder / name for name in candidate.files])
+        files = [self._folder / name for name in candidate.files]
+        try:  # that a part is missing, whoever opens it says
+            content = fingerprint.of_files([file for file in files if file.exists()] or files)
         except InputError as error:
             return Outcome(str(error).removeprefix(f"{self._folder / candidate.path}: "))
         key = fingerprint.key(content, self._depends_on)

@@ -78,7 +78,12 @@ def _when(checkpoint: ScannedCheckpoint) -> tuple[str, str]:
         return "epoch", str(checkpoint.epoch)
     if checkpoint.step is not None:
         return "step", str(checkpoint.step)
-    return "", checkpoint.path.rpartition("/")[2]
+    return "", _in_run(checkpoint)
+
+
+def _in_run(checkpoint: ScannedCheckpoint) -> str:
+    """Return the path of a checkpoint in the folder of its run."""
+    return checkpoint.path.removeprefix(f"{checkpoint.run}/")
 
 
 def _grid(checkpoints: list[ScannedCheckpoint]) -> Table:
@@ -94,7 +99,7 @@ def _grid(checkpoints: list[ScannedCheckpoint]) -> Table:
         if run:
             grid.add_row(Text(printable(run), style="bold"))
         for checkpoint in group:
-            name = printable(checkpoint.path.rpartition("/")[2])
+            name = printable(_in_run(checkpoint))
             grid.add_row(Text(f"  {name}" if run else name), *_cells(checkpoint, stepped=stepped))
     return grid
 

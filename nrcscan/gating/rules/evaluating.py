@@ -219,6 +219,10 @@ class _Evaluation:
         name = self._checkpoint["onset"][node.condition]
         if name is not None:
             return _Depth(self._layer(node, name)["position"], name)
+        if node.condition == "all" and self._checkpoint["model"]["learned"] is None:
+            return _Undefined(
+                f"{self._source(node)} is undefined: it is not judged without predictions"
+            )
         met = [layer["met"] for layer in self._layers]
         judged = [
             together(list(m.values())) if node.condition == "all" else m[node.condition]

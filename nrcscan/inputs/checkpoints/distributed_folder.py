@@ -16,7 +16,7 @@ from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 from nrcscan.inputs.checkpoints.signs import METADATA, distributed_files
 from nrcscan.inputs.checkpoints.states_inside import GROUPS
-from nrcscan.wording import listed
+from nrcscan.wording import listed, some
 
 
 def read_distributed(folder: Path, *, trust: bool) -> Contents:
@@ -30,7 +30,7 @@ def read_distributed(folder: Path, *, trust: bool) -> Contents:
     if not trust:
         raise UnsafeError(
             f"{folder}: not opened, because it is a distributed checkpoint, whose {METADATA} is a"
-            f" pickle that asks for {listed(wanted_globals(metadata))}, and unpickling runs code;"
+            f" pickle that asks for {some(wanted_globals(metadata))}, and unpickling runs code;"
             " use --trust if you know where the folder comes from, or save model.state_dict()"
         )
     from torch.distributed.checkpoint.api import CheckpointException

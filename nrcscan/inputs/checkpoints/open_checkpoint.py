@@ -21,7 +21,11 @@ from nrcscan.inputs.checkpoints.training_state import (
     holding,
     training_state,
 )
-from nrcscan.inputs.checkpoints.weights_of_folder import require_base, weights_of_folder
+from nrcscan.inputs.checkpoints.weights_of_folder import (
+    require_base,
+    require_whole,
+    weights_of_folder,
+)
 from nrcscan.inputs.forms import CheckpointForm
 
 
@@ -70,6 +74,7 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
         raise no_checkpoint(path, form)
     if build:
         require_base(path)
+        require_whole(path)
     return _read_torch(path, form, trust) if form.key == "torch" else form.read(path, trust=trust)
 
 

@@ -44,6 +44,9 @@ TRAINING = re.compile(
 )
 """How files begin that trainers keep beside the weights; a help where content does not tell."""
 
+FURTHER = re.compile(r"(pytorch_)?model_\d+\.(safetensors|bin)")
+"""How accelerate calls the second network of a training, and every further one."""
+
 WEIGHTS = ("*.index.json", "*.safetensors", "*.bin")
 """How files of a Hugging Face folder's weights are called."""
 

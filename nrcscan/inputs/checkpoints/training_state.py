@@ -29,6 +29,9 @@ ZERO_3 = (
     f"{EMPTY}, as DeepSpeed ZeRO-3 leaves them in the place of weights; join its shards with"
     " the script zero_to_fp32.py beside its folder"
 )
+_REGISTERED = re.compile(r"custom_checkpoint_\d+\.pkl")
+"""How accelerate calls whatever else is registered with it: schedulers, averages, counters."""
+
 _OPTIMIZER = {"state", "param_groups"}
 _KEYS: tuple[tuple[set[str], str], ...] = (
     ({"last_epoch"}, "a scheduler's state"),
@@ -45,6 +48,9 @@ _KEYS: tuple[tuple[set[str], str], ...] = (
 _WITH_MATRICES = (
     (r"torch\.utils\.data\..*Dataset|datasets\..*", "a dataset"),
     (r"torch\.optim\..*", "an optimizer's state"),
+    (r".*\.(Vec)?(Normalize\w*|RunningMeanStd)", "statistics that inputs are scaled by"),
+    (r".*(Replay|Rollout)\w*Buffer", "what an agent has seen"),
+    (r"sklearn\..*", "an object of scikit-learn"),
 )
 """Classes that are no network, whatever tensors they hold."""
 
@@ -77,7 +83,7 @@ def why_not(path: Path) -> str | None:
     except InputError:
         form = "cannot be read, and not called like a checkpoint"
     if isinstance(form, str):
-        if by_name:
+        if by_name and (suffix in SUFFIXES or form == sniff.UNKNOWN):
             return BY_NAME
         generic = suffix == ".bin" and form == sniff.UNKNOWN
         return None if suffix in SUFFIXES and not generic else form
@@ -126,6 +132,9 @@ def training_state(path: Path) -> str:
     if sum(shape == (0,) for _, shape in tensors) > len(tensors) / 2:
         return ZERO_3  # buffers are whole there
     if any(len(shape) > 1 and 0 not in shape for _, shape in tensors):
+        nameless = len(tensors) > 1 and len({keys for keys, _ in tensors}) == 1
+        if nameless and _REGISTERED.fullmatch(path.name):
+            return "no weights by name (a list of tensors)"
         return WEIGHTS
     if (
         isinstance(content, Placeholder)

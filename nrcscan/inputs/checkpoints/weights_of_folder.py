@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from nrcscan.errors import InputError, NoNetworkError
 from nrcscan.files import open_safely, sniff
-from nrcscan.files.natural_order import natural_key
+from nrcscan.files.natural_order import natural_key, natural_path
 from nrcscan.inputs.checkpoints.recognise import parts_beside, recognise
+from nrcscan.inputs.checkpoints.signs import FURTHER
 from nrcscan.inputs.checkpoints.training_state import ZERO_3, holding, why_not
 
 USUAL = ("model.safetensors", "pytorch_model.bin")
 """How the file of a network is called where others may stand beside it."""
 
 _SHARD = re.compile(r"[-_](\d{5})-of-(\d{5})\.")
-_FURTHER = re.compile(r"(pytorch_)?model_\d+\.(safetensors|bin)")
+_ADAPTER = "adapter_model."
 _PIPELINES = {"model_index.json": "diffusers", "modules.json": "sentence-transformers"}
 _MOST_FOLDERS = 1000
 _MOST_NAMES = 6
@@ -32,12 +34,19 @@ def weights_of_folder(folder: Path) -> Path:
     found = _checkpoints(folder)
     usual = [name for name in found if name.endswith(".index.json")]
     usual = usual or [name for name in USUAL if name in found][:1]
-    if len(usual) == 1 and not any(map(_FURTHER.fullmatch, found)):
+    if usual and any(name.startswith(_ADAPTER) for name in found):
+        raise InputError(
+            f"{folder}: holds a PEFT adapter beside the weights that it adapts; name {usual[0]} for"
+            " these alone, or load both with PeftModel, and save what merge_and_unload() returns"
+        )
+    if len(usual) == 1 and not any(map(FURTHER.fullmatch, found)):
         return folder / usual[0]
+    for name in found:
+        require_whole(folder / name)
     if len(found) > 1:
         raise InputError(f"{folder}: holds checkpoints {_names(found)}; name one, or use scan")
     if found:
-        return folder / _whole(folder, found[0])
+        return folder / found[0]
     newest = _newest_of_deepspeed(folder)
     if newest is not None:
         return weights_of_folder(newest)
@@ -50,7 +59,7 @@ def require_base(path: Path) -> None:
     Raises:
         InputError: it is one.
     """
-    if not path.name.startswith("adapter_model."):
+    if not path.name.startswith(_ADAPTER):
         return
     try:
         config = json.loads((path.parent / "adapter_config.json").read_text(encoding="utf-8"))
@@ -60,6 +69,23 @@ def require_base(path: Path) -> None:
     raise InputError(
         f"{path}: is a PEFT adapter, without the weights of {base}; load both with PeftModel,"
         " and save what merge_and_unload() returns"
+    )
+
+
+def require_whole(path: Path) -> None:
+    """Refuse one of several shards, which holds a part of a network.
+
+    Raises:
+        InputError: it is one.
+    """
+    shard = _SHARD.search(path.name)
+    if shard is None or int(shard[2]) < 2:
+        return
+    told = f"{path}: is one of {int(shard[2])} shards"
+    if any(path.parent.glob("*.index.json")):
+        raise InputError(f"{told}; give the folder with all of them, {path.parent}")
+    raise InputError(
+        f"{told}, and there is no index of them; copy the others and the *.index.json beside it"
     )
 
 
@@ -81,17 +107,6 @@ def _listed(folder: Path, *, folders: bool) -> list[str]:
     return sorted((name for name in wanted if not name.startswith(".")), key=natural_key)
 
 
-def _whole(folder: Path, name: str) -> str:
-    """Return the name of a file, which must not be one of several shards."""
-    shard = _SHARD.search(name)
-    if shard is not None and int(shard[2]) > 1:
-        raise InputError(
-            f"{folder}: {name} is one of {int(shard[2])} shards, and there is no index of them;"
-            " copy the others and the *.index.json beside it"
-        )
-    return name
-
-
 def _newest_of_deepspeed(folder: Path) -> Path | None:
     """Return the folder that DeepSpeed's file `latest` names."""
     latest = folder / "latest"
@@ -105,11 +120,7 @@ def _newest_of_deepspeed(folder: Path) -> Path | None:
 
 def _without_weights(folder: Path) -> InputError:
     """Say what a folder without weights holds instead."""
-    inside = [
-        name
-        for name in _listed(folder, folders=True)[:_MOST_FOLDERS]
-        if not isinstance(recognise(folder / name), str) or _checkpoints(folder / name)
-    ]
+    inside = _folders_with_checkpoints(folder)
     kind = next((kind for name, kind in _PIPELINES.items() if (folder / name).is_file()), None)
     if inside and kind is not None:
         return InputError(
@@ -127,6 +138,22 @@ def _without_weights(folder: Path) -> InputError:
                 f" {found.remedy or 'convert it to ONNX or safetensors'}"
             )
     return InputError(f"{folder}: a folder without weights; give the checkpoint file itself")
+
+
+def _folders_with_checkpoints(folder: Path) -> list[str]:
+    """Return the folders below one that are checkpoints or hold some, at whatever depth."""
+    found, looked_at = [], 0
+    below = [PurePath(name) for name in _listed(folder, folders=True)]
+    while below and looked_at < _MOST_FOLDERS:
+        name, looked_at = below.pop(0), looked_at + 1
+        there = folder / name
+        if there.is_symlink() or not os.access(there, os.R_OK | os.X_OK):
+            continue
+        if not isinstance(recognise(there), str) or _checkpoints(there):
+            found.append(str(name))
+        else:
+            below += [name / inner for inner in _listed(there, folders=True)]
+    return sorted(found, key=natural_path)
 
 
 def _names(names: Sequence[str]) -> str:

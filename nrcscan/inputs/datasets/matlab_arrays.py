@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,12 @@ _NUMBERS = {
 
 
 @contextmanager
-def matlab(path: Path) -> Iterator[Mapping[str, Rows]]:
+def matlab(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[str, Rows]]:
     """Open the arrays of a MATLAB file; one is read when rows of it are asked for, and kept.
+
+    Args:
+        path: of the file.
+        only: those that are wanted, where all were listed before; the others are listed too.
 
     Cells, structures and objects are never read.
     """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -17,7 +17,6 @@ from nrcscan.inputs.datasets.array_keys import (
     Piece,
     Side,
     input_names,
-    inputs_and_targets,
     lists_of_groups,
 )
 from nrcscan.inputs.datasets.batches import (
@@ -29,10 +28,18 @@ from nrcscan.inputs.datasets.batches import (
     require_equal_lengths,
     require_numbers,
 )
+from nrcscan.inputs.datasets.choose_arrays import inputs_and_targets
 from nrcscan.inputs.datasets.rows import Rows, beside, first, joined
 from nrcscan.wording import listed, some
 
-Opener = Callable[[Path], AbstractContextManager[Mapping[str, Rows]]]
+
+class Opener(Protocol):
+    """Opens a file of named arrays: all of them, or at least those that are wanted."""
+
+    def __call__(
+        self, path: Path, only: Collection[str] | None = None, /
+    ) -> AbstractContextManager[Mapping[str, Rows]]:
+        """Open a file."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ def open_keyed(path: Path, opener: Opener, x_key: str | None, y_key: str | None)
         choice = chosen(path, arrays, x_key, y_key)
 
     def stream(batch_size: int) -> Iterator[Batch]:
-        with _reading(path), opener(path) as arrays:
+        with _reading(path), opener(path, choice.counts) as arrays:
             inputs = [choice.rows(arrays, side) for side in choice.inputs]
             y = choice.rows(arrays, choice.targets)
             for start in range(0, choice.n_samples, batch_size):
@@ -235,7 +242,8 @@ def _notes(
     if not told and any(piece.groups != ((),) for piece in pieces):
         x = ",".join(side.text for side in choice.inputs)
         n = len(choice.targets.pieces[0].keys)
-        text = f"{path}: joined {n} episodes: inputs {x}, targets {choice.targets.text}"
+        joint = f"joined {n} episode{'s' * (n > 1)}"
+        text = f"{path}: {joint}: inputs {x}, targets {choice.targets.text}"
         if "*" in choice.targets.text and (lists := lists_of_groups(arrays)):
             example = re.sub(r"[^/]*\*", f"[{lists[0]}]", choice.targets.text)
             text += f"; a list in the file chooses some, as '{example}' ({some(lists)})"

@@ -135,6 +135,8 @@ def _rows(path: Path, name: str, values: Any) -> Rows:
 
 def _in_subset(path: Path, attributes: Mapping[str, Any]) -> dict[str, Rows]:
     """Return the samples of a dataset that indices choose."""
+    if len(attributes["indices"]) > _MOST_NODES:
+        raise InputError(f"{path}: a Subset of too many samples; {_REMEDY}")
     try:
         indices = np.asarray(attributes["indices"])
     except (ValueError, TypeError, RuntimeError) as error:

@@ -200,7 +200,7 @@ def _is_value(cell: str) -> bool:
 
 def _is_comment(line: str) -> bool:
     """Whether a line is no row: a comment, or what tells a spreadsheet the delimiter."""
-    text = line.lstrip(' "')
+    text = line.lstrip()
     return _SEP.fullmatch(line.strip()) is not None or (
         text.startswith(COMMENT) and not text.startswith(_ERRORS)
     )

@@ -81,4 +81,5 @@ def _turned(path: Path, name: str, item: h5py.Dataset, dataset: Open) -> Rows:
         dtype = np.dtype(np.complex128)
     if bytes(item.attrs.get("MATLAB_class", b"")) == b"char":
         dtype = np.dtype(np.str_)  # MATLAB keeps the codes of letters
-    return Rows((item.shape or ())[::-1], dtype, read)
+    columns = _plain(path, name, item, dataset).read if item.ndim == 2 else None
+    return Rows((item.shape or ())[::-1], dtype, read, columns)

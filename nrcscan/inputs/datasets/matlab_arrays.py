@@ -23,6 +23,9 @@ _NUMBERS = {
 }  # fmt: skip
 """MATLAB's classes of numbers."""
 
+_FULL = "save it as a full array of numbers"
+_REMEDIES = {"struct": "save the file with -v7.3, and name its fields as 'struct/field'"}
+
 
 @contextmanager
 def matlab(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[str, Rows]]:
@@ -39,18 +42,22 @@ def matlab(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[
     held: dict[str, NDArray[Any]] = {}
 
     def rows(name: str, shape: tuple[int, ...], kind: str) -> Rows:
-        def read(start: int, stop: int) -> NDArray[Any]:
+        def whole() -> NDArray[Any]:
             if kind not in _NUMBERS:
-                raise InputError(
-                    f"{path}: {name!r}: of class {kind}; save it as a full array of numbers"
-                )
+                raise InputError(f"{path}: {name!r}: of class {kind}; {_REMEDIES.get(kind, _FULL)}")
             if name not in held:
                 content = io.loadmat(str(path), variable_names=[name], appendmat=False)
                 held[name] = np.asarray(content[name])
-            return held[name][start:stop]
+            return held[name]
+
+        def read(start: int, stop: int) -> NDArray[Any]:
+            return whole()[start:stop]
+
+        def columns(start: int, stop: int) -> NDArray[Any]:
+            return whole().T[start:stop]
 
         dtype = np.dtype(_NUMBERS[kind]) if kind in _NUMBERS else None
-        return Rows(tuple(shape), dtype, read)
+        return Rows(tuple(shape), dtype, read, columns if len(shape) == 2 else None)
 
     listed = io.whosmat(str(path), appendmat=False)
     yield {name: rows(name, shape, kind) for name, shape, kind in listed}

@@ -255,8 +255,10 @@ def _notes(
             text += f"; a list in the file chooses some, as '{example}' ({some(lists)})"
         notes.append(text)
     if choice.turned:
-        told = listed(f"{key} {arrays[key].shape[::-1]}" for key in choice.turned)
-        notes.append(f"{path}: samples are the columns of {told}: only so there are as many in all")
+        turned = listed(f"{key} {arrays[key].shape[::-1]}" for key in choice.turned)
+        notes.append(
+            f"{path}: samples are the columns of {turned}: only so there are as many in all"
+        )
     if choice.cut:
         notes.append(
             f"{path}: the last row of {listed(choice.cut)} has no targets beside it, in every"

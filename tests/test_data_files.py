@@ -296,7 +296,15 @@ def test_hdf5_links_are_not_followed(tmp_path: Path) -> None:
 def test_hdf5_filters_that_need_a_plug_in(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "d.h5", "w") as file:
         file["y"] = Y
-        file.create_dataset("X", data=X, compression="lzf")
+        file.create_dataset("lzf", data=X, compression="lzf", shuffle=True)
+    x, _ = collect(tmp_path / "d.h5", x_key="lzf")  # which h5py brings along
+    np.testing.assert_array_equal(x, X)
+    with h5py.File(tmp_path / "d.h5", "a") as file:
+        made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_chunk(X.shape)
+        made.set_filter(32015, h5py.h5z.FLAG_OPTIONAL)  # Zstandard
+        kind, space = h5py.h5t.py_create(X.dtype), h5py.h5s.create_simple(X.shape)
+        h5py.h5d.create(file.id, b"X", kind, space, made)
     with pytest.raises(InputError, match="X is compressed in a way that needs a plug-in; use gzip"):
         open_dataset(tmp_path / "d.h5")
 

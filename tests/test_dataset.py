@@ -172,7 +172,7 @@ def test_ambiguous_keys(tmp_path: Path) -> None:
         ({"X": X[:0], "y": Y[:0]}, "holds no samples"),
         ({"X": X.astype(object), "y": Y}, "'X': an object array, which only unpickling could read"),
         ({"X": X + 1j, "y": Y}, "'X': complex numbers; give real and imaginary parts as columns"),
-        ({"X": X.astype(str), "y": Y}, "'X': dtype <U32 is not numbers"),
+        ({"X": X.astype(str), "y": Y}, "'X': text; choose an array of numbers"),
         ({"X": X, "y": Y[:, :0]}, r"targets of shape \(N, 0\); reshape them"),
         ({"X": np.float32(3), "y": Y}, "'X': a single number"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,12 @@ def test_matlab_5(tmp_path: Path, compress: bool) -> None:
     x, y = collect(tmp_path / "v5.mat", x_key="a", y_key="u")
     np.testing.assert_array_equal(x, X)
     np.testing.assert_array_equal(y, Y)
-    for key, kind in {"s": "struct", "c": "cell", "t": "char"}.items():
-        with pytest.raises(InputError, match=rf"'{key}': of class {kind}; save it as a full array"):
+    for key, told in {
+        "s": "struct; save the file with -v7.3",
+        "c": "cell; save it as a full array",
+        "t": "char; save it as a full array",
+    }.items():
+        with pytest.raises(InputError, match=rf"'{key}': of class {told}"):
             collect(tmp_path / "v5.mat", x_key=key, y_key=key)
     with pytest.raises(InputError, match="complex numbers"):
         collect(tmp_path / "v5.mat", x_key="z", y_key="u")
@@ -113,6 +118,35 @@ def test_matlab_5(tmp_path: Path, compress: bool) -> None:
         (tmp_path / "cut.mat").write_bytes(raw[:size])
         with pytest.raises((InputError, UsageError), match="damaged|no array|holds no arrays"):
             collect(tmp_path / "cut.mat", x_key="z", y_key="t")
+
+
+@pytest.mark.parametrize("version", [5, 7.3])
+def test_samples_in_columns(tmp_path: Path, version: float) -> None:
+    path = tmp_path / "d.mat"
+
+    def write(**arrays: np.ndarray) -> None:
+        if version == 5:
+            scipy.io.savemat(path, arrays)
+        else:
+            matlab73(path, header=True, **arrays)
+
+    for a, u, turned, wanted in (
+        (X.T, Y.T, r"a \(4, 30\) and u \(2, 30\)", Y),
+        (X.T, Y, r"a \(4, 30\)", Y),
+        (X, Y[:, :1].T, r"u \(1, 30\)", Y[:, :1]),
+        (X, Y, "", Y),
+    ):
+        write(a=a, u=u)
+        x, y = collect(path, x_key="a", y_key="u")
+        np.testing.assert_array_equal(x, X)
+        np.testing.assert_array_equal(y, wanted)
+        notes = open_dataset(path, x_key="a", y_key="u").notes
+        assert len(notes) == bool(turned)
+        assert all(re.search(f"samples are the columns of {turned}: only", note) for note in notes)
+    for a, u in ((X, X.T), (X[:4], X[:5]), (X.T, Y[:9])):  # more than one way, or none
+        write(a=a, u=u)
+        with pytest.raises(InputError, match="each sample needs both"):
+            open_dataset(path, x_key="a", y_key="u")
 
 
 # --- torch.save -------------------------------------------------------------------------------
@@ -128,6 +162,10 @@ SAVED: dict[str, Any] = {
     "batches": BATCHES,
     "two lists": (list(TX), list(TY)),
     "numbers": ([row.tolist() for row in TX], [row.tolist() for row in TY]),
+    "subset of a range": Subset(TensorDataset(TX, TY), range(30)),
+    "a dict of lists": {"x": list(TX), "y": list(TY), "losses": [0.5, 0.25]},
+    "a dict of numbers": {"x": [row.tolist() for row in TX], "y": [row.tolist() for row in TY]},
+    "a dict of episodes": {"obs": [TX[:11], TX[11:]], "actions": [TY[:11], TY[11:]]},
     "dict": {"epoch": 3, "x": TX, "y": TY, "name": "run"},
 }
 
@@ -152,7 +190,7 @@ def test_splits_and_further_tensors_are_named(tmp_path: Path) -> None:
     x, y = collect(tmp_path / "d.pt", x_key="train/0+train/1", y_key="train/2")
     np.testing.assert_array_equal(x, X)
     np.testing.assert_array_equal(y, Y)
-    np.testing.assert_array_equal(collect(tmp_path / "d.pt", x_key="test/x", y_key="test/y")[0], X)
+    np.testing.assert_array_equal(collect(tmp_path / "d.pt", x_key="test/x")[0], X)
     with pytest.raises(UsageError, match=r"there are test/x \(30, 4\), test/y \(30, 2\), train/0"):
         open_dataset(tmp_path / "d.pt")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ FORMS: dict[str, str] = {
     "decimal commas": written(";").replace(".", ","),
     "decimal commas, quoted": written(";", '"').replace(".", ","),
     "decimal commas, tabs": written("\t").replace(".", ","),
+    "what tells a spreadsheet": "sep=;\n" + written(";"),
     "comments": "# made by a script, on a day\n" + written().replace("\n", "\n# a comment\n", 1),
     "names in a comment": "# " + written(),
     "ends with a delimiter": written(ends=","),
@@ -111,6 +113,13 @@ def test_compressed_files_that_are_cut_or_hold_no_table(tmp_path: Path) -> None:
         open_dataset(tmp_path / "n.gz")
 
 
+def test_an_archive_of_a_table_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "t.csv.zip", "w") as archive:
+        archive.writestr("t.csv", written())
+    with pytest.raises(InputError, match=r"a zip archive of t.csv, and no .npz .*; unpack it"):
+        open_dataset(tmp_path / "t.csv.zip", targets=TARGETS)
+
+
 def test_a_line_without_end_is_not_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +163,7 @@ def test_truth_in_arrow(tmp_path: Path) -> None:
         ("a;y\n1.000,5;2\n", "holds '1.000,5' in line 2"),
         ("a,y\n1,2\n3,4,\n", "line 3 has 3 cells, and there are 2 columns"),
         ("a,y\n# 1,2\n", "holds no samples"),
+        ("a,y\n1,2\n#N/A,3\n", "column 'a' holds '#N/A' in line 3, .*; remove or impute such"),
     ],
 )
 def test_cells_that_are_named(tmp_path: Path, text: str, message: str) -> None:

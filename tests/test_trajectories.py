@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +44,7 @@ def minari(path: Path) -> Path:
             group = file.create_group(f"episode_{i}")
             group["observations"] = np.vstack([X[a:b], np.full((1, 6), 99, np.float32)])
             group["actions"], group["rewards"] = Y[a:b], np.zeros(b - a)
+            group["infos/event"] = np.array([b"none"] * (b - a + 1))
     return path
 
 
@@ -80,6 +82,7 @@ def test_known_layouts_are_joined_and_said(tmp_path: Path, write: Callable[[Path
     assert "joined 11 episodes: inputs" in found.notes[0]
     cut = [note for note in found.notes if "has no targets beside it, in every episode" in note]
     assert bool(cut) == (write is not only)
+    assert ("a list in the file" in found.notes[0]) == (write is only)
     if write is only:
         assert "as 'data/[mask/train]/actions' (mask/train and mask/valid)" in found.notes[0]
 
@@ -194,13 +197,39 @@ def test_episodes_in_an_archive(tmp_path: Path) -> None:
 def test_one_episode_of_many(tmp_path: Path) -> None:
     path = minari(tmp_path / "d.hdf5")
     keys: dict[str, Any] = {"x_key": "episode_2/observations", "y_key": "episode_2/actions"}
-    np.testing.assert_array_equal(collect(path, **keys)[0], X[5:17])
+    for told in (keys, {"x_key": keys["x_key"]}, {"y_key": keys["y_key"]}):
+        x, y = collect(path, **told)
+        np.testing.assert_array_equal(x, X[5:17])
+        np.testing.assert_array_equal(y, Y[5:17])
     (note,) = open_dataset(path, **keys).notes
     assert "the last row of episode_2/observations has no targets" in note
     with h5py.File(tmp_path / "flat.h5", "w") as file:
         file["obs/a"], file["act/a"] = X[:13], Y[:12]
     with pytest.raises(InputError, match="13 inputs but 12 targets"):
         open_dataset(tmp_path / "flat.h5", x_key="obs/a", y_key="act/a")
+
+
+def test_the_other_side_is_found_beside_the_one_that_is_told(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        for name, rows in (("left", slice(0, 30)), ("right", slice(30, 70))):
+            file[f"{name}/obs"], file[f"{name}/act"], file[f"{name}/action"] = (
+                X[rows],
+                X[rows],
+                Y[rows],
+            )
+        file["y"] = X
+    for x_key, y_key in (("*/obs", None), (None, "*/action")):
+        x, y = collect(tmp_path / "d.h5", x_key=x_key, y_key=y_key)
+        np.testing.assert_array_equal(x, X)
+        np.testing.assert_array_equal(y, Y)
+    np.testing.assert_array_equal(collect(tmp_path / "d.h5", x_key="right/obs")[1], Y[30:])
+    other = robomimic(tmp_path / "r.hdf5")
+    for group in ("data/*/obs", "data/demo_2/obs"):
+        named = re.escape(f"'{group}/eef+{group}/object'")
+        with pytest.raises(UsageError, match=f"is a group of .*; --x-key names .* as {named}"):
+            open_dataset(other, x_key=group)
+    with pytest.raises(UsageError, match=r"'data/demo_2/obs/eef\+data/demo_2/obs/object'$"):
+        open_dataset(other, y_key="data/demo_2/actions")
 
 
 def test_what_cannot_be_joined(tmp_path: Path) -> None:

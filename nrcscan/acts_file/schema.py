@@ -18,8 +18,14 @@ PLAIN_VERSION = 1
 """Of any other, which older programs read as well."""
 DOUBLE = 2.0**-52
 """Machine epsilon of the products of such a file."""
-FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-"""What every build of HDF5 can undo, without a plug-in."""
+FILTERS = {
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+    h5py.h5z.FILTER_SCALEOFFSET,
+    h5py.h5z.FILTER_LZF,
+}
+"""What every h5py can undo, without a plug-in."""
 
 
 @dataclass(frozen=True)

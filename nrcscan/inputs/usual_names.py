@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-X_KEYS = ("X", "x", "inputs", "features", "observations", "obs", "images")
-Y_KEYS = ("y", "Y", "targets", "target", "labels", "actions")
+X_KEYS = ("X", "x", "inputs", "features", "observations", "obs", "observation.state", "images")
+Y_KEYS = ("y", "Y", "targets", "target", "labels", "label", "actions", "action")
 
 TOKENS = ("input_ids", "inputs_embeds", "input_features", "input_values", "pixel_values")
 """What Hugging Face calls what its networks see; the others come with one of these."""

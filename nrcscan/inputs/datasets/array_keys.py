@@ -15,16 +15,12 @@ from pathlib import Path
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files.natural_order import natural_path
 from nrcscan.inputs.datasets.rows import Rows
-from nrcscan.inputs.usual_names import X_KEYS, Y_KEYS, usual_inputs
 from nrcscan.wording import listed, some
 
 LISTED = 24
 """So many arrays, or patterns of them, a message lists."""
 
-WEIGHTS = (".weight", ".bias")
-"""How the names of a network's parameters end, as a rule."""
-
-_TOKENS = re.compile(r"\[([^\]]+)\]|(\*)")
+TOKENS = re.compile(r"\[([^\]]+)\]|(\*)")
 _NUMBERED = re.compile(r"\d+$")
 
 Groups = tuple[str, ...]
@@ -74,40 +70,6 @@ class Side:
         return self.pieces[0].pattern.split("/")[-1] if len(self.pieces) == 1 else self.text
 
 
-def inputs_and_targets(
-    path: Path, arrays: Mapping[str, Rows], x_key: str | None, y_key: str | None
-) -> tuple[list[Side], Side]:
-    """Return which arrays are the inputs, one or several, and which the targets.
-
-    Where only one of both is told, the other is of the same episodes.
-
-    Raises:
-        UsageError: there is none of that name, or none is told and none has a usual one.
-        InputError: the file holds no arrays, or a list in it names groups that are not there.
-    """
-    x_told, y_told = _inputs(path, arrays, x_key), _targets(path, arrays, y_key)
-    x = x_told or [_usual(path, arrays, X_KEYS, "inputs", "--x-key", y_told)]
-    return x, y_told or _usual(path, arrays, Y_KEYS, "targets", "--y-key", x[0])
-
-
-def _inputs(path: Path, arrays: Mapping[str, Rows], text: str | None) -> list[Side]:
-    if text is None:
-        return [Side((Piece(name, (name,)),)) for name in usual_inputs(arrays)]
-    parts = [text] if text in arrays else _split(text, ",")
-    return [_side(path, arrays, part, "--x-key") for part in parts]
-
-
-def _targets(path: Path, arrays: Mapping[str, Rows], text: str | None) -> Side | None:
-    if text is None:
-        return None
-    if text not in arrays and len(parts := _split(text, ",")) > 1:
-        raise UsageError(
-            f"--y-key {text}: targets are one array; put several side by side with"
-            f" --y-key '{'+'.join(parts)}'"
-        )
-    return _side(path, arrays, text, "--y-key")
-
-
 def input_names(sides: Sequence[Side]) -> list[str]:
     """Return what to call several inputs: the last part of their keys, where that tells them."""
     names = [side.name for side in sides]
@@ -149,68 +111,69 @@ def overview(arrays: Mapping[str, Rows]) -> str:
 
 def lists_of_groups(arrays: Mapping[str, Rows]) -> list[str]:
     """Return the keys of the lists of names in a file, such as mask/train."""
-    return [key for key, rows in arrays.items() if rows.is_text and len(rows.shape) == 1]
+    return [key for key, rows in arrays.items() if _is_list(rows) and pattern_of(key) == key]
 
 
-def _split(text: str, mark: str) -> list[str]:
+def _is_list(rows: Rows) -> bool:
+    return rows.is_text and len(rows.shape) == 1
+
+
+def split_at(text: str, mark: str) -> list[str]:
+    """Return what is between marks."""
     return [part.strip() for part in text.split(mark)]
 
 
-def _side(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> Side:
-    parts = [text] if text in arrays else _split(text, "+")
+def side_of(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> Side:
+    """Return the arrays that a text asks for, side by side.
+
+    Raises:
+        UsageError: there are none.
+    """
+    parts = [text] if text in arrays else split_at(text, "+")
     return Side(tuple(_piece(path, arrays, part, option) for part in parts))
 
 
 def _piece(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> Piece:
     if text in arrays:
         return Piece(text, (text,))
-    if _TOKENS.search(text) is None:
-        inside = [key for key in arrays if key.startswith(f"{text}/")]
-        if text and inside:
-            raise UsageError(
-                f"{path}: {text!r} is a group of {some(inside)}; {option} names its arrays, and"
-                f" puts several side by side as '{'+'.join(inside[:2])}'"
-            )
-        raise _absent(path, arrays, f"array {text!r}", option)
-    wanted = _as_regex(path, arrays, text)
+    wanted = as_regex(path, arrays, text)
     found = {key: match.groups() for key in arrays if (match := wanted.fullmatch(key))}
     if not found:
-        raise _absent(path, arrays, f"array like {text!r}", option)
+        raise _absent(path, arrays, text, option)
     keys = sorted(found, key=natural_path)
     _require_all_named(path, arrays, text, set().union(*found.values()))
-    open_parts = [i for i, part in enumerate(_parts(text)) if _TOKENS.search(part)]
+    open_parts = [i for i, part in enumerate(parts_of(text)) if TOKENS.search(part)]
     folders = (tuple(key.split("/")[i] for i in open_parts) for key in keys)
     return Piece(text, tuple(keys), tuple(found[key] for key in keys), tuple(folders))
 
 
-def _parts(pattern: str) -> list[str]:
+def parts_of(pattern: str) -> list[str]:
     """Return the parts of a pattern between slashes; a list's own name is whole.
 
-    >>> _parts("data/[mask/train]/obs")
+    >>> parts_of("data/[mask/train]/obs")
     ['data', '[mask/train]', 'obs']
     """
     return re.split(r"/(?![^\[]*\])", pattern)
 
 
-def _like(pattern: str, told: str) -> str:
-    """Return a pattern of one open part with that of another, which the user has told.
-
-    >>> _like("data/demo_*/actions", "data/[mask/train]/obs/object")
-    'data/[mask/train]/actions'
-    """
-    chosen = [part for part in _parts(told) if _TOKENS.search(part)]
-    if len(chosen) != 1:
-        return pattern
-    return "/".join(chosen[0] if _TOKENS.search(part) else part for part in _parts(pattern))
-
-
-def _absent(path: Path, arrays: Mapping[str, Rows], what: str, option: str) -> UsageError:
-    return UsageError(f"{path}: has no {what}; {option} is one of {overview(arrays)}")
+def _absent(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> UsageError:
+    """Return the error that no array is called so: that it is a group, or what else there is."""
+    group = re.compile(f"{as_regex(path, arrays, text).pattern}/")
+    inside = [f"{text}/{key[match.end() :]}" for key in arrays if (match := group.match(key))]
+    if text and inside:
+        inside = list(dict.fromkeys(inside))
+        return UsageError(
+            f"{path}: {text!r} is a group of {some(inside)}; {option} names its arrays, and puts"
+            f" several side by side as '{'+'.join(inside[:2])}'"
+        )
+    like = "array" if TOKENS.search(text) is None else "array like"
+    return UsageError(f"{path}: has no {like} {text!r}; {option} is one of {overview(arrays)}")
 
 
-def _as_regex(path: Path, arrays: Mapping[str, Rows], text: str) -> re.Pattern[str]:
+def as_regex(path: Path, arrays: Mapping[str, Rows], text: str) -> re.Pattern[str]:
+    """Return what the keys are like that a pattern asks for, its open parts as groups."""
     written, end = "", 0
-    for token in _TOKENS.finditer(text):
+    for token in TOKENS.finditer(text):
         names = "[^/]+" if token[2] else "|".join(map(re.escape, _names(path, arrays, token[1])))
         written += f"{re.escape(text[end : token.start()])}({names})"
         end = token.end()
@@ -224,7 +187,7 @@ def _names(path: Path, arrays: Mapping[str, Rows], key: str) -> list[str]:
         remedy = f"there are {listed(lists)}" if lists else "join all episodes with *"
         raise UsageError(f"{path}: has no list of groups {key!r}; {remedy}")
     rows = arrays[key]
-    if key not in lists_of_groups(arrays):
+    if not _is_list(rows):
         raise UsageError(f"{path}: {key!r} is no list of names of groups; join all with *")
     names = [n.decode() if isinstance(n, bytes) else str(n) for n in rows.read(0, rows.shape[0])]
     if not names:
@@ -234,58 +197,10 @@ def _names(path: Path, arrays: Mapping[str, Rows], key: str) -> list[str]:
 
 def _require_all_named(path: Path, arrays: Mapping[str, Rows], text: str, found: set[str]) -> None:
     """Refuse a list of groups some of which the file does not have."""
-    for token in _TOKENS.finditer(text):
+    for token in TOKENS.finditer(text):
         missing = [n for n in _names(path, arrays, token[1]) if n not in found] if token[1] else []
         if missing:
             raise InputError(
                 f"{path}: the list {token[1]!r} names {some(missing)}, of which there is no"
                 f" {text!r}; is the file complete?"
             )
-
-
-# --- usual names ------------------------------------------------------------------------------
-
-
-def _usual(
-    path: Path,
-    arrays: Mapping[str, Rows],
-    usual: Sequence[str],
-    what: str,
-    option: str,
-    other: Side | None,
-) -> Side:
-    """Return the only array, or episodes of it, with a usual name; those of the other side."""
-    if not arrays:
-        raise InputError(f"{path}: holds no arrays by name; save the inputs and the targets in it")
-    plain = [name for name in usual if name in arrays]
-    if not plain and any(key.endswith(WEIGHTS) for key in arrays):
-        weights = [key for key in arrays if key.endswith(WEIGHTS)]
-        raise InputError(
-            f"{path}: holds the weights of a network ({some(weights)}), not data; the order is"
-            " MODEL DATA"
-        )
-    if len(plain) == 1:
-        return Side((Piece(plain[0], (plain[0],)),))
-    if plain:
-        raise UsageError(
-            f"{path}: {listed(plain)} could all be the {what}; choose with {option}; there are"
-            f" {overview(arrays)}"
-        )
-    episodes = {p: keys for p, keys in patterns(arrays).items() if p.count("*") == 1}
-    named = [p for p in episodes if p.split("/")[-1] in usual and p.count("*") == 1]
-    within = [p for p in episodes if len(p.split("/")) > 2 and p.split("/")[-2] in usual]
-    within = [p for p in within if not arrays[episodes[p][0]].is_text]
-    if len(named or within) == 1:
-        told = "" if other is None else other.pieces[0].pattern
-        return _side(path, arrays, _like((named or within)[0], told), option)
-    if len(named or within) > 1:
-        raise UsageError(
-            f"{path}: episodes of several arrays that could be the {what}:"
-            f" {overview({k: arrays[k] for p in named or within for k in episodes[p]})}; name those"
-            f" the network was trained on, side by side in its order:"
-            f" {option} '{'+'.join((named or within)[:2])}'"
-        )
-    raise UsageError(
-        f"{path}: no array is called {usual[0]}; say with {option} which are the {what}; there are"
-        f" {overview(arrays)}"
-    )

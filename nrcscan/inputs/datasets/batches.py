@@ -129,6 +129,8 @@ def require_numbers(dtype: np.dtype[Any], where: str) -> None:
             f"{where}: an object array, which only unpickling could read;"
             " save it as an array of numbers"
         )
+    if dtype.kind in "SU":
+        raise InputError(f"{where}: text; choose an array of numbers")
     if dtype.kind == "c":
         raise InputError(f"{where}: complex numbers; give real and imaginary parts as columns")
     if dtype.kind not in "fiub":

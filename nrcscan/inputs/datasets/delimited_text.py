@@ -16,7 +16,10 @@ from nrcscan.wording import reason
 
 DELIMITERS = ("\t", ",", ";")
 
-MISSING = ("", "NA", "N/A", "<NA>", "null", "NULL", "None", "?")
+_ERRORS = ("#N/A", "#NA", "#NV", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?", "#NULL!")
+"""What spreadsheets write where a formula failed."""
+
+MISSING = ("", "NA", "N/A", "<NA>", "null", "NULL", "None", "?", "-", *_ERRORS)
 """What programs write where a value is missing."""
 
 SAMPLE = 1000
@@ -30,6 +33,8 @@ TRUTH = {"true": 1.0, "false": 0.0}
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
+
+_SEP = re.compile(r'"?sep=.?"?')
 
 Line = tuple[int, str]
 """A line's number in the file, from 1 on, and its text."""
@@ -194,7 +199,11 @@ def _is_value(cell: str) -> bool:
 
 
 def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith(COMMENT)
+    """Whether a line is no row: a comment, or what tells a spreadsheet the delimiter."""
+    text = line.lstrip()
+    return _SEP.fullmatch(line.strip()) is not None or (
+        text.startswith(COMMENT) and not text.startswith(_ERRORS)
+    )
 
 
 def _delimiter(path: Path, rows: list[Line], words: int) -> str:

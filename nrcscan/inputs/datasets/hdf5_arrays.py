@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -44,15 +44,15 @@ def is_hdf5(path: Path) -> bool:
 
 
 @contextmanager
-def hdf5(path: Path) -> Iterator[Mapping[str, Rows]]:
-    """Open the datasets of an HDF5 file, by their path in it."""
+def hdf5(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[str, Rows]]:
+    """Open the datasets of an HDF5 file, by their path in it; all, or those that are wanted."""
     of_matlab = open_safely.head(path, len(MATLAB)) == MATLAB
     with h5py.File(path, "r") as file:
         if "format" in file.attrs and bytes(file.attrs["format"]) == FORMAT.encode():
             raise InputError(f"{path}: is a file of nrcscan extract, not data; see nrcscan report")
         dataset = lru_cache(maxsize=KEPT_OPEN)(file.__getitem__)
         found: dict[str, Rows] = {}
-        for name, item in datasets_inside(file, path):
+        for name, item in datasets_inside(file, path, only):
             if name.split("/")[0] not in _PRIVATE:
                 turned = of_matlab or "MATLAB_class" in item.attrs
                 found[name] = (_turned if turned else _plain)(path, name, item, dataset)
@@ -69,16 +69,9 @@ def _plain(path: Path, name: str, item: h5py.Dataset, dataset: Open) -> Rows:
 
 
 def _turned(path: Path, name: str, item: h5py.Dataset, dataset: Open) -> Rows:
-    """Return an array of MATLAB, whose axes HDF5 has in reverse; empty ones have a shape inside.
-
-    Raises:
-        InputError: as it is read: it is text or complex.
-    """
-    kind = bytes(item.attrs.get("MATLAB_class", b"")).decode()
+    """Return an array of MATLAB, whose axes HDF5 has in reverse; empty ones have a shape inside."""
 
     def read(start: int, stop: int) -> NDArray[Any]:
-        if kind == "char":
-            raise InputError(f"{path}: {name!r}: text; choose an array of numbers")
         return np.asarray(dataset(name)[..., start:stop]).transpose()
 
     if "MATLAB_empty" in item.attrs:
@@ -86,4 +79,7 @@ def _turned(path: Path, name: str, item: h5py.Dataset, dataset: Open) -> Rows:
     dtype = item.dtype
     if dtype.names == ("real", "imag"):
         dtype = np.dtype(np.complex128)
-    return Rows((item.shape or ())[::-1], dtype, read)
+    if bytes(item.attrs.get("MATLAB_class", b"")) == b"char":
+        dtype = np.dtype(np.str_)  # MATLAB keeps the codes of letters
+    columns = _plain(path, name, item, dataset).read if item.ndim == 2 else None
+    return Rows((item.shape or ())[::-1], dtype, read, columns)

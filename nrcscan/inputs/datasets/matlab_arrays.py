@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,17 @@ _NUMBERS = {
 }  # fmt: skip
 """MATLAB's classes of numbers."""
 
+_FULL = "save it as a full array of numbers"
+_REMEDIES = {"struct": "save the file with -v7.3, and name its fields as 'struct/field'"}
+
 
 @contextmanager
-def matlab(path: Path) -> Iterator[Mapping[str, Rows]]:
+def matlab(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[str, Rows]]:
     """Open the arrays of a MATLAB file; one is read when rows of it are asked for, and kept.
+
+    Args:
+        path: of the file.
+        only: those that are wanted, where all were listed before; the others are listed too.
 
     Cells, structures and objects are never read.
     """
@@ -35,18 +42,22 @@ def matlab(path: Path) -> Iterator[Mapping[str, Rows]]:
     held: dict[str, NDArray[Any]] = {}
 
     def rows(name: str, shape: tuple[int, ...], kind: str) -> Rows:
-        def read(start: int, stop: int) -> NDArray[Any]:
+        def whole() -> NDArray[Any]:
             if kind not in _NUMBERS:
-                raise InputError(
-                    f"{path}: {name!r}: of class {kind}; save it as a full array of numbers"
-                )
+                raise InputError(f"{path}: {name!r}: of class {kind}; {_REMEDIES.get(kind, _FULL)}")
             if name not in held:
                 content = io.loadmat(str(path), variable_names=[name], appendmat=False)
                 held[name] = np.asarray(content[name])
-            return held[name][start:stop]
+            return held[name]
+
+        def read(start: int, stop: int) -> NDArray[Any]:
+            return whole()[start:stop]
+
+        def columns(start: int, stop: int) -> NDArray[Any]:
+            return whole().T[start:stop]
 
         dtype = np.dtype(_NUMBERS[kind]) if kind in _NUMBERS else None
-        return Rows(tuple(shape), dtype, read)
+        return Rows(tuple(shape), dtype, read, columns if len(shape) == 2 else None)
 
     listed = io.whosmat(str(path), appendmat=False)
     yield {name: rows(name, shape, kind) for name, shape, kind in listed}

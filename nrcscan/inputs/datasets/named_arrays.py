@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -17,7 +17,6 @@ from nrcscan.inputs.datasets.array_keys import (
     Piece,
     Side,
     input_names,
-    inputs_and_targets,
     lists_of_groups,
 )
 from nrcscan.inputs.datasets.batches import (
@@ -29,10 +28,19 @@ from nrcscan.inputs.datasets.batches import (
     require_equal_lengths,
     require_numbers,
 )
+from nrcscan.inputs.datasets.choose_arrays import inputs_and_targets
 from nrcscan.inputs.datasets.rows import Rows, beside, first, joined
+from nrcscan.inputs.datasets.samples_in_columns import samples_in_columns
 from nrcscan.wording import listed, some
 
-Opener = Callable[[Path], AbstractContextManager[Mapping[str, Rows]]]
+
+class Opener(Protocol):
+    """Opens a file of named arrays: all of them, or at least those that are wanted."""
+
+    def __call__(
+        self, path: Path, only: Collection[str] | None = None, /
+    ) -> AbstractContextManager[Mapping[str, Rows]]:
+        """Open a file."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class ChosenArrays:
         targets: the targets.
         counts: by key, the samples in it.
         cut: patterns of which the last row of every episode is left out.
+        turned: the keys of arrays whose samples are columns.
         notes: what the user should know of it.
         target_axes: as of a `Dataset`.
     """
@@ -52,6 +61,7 @@ class ChosenArrays:
     targets: Side
     counts: Mapping[str, int]
     cut: list[str]
+    turned: list[str]
     notes: tuple[str, ...] = ()
     target_axes: tuple[int, ...] = ()
 
@@ -103,7 +113,8 @@ def open_keyed(path: Path, opener: Opener, x_key: str | None, y_key: str | None)
         choice = chosen(path, arrays, x_key, y_key)
 
     def stream(batch_size: int) -> Iterator[Batch]:
-        with _reading(path), opener(path) as arrays:
+        with _reading(path), opener(path, choice.counts) as arrays:
+            arrays = {**arrays, **{key: arrays[key].turned for key in choice.turned}}
             inputs = [choice.rows(arrays, side) for side in choice.inputs]
             y = choice.rows(arrays, choice.targets)
             for start in range(0, choice.n_samples, batch_size):
@@ -124,6 +135,8 @@ def chosen(
         UsageError: a key does not fit, or cannot be guessed.
     """
     inputs, targets = inputs_and_targets(path, arrays, x_key, y_key)
+    turned = samples_in_columns(arrays, [*inputs, targets])
+    arrays = {**arrays, **{key: arrays[key].turned for key in turned}}
     for side in (*inputs, targets):
         for piece in side.pieces:
             _require_samples(path, arrays, piece)
@@ -140,7 +153,7 @@ def chosen(
                 counts.update(zip(piece.keys, lengths, strict=True))
             else:
                 counts.update((key, arrays[key].shape[0]) for key in piece.keys)
-    choice = ChosenArrays(inputs, targets, counts, cut)
+    choice = ChosenArrays(inputs, targets, counts, cut, turned)
     shape = choice.rows(arrays, targets).shape
     for side in inputs:
         require_equal_lengths(path, choice.rows(arrays, side).shape, shape)
@@ -235,11 +248,17 @@ def _notes(
     if not told and any(piece.groups != ((),) for piece in pieces):
         x = ",".join(side.text for side in choice.inputs)
         n = len(choice.targets.pieces[0].keys)
-        text = f"{path}: joined {n} episodes: inputs {x}, targets {choice.targets.text}"
+        joint = f"joined {n} episode{'s' * (n > 1)}"
+        text = f"{path}: {joint}: inputs {x}, targets {choice.targets.text}"
         if "*" in choice.targets.text and (lists := lists_of_groups(arrays)):
             example = re.sub(r"[^/]*\*", f"[{lists[0]}]", choice.targets.text)
             text += f"; a list in the file chooses some, as '{example}' ({some(lists)})"
         notes.append(text)
+    if choice.turned:
+        turned = listed(f"{key} {arrays[key].shape[::-1]}" for key in choice.turned)
+        notes.append(
+            f"{path}: samples are the columns of {turned}: only so there are as many in all"
+        )
     if choice.cut:
         notes.append(
             f"{path}: the last row of {listed(choice.cut)} has no targets beside it, in every"

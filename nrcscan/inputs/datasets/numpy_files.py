@@ -29,7 +29,7 @@ from nrcscan.inputs.datasets.batches import (
 from nrcscan.inputs.datasets.in_memory import from_arrays
 from nrcscan.inputs.datasets.named_arrays import ChosenArrays, chosen
 from nrcscan.inputs.datasets.rows import Rows, side_by_side
-from nrcscan.wording import reason
+from nrcscan.wording import reason, some
 
 FORTRAN_LIMIT = 4 << 30
 """The largest column-major array, in bytes, that is read into memory whole."""
@@ -46,6 +46,15 @@ class _Header:
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
+def holds_arrays(path: Path) -> bool:
+    """Whether a zip archive has arrays in it; also where it is damaged, which opening it tells."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except _ZIP_ERRORS:
+        return True
+
+
 def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
     """Open an archive; no array of it is ever held whole."""
     try:
@@ -53,7 +62,8 @@ def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             if not names:
                 raise InputError(
-                    f"{path}: is a zip archive without arrays; an .npz of np.savez holds them"
+                    f"{path}: is a zip archive of {some(archive.namelist())}, and no .npz of"
+                    " np.savez; unpack it"
                 )
             arrays = {name.removesuffix(".npy"): _rows(path, archive, name) for name in names}
         choice = chosen(path, arrays, x_key, y_key)

@@ -19,7 +19,7 @@ from nrcscan.inputs.datasets.csv_text import open_csv
 from nrcscan.inputs.datasets.delimited_text import is_table
 from nrcscan.inputs.datasets.image_folder import Preparation, open_images
 from nrcscan.inputs.datasets.in_memory import from_arrays, from_batches, from_torch_dataset
-from nrcscan.inputs.datasets.numpy_files import open_npy_pair, open_npz
+from nrcscan.inputs.datasets.numpy_files import holds_arrays, open_npy_pair, open_npz
 from nrcscan.inputs.datasets.parquet_and_arrow import open_parquet
 from nrcscan.inputs.datasets.saved_datasets_folder import open_folder
 from nrcscan.inputs.datasets.standardize import standardized
@@ -150,7 +150,7 @@ def _open_path(path: Path, columns: TableColumns) -> Dataset:
     if start.startswith(b"\x93NUMPY"):
         raise UsageError(f"{path}: one .npy file holds one array; give two: X.npy y.npy")
     if (opener := _opener(path, start)) is not None:
-        if columns.by_column:
+        if columns.by_column and (not start.startswith(b"PK") or holds_arrays(path)):
             raise UsageError(f"{path}: is no table; choose its arrays with --x-key and --y-key")
         return opener(path, columns.x, columns.y)
     if is_table(start_of(path, 4096)):

@@ -20,11 +20,20 @@ class Rows:
         shape: of the whole, samples first.
         dtype: None where the library that reads it tells only with the rows.
         read: rows [start, stop).
+        columns: of a matrix of MATLAB, where samples may as well be columns: columns [start, stop),
+            each as a row.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any] | None
     read: Callable[[int, int], NDArray[Any]]
+    columns: Callable[[int, int], NDArray[Any]] | None = None
+
+    @property
+    def turned(self) -> Rows:
+        """The columns as rows."""
+        assert self.columns is not None
+        return Rows(self.shape[::-1], self.dtype, self.columns, self.read)
 
     @property
     def is_text(self) -> bool:

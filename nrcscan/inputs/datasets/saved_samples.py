@@ -45,6 +45,10 @@ def _arrays_in(path: Path, content: Any) -> dict[str, Rows]:
     if _is_array(content):
         raise InputError(f"{path}: holds a single tensor; {_REMEDY}")
     if isinstance(content, list | tuple) and content:
+        if all(map(_is_dataset, content)):
+            raise InputError(
+                f"{path}: holds {len(content)} datasets; save the one that is meant by itself"
+            )
         if all(map(_is_array, content)) or isinstance(content, tuple):
             return _in_columns(path, content)
         return _in_samples(path, content)
@@ -85,6 +89,11 @@ def _described(content: Any) -> tuple[str, Mapping[str, Any]]:
     return f"{kind.__module__}.{kind.__qualname__}", getattr(content, "__dict__", {})
 
 
+def _is_dataset(value: Any) -> bool:
+    """Whether this is one of torch's datasets."""
+    return _described(value)[0] in (_TENSORS, _SUBSET, _JOINED)
+
+
 def _is_array(value: Any) -> bool:
     return isinstance(value, Tensor | np.ndarray)
 
@@ -95,12 +104,34 @@ def _in_mapping(path: Path, content: Mapping[Any, Any]) -> dict[str, Rows]:
         if _is_array(value):
             found[str(name)] = _rows(path, str(name), value)
             continue
+        if (column := _column(path, str(name), value)) is not None:
+            found[str(name)] = column
+            continue
         try:
             inside = _arrays_in(path, value)
         except InputError:
             continue  # a number, a name, whatever lies beside the data
         found |= {f"{name}/{key}": rows for key, rows in inside.items()}
     return found
+
+
+def _column(path: Path, name: str, values: Any) -> Rows | None:
+    """Return a list under a name, of samples or of episodes, as the array it stands for."""
+    if not isinstance(values, list) or not values or not all(map(_is_value, values)):
+        return None
+    shapes = {tuple(np.shape(value)) for value in values}
+    if len(shapes) == 1 and len(next(iter(shapes))) <= 1:
+        return _stacked(path, name, values)
+    episodes = len(shapes) > 1 and len({shape[1:] for shape in shapes}) == 1
+    if episodes and min(map(len, shapes)) > 1:
+        return joined([_rows(path, name, value) for value in values])
+    return None
+
+
+def _is_value(value: Any) -> bool:
+    """Whether this is a number, a row of them, or an array."""
+    numbers = value if isinstance(value, list) else [value]
+    return _is_array(value) or all(isinstance(number, int | float) for number in numbers)
 
 
 def _names(n: int) -> list[str]:
@@ -135,6 +166,8 @@ def _rows(path: Path, name: str, values: Any) -> Rows:
 
 def _in_subset(path: Path, attributes: Mapping[str, Any]) -> dict[str, Rows]:
     """Return the samples of a dataset that indices choose."""
+    if len(attributes["indices"]) > _MOST_NODES:
+        raise InputError(f"{path}: a Subset of too many samples; {_REMEDY}")
     try:
         indices = np.asarray(attributes["indices"])
     except (ValueError, TypeError, RuntimeError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from nrcscan.inputs.datasets.saved_samples import arrays_in
 
 
 @contextmanager
-def safetensors(path: Path) -> Iterator[Mapping[str, Rows]]:
+def safetensors(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[str, Rows]]:
     """Open the tensors of a safetensors file."""
     from safetensors import safe_open
 
@@ -27,6 +27,6 @@ def safetensors(path: Path) -> Iterator[Mapping[str, Rows]]:
 
 
 @contextmanager
-def torch_tensors(path: Path) -> Iterator[Mapping[str, Rows]]:
+def torch_tensors(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[str, Rows]]:
     """Open what torch.save keeps as data: by name, as a pair, or as samples."""
     yield arrays_in(path, load_tensors(path, mapped=True))

@@ -110,8 +110,8 @@ class Split:
         n_test = n - n_train if test is None else test
         if n_train < 1 or n_test < 0 or n_train + n_test > n or (n_test < 1 and test is not None):
             raise UsageError(
-                f"--split: {n} samples cannot be cut into {n_train} for training and {n_test} for"
-                " testing; give other shares"
+                f"--split: {n} samples cannot be cut into {n_train} for training and"
+                f" {max(0, n_test)} for testing; give other shares"
             )
         if self.part == "test" and n_test < 1:
             raise UsageError(

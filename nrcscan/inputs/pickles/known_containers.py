@@ -116,6 +116,7 @@ _CLASSES: dict[str, Callable[..., Any]] = {
     "builtins.frozenset": lambda items=(): frozenset(_members(items)),
     "builtins.slice": _slice,
     "builtins.range": _range,
+    "builtins.xrange": _range,  # what protocol 2, which torch.save writes, calls it
     "builtins.complex": _complex,
     "builtins.bytes": _bytes,
     "builtins.bytearray": lambda data=b"", encoding="latin-1": bytearray(_bytes(data, encoding)),

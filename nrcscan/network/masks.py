@@ -51,7 +51,7 @@ class MaskUse(NamedTuple):
             RuntimeError: the layer has other positions than the mask is for.
         """
         last = (positions - self.front - self.back) // self.each
-        if not bool(keep[:, last:].any()):  # the layer ends where the longest sample of a batch does
+        if not bool(keep[:, last:].any()):  # it ends where the longest sample of a batch does
             keep = keep[:, :last]
         keep = torch.nn.functional.pad(keep, (self.front, self.back), value=not self.zeros)
         keep = keep.repeat_interleave(self.each, dim=1)
@@ -222,7 +222,9 @@ def _tensor(part: Any) -> Tensor:
 def _until(lengths: Any, steps: int) -> Tensor | None:
     """Return which steps count (n, steps), if these are lengths."""
     given = _tensor(lengths)
-    if given.is_complex() or given.numel() != len(given) or not bool((given == given.round()).all()):
+    if given.is_complex() or given.numel() != len(given):
+        return None
+    if given.is_floating_point() and not bool((given == given.round()).all()):
         return None
     given = given.reshape(-1, 1)
     if not steps or int(given.min()) < 0 or int(given.max()) > steps:

@@ -55,23 +55,9 @@ SETS = _words("""
 """)
 """Calls that are made for what they set up: seeds, logging, warnings, paths, parts of a network."""
 
-_SETS_FROM = tuple(
-    "set_ add_ register_ enable_ disable_ use_ DEFINE_ manual_seed seed fix_seed configure setup_log"
-    " init_log".split()
-)
-    "seed",
-    "fix_seed",
-    "setup_log",
-    "init_log",
-    "configure",
-    "set_",
-    "add_",
-    "register_",
-    "enable_",
-    "disable_",
-    "use_",
-    "DEFINE_",
-    "manual_seed",
+_SETS_FROM = (
+    *("set_", "add_", "register_", "enable_", "disable_", "use_", "DEFINE_", "manual_seed"),
+    *("seed", "fix_seed", "configure", "setup_log", "init_log"),
 )
 """How the names of such calls begin."""
 

@@ -358,7 +358,7 @@ class Returns(nn.Module):
             mlp(6, 8, 2),
             r"samples of shape \(5,\): 5 features per sample, 0 takes 6; check that data and",
         ),
-        (mlp(5, 8, 3), r"predicts shape \(60, 3\) where the targets have \(60, 2\)"),
+        (mlp(5, 8, 3), r"predicts shape \(3,\) per sample where the targets have \(2,\)"),
         (Returns(lambda out: {"y": [out]}), "returns a dict without a tensor in it; wrap it in a"),
         (
             Returns(lambda out: torch.complex(out, out)),
@@ -366,7 +366,10 @@ class Returns(nn.Module):
         ),
         (Returns(lambda out: sys.exit(7)), r"the network does not take samples .*: 7; check"),
         (Returns(lambda out: None), "returns a NoneType without a tensor in it"),
-        (Returns(lambda out: out.sum()), r"predicts shape \(\) where the targets have"),
+        (
+            Returns(lambda out: out.sum()),
+            r"predicts shape \(\) for 60 samples where the targets have \(60, 2\)",
+        ),
         (nn.Sequential(nn.ReLU()), "the network has no weights to watch"),
         (Returns(lambda out: 1 / 0), "division by zero; check that data and network belong"),
     ],
@@ -538,11 +541,16 @@ def test_predictions_in_structured_outputs(
             lambda o: {"a": o, "b": o[:7]},
             {"output_key": "a,b"},
             InputError,
-            r"shape \(60, 2\) and \(7, 2\) where the targets have \(60, 2\)",
+            r"shape \(60, 2\) and \(7, 2\) for 60 samples where the targets have \(60, 2\)",
         ),
         (lambda o: o, {"output_key": "b"}, InputError, "the network returns a single tensor"),
         (lambda o: o, {"output_slice": "1"}, UsageError, "write from:to, such as :2"),
-        (lambda o: o, {"output_slice": ":1"}, InputError, r"where the targets have \(60, 2\)"),
+        (
+            lambda o: o,
+            {"output_slice": ":1"},
+            InputError,
+            r"\(2,\) per sample where the targets have \(2,\)",
+        ),
     ],
 )
 def test_outputs_that_are_not_there(

@@ -141,8 +141,8 @@ class Named(Masked):
 
     def forward(self, x: Tensor, **inputs: Tensor) -> Tensor:  # type: ignore[override]
         given = inputs[self.name]
-        if self.says == "lengths":
-            return super().forward(x, torch.arange(x.shape[1]) < given[:, None])
+        if self.says.startswith("lengths"):
+            return super().forward(x, torch.arange(x.shape[1]) < given.reshape(-1, 1))
         return super().forward(x, given == (0 if self.says == "padding" else 1))
 
 
@@ -154,6 +154,13 @@ class Named(Masked):
         ("src_key_padding_mask", "padding", ""),
         ("lengths", "lengths", ""),
         ("seq_lens", "lengths", ""),
+        ("length", "lengths as floats", ""),
+        ("real", "counts", "real is taken for a mask where 1 counts: the predictions do not depen"),
+        (
+            "fill",
+            "padding",
+            "fill is taken for a mask where 1 is padding: the predictions do not d",
+        ),
         ("padding_mask", "padding", "padding_mask is taken for a mask where 1 is padding: the pre"),
         ("padding_mask", "counts", "padding_mask is taken for a mask where 1 counts: the predict"),
         ("mask", "padding", "mask is taken for a mask where 1 is padding: the predictions do not"),
@@ -163,8 +170,10 @@ class Named(Masked):
 def test_a_mask_by_another_name(tmp_path: Path, name: str, says: str, noted: str) -> None:
     dtype = np.float32 if name == "mask" else np.int64 if says == "counts" else bool
     flags = (KEEP if says == "counts" else ~KEEP).astype(dtype)
-    given = LENGTHS if says == "lengths" else flags
-    found, notes = measured(tmp_path, Named(name, says), {"x": X, name: given}, batch_size=9)
+    kinds = {"lengths": LENGTHS, "lengths as floats": LENGTHS.astype(np.float64)[:, None]}
+    found, notes = measured(
+        tmp_path, Named(name, says), {"x": X, name: kinds.get(says, flags)}, batch_size=9
+    )
     np.testing.assert_allclose(found["layer"], mean(X), atol=1e-6)
     assert [note[: len(noted)] for note in notes] == ([noted] if noted else [])
 
@@ -363,3 +372,44 @@ def test_a_number_of_steps_that_is_asked_for(tmp_path: Path) -> None:
     inputs = {"x": X, "n_real": LENGTHS}
     found, _ = measured(tmp_path, Counted("linear"), inputs, mask="n_real")
     np.testing.assert_allclose(found["layer"], mean(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [STEPS + 1, -1, 0])
+def test_lengths_that_are_none(tmp_path: Path, wrong: int) -> None:
+    lengths = LENGTHS.copy()
+    lengths[30] = wrong
+    told = (
+        "the lengths of sample 30 counts no" if wrong == 0 else "from sample 27 on, the lengths of"
+    )
+    with pytest.raises(InputError, match=told):
+        measured(tmp_path, Named("lengths", "lengths"), {"x": X, "lengths": lengths}, batch_size=9)
+
+
+class Unpacked(Named):
+    """Ends where the longest sample of a batch does."""
+
+    def forward(self, x: Tensor, **inputs: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x[:, : int(inputs["lengths"].max())], **inputs)
+
+
+def test_layers_that_end_with_the_longest_of_a_batch(tmp_path: Path) -> None:
+    order = np.argsort(-LENGTHS, kind="stable")
+    inputs = {"x": X[order], "lengths": LENGTHS[order]}
+    found, _ = measured(tmp_path, Unpacked("lengths", "lengths"), inputs, batch_size=7)
+    np.testing.assert_allclose(found["layer"], mean(X)[order], atol=1e-6)
+
+
+@pytest.mark.parametrize("sides", [(2, 0), (1, 1)])
+def test_zeros_around_a_convolution_do_not_count(tmp_path: Path, sides: tuple[int, int]) -> None:
+    class Causal(Masked):
+        def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+            padded = nn.functional.pad(x.transpose(1, 2), sides)
+            h = self.layer(padded)[..., : x.shape[1]].transpose(1, 2)
+            weights = attention_mask[..., None].to(h.dtype)
+            return self.head((h.relu() * weights).sum(1) / weights.sum(1))
+
+    model = Causal("conv")
+    model.layer = nn.Conv1d(WIDTH, 5, 3)
+    for pool, expected in (("mean", mean(X)), ("first", X[:, 0]), ("tokens", X[KEEP])):
+        found, _ = measured(tmp_path, model, {"x": X, "attention_mask": KEEP}, pool=pool)
+        np.testing.assert_allclose(found["layer"], expected, atol=1e-6)

@@ -174,6 +174,15 @@ class NormWithoutStatistics(Head):
         return self.norm(h)
 
 
+class StepsFirst(Head):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(8, 8)
+
+    def between(self, h: Tensor) -> Tensor:
+        return self.rnn(h)[0]
+
+
 class Keeps(Head):
     before: Tensor | float = 0.0
 
@@ -188,7 +197,7 @@ class SecondAxis(Head):
 
 
 RANDOM = "the predictions are random: the same samples, run twice, give others; have dropout"
-MIXES = "the network mixes samples: the prediction for one changes with the others in its batch;"
+MIXES = "the network mixes samples: the prediction for one changes with the others in its batch"
 
 
 @pytest.mark.parametrize(
@@ -197,8 +206,9 @@ MIXES = "the network mixes samples: the prediction for one changes with the othe
         (Drops, RANDOM),
         (Samples, RANDOM),
         (OwnStatistics, MIXES),
-        (OverTheBatch, MIXES),
-        (NormWithoutStatistics, MIXES),
+        (OverTheBatch, f"{MIXES}, first in what reaches b; normalise"),
+        (NormWithoutStatistics, rf"{MIXES}, by whose statistics norm \(BatchNorm1d\) normalises;"),
+        (StepsFirst, rf"{MIXES}: rnn \(LSTM\) takes samples for steps; have it take the samples"),
         (Keeps, "the network keeps something from one call to the next: the same samples, run"),
         (SecondAxis, r"the predictions, of shape \(4, 4\), have the samples on the second axis; "),
     ],
@@ -258,7 +268,7 @@ class Returns(Head):
     ("what", "note"),
     [
         (lambda h: Normal(h, 1.0), "the network returns a Normal distribution, whose mean is the"),
-        (lambda h: Independent(Normal(h, 1.0), 1), "a Independent distribution, whose mean is"),
+        (lambda h: Independent(Normal(h, 1.0), 1), "an Independent distribution, whose mean is"),
         (
             lambda h: {"value": h[:, 0], "pi": Normal(h, 1.0)},
             None,
@@ -479,6 +489,18 @@ IMAGES = np.zeros((N, 6, 7, 3), np.float32)
             nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(81, 2)),
             IMAGES.transpose(0, 3, 1, 2),
             "(3, 6, 7): 80 features per sample, 2 takes 81; check that data",
+        ),
+        (mlp(1, 8, 2), X[:, 0], "(): a single number per sample reaches 0, which takes 1 feature;"),
+        (
+            nn.Sequential(nn.BatchNorm1d(3), nn.Flatten(), nn.Linear(6, 2)),
+            IMAGES[:, 0, :2],
+            "(2, 3): 2 channels, 0 takes 3: the channels come last, in samples of shape (2, 3); put"
+            " them first, (3, steps), as np.moveaxis",
+        ),
+        (
+            nn.Sequential(nn.BatchNorm2d(5), nn.Linear(5, 2)),
+            X,
+            "(5,): a sample of shape (5,) reaches 0, which takes (5, height, width); give the data",
         ),
         (Rnn(), np.ones((N, 4, 5), np.float32), "(4, 5): 5 features per step, rnn takes 6; check"),
         (nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 2)), X, "(5,): 5 features per sample, 0 take"),

@@ -60,6 +60,11 @@ WIDTHS = [2 ** i for i in range(4)]
 scale = torch.tensor([1.0, 2.0]).mean()
 parser = argparse.ArgumentParser()
 parser.add_argument("--width", type=int, default=4)
+args = parser.parse_args([])
+torch.cuda.empty_cache()
+table = read().rename(columns={"a": "b"})
+table.head()
+file = h5py.File("x.h5", "r")
 text = "a,b".replace(",", " ").split()
 with torch.no_grad():
     table = torch.zeros(3)
@@ -96,6 +101,7 @@ net = Net()
 net.eval()
 net.train()
 net.requires_grad_(False)
+net(torch.zeros(1, 4))
 nn.init.zeros_(net.layer.weight)
 other = build(3)
 data = np.load(HERE / "x.npy") if (HERE / "x.npy").exists() else None
@@ -155,6 +161,9 @@ DOES = [
     "class Now:\n    net = train_once(None)",
     "if __name__ != '__main__':\n    train(net)",
     "with mlflow.start_run():\n    pass",
+    "file = h5py.File('model.h5', 'w')",
+    "x = np.memmap('x.dat', dtype='f4', mode='w+', shape=3)",
+    "writer = SummaryWriter('runs')",
     "Net().fit(x)",
     "pickle.dump(net, log)",
     "sys.exit(0)",

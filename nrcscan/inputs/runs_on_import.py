@@ -22,19 +22,22 @@ def _words(text: str) -> frozenset[str]:
 ACTS = _words("""
     fit partial_fit fit_generator backward step learn train train_model train_one_epoch run main
     launch spawn popen Popen check_call check_output parse_args parse_known_args
-    parse_intermixed_args unlink rmtree rename touch symlink_to to_csv to_parquet to_pickle
+    parse_intermixed_args unlink rmtree touch symlink_to to_csv to_parquet to_pickle
     to_excel to_hdf urlretrieve urlopen snapshot_download hf_hub_download login start_run exec eval
-    input sleep
+    input sleep SummaryWriter
 """)
 """Calls that train, write, fetch, wait or read the command line, whatever their value is for."""
 
 _ACTS_FROM = ("save", "write_", "download", "finetune", "fine_tune", "copyfile", "push_to_")
 """How the names of such calls begin."""
 
-_WRITES = _words("system dump write remove replace copy copy2 copytree move")
+_WRITES = _words("system dump write remove rename replace copy copy2 copytree move")
 """Such calls of these modules; methods of these names change lists and strings."""
 
 _WRITERS = _words("os shutil json pickle yaml joblib toml dill")
+
+_OPENS = _words("open File ZipFile memmap open_memmap")
+"""Calls that take a mode, of files that may be written to."""
 
 _TRACKERS = _words("wandb ray neptune mlflow comet_ml swanlab clearml")
 """Modules whose `init` begins a run."""
@@ -47,11 +50,15 @@ SETS = _words("""
     share_memory use set switch_backend install load_dotenv putenv enable disable setrecursionlimit
     setlocale signal seterr setattr delattr collect freeze compile build tie_weights init_weights
     reset_parameters mkdir makedirs define summary ion pandas freeze_support __setattr__ __init__
-    __init_subclass__
+    __init_subclass__ empty_cache synchronize reset_peak_memory_stats reconfigure flush head tail
+    describe display help
 """)
 """Calls that are made for what they set up: seeds, logging, warnings, paths, parts of a network."""
 
-_SETS_FROM = ("set_", "add_", "register_", "enable_", "disable_", "use_", "DEFINE_", "manual_seed")
+_SETS_FROM = (
+    *("set_", "add_", "register_", "enable_", "disable_", "use_", "DEFINE_", "manual_seed"),
+    *("seed", "fix_seed", "configure", "setup_log", "init_log"),
+)
 """How the names of such calls begin."""
 
 _WRITE_MODE = re.compile(r"[rbtU]*[wax+][rbtUwax+]*")
@@ -165,8 +172,10 @@ class OnImport:
         known = self._defined(script, dotted, base, name)
         if known is not None:
             return self._does_inside(*known)
-        if name == "open":
+        if name in _OPENS:
             return _opens_to_write(call)
+        if name.startswith("parse_") and call.args and isinstance(call.args[0], ast.List):
+            return False  # no command line is read
         if name in {"train", "eval"} and base:  # of a network: its mode
             return bool(call.args or call.keywords) and name == "train"
         if name == "init":
@@ -176,6 +185,8 @@ class OnImport:
             return True
         if not discarded:
             return False
+        if not base and name in script.networks:
+            return False  # as a trial, say
         inits = "init" in base.split(".") or name.endswith("_")  # nn.init, and tensors in place
         return not (name in SETS or name.lstrip("_").startswith(_SETS_FROM) or inits)
 

@@ -63,6 +63,23 @@ class Script:
         return {node.name: node for node in found if not node.name.startswith("__")}
 
     @cached_property
+    def networks(self) -> frozenset[str]:
+        """Names of what is made of the module's own classes and, when called, runs `forward`."""
+        own = {
+            node.name
+            for node in on_import(self.body)
+            if isinstance(node, ast.ClassDef)
+            and any(isinstance(part, Function) and part.name == "forward" for part in node.body)
+        }
+        return frozenset(
+            target.id
+            for node in on_import(self.body)
+            if isinstance(node, ast.Assign) and _made_of(node.value) in own
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        )
+
+    @cached_property
     def names(self) -> tuple[str, ...] | None:
         """Names that a module has once it is imported; None where the text does not tell."""
         found: dict[str, None] = {}
@@ -182,6 +199,13 @@ def _guard(test: ast.expr) -> bool | None:
             return isinstance(test.ops[0], ast.Eq)
     typing = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
     return True if typing == "TYPE_CHECKING" else None
+
+
+def _made_of(value: ast.expr) -> str | None:
+    """Return what is called for a value, as `Net` is for `Net(3).eval()`."""
+    while isinstance(value, ast.Call | ast.Attribute):
+        value = value.func if isinstance(value, ast.Call) else value.value
+    return value.id if isinstance(value, ast.Name) else None
 
 
 def _own_expressions(node: ast.stmt) -> Iterator[ast.AST]:

@@ -38,6 +38,8 @@ def explained(module: nn.Module, inputs: Any, capture: Capture, error: BaseExcep
             return f"{told}: {cause.format(name=name)}; {step}"
     if (short := _short_of(capture)) is not None:
         return f"{told}: {short}; {_CHECK}"
+    if isinstance(inputs, Mapping) and isinstance(error, KeyError):
+        return f"{told}: its forward looks up {reason(error)}; {_NAME_ALL}"
     if isinstance(inputs, Mapping) and capture.last is None:
         return f"{told}: {reason(error)}; {_SIDE_BY_SIDE}"
     where = ""
@@ -45,7 +47,8 @@ def explained(module: nn.Module, inputs: Any, capture: Capture, error: BaseExcep
         where = f" at {stopped[1]} ({type(stopped[0]).__name__})"
     elif capture.last is not None:
         where = f" at or after {capture.last[0].name}"
-    return f"{told}{where}: {reason(error)}; {_CHECK}"
+    step = "use --dtype float64" if "Double" in str(error) else _CHECK
+    return f"{told}{where}: {reason(error)}; {step}"
 
 
 _SIDE_BY_SIDE = "if it takes one, put them side by side: + in place of , in --x-key"
@@ -81,7 +84,10 @@ def _unbound(module: nn.Module, inputs: Any) -> str | None:
         lacking = [name for name in required if name not in names]
         if not lacking:
             return None
-        return f"its forward takes {listed(required)} and {listed(lacking)} is missing; {_NAME_ALL}"
+        gap = f"{listed(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"
+        return f"its forward takes {listed(required)}, and {gap}; {_NAME_ALL}"
+    if names and len(required) > 1:
+        return f"its forward takes {listed(required)}, the data names {listed(names)}; {_NAME_ALL}"
     count = len(given) if several else 1
     most = len(signature.parameters)
     starred = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
@@ -122,6 +128,8 @@ def _short_of(capture: Capture) -> str | None:
     if call.kind.startswith("Conv") or call.weight.ndim != 2 or not shape:
         return None
     takes = call.weight.shape[1]
+    if len(shape) == 1:
+        return f"a sample is a single number where {call.name} takes {takes} features"
     return None if shape[-1] == takes else f"{_features(shape)}, {call.name} takes {takes}"
 
 
@@ -145,6 +153,11 @@ def _why(layer: nn.Module, given: Any) -> tuple[str, str] | None:
         return _of_convolution(layer, shape)
     if not shape:
         return None
+    if isinstance(layer, nn.Linear) and len(shape) == 1:
+        takes = _count(layer.in_features, "feature")
+        return f"a single number per sample reaches {{name}}, which takes {takes}", _AXIS
+    if isinstance(layer, nn.MultiheadAttention) and shape[-1] != layer.embed_dim:
+        return f"{_features(shape)}, {{name}} takes {layer.embed_dim:,}", _CHECK
     if isinstance(layer, nn.Linear) and shape[-1] != layer.in_features:
         return f"{_features(shape)}, {{name}} takes {layer.in_features:,}", _CHECK
     if isinstance(layer, nn.RNNBase):
@@ -159,15 +172,12 @@ def _why(layer: nn.Module, given: Any) -> tuple[str, str] | None:
     if isinstance(layer, nn.LayerNorm) and shape[-len(layer.normalized_shape) :] != tuple(
         layer.normalized_shape
     ):
-        takes = tuple(layer.normalized_shape)
-        if len(takes) == 1:
-            return f"{_features(shape)}, {{name}} takes {takes[0]:,}", _CHECK
-        return f"a sample of shape {shape[1:]} reaches {{name}}, which takes {takes}", _CHECK
+        wanted = tuple(layer.normalized_shape)
+        if len(wanted) == 1:
+            return f"{_features(shape)}, {{name}} takes {wanted[0]:,}", _CHECK
+        return f"a sample of shape {shape[1:]} reaches {{name}}, which takes {wanted}", _CHECK
     if isinstance(layer, nn.modules.batchnorm._NormBase | nn.GroupNorm) and len(shape) > 1:
-        wanted = layer.num_channels if isinstance(layer, nn.GroupNorm) else layer.num_features
-        what = "channel" if len(shape) > 2 else "feature"
-        if shape[1] != wanted:
-            return f"{_count(shape[1], what)} per sample, {{name}} takes {wanted:,}", _CHECK
+        return _of_norm(layer, shape)
     return None
 
 
@@ -192,6 +202,20 @@ def _of_embedding(layer: nn.Embedding | nn.EmbeddingBag, given: Tensor) -> tuple
     )
 
 
+def _of_norm(layer: Any, shape: tuple[int, ...]) -> tuple[str, str] | None:
+    takes = layer.num_channels if isinstance(layer, nn.GroupNorm) else layer.num_features
+    what = "channel" if len(shape) > 2 else "feature"
+    axes = next((axes for axes in (2, 3) if type(layer).__name__.endswith(f"{axes}d")), None)
+    if axes is not None and len(shape) != axes + 2:
+        wanted = f"({takes}, {_AXES[axes]})"
+        return f"a sample of shape {shape[1:]} reaches {{name}}, which takes {wanted}", _AXIS
+    if shape[1] == takes:
+        return None
+    if shape[-1] == takes and len(shape) - 2 in _AXES:
+        return _channels_last(shape, what, takes, f"({takes}, {_AXES[len(shape) - 2]})")
+    return f"{_count(shape[1], what)} per sample, {{name}} takes {takes:,}", _CHECK
+
+
 def _of_convolution(layer: Any, shape: tuple[int, ...]) -> tuple[str, str] | None:
     axes, takes = len(layer.kernel_size), layer.in_channels
     wanted = f"({takes}, {_AXES[axes]})"
@@ -209,6 +233,13 @@ def _of_convolution(layer: Any, shape: tuple[int, ...]) -> tuple[str, str] | Non
         )
     cause = f"{_count(shape[1], 'channel')}, {{name}} takes {takes:,}"
     if shape[-1] == takes:
-        last = f"{cause}: the channels come last, in samples of shape {shape[1:]}"
-        return last, f"put them first, {wanted}, as np.moveaxis(x, -1, 1) does"
+        return _channels_last(shape, "channel", takes, wanted)
     return cause, _CHECK
+
+
+def _channels_last(shape: tuple[int, ...], what: str, takes: int, first: str) -> tuple[str, str]:
+    return (
+        f"{_count(shape[1], what)}, {{name}} takes {takes:,}: the channels come last, in samples of"
+        f" shape {shape[1:]}",
+        f"put them first, {first}, as np.moveaxis(x, -1, 1) does",
+    )

@@ -227,7 +227,15 @@ def _parameter_names(module: nn.Module) -> list[str] | None:
 
 def _require_positions(keeps: Mapping[str, Tensor], plan: CallPlan, first_sample: int) -> None:
     """Refuse samples that have no position, or some that count no longer as at first."""
-    for name in {use.name for use in plan.masks.values()}:
+    used = {use.name for use in plan.masks.values()}
+    for name in (*used, *plan.whole):
+        if name not in keeps:  # lengths that are none
+            raise InputError(
+                f"from sample {first_sample} on, the {name} of some sample is no whole number,"
+                " below 0 or beyond the steps that there are, so that it does not say which"
+                " positions count; mend it, or count every position with --mask none"
+            )
+    for name in used:
         if not bool(keeps[name].any(dim=1).all()):
             sample = first_sample + int(keeps[name].any(dim=1).int().argmin())
             raise InputError(

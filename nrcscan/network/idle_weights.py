@@ -18,12 +18,14 @@ def idle_weights(watched: Watched, first: ProbeRun) -> Iterator[str]:
     for layer in layers:
         twin = next((c for c in called.values() if c.weight is layer.weight), None)
         part = layer.name in constants.fed or layer.parameter in constants.used
-        if twin is None and layer.expected and not part:
-            idle.append(layer.name)
+        if twin is None and not part and _idle(layer, first.capture):
+            whole = layer.standard and not layer.expected
+            idle.append(layer.owner if whole else layer.name)
         elif twin is not None and twin is not layer:
             yield f"{layer.name} shares its weight with {twin.name} and is shown as its use"
     if idle:
-        yield f"not seen running with their own weight, so not measured: {listed(idle)}"
+        named = listed(dict.fromkeys(idle))
+        yield f"not seen running with their own weight, so not measured: {named}"
     fed = [name for name, la in constants.fed.items() if la.parameter not in constants.used]
     if fed:
         yield f"run on constants that no sample has a part in, so not measured: {listed(fed)}"
@@ -35,11 +37,17 @@ def idle_weights(watched: Watched, first: ProbeRun) -> Iterator[str]:
             or layer.name in (*called, *constants.fed)
             or layer.parameter in constants.used
             or layer.owner in first.capture.packed
+            or _idle(layer, first.capture)
         )
     ]
     if others:
         owners = listed(dict.fromkeys(others))
         yield f"not Linear, convolution or recurrent layers, so not measured: {owners}"
+
+
+def _idle(layer: LayerWeight, capture: Capture) -> bool:
+    """Whether a weight that is no computed one's part had a part in nothing, as a layer should."""
+    return layer.expected or (not layer.known and layer.name not in capture.uses)
 
 
 def unmeasured(layer: LayerWeight, capture: Capture, called: Iterable[LayerWeight]) -> str:

@@ -33,15 +33,16 @@ class MaskUse(NamedTuple):
         name: of the input.
         front: positions that the layer has before those of the mask, all of which count.
         back: likewise behind them.
-        trimmed: whether the layer ends where the longest sample of a batch does.
         each: positions of the layer to one of the mask: the pixels of a frame, say.
+        zeros: whether the positions before and behind are zeros that a convolution is padded
+            with, which do not count.
     """
 
     name: str
     front: int = 0
     back: int = 0
-    trimmed: bool = False
     each: int = 1
+    zeros: bool = False
 
     def applied(self, keep: Tensor, positions: int) -> Tensor:
         """Return which of a layer's positions count (n, positions).
@@ -49,9 +50,10 @@ class MaskUse(NamedTuple):
         Raises:
             RuntimeError: the layer has other positions than the mask is for.
         """
-        if self.trimmed and not bool(keep[:, positions:].any()):
-            keep = keep[:, :positions]
-        keep = torch.nn.functional.pad(keep, (self.front, self.back), value=True)
+        last = (positions - self.front - self.back) // self.each
+        if not bool(keep[:, last:].any()):  # it ends where the longest sample of a batch does
+            keep = keep[:, :last]
+        keep = torch.nn.functional.pad(keep, (self.front, self.back), value=not self.zeros)
         keep = keep.repeat_interleave(self.each, dim=1)
         if keep.shape[1] != positions:
             raise RuntimeError(f"{positions} positions beside a mask of {keep.shape[1]}")
@@ -113,7 +115,7 @@ class MaskChoice:
             for name, part in named.items()
             if self.asked is None
             and name not in known
-            and (self._by_name(name) or _AMBIGUOUS.fullmatch(name))
+            and (self._by_name(name) or self.called_mask(name))
             and not (self._by_name(name) == "lengths" and part.dtype.kind == "f")
         ]
 
@@ -138,15 +140,28 @@ class MaskChoice:
         return found
 
     def unsure(self, named: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return inputs that may be masks, by name, as flags (n, positions) of either meaning."""
+        """Return inputs that may be masks, by name, as flags (n, positions) of either meaning.
+
+        They are called so, or hold a 0 or a 1 for every step of another input.
+        """
         if self.asked is not None:
             return {}
         flags = {
             name: _flags(part)
             for name, part in named.items()
-            if self.meaning(name) is None and _AMBIGUOUS.fullmatch(name)
+            if self.meaning(name) is None
+            and (self.called_mask(name) or _beside_steps(name, part, named))
         }
-        return {name: flag for name, flag in flags.items() if flag is not None}
+        return {
+            name: flag
+            for name, flag in flags.items()
+            if flag is not None and (self.called_mask(name) or bool(flag.any() != flag.all()))
+        }
+
+    @staticmethod
+    def called_mask(name: str) -> bool:
+        """Whether a name is one of masks, of either meaning."""
+        return _AMBIGUOUS.fullmatch(name) is not None
 
     def content(self, named: Mapping[str, Any], mask: str, positions: int) -> list[str]:
         """Return the names of the inputs whose positions a mask is about.
@@ -154,7 +169,7 @@ class MaskChoice:
         A mask whose name begins with another word than its like, as `decoder_attention_mask`
         does, is about the inputs that begin so too, if there are any.
         """
-        masks = {n for n in named if self._by_name(n) or _AMBIGUOUS.fullmatch(n)}
+        masks = {n for n in named if self._by_name(n) or self.called_mask(n)} | {mask}
         about = [
             name
             for name, part in named.items()
@@ -169,6 +184,13 @@ class MaskChoice:
         """Return the steps of the first input that has any."""
         steps = (p.shape[1] for n, p in named.items() if p.ndim > 1 and self.meaning(n) is None)
         return next(steps, 0)
+
+
+def _beside_steps(name: str, part: Any, named: Mapping[str, Any]) -> bool:
+    """Whether an input (n, steps) has a number for every step of another one."""
+    steps = tuple(part.shape[1:])
+    others = (other for key, other in named.items() if key != name)
+    return len(steps) == 1 < steps[0] and any(tuple(o.shape[1:2]) == steps for o in others)
 
 
 def at_positions(flags: Tensor, part: Tensor) -> Tensor:
@@ -200,7 +222,9 @@ def _tensor(part: Any) -> Tensor:
 def _until(lengths: Any, steps: int) -> Tensor | None:
     """Return which steps count (n, steps), if these are lengths."""
     given = _tensor(lengths)
-    if given.is_floating_point() or given.is_complex() or given.numel() != len(given):
+    if given.is_complex() or given.numel() != len(given):
+        return None
+    if given.is_floating_point() and not bool((given == given.round()).all()):
         return None
     given = given.reshape(-1, 1)
     if not steps or int(given.min()) < 0 or int(given.max()) > steps:

@@ -104,7 +104,7 @@ class PaddingReach:
             if self._confirmed(use, index, layout)
         ]
         if tested and all(self._same(use, tested[0], reached) for use in tested[1:]):
-            return tested[0]
+            return self._without_zeros(tested[0], reached)
         positions = math.prod(reached.positions)
         there = listed(f"{name} has {self._keeps[name].shape[1]}" for name in told)
         raise MaskNotPlacedError(f"{positions} positions where {there}")
@@ -129,11 +129,18 @@ class PaddingReach:
     def _guesses(self, name: str, reached: Placed) -> Iterator[MaskUse]:
         """Yield how a mask could be for a layer of other positions, which is then tested."""
         over = math.prod(reached.positions) - self._keeps[name].shape[1]
-        if over > 0:
-            yield MaskUse(name, front=over)
-            yield MaskUse(name, back=over)
-        else:
-            yield MaskUse(name, trimmed=True)
+        if over <= 0:
+            yield MaskUse(name)
+            return
+        for front in dict.fromkeys((over, 0, over // 2)):
+            yield MaskUse(name, front=front, back=over - front)
+
+    def _without_zeros(self, use: MaskUse, reached: Placed) -> MaskUse:
+        """Return a use where zeros at the ends, as a convolution is padded with, do not count."""
+        rows = reached.features.movedim(reached.channel_axis, -1).flatten(1, -2)
+        ends = (rows[:, : use.front], rows[:, rows.shape[1] - use.back :])
+        zeros = use.front + use.back > 0 and not any(bool(end.any()) for end in ends)
+        return use._replace(zeros=zeros)
 
     def _same(self, use: MaskUse, other: MaskUse, reached: Placed) -> bool:
         positions = math.prod(reached.positions)
@@ -209,6 +216,8 @@ class PaddingReach:
             if says is None and flags.shape[1] != positions:
                 continue  # what it is for, if anything, shows at another layer
             del self._unsure[name]
+            if says is None and not self._run.masks.called_mask(name):
+                continue
             if says is None:
                 raise InputError(
                     f"the inputs {name} may be a mask, and whether 1 counts or is padding cannot be"
@@ -232,7 +241,9 @@ class PaddingReach:
         """
         if bool(flags.all()) or not bool(flags.any()):
             return int(not flags.any())
-        here = self._run.masks.unsure(self._named)[name]
+        here = self._run.masks.unsure(self._named).get(name)
+        if here is None:
+            return None
         without = []
         for value in (0, 1):
             trial = self._with_changed(name, here == bool(value))

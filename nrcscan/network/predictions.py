@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -86,12 +87,30 @@ class PredictionChoice:
             tensor = torch.cat(rows, dim=1)[:, slice(*self.columns)]
             if tuple(tensor.shape) == wanted:
                 return np.asarray(to_numpy(tensor), dtype=np.float64)
-        shapes = listed(tuple(head.shape) for head in heads)
+        fitting = self._fitting(output, n, wanted)
+        if fitting is not None:
+            taken = _first(_tensors(output))
+            raise InputError(
+                f"the network returns {_a(type(output).__name__)} of which {taken} is taken for the"
+                f" prediction, and {fitting} has the targets' shape; use --output-key {fitting}"
+            )
+        apart = all(head.ndim and len(head) == n for head in heads)
+        shapes = listed(tuple(head.shape[1 if apart else 0 :]) for head in heads)
+        of = f"{shapes} per sample" if apart else f"{shapes} for {n} samples"
         raise InputError(
-            f"the network predicts shape {shapes} where the targets have {wanted}; check that data"
-            " and network belong together, choose with --output-key and --output-slice, or measure"
-            " a network without a head with --no-predictions"
+            f"the network predicts shape {of} where the targets have"
+            f" {wanted[1 if apart else 0 :]}; check that data and network belong together, choose"
+            " with --output-key and --output-slice, or measure a network without a head with"
+            " --no-predictions"
         )
+
+    def _fitting(self, output: Any, n: int, wanted: tuple[int, ...]) -> str | None:
+        """Return which one tensor is of the targets' shape, where none was asked for."""
+        if self.key is not None or self.columns != (None, None) or isinstance(output, Tensor):
+            return None
+        shapes = {key: tuple(part.shape) for key, part in _tensors(output).items() if part.ndim}
+        found = [k for k, s in shapes.items() if (min(n, s[0]), math.prod(s[1:])) == wanted]
+        return found[0] if len(found) == 1 else None
 
     def _require_axes(self, shape: tuple[int, ...]) -> None:
         """Refuse predictions whose axes are not those of the targets.
@@ -110,7 +129,7 @@ class PredictionChoice:
         """Return what the user should know of the choice among what a network returns."""
         name = type(output).__name__
         if isinstance(output, Distribution):
-            return f"the network returns a {name} distribution, whose mean is the prediction"
+            return f"the network returns {_a(name)} distribution, whose mean is the prediction"
         if self.key is not None or isinstance(output, Tensor) or self.absent(output):
             return None
         tensors = _tensors(output)
@@ -124,7 +143,7 @@ class PredictionChoice:
         if not others:
             return None
         return (
-            f"the network returns a {name} with {listed(tensors)}, of which {first} is the"
+            f"the network returns {_a(name)} with {listed(tensors)}, of which {first} is the"
             f" prediction; --output-key takes another"
         )
 
@@ -156,15 +175,15 @@ class PredictionChoice:
         tensors = _tensors(output)
         if not tensors:
             raise InputError(
-                f"the network returns a {type(output).__name__} without a tensor in it; wrap it in"
-                " a factory that returns its predictions"
+                f"the network returns {_a(type(output).__name__)} without a tensor in it; wrap it"
+                " in a factory that returns its predictions as a tensor"
             )
         if self.key is None:
             return [tensors[_first(tensors)]]
         keys = [self.key] if self.key in tensors else [key.strip() for key in self.key.split(",")]
         if not all(key in tensors for key in keys):
             raise InputError(
-                f"--output-key {self.key}: the network returns a {type(output).__name__} with"
+                f"--output-key {self.key}: the network returns {_a(type(output).__name__)} with"
                 f" {listed(tensors)}"
             )
         return [tensors[key] for key in keys]
@@ -207,10 +226,14 @@ def _mean_of(output: Any) -> Any:
         mean = None
     if mean is None or bool(mean.isnan().all()):
         raise InputError(
-            f"the network returns a {type(output).__name__} distribution, which has no mean; wrap"
-            " it in a factory that returns its predictions"
+            f"the network returns {_a(type(output).__name__)} distribution, which has no mean;"
+            " wrap it in a factory that returns its predictions"
         )
     return mean
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[:1] in "AEIOUaeio" else f"a {kind}"
 
 
 def _parts(output: Any) -> dict[str, Any]:

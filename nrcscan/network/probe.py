@@ -204,6 +204,13 @@ def probe(
             " computes with real and imaginary parts side by side can be measured"
         )
     if not plan.records:
+        n, predictions = len(probing.order), run.output.joined(probing.first.output)
+        if predictions.ndim and len(predictions) not in (0, n):
+            raise InputError(
+                f"the network makes {len(predictions)} predictions for {n} samples, as where"
+                " view(-1, …) in its forward takes samples of another size; check that data and"
+                " network belong together"
+            )
         raise InputError(
             "the samples are on no axis of what reaches any layer, so none can be measured"
         )

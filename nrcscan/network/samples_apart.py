@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import each
@@ -17,6 +17,7 @@ from nrcscan.network.call import Call
 from nrcscan.network.features_from_tensor import layouts_of
 from nrcscan.network.forward import Forward
 from nrcscan.network.trials import ProbeRun, Watched, alike, tried
+from nrcscan.wording import listed
 
 
 class SamplesApart:
@@ -42,7 +43,7 @@ class SamplesApart:
         # Of the wrong shape it is refused when the targets are at hand.
         comparable = before.ndim > 0 and len(before) == len(self._order)
         if comparable and before.shape == after.shape and not alike(before[self._order], after):
-            raise InputError(self._why(before, after))
+            raise InputError(self._why(before, after, first, reordered))
         if first.names != reordered.names:
             raise InputError(
                 "the network calls other layers when its samples come in another order;"
@@ -66,7 +67,7 @@ class SamplesApart:
             f"{said} has shape {shape}, and the {len(self._order)} samples are on none of its axes"
         )
 
-    def _why(self, before: Tensor, after: Tensor) -> str:
+    def _why(self, before: Tensor, after: Tensor, first: ProbeRun, reordered: ProbeRun) -> str:
         """Return why predictions differ."""
         one, other, one_again = (self._seeded(seed) for seed in (0, 1, 0))
         if not alike(one, other):
@@ -87,8 +88,44 @@ class SamplesApart:
             )
         return (
             "the network mixes samples: the prediction for one changes with the others in its"
-            " batch; normalise by running statistics, and attend within a sample, not over a batch"
+            f" batch{self._mixing(first, reordered)}"
         )
+
+    def _mixing(self, first: ProbeRun, reordered: ProbeRun) -> str:
+        """Return where samples are mixed first, as far as that shows, and the next step."""
+        unkept = self._norms_of_batches()
+        if unkept:
+            return (
+                f", by whose statistics {listed(unkept)} normalises; have it keep running ones in"
+                " training, with track_running_stats=True"
+            )
+        step = "normalise by running statistics, and attend within a sample, not over a batch"
+        modules, apart = dict(self._run.module.named_modules()), set()
+        for (call, features), (_, other) in zip(first.calls, reordered.calls, strict=False):
+            path = call.layer.name.rpartition(".")[0]
+            if layouts_of(features, other, self._order) or alike(features, other):
+                apart.add(path)
+                continue
+            within = modules.get(path)
+            if path in apart and isinstance(within, nn.RNNBase | nn.MultiheadAttention):
+                return (
+                    f": {_called(path, within)} takes samples for steps; have it take the samples"
+                    " first, as with batch_first=True, and give each its steps"
+                )
+            return f", first in what reaches {call.name}; {step}"
+        return f"; {step}"
+
+    def _norms_of_batches(self) -> list[str]:
+        """Return what ran of the layers that normalise by the statistics of a batch."""
+        ran: dict[str, None] = {}
+        with ExitStack() as hooks:
+            for path, norm in self._run.module.named_modules():
+                if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_mean is None:
+                    name = _called(path, norm)
+                    hook = norm.register_forward_hook(lambda *_, name=name: ran.setdefault(name))
+                    hooks.callback(hook.remove)
+            tried(self._run, self._watched, self._inputs)
+        return list(ran)
 
     def _predictions(self, trial: ProbeRun) -> Tensor:
         return self._run.output.joined(trial.output)
@@ -99,6 +136,11 @@ class SamplesApart:
 
     def _calls(self, inputs: Any) -> list[Tensor]:
         return [features for _, features in tried(self._run, self._watched, inputs).calls]
+
+
+def _called(path: str, module: nn.Module) -> str:
+    kind = type(module).__name__
+    return f"{path} ({kind})" if path else kind
 
 
 @contextmanager

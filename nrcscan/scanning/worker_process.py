@@ -185,7 +185,7 @@ class Worker:
         with pickled_in(script):
             contents = read(task.path, trust=settings["trust"], build=factory is None)
         if task.sha256 is not None and contents.sha256 != task.sha256:
-            return Outcome("was written to during the scan; scan again")
+            return Outcome("was written to during the scan, maybe by your code; scan it at rest")
         checkpoint = choose(contents, settings["state_key"], settings["ignore"])
         network = self._loaded(checkpoint)
         if task.guess is not None:

@@ -15,6 +15,7 @@ from nrcscan.wording import listed, some
 _MOST_NAMED = 6
 _MOST_NODES = 100_000
 _DEEPEST = 32
+_PLAINEST = {str, int, float, bool, type(None)}
 _SCALARS = (
     str, int, float, complex, bytes, bytearray, type(None), torch.dtype, torch.device, Tensor,
     np.generic, slice, range,
@@ -40,7 +41,11 @@ def left_out(
     waiting: list[tuple[Any, str]] = [(content, "")]
     while waiting:
         value, key = waiting.pop()
-        if isinstance(value, (*_SCALARS, Unreadable)) or id(value) in seen:
+        if (
+            type(value) in _PLAINEST
+            or isinstance(value, (*_SCALARS, Unreadable))
+            or id(value) in seen
+        ):
             continue
         seen.add(id(value))
         parts: list[tuple[Any, str]] = []
@@ -74,7 +79,7 @@ def in_words(names: Iterator[tuple[str, str]]) -> str:
     words = [
         f"{name} ({some(list(under))})" if any(under) else name for name, under in keys.items()
     ]
-    if len(words) > _MOST_NAMED:
+    if len(words) > _MOST_NAMED + 1:
         words = [*words[:_MOST_NAMED], f"{len(words) - _MOST_NAMED} classes more"]
     return listed(words)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nrcscan.inputs.pickles.placeholder import Known, PickleRefused, Placeholder
@@ -14,6 +15,15 @@ from nrcscan.inputs.pickles.placeholder import Known, PickleRefused, Placeholder
 _ARRAY_CLASSES = ("numpy.ndarray", "numpy.memmap", "numpy.matrix")
 _CODE = re.compile(r"[biufc?]\d{0,2}|[SUVMm]\d{0,9}|O8?")
 _MOST_AXES = 32
+_RECORDS = ("numpy.record", "numpy.rec.record")
+_SMALL_FLOATS = {
+    f"ml_dtypes.{name}": dtype
+    for name, dtype in vars(torch).items()
+    if isinstance(dtype, torch.dtype)
+    and dtype.itemsize <= 2
+    and name.startswith(("bfloat", "float8"))
+}
+"""What JAX has beside NumPy's own: float32 has all of their values."""
 _UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")
 
 
@@ -29,9 +39,12 @@ class DtypeDraft:
         return repr(self.dtype)
 
 
-def _make_dtype(code: Any, align: Any = False, copy: Any = False) -> DtypeDraft:
+def _make_dtype(code: Any, align: Any = False, copy: Any = False) -> DtypeDraft | Placeholder:
     if isinstance(code, bytes):
         code = code.decode("ascii")
+    if isinstance(code, Placeholder) and not isinstance(code, Known):
+        records = code.name in _RECORDS  # fields as any other
+        return DtypeDraft(np.dtype("V")) if records else Placeholder(code.name, ())
     if type(code) is not str or not _CODE.fullmatch(code):
         raise PickleRefused(f"it has a dtype {_shown(code)}")
     return DtypeDraft(np.dtype(code))
@@ -64,7 +77,7 @@ def _set_dtype(draft: Any, state: Any) -> None:
     else:
         dtype = draft.dtype
         if dtype.kind in "mM" and len(state) == 9:
-            dtype = np.dtype(f"{dtype.kind}8[{_unit(state[8])}]")
+            dtype = np.dtype(f"{dtype.kind}8{_unit(state[8])}")
         draft.dtype = dtype.newbyteorder(order)
 
 
@@ -72,15 +85,32 @@ def _unit(metadata: Any) -> str:
     """Return the unit of times, as a dtype's code has it."""
     unit, number = metadata[1][:2]
     unit = unit.decode("ascii") if type(unit) is bytes else unit
+    if unit == "generic":  # of NaT alone
+        return ""
     if unit not in _UNITS or type(number) is not int or number < 1:
         raise PickleRefused("it has times of no unit")
-    return f"{number}{unit}"
+    return f"[{number}{unit}]"
 
 
 def _dtype_of(draft: Any) -> np.dtype[Any]:
     if type(draft) is not DtypeDraft:
         raise PickleRefused("an array's dtype is none")
     return draft.dtype
+
+
+def _foreign(dtype: Any, shape: tuple[int, ...], data: Any) -> NDArray[Any] | None:
+    """Return an array of values of a class that is not NumPy's, or what stands for it, alone."""
+    if not isinstance(dtype, Placeholder):
+        return None
+    known = _SMALL_FLOATS.get(dtype.name)
+    if known is None or dtype.state is None or dtype.state[1] == ">":
+        alone = np.empty((), dtype=object)
+        alone[()] = Placeholder(dtype.name, (data,))
+        return alone
+    _held(np.dtype(f"V{known.itemsize}"), shape, data)
+    if not data:
+        return np.empty(shape, dtype=np.float32)
+    return torch.frombuffer(bytearray(data), dtype=known).float().numpy().reshape(shape)
 
 
 def _make_empty(kind: Any, *_: Any) -> Any:
@@ -95,11 +125,18 @@ def _set_array(array: NDArray[Any], state: Any) -> None:
     if type(state) is not tuple or len(state) not in (4, 5):
         raise PickleRefused("an array's state is out of order")
     shape, draft, by_column, data = state[-4:]
-    dtype, sizes = _dtype_of(draft), _shape(shape)
+    sizes = _shape(shape)
     if type(by_column) not in (bool, int):
         raise PickleRefused("an array's order is none")
     if isinstance(data, str):  # of Python 2
         data = data.encode("latin-1")
+    read = _foreign(draft, sizes[::-1] if by_column else sizes, data)
+    if read is not None:
+        values = [read[()]] if read.dtype == object else read.tobytes()
+        sizes = () if read.dtype == object else sizes
+        array.__setstate__((1, sizes, read.dtype, bool(by_column), values))
+        return
+    dtype = _dtype_of(draft)
     held = _held(dtype, sizes, data)
     whole = bytes(data) if isinstance(data, bytearray) else data
     made: Any = (1, sizes, held, bool(by_column), whole)
@@ -122,9 +159,12 @@ def _held(dtype: np.dtype[Any], sizes: tuple[int, ...], data: Any) -> np.dtype[A
 
 
 def _make_scalar(draft: Any, data: Any = b"") -> Any:
-    dtype = _dtype_of(draft)
     if isinstance(data, str):
         data = data.encode("latin-1")
+    read = _foreign(draft, (), data)
+    if read is not None:
+        return read[()]
+    dtype = _dtype_of(draft)
     _held(dtype, (), data)
     if dtype == np.dtype(object):
         raise PickleRefused("a number is an object")
@@ -132,9 +172,14 @@ def _make_scalar(draft: Any, data: Any = b"") -> Any:
 
 
 def _make_array(data: Any, draft: Any, shape: Any, order: Any = "C", *_: Any) -> Any:
-    dtype, sizes = _dtype_of(draft), _shape(shape)
+    sizes = _shape(shape)
     if order not in ("C", "F", "A", "K"):
         raise PickleRefused("an array's order is none")
+    data = bytes(data) if isinstance(data, bytearray) else data
+    read = _foreign(draft, sizes[::-1] if order == "F" else sizes, data)
+    if read is not None:
+        return read.T if order == "F" else read
+    dtype = _dtype_of(draft)
     _held(dtype, sizes, data)
     if dtype == np.dtype(object):
         raise PickleRefused("an array is made of objects")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import pickletools
 import struct
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,7 +24,6 @@ NEWEST_PROTOCOL = 5
 _STOP = ord(".")
 _EVERY_OPCODE = {ord(opcode.code) for opcode in pickletools.opcodes}
 _LONGEST_NAME = 500
-_OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 Pair = tuple[str, str]
 """A module and a name in it."""
@@ -92,7 +92,8 @@ class PickleMachine(PickleStack):
         if len(module) + len(name) > _LONGEST_NAME:
             raise PickleRefused("it asks for a class whose name has no end")
         if self._protocol < 3:
-            module = _OLD_MODULES.get(module, module)
+            module, name = NAME_MAPPING.get((module, name), (module, name))
+            module = IMPORT_MAPPING.get(module, module)
         found = self._known.get((module, name))
         if found is None:
             self.asked.add(f"{module}.{name}")

@@ -361,11 +361,11 @@ def test_an_order_that_neither_names_nor_widths_tell(tmp_path: Path, xy: tuple[A
 
 
 def test_numbers_that_leave_no_room_for_an_activation(tmp_path: Path, xy: tuple[Any, Any]) -> None:
-    made = [nn.Linear(WIDTH, 32), nn.ReLU(), nn.Linear(32, 3), nn.Linear(3, 32), nn.ReLU()]
+    made = [nn.Linear(WIDTH, 32), nn.Tanh(), nn.Linear(32, 3), nn.Linear(3, 32), nn.Tanh()]
     network = fitted(nn.Sequential(*made, nn.Linear(32, T)), *xy)
     done = extract(save(tmp_path / "m.pt", network), xy, tmp_path / "a.h5")
     assert done.r2 == pytest.approx(r2_of(network, *xy), abs=1e-4)
-    assert "6 → 32 → relu → 3 → 32 → relu → 2, tried" in done.notes[0]
+    assert "6 → 32 → tanh → 3 → 32 → tanh → 2, tried" in done.notes[0]
 
 
 @pytest.mark.parametrize("axes", ["x", "y", "x,y"])
@@ -373,12 +373,12 @@ def test_data_on_another_scale_than_in_training(
     tmp_path: Path, xy: tuple[Any, Any], axes: str
 ) -> None:
     x, y = ((part - part.mean(0)) / part.std(0) for part in xy)
-    network = fitted(mlp(WIDTH, 32, T), x, y)
+    network = fitted(deep("tanh"), x, y)
     data = (40 * x - 300 if "x" in axes else x, 50 * y + 100 if "y" in axes else y)
     save(tmp_path / "m.pt", network)
     done = extract(tmp_path / "m.pt", data, tmp_path / "a.h5")
     right = r2_of(network, x, y)
-    assert f"as relu with --standardize {axes} explains {right:.3f}: network" in done.notes[0]
+    assert f"as tanh with --standardize {axes} explains {right:.3f}: network" in done.notes[0]
     assert f"; use --standardize {axes}, or" in done.notes[0]
     told = extract(tmp_path / "m.pt", data, tmp_path / "b.h5", standardize=axes)
     assert told.r2 == pytest.approx(right, abs=1e-4)

@@ -199,8 +199,10 @@ def _beside_scales(trial: Trial, few: _Scores, every: _Scores, chain: Chain) -> 
         screened, scaled = few.standardized(axes), every.standardized(axes)
         if screened is None or scaled is None:
             continue
-        least = min(map(screened.mse, chain.guesses))
-        guess = next(g for g in chain.guesses if screened.mse(g) <= NEAR * least)
+        finalists = sorted(chain.guesses, key=screened.mse)[:FINALISTS]
+        least = min(map(scaled.mse, finalists))
+        near = [guess for guess in finalists if scaled.mse(guess) <= NEAR * least]
+        guess = min(near, key=chain.guesses.index)  # the most usual
         r2 = scaled.r2(guess)
         error = 1 - (EXPLAINS if trial.rival_r2 is None else trial.rival_r2)
         if (1 - r2) * (NEAR if trial.rival else 1) <= error:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Run, fitted, mlp
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import nrcscan
@@ -153,10 +154,11 @@ def test_a_skip_that_was_left_out_is_said(cli: Run, tmp_path: Path, xy: tuple[An
     np.savez(tmp_path / "d.npz", X=xy[0], y=xy[1])
     done = cli("extract", "m.pt", "d.npz")
     assert done.returncode == 0
-    assert "note: DOUBTFUL GUESS: it is no plain chain, as relu and a skip connection around" in (
-        done.stderr
+    assert (
+        "note: DOUBTFUL GUESS: it may be no plain chain, as relu with a skip connection around"
+        in (done.stderr)
     )
-    assert f"explain {right:.3f}: network inferred" in done.stderr
+    assert f"explains {right:.3f}: network inferred" in done.stderr
     assert "note: DOUBTFUL NETWORK: as inferred, " in done.stderr
     shown = cli("report", "acts.h5").stdout
     assert "DOUBTFUL NETWORK: as inferred, " in shown
@@ -173,7 +175,7 @@ def test_a_function_after_the_output_is_said(tmp_path: Path, xy: tuple[Any, Any]
     right = r2_of(nn.Sequential(network, nn.Tanh()), x, y)
     done = extract(save(tmp_path / "m.pt", network), (x, y), tmp_path / "a.h5")
     assert right > 0.8
-    assert f"as relu and tanh after the output explain {right:.3f}" in done.notes[0]
+    assert f"as relu with tanh after the output explains {right:.3f}" in done.notes[0]
 
 
 def test_a_flat_chain_of_equal_widths_is_no_suspect(tmp_path: Path, xy: tuple[Any, Any]) -> None:
@@ -247,10 +249,12 @@ def chained(prefix: str, *widths: int) -> dict[str, Tensor]:
 REFUSED: dict[str, tuple[dict[str, Tensor], str]] = {
     "a loss's weights": (
         chained("net.", 6, 32, 7) | {"loss_fn.weight": torch.ones(7)},
-        r"a 1-D weight alone shows no LayerNorm.*: loss_fn \(weight \(7,\)\); name the network's",
+        r"a 1-D weight alone shows no LayerNorm.*: loss_fn \(weight \(7,\)\); choose a part that is"
+        r" a network by itself with --state-key net, or name",
     ),
     "a lone weight between layers": (
-        {**chained("", 6, 32, 2), "1.weight": torch.ones(32)}, r"1-D weight alone.*: 1 \(weight",
+        {**chained("", 6, 32, 2), "1.weight": torch.ones(32)},
+        r"1-D weight alone.*: 1 \(weight \(32,\)\); name the network's factory with --model$",
     ),
     "a loss's matrix": (
         chained("net.", 6, 32, 2) | {"criterion.weight": torch.eye(2)},
@@ -258,13 +262,13 @@ REFUSED: dict[str, tuple[dict[str, Tensor], str]] = {
     ),
     "an EMA copy that chains": (
         chained("net.", 4, 32, 4) | chained("ema_net.", 4, 32, 4),
-        r"beside the network, or copies of it: ema_net.0 \(.*and ema_net.2 \(",
+        r"beside the network, or copies of it: ema_net.0 \(.*and ema_net.2 \(.*--state-key net or",
     ),
     "a copy by any other name": (
         chained("net.", 4, 32, 4) | chained("polyak.", 4, 32, 4),
         r"net and polyak may be copies, branches, or blocks with a skip connection, as both are"
-        r" 4 → 32 → 4; name the network's factory with --model, choose the part that is the network"
-        r" with --state-key PREFIX, or leave tensors aside with --ignore GLOB$",
+        r" 4 → 32 → 4; choose a part that is a network by itself with --state-key net or"
+        r" --state-key polyak, or name the network's factory with --model$",
     ),
     "twin critics": (
         chained("q1.", 4, 32, 1) | chained("q2.", 4, 32, 1), r"q1 and q2 may be copies",
@@ -280,7 +284,21 @@ REFUSED: dict[str, tuple[dict[str, Tensor], str]] = {
     ),
     "blocks that may be residual": (
         chained("blocks.0.", 8, 8, 8) | chained("blocks.1.", 8, 8, 8) | chained("head.", 8, 2),
-        r"blocks.0 and blocks.1 may be copies, branches, or blocks with a skip connection",
+        r"blocks.0 and blocks.1 may be copies, branches, or blocks with a skip connection.*; name",
+    ),
+    "heads": (
+        chained("body.", 6, 32, 16) | chained("mu.", 16, 2) | chained("sigma.", 16, 2),
+        r"mu.0 gives 2, sigma.0 takes 16; leave a branch aside with --ignore 'mu.\*' or --ignore"
+        r" 'sigma.\*', or",
+    ),
+    "branches of two layers": (
+        chained("body.", 6, 32, 16) | chained("mu.", 16, 8, 2) | chained("v.", 16, 8, 1),
+        r"; leave a branch aside with --ignore 'mu.\*' or --ignore 'v.\*', or",
+    ),
+    "statistics beside layers": (
+        chained("", 6, 32, 2) | {"mean": torch.ones(6), "std": torch.ones(6)},
+        r"; name the .* or where it runs without them leave them aside with --ignore 'mean'"
+        r" --ignore 'std'$",
     ),
     "a scale after the output": (
         chained("net.", 6, 32, 2) | {"scale.weight": torch.ones(2), "scale.bias": torch.ones(2)},
@@ -308,6 +326,62 @@ def test_a_trunk_and_a_head_are_one_chain(tmp_path: Path, xy: tuple[Any, Any]) -
     }
     done = extract(save(tmp_path / "m.pt", state), xy, tmp_path / "a.h5")
     assert done.r2 == pytest.approx(r2_of(network, *xy), abs=1e-4)
+
+
+def without_names(layers: dict[str, nn.Linear]) -> dict[str, Tensor]:
+    return {f"{n}.{leaf}": v for n, one in layers.items() for leaf, v in one.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("names", "assumed"),
+    [
+        (("fc1", "fc2", "fc10"), "assumed: relu, no skip"),
+        (("input", "hidden", "action"), "layers in the one order that their widths allow, no skip"),
+    ],
+)
+def test_layers_that_a_file_sorts_by_name(
+    tmp_path: Path, xy: tuple[Any, Any], names: tuple[str, ...], assumed: str
+) -> None:
+    network = fitted(mlp(WIDTH, 32, 32, T), *xy)
+    layers = [layer for layer in network if isinstance(layer, nn.Linear)]
+    save_file(without_names(dict(zip(names, layers, strict=True))), tmp_path / "m.safetensors")
+    done = extract(tmp_path / "m.safetensors", xy, tmp_path / "a.h5")
+    assert done.layers == names
+    assert done.r2 == pytest.approx(r2_of(network, *xy), abs=1e-4)
+    assert assumed in done.notes[0]
+
+
+def test_an_order_that_neither_names_nor_widths_tell(tmp_path: Path, xy: tuple[Any, Any]) -> None:
+    layers = {"hidden": nn.Linear(8, 8), "body": nn.Linear(8, 8)}
+    ends = {"start": nn.Linear(6, 8), "action": nn.Linear(8, 2)}
+    save_file(without_names({**layers, **ends}), tmp_path / "m.safetensors")
+    told = "several orders, as start → body → hidden → action"
+    with pytest.raises(InputError, match=f"{told}; name the network's factory"):
+        extract(tmp_path / "m.safetensors", xy, tmp_path / "a.h5")
+
+
+def test_numbers_that_leave_no_room_for_an_activation(tmp_path: Path, xy: tuple[Any, Any]) -> None:
+    made = [nn.Linear(WIDTH, 32), nn.Tanh(), nn.Linear(32, 3), nn.Linear(3, 32), nn.Tanh()]
+    network = fitted(nn.Sequential(*made, nn.Linear(32, T)), *xy)
+    done = extract(save(tmp_path / "m.pt", network), xy, tmp_path / "a.h5")
+    assert done.r2 == pytest.approx(r2_of(network, *xy), abs=1e-4)
+    assert "6 → 32 → tanh → 3 → 32 → tanh → 2, tried" in done.notes[0]
+
+
+@pytest.mark.parametrize("axes", ["x", "y", "x,y"])
+def test_data_on_another_scale_than_in_training(
+    tmp_path: Path, xy: tuple[Any, Any], axes: str
+) -> None:
+    x, y = ((part - part.mean(0)) / part.std(0) for part in xy)
+    network = fitted(deep("tanh"), x, y)
+    data = (40 * x - 300 if "x" in axes else x, 50 * y + 100 if "y" in axes else y)
+    save(tmp_path / "m.pt", network)
+    done = extract(tmp_path / "m.pt", data, tmp_path / "a.h5")
+    right = r2_of(network, x, y)
+    assert f"as tanh with --standardize {axes} explains {right:.3f}: network" in done.notes[0]
+    assert f"; use --standardize {axes}, or" in done.notes[0]
+    told = extract(tmp_path / "m.pt", data, tmp_path / "b.h5", standardize=axes)
+    assert told.r2 == pytest.approx(right, abs=1e-4)
 
 
 # --- a head that does not fit -------------------------------------------------------------------

@@ -24,7 +24,8 @@ def _inferred(network: Network, chain: Chain) -> str:
     if not chain.guesses or network.settled is None:
         return f"{told}; assumed: a single layer, and nothing after it"
     taken, trial = network.settled, network.trial
-    assumed = f"{taken}, no skip connections, nothing after the last layer"
+    order = f"{chain.order}, " if chain.order else ""
+    assumed = f"{taken}, {order}no skip connections, nothing after the last layer"
     if trial is None:
         return f"{told}; assumed: {assumed}"
     if not trial.r2:
@@ -42,10 +43,12 @@ def _inferred(network: Network, chain: Chain) -> str:
             both = listed([trial.best, *trial.tied])
             told = f"the activation is not certain, as {both} predict nearly alike: {told}"
         return f"{told}, {tried}: using {taken}; assumed: {assumed}"
-    return (
-        f"DOUBTFUL GUESS: {doubt}: {told}, {tried}: using {taken}; assumed: {assumed}; choose with"
-        " --activation, or name the network's factory with --model"
-    )
+    step = "choose with --activation, or name the network's factory with --model"
+    if trial.scale is not None:
+        step = f"use {trial.scale}, or the scales of training with --scales"
+    elif trial.rival is not None:
+        step = "name the network's factory with --model"
+    return f"DOUBTFUL GUESS: {doubt}: {told}, {tried}: using {taken}; assumed: {assumed}; {step}"
 
 
 def without_predictions(*, asked: bool) -> str:
@@ -62,7 +65,8 @@ def without_predictions(*, asked: bool) -> str:
 def _doubt(trial: Trial, taken: Guess) -> str | None:
     """Say why what a network was taken to be may be wrong, or None."""
     if trial.rival is not None:
-        return f"it is no plain chain, as {trial.rival} explain {_share(trial.rival_r2)}"
+        what = "no plain chain" if trial.scale is None else "for data on another scale"
+        return f"it may be {what}, as {trial.rival} explains {_share(trial.rival_r2)}"
     if taken != trial.best:
         other = f"other checkpoints of its run speak for {taken}, this one for {trial.best}"
         return other if trial.explains else None  # one that is untrained tells nothing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from torch import Tensor, nn
 
@@ -79,10 +79,12 @@ class Chain:
     Attributes:
         blocks: in order.
         activation: what the user says it is; None where it is to be guessed.
+        order: what is assumed of the order of layers, in words; empty if the file tells it.
     """
 
     blocks: tuple[Block, ...]
     activation: str | None
+    order: str = ""
 
     @property
     def guesses(self) -> tuple[Guess, ...]:
@@ -139,7 +141,10 @@ class Chain:
         steps: list[Block | None] = []
         last_linear = max(i for i, block in enumerate(self.blocks) if block.kind == "Linear")
         pending = False
+        numbers_tell = self._numbers_tell()
         for index, block in enumerate(self.blocks):
+            if index in numbers_tell:
+                pending = False
             told = self._norm_is_first(index)
             if pending and (block.kind == "Linear" or not (norm_first if told is None else told)):
                 steps.append(None)
@@ -147,6 +152,21 @@ class Chain:
             steps.append(block)
             pending = pending or (block.kind == "Linear" and index < last_linear)
         return steps
+
+    def _numbers_tell(self) -> set[int]:
+        """Return where numbers leave no room for an activation between two Linear layers.
+
+        They do in a Sequential that leaves out a number elsewhere: a list of layers never does.
+        """
+        pairs = list(enumerate(pairwise(self.blocks), 1))
+        with_gaps = {_parent(before) for _, (before, after) in pairs if _gap(before, after)}
+        return {
+            index
+            for index, (before, after) in pairs
+            if before.kind == after.kind == "Linear"
+            and _parent(before) in with_gaps
+            and _numbers_between(before, after) == 0
+        }
 
     def _norm_is_first(self, index: int) -> bool | None:
         """Whether numbers in names show a norm before the activation; None where they do not.
@@ -211,9 +231,17 @@ def linear_shapes(blocks: Sequence[Block]) -> list[tuple[int, int]]:
     return [block.ends for block in blocks if block.kind == "Linear"]
 
 
+def _parent(block: Block) -> str:
+    return block.name.rpartition(".")[0]
+
+
 def _gap(before: Block, after: Block) -> bool:
     """Whether two blocks of one Sequential leave out a number."""
-    parent, _, number = before.name.rpartition(".")
-    next_parent, _, next_number = after.name.rpartition(".")
-    same = parent == next_parent and number.isdecimal() and next_number.isdecimal()
-    return same and int(next_number) - int(number) > 1
+    return (_numbers_between(before, after) or 0) > 0
+
+
+def _numbers_between(before: Block, after: Block) -> int | None:
+    """Return how many numbers two blocks of one Sequential leave out; None for others."""
+    number, next_number = (block.name.rpartition(".")[2] for block in (before, after))
+    same = _parent(before) == _parent(after) and number.isdecimal() and next_number.isdecimal()
+    return int(next_number) - int(number) - 1 if same else None

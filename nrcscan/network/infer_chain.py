@@ -5,8 +5,7 @@ Whatever the weights hold beside such a chain is named and refused, never left o
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 from nrcscan.errors import InputError, UsageError
@@ -14,23 +13,11 @@ from nrcscan.files.natural_order import natural_key
 from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.checkpoints.policy_names import actor_of
 from nrcscan.inputs.checkpoints.wrapper_names import stripped
-from nrcscan.network.chain import ACTIVATIONS, Block, Chain, linear_shapes
+from nrcscan.network.beside_a_chain import unused
+from nrcscan.network.chain import ACTIVATIONS, Block, Chain
+from nrcscan.network.order_of_layers import orders_that_fit
+from nrcscan.network.part_of_network import next_step
 from nrcscan.wording import listed, some
-
-REMEDY = (
-    "name the network's factory with --model, choose the part that is the network with"
-    " --state-key PREFIX, or leave tensors aside with --ignore GLOB"
-)
-
-_ADAPTER = re.compile(r"lora_|loha_|lokr_|hada_|oft_|ia3_|adapter", re.IGNORECASE)
-"""In the name of a weight that acts on another, and is no layer of its own."""
-
-_APART = re.compile(
-    r"(^|_)(loss|losses|criterion|ema|shadow|teacher|target|averaged|swa|discriminator"
-    r"|optimizer|metric|metrics)(_|\d|$)",
-    re.IGNORECASE,
-)
-"""A part of a name that says: beside the network, or a copy of it."""
 
 
 def infer(checkpoint: Checkpoint, activation: str | None) -> Chain:
@@ -55,20 +42,50 @@ def infer(checkpoint: Checkpoint, activation: str | None) -> Chain:
     for key, tensor in state.items():
         name, _, leaf = key.rpartition(".")
         blocks.setdefault(name, Block(name)).tensors[leaf] = tensor
-    unused = _unused(list(blocks.values()))
-    if unused is not None:
-        raise InputError(
-            f"{checkpoint.path}: not a plain chain of Linear layers, so the network cannot be"
-            f" inferred from its weights: {unused}; {REMEDY}"
+    found = _chain(list(blocks.values()), ordered=checkpoint.ordered)
+    if isinstance(found, str):
+        step = next_step(
+            list(blocks.values()), checkpoint.state_key, partial(_is_chain, checkpoint)
         )
-    by_name = sorted(blocks.values(), key=lambda block: natural_key(block.name))
-    orders = [list(blocks.values()), by_name] if checkpoint.ordered else [by_name]
-    for order in orders:
-        if _break(order) is None:
-            return Chain(tuple(order), activation)
-    raise InputError(
-        f"{checkpoint.path}: the weights do not form a chain: {_break(orders[0])}; {REMEDY}"
-    )
+        raise InputError(f"{checkpoint.path}: {found}; {step}")
+    order, assumed = found
+    return Chain(tuple(order), activation, assumed)
+
+
+def _is_chain(checkpoint: Checkpoint, blocks: list[Block]) -> bool:
+    return bool(blocks) and not isinstance(_chain(blocks, ordered=checkpoint.ordered), str)
+
+
+def _chain(blocks: list[Block], *, ordered: bool) -> tuple[list[Block], str] | str:
+    """Return blocks in order, and what is assumed of that order; or why they are no chain.
+
+    Args:
+        blocks: as the file has them.
+        ordered: whether that is in the order of the network's definition.
+    """
+    other = unused(blocks)
+    if other is not None:
+        return (
+            "not a plain chain of Linear layers, so the network cannot be inferred from its"
+            f" weights: {other}"
+        )
+    by_name = sorted(blocks, key=lambda block: natural_key(block.name))
+    orders = [blocks, by_name] if ordered else [by_name]
+    chains = [order for order in orders if _break(order) is None]
+    if ordered:
+        if chains:
+            return chains[0], ""
+        return f"the weights do not form a chain: {_break(orders[0])}"
+    fitting = [order for order in orders_that_fit(blocks) if _break(order) is None]
+    if chains:
+        return chains[0], "layers in the order of their names" if len(fitting) > 1 else ""
+    if len(fitting) == 1:
+        return fitting[0], "layers in the one order that their widths allow"
+    why = f"the weights do not form a chain: {_break(by_name)}"
+    if fitting:
+        tensors = " → ".join(block.name for block in fitting[0])
+        why = f"the file sorts tensors by name, and their widths allow several orders, as {tensors}"
+    return why
 
 
 def _require_one_network(checkpoint: Checkpoint) -> None:
@@ -90,79 +107,6 @@ def _require_one_network(checkpoint: Checkpoint) -> None:
             f"{checkpoint.path}: {checkpoint.state_key or 'the file'} is a list of tensors without"
             " names; name the network's factory with --model"
         )
-
-
-def _unused(blocks: Sequence[Block]) -> str | None:
-    """Say what a chain would leave out or fit in although it is none of it, or None."""
-    for found, why in (
-        (_lone(blocks), "a 1-D weight alone shows no LayerNorm, and may be of a loss or a PReLU:"),
-        (_adapters(blocks), "weights that act on others:"),
-        (_strange(blocks), ""),
-        (_beside(blocks), "beside the network, or copies of it:"),
-        (_repeated(blocks), ""),
-    ):
-        if found:
-            return f"{why} {listed(found)}".strip()
-    return None
-
-
-def _lone(blocks: Sequence[Block]) -> list[str]:
-    return [
-        f"{block.name or 'the top level'} ({block.shapes})"
-        for block in blocks
-        if set(block.tensors) == {"weight"} and block.tensors["weight"].ndim == 1
-    ]
-
-
-def _adapters(blocks: Sequence[Block]) -> list[str]:
-    return [
-        f"{block.name} ({block.shapes})"
-        for block in blocks
-        if any(_ADAPTER.match(part) for part in (*block.name.split("."), *block.tensors))
-    ]
-
-
-def _strange(blocks: Sequence[Block]) -> list[str]:
-    return [
-        f"{block.name or 'the top level'} ({block.shapes})"
-        for block in blocks
-        if block.kind is None or "training" in block.name.split(".")  # which every module has
-    ]
-
-
-def _beside(blocks: Sequence[Block]) -> list[str]:
-    """Return blocks whose name says that they are beside others which are the network."""
-    apart = [block for block in blocks if any(map(_APART.search, block.name.split(".")))]
-    if len(apart) == len(blocks):
-        return []
-    return [f"{block.name} ({block.shapes})" for block in apart]
-
-
-def _repeated(blocks: Sequence[Block]) -> list[str]:
-    """Return parts that begin alike, which may be copies, branches, or blocks with a skip.
-
-    Parts are what stands under one name, at any depth; a part of a single Linear layer is none.
-    """
-    parts: dict[str, list[Block]] = {}
-    for block in blocks:
-        names = block.name.split(".")
-        for depth in range(1, len(names)):
-            parts.setdefault(".".join(names[:depth]), []).append(block)
-    seen: dict[tuple[str, tuple[int, int]], tuple[str, list[tuple[int, int]]]] = {}
-    for name, own in parts.items():
-        shapes = linear_shapes(own)
-        if len(shapes) < 2:
-            continue
-        first, before = seen.setdefault((name.rpartition(".")[0], shapes[0]), (name, shapes))
-        if first != name:
-            shown = " → ".join(map(str, [shapes[0][0], *(out for _, out in shapes)]))
-            begin = " → ".join(map(str, shapes[0]))
-            alike = f"both are {shown}" if shapes == before else f"both begin {begin}"
-            return [
-                f"{first} and {name} may be copies, branches, or blocks with a skip connection,"
-                f" as {alike}"
-            ]
-    return []
 
 
 def _break(blocks: list[Block]) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from nrcscan.inputs.arrays import each, joined
 from nrcscan.inputs.datasets.batches import Batch
@@ -32,6 +33,17 @@ SCREENED = 8
 
 FINALISTS = 3
 
+WITHIN = 0.95
+"""Of the targets, so many lie in the range of a function that was after the output."""
+
+_AFTER_OUTPUT: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
+    "tanh": (torch.tanh, -1, 1),
+    "sigmoid": (torch.sigmoid, 0, 1),
+    "relu": (torch.relu, 0, np.inf),
+    "softplus": (softplus, 0, np.inf),
+    "exp": (torch.exp, 0, np.inf),
+}
+
 NEAR = 1.1
 """Guesses whose errors are within this factor are as good as each other."""
 
@@ -49,8 +61,9 @@ class Trial:
         r2: of the best few guesses, best first; empty where nothing could be told.
         tied: those besides the best that cannot be told from it.
         matters: whether one of them predicts otherwise than the best.
-        rival: what is no plain chain and explains clearly more, in words; else None.
+        rival: what else explains clearly more, in words; else None.
         rival_r2: how much.
+        scale: the option that puts the data on the scale on which it does, where that is it.
     """
 
     n_samples: int
@@ -60,6 +73,7 @@ class Trial:
     matters: bool = False
     rival: str | None = None
     rival_r2: float | None = None
+    scale: str | None = None
 
     @property
     def explains(self) -> bool:
@@ -106,14 +120,14 @@ def tried(run: Forward, chain: Chain, batches: Sequence[Batch], also: Guess | No
         r2 = {g: 1 - every.mse(g) / variance for g in dict.fromkeys([best, *finalists])}
         matters = any(every.apart(best, g) > MATTERS * variance for g in tied)
         found = Trial(n, best, r2, tied, matters)
-        return _beside_rivals(found, few, every, chain, variance)
+        return _beside_scales(_beside_rivals(found, few, every, chain, variance), few, every, chain)
 
 
 class _Scores:
     """Squared errors of guesses on some samples."""
 
     def __init__(self, run: Forward, x: Any, y: Array) -> None:
-        self._run, self._y = run, y
+        self._run, self._x, self.y = run, x, y
         self._inputs = run.inputs(x, 0)
         self._kept: dict[Guess, Array] = {}
 
@@ -123,6 +137,21 @@ class _Scores:
             self._kept[guess] = self._errors(guess, lambda network, x: network(x))
         return _mean(self._kept[guess])
 
+    def r2(self, guess: Guess) -> float:
+        """Return the share of the targets' variance that a guess explains."""
+        return 1 - self.mse(guess) / float(self.y.var(axis=0).sum())
+
+    def standardized(self, axes: str) -> _Scores | None:
+        """Return the scores on standardised data; None for inputs that have no scale."""
+        x, y = self._x, self.y
+        if "x" in axes:
+            if not isinstance(x, np.ndarray) or not np.issubdtype(x.dtype, np.floating):
+                return None
+            x = _standardized(x)
+        if "y" in axes:
+            y = _standardized(y)
+        return _Scores(self._run, x, y)
+
     def with_skips(self, guess: Guess) -> Array:
         """Return errors with a skip connection around every layer that keeps its width."""
         return self._errors(guess, _with_skips)
@@ -130,7 +159,7 @@ class _Scores:
     def after_output(self, guess: Guess, function: Callable[[Tensor], Tensor]) -> Array:
         """Return errors with a function after the output."""
         self.mse(guess)
-        return function(torch.from_numpy(self._kept[guess] + self._y)).numpy() - self._y
+        return function(torch.from_numpy(self._kept[guess] + self.y)).numpy() - self.y
 
     def _errors(self, guess: Guess, call: Callable[[ChainModule, Tensor], Tensor]) -> Array:
         """Return predictions less targets (n, n_targets); infinite where it does not run."""
@@ -140,11 +169,11 @@ class _Scores:
         try:
             output = call(network, self._inputs)
         except RuntimeError:  # an activation that this device has not in this precision
-            return np.full(self._y.shape, np.inf)
-        predictions = self._run.output.predictions(output, len(self._y), self._y.shape)
+            return np.full(self.y.shape, np.inf)
+        predictions = self._run.output.predictions(output, len(self.y), self.y.shape)
         if predictions is None:  # none are wanted, so nothing tells the guesses apart
-            return np.zeros(self._y.shape)
-        return np.nan_to_num(predictions - self._y, nan=np.inf, posinf=np.inf, neginf=-np.inf)
+            return np.zeros(self.y.shape)
+        return np.nan_to_num(predictions - self.y, nan=np.inf, posinf=np.inf, neginf=-np.inf)
 
     def alike(self, best: Guess, other: Guess) -> bool:
         """Whether samples do not tell a guess from the one of the least error."""
@@ -159,6 +188,29 @@ class _Scores:
         return _mean(self._kept[one] - self._kept[two])
 
 
+def _beside_scales(trial: Trial, few: _Scores, every: _Scores, chain: Chain) -> Trial:
+    """Return a trial that names the scale of the data on which the network explains what it should.
+
+    A network that was trained on standardised data explains nothing of the same data as it is.
+    """
+    if trial.explains:
+        return trial
+    for axes in ("y", "x", "x,y"):
+        screened, scaled = few.standardized(axes), every.standardized(axes)
+        if screened is None or scaled is None:
+            continue
+        finalists = sorted(chain.guesses, key=screened.mse)[:FINALISTS]
+        least = min(map(scaled.mse, finalists))
+        near = [guess for guess in finalists if scaled.mse(guess) <= NEAR * least]
+        guess = min(near, key=chain.guesses.index)  # the most usual
+        r2 = scaled.r2(guess)
+        error = 1 - (EXPLAINS if trial.rival_r2 is None else trial.rival_r2)
+        if (1 - r2) * (NEAR if trial.rival else 1) <= error:
+            words = f"{guess} with --standardize {axes}"
+            trial = replace(trial, rival=words, rival_r2=r2, scale=f"--standardize {axes}")
+    return trial
+
+
 def _beside_rivals(
     trial: Trial, few: _Scores, every: _Scores, chain: Chain, variance: float
 ) -> Trial:
@@ -167,24 +219,24 @@ def _beside_rivals(
     # A chain that explains nearly all was tried with the right activation, or with a close one.
     guesses = (trial.best,) if own < 0.1 * variance else chain.guesses
     found = (np.inf, "")
-    for words, errors_of in _rivals(chain):
+    for words, errors_of in _rivals(chain, every.y):
         errors = [_mean(errors_of(few, guess)) for guess in guesses]
         near = next(i for i, error in enumerate(errors) if error <= NEAR * min(errors))
         guess = guesses[near]  # the most usual
-        found = min(found, (_mean(errors_of(every, guess)), f"{guess} and {words}"))
+        found = min(found, (_mean(errors_of(every, guess)), f"{guess} with {words}"))
     mse, words = found
     if not clearly_worse(own, mse, variance) or 1 - mse / variance < EXPLAINS:
         return trial
     return replace(trial, rival=words, rival_r2=1 - mse / variance)
 
 
-def _rivals(chain: Chain) -> Iterator[tuple[str, Callable[[_Scores, Guess], Array]]]:
+def _rivals(chain: Chain, y: Array) -> Iterator[tuple[str, Callable[[_Scores, Guess], Array]]]:
     """Yield other networks of the same weights, in words, and what gives their errors."""
     if any(width == out for width, out in linear_shapes(chain.blocks)[:-1]):
         yield "a skip connection around every layer that keeps its width", _Scores.with_skips
-    for name in ("tanh", "sigmoid"):
-        function: Callable[[Tensor], Tensor] = getattr(torch, name)
-        yield f"{name} after the output", partial(_Scores.after_output, function=function)
+    for name, (function, least, most) in _AFTER_OUTPUT.items():
+        if np.mean((y >= least) & (y <= most)) >= WITHIN:
+            yield f"{name} after the output", partial(_Scores.after_output, function=function)
 
 
 def _with_skips(network: ChainModule, x: Tensor) -> Tensor:
@@ -202,6 +254,11 @@ def _with_skips(network: ChainModule, x: Tensor) -> Tensor:
 def _keeps_width(stage: list[nn.Module]) -> bool:
     layer = stage[0] if stage else None
     return isinstance(layer, nn.Linear) and layer.in_features == layer.out_features
+
+
+def _standardized(values: Array) -> Array:
+    spread = values.std(axis=0)
+    return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1))
 
 
 def _mean(errors: Array) -> float:

@@ -64,6 +64,16 @@ def outline(path: Path) -> Any:
         raise ValueError(f"no outline of {path}") from error
 
 
+def pickled_class(path: Path) -> str:
+    """Return the name of the class of which a plain pickle holds an object; "" if of none."""
+    try:
+        with path.open("rb") as file:
+            content = _outline(file) if path.stat().st_size <= _LIMIT else None
+    except Exception:  # damaged pickles raise almost anything
+        return ""
+    return content.name if isinstance(content, Named) else ""
+
+
 def walk(content: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield everything in an outline once, with the keys that lead to it."""
     seen: set[int] = set()

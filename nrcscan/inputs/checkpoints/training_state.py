@@ -9,7 +9,7 @@ from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import sniff
-from nrcscan.inputs.checkpoints.pickle_outline import Named, outline, walk
+from nrcscan.inputs.checkpoints.pickle_outline import Named, outline, pickled_class, walk
 from nrcscan.inputs.checkpoints.recognise import SUFFIXES, recognise
 from nrcscan.inputs.checkpoints.signs import TRAINING
 from nrcscan.inputs.usual_names import X_KEYS, Y_KEYS
@@ -20,6 +20,9 @@ WEIGHTS = "weights"
 
 UNTOLD = ""
 """What is said of a file whose content cannot be told."""
+
+DATA = ("a dataset", "data (")
+"""How what is said of inputs and targets begins."""
 
 BY_NAME = "by its name, a training state beside the weights"
 
@@ -111,7 +114,7 @@ def training_state(path: Path) -> str:
         content = outline(path)
         parts = list(walk(content))
     except ValueError:
-        return UNTOLD
+        return _of_class(pickled_class(path), _WITH_MATRICES) or UNTOLD
     if isinstance(content, Named):
         if content.shape is not None:
             return "a single tensor"

@@ -209,6 +209,9 @@ def test_what_holds_no_network_says_what_it_holds(tmp_path: Path, content: Any, 
     assert found.candidates == []
     assert [path for path, _ in found.skipped] == ["m.pt"]
     assert re.match(f"holds {why}", found.skipped[0][1])
+    if why.startswith("data"):
+        with pytest.raises(NoNetworkError, match=rf"holds {why}; the order is MODEL DATA"):
+            open_checkpoint(tmp_path / "m.pt")
 
 
 @pytest.mark.usefixtures("by_name")
@@ -223,7 +226,8 @@ def test_what_holds_no_network_says_what_it_holds(tmp_path: Path, content: Any, 
 def test_what_agents_and_preprocessing_keep(tmp_path: Path, content: Any, why: str) -> None:
     (tmp_path / "vecnormalize.pkl").write_bytes(pickle.dumps(content()))
     save(content(), tmp_path / "m.pt")
-    assert set(dict(find(tmp_path).skipped).values()) == {f"holds {why}, without a network"}
+    told = f"holds {why}, without a network"
+    assert dict(find(tmp_path).skipped) == {"m.pt": told, "vecnormalize.pkl": told}
 
 
 def test_lists_of_tensors_that_accelerate_keeps_are_no_checkpoint(tmp_path: Path) -> None:

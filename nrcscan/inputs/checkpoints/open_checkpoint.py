@@ -15,6 +15,7 @@ from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents
 from nrcscan.inputs.checkpoints.no_checkpoint import no_checkpoint
 from nrcscan.inputs.checkpoints.recognise import recognise
 from nrcscan.inputs.checkpoints.training_state import (
+    DATA,
     UNTOLD,
     WEIGHTS,
     ZERO_3,
@@ -75,7 +76,19 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
     if build:
         require_base(path)
         require_whole(path)
+        _require_no_data(path, form)
     return _read_torch(path, form, trust) if form.key == "torch" else form.read(path, trust=trust)
+
+
+def _require_no_data(path: Path, form: CheckpointForm) -> None:
+    """Refuse a file of torch.save that holds inputs and targets.
+
+    Raises:
+        NoNetworkError: it does.
+    """
+    what = training_state(path) if form.key == "torch" else WEIGHTS
+    if what.startswith(DATA):
+        raise NoNetworkError(f"{path}: {holding(what)}; the order is MODEL DATA")
 
 
 def _read_torch(path: Path, form: CheckpointForm, trust: bool) -> Contents:

@@ -63,6 +63,19 @@ def shape_of(value: Any, depth: int = 0) -> tuple[int, ...] | None:
     return next((part for part in rest if isinstance(part, tuple)), None)
 
 
+def pickled_class(path: Path) -> str:
+    """Return the name of the class of which a plain pickle holds an object; "" if of none."""
+    try:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer,
+        ):
+            content = _machine(buffer).load()
+    except Exception:  # damaged pickles raise almost anything
+        return ""
+    return content.name if isinstance(content, Placeholder) else ""
+
+
 def walk(content: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield everything in an outline once, with the keys that lead to it."""
     seen: set[int] = set()

@@ -9,7 +9,7 @@ from typing import Any
 
 from nrcscan.errors import InputError
 from nrcscan.files import sniff
-from nrcscan.inputs.checkpoints.pickle_outline import outline, shape_of, walk
+from nrcscan.inputs.checkpoints.pickle_outline import outline, pickled_class, shape_of, walk
 from nrcscan.inputs.checkpoints.recognise import SUFFIXES, recognise
 from nrcscan.inputs.checkpoints.signs import TRAINING
 from nrcscan.inputs.pickles.placeholder import Placeholder
@@ -21,6 +21,9 @@ WEIGHTS = "weights"
 
 UNTOLD = ""
 """What is said of a file whose content cannot be told."""
+
+DATA = ("a dataset", "data (")
+"""How what is said of inputs and targets begins."""
 
 BY_NAME = "by its name, a training state beside the weights"
 
@@ -112,7 +115,7 @@ def training_state(path: Path) -> str:
         content = outline(path)
         parts = list(walk(content))
     except ValueError:
-        return UNTOLD
+        return _of_class(pickled_class(path), _WITH_MATRICES) or UNTOLD
     if isinstance(content, Placeholder):
         if shape_of(content) is not None:
             return "a single tensor"

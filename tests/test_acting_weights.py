@@ -157,6 +157,26 @@ def test_a_weight_that_is_computed_as_the_network_runs(tmp_path: Path, kind: str
         assert layer.metrics.values["weight_stable_rank"] == pytest.approx(energy, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
+@pytest.mark.parametrize("part", ["weight_ih_l0", "weight_hh_l0"])
+def test_computed_weights_of_recurrent_layers(tmp_path: Path, kind: Any, part: str) -> None:
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.r, self.head = kind(3, 5, batch_first=True), nn.Linear(5, 2)
+            nn.utils.weight_norm(self.r, part)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.r(x.reshape(-1, 2, 3))[0][:, -1])
+
+    net = Steps().eval()
+    found, _ = measured(net, tmp_path, batch_size=7)
+    assert list(found) == ["r.weight_ih_l0", "r.weight_hh_l0", "head"]
+    g, v = (net.r.get_parameter(f"{part}_{one}").detach().double().numpy() for one in "gv")
+    expected = g * v / np.linalg.norm(v, axis=1, keepdims=True)
+    np.testing.assert_allclose(found[f"r.{part}"], expected, atol=ROUNDING)
+
+
 def test_a_computed_weight_is_the_same_for_every_batch_size(tmp_path: Path) -> None:
     net = computed("pruned").eval()
     values = []

@@ -96,13 +96,15 @@ def test_arrays_of_what_jax_adds_are_float32(tmp_path: Path, name: str, order: A
     for protocol in (2, 5):
         found = read(tmp_path, pickle.dumps([array, array[0, 1]], protocol=protocol))
         assert found[0].dtype == found[1].dtype == np.float32
-        assert (found[0] == values).all() and found[1] == -1.75
+        assert (found[0] == values).all()
+        assert found[1] == -1.75
 
 
 def test_an_array_of_another_class_of_values_holds_a_placeholder(tmp_path: Path) -> None:
     of_strangers = pickle.dumps(np.zeros(3, dtype=np.int16)).replace(b"\x8c\x02i2", b"cp\nQ\n")
     found = read(tmp_path, of_strangers)
-    assert found.shape == () and found[()].name == "p.Q"
+    assert found.shape == ()
+    assert found[()].name == "p.Q"
 
 
 @pytest.mark.parametrize("mapped", [False, True])

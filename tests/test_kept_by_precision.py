@@ -338,7 +338,7 @@ def test_what_narrow_formats_did_is_said(tmp_path: Path) -> None:
     )
     torch.save({name: tensor.bfloat16() for name, tensor in state.items()}, tmp_path / "m.pt")
     told = extract(tmp_path / "m.pt", samples(9, 5, 2), tmp_path / "b").notes
-    assert any("bfloat16, each rounded by up to 0.39 %, and 0 are exactly 0" in n for n in told)
+    assert any("bfloat16, each rounded by up to 0.39 %: singular values" in n for n in told)
 
 
 def test_what_a_narrow_precision_would_do_is_said(tmp_path: Path) -> None:

@@ -117,7 +117,11 @@ class Capture(TorchDispatchMode):
         """Look at one operation before it runs."""
         kwargs = kwargs or {}
         packet = func.overloadpacket
-        if packet in RECURRENT and func._overloadname == "input" and self._known(args[2][0]):
+        if (
+            packet in RECURRENT
+            and func._overloadname == "input"
+            and (self._computed is not None or any(self._known(w) for w in args[2]))
+        ):
             return by_levels(func, Recurrence(*args), self._see_weight)
         operation = _OPERATIONS.get(packet)
         product = product_of(packet, args, self._known)

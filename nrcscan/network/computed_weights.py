@@ -7,6 +7,7 @@ operation makes of parameters, buffers and constants alone is the same in every 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from nrcscan.network.find_layers import LayerWeight
 
 _PARAMETRIZATIONS = "parametrizations"
+_RECURRENT = re.compile(r"\bweight_[ih]h_l\d+(_reverse)?(?![a-z])")
 
 
 class Constants:
@@ -33,8 +35,10 @@ class Constants:
     ) -> None:
         self.origins: dict[int, frozenset[str]] = {}
         """Memory → the floating-point parameters in it; those of a buffer are none."""
+        self._alive: list[Tensor] = []  # what hooks replace must not leave its place to another
         for path, module in model.named_modules():
             for leaf, tensor in _held(module):
+                self._alive.append(tensor)
                 names = frozenset((f"{path}.{leaf}" if path else leaf,))
                 own = isinstance(tensor, nn.Parameter) and tensor.is_floating_point()
                 where = _place(tensor)
@@ -75,7 +79,10 @@ class Constants:
         path = ".".join(names[0] for names in takewhile(lambda n: len(set(n)) == 1, levels))
         if not path and owners != {""}:
             return None  # of parts of the network that have nothing to do with each other
+        parts = {found[0] if (found := _RECURRENT.search(name)) else "" for name in origins}
         name = path or self._kind
+        if len(parts) == 1 and (part := parts.pop()):  # of several weights of one module
+            name = f"{path}.{part}" if path else part
         own = self._own.get(name)
         raw = own is not None and isinstance(own.weight, nn.Parameter)
         if own is not None and (not raw or (f"{path}.weight" if path else "weight") in origins):

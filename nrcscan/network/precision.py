@@ -126,16 +126,18 @@ def _of_narrow_formats(state: Mapping[str, Tensor]) -> Iterator[str]:
             continue
         lost = _counted([t for t in numbers if t.dtype == dtype], dtype)
         step = 100 * torch.finfo(dtype).eps / 2
-        counts = [f"{lost.zeros:,} are exactly 0, by design or because they were too small"]
+        counts: list[str] = []
+        if lost.zeros:
+            counts.append(f"{lost.zeros:,} are exactly 0, by design or because they were too small")
         if lost.subnormal:
             least = torch.finfo(dtype).smallest_normal
             counts.append(f"{lost.subnormal:,} lie below {least:.2g} and kept fewer digits")
         if lost.saturated:
             counts.append(f"{lost.saturated:,} are ±{torch.finfo(dtype).max:g}, the largest it has")
         yield (
-            f"{lost.n:,} weights are stored in {_name(dtype)}, each rounded by up to {step:.2g} %,"
-            f" and {', '.join(counts)}: singular values below {step:.2g} % of a layer's largest,"
-            " and metrics as near 0, may be rounding"
+            f"{lost.n:,} weights are stored in {_name(dtype)}, each rounded by up to {step:.2g} %"
+            f"{', and ' if counts else ''}{', '.join(counts)}: singular values below"
+            f" {step:.2g} % of a layer's largest, and metrics as near 0, may be rounding"
         )
 
 

@@ -132,9 +132,10 @@ def _set_array(array: NDArray[Any], state: Any) -> None:
         data = data.encode("latin-1")
     read = _foreign(draft, sizes[::-1] if by_column else sizes, data)
     if read is not None:
-        values = [read[()]] if read.dtype == object else read.tobytes()
-        sizes = () if read.dtype == object else sizes
-        array.__setstate__((1, sizes, read.dtype, bool(by_column), values))
+        alone = read.dtype == object
+        values: Any = [read[()]] if alone else read.tobytes()
+        stand_in: Any = (1, () if alone else sizes, read.dtype, bool(by_column), values)
+        array.__setstate__(stand_in)
         return
     dtype = _dtype_of(draft)
     held = _held(dtype, sizes, data)

@@ -10,6 +10,7 @@ from nrcscan.network.build import Network
 from nrcscan.network.chain import Chain
 from nrcscan.network.guess import Guess
 from nrcscan.network.try_guesses import Trial
+from nrcscan.verdict.doubtful_network import clearly_worse
 from nrcscan.wording import listed
 
 
@@ -68,8 +69,10 @@ def _doubt(trial: Trial, taken: Guess) -> str | None:
         what = "no plain chain" if trial.scale is None else "for data on another scale"
         return f"it may be {what}, as {trial.rival} explains {_share(trial.rival_r2)}"
     if taken != trial.best:
-        other = f"other checkpoints of its run speak for {taken}, this one for {trial.best}"
-        return other if trial.explains else None  # one that is untrained tells nothing
+        worse = clearly_worse(1 - trial.r2[taken], 1 - trial.r2[trial.best], 1.0)
+        if not trial.explains or not worse:  # one that is hardly trained tells nothing
+            return None
+        return f"other checkpoints of its run speak for {taken}, this one for {trial.best}"
     if not trial.explains:
         return "nothing that was tried explains half of the targets' variance"
     if trial.tied and trial.matters:

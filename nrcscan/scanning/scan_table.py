@@ -13,9 +13,10 @@ from rich.text import Text
 from nrcscan.metrics.quantities import COLUMNS as QUANTITY_COLUMNS
 from nrcscan.metrics.quantities import CONDITIONS, NEED_PREDICTIONS
 from nrcscan.reporting.numbers import number
+from nrcscan.scanning.grouped_notes import grouped
 from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
-from nrcscan.wording import listed, printable
+from nrcscan.wording import listed, printable, some
 
 NOISE = QUANTITY_COLUMNS["noise_component"]
 COLUMNS = ("checkpoint", "epoch", "R²", *(c.upper() for c in CONDITIONS), "collapsed", NOISE)
@@ -33,7 +34,8 @@ def table(scan: Scan) -> RenderableType:
     bad = [c for c in scan.checkpoints if c.reason is not None]
     if bad:
         parts.append(Text(f"{_count(len(bad), 'checkpoint')} could not be used:", style="bold red"))
-        parts += [Text(f"- {printable(c.path)}: {printable(str(c.reason))}") for c in bad]
+        alike = grouped({c.path: [str(c.reason)] for c in bad})
+        parts += [Text(printable(f"- {some(own)}: {reason}")) for reason, own in alike.items()]
     parts += [Text(f"- skipped {line}", style="dim") for line in _skipped(scan)]
     return Group(*parts)
 

@@ -26,30 +26,27 @@ def _inferred(network: Network, chain: Chain) -> str:
         return f"{told}; assumed: a single layer, and nothing after it"
     taken, trial = network.settled, network.trial
     order = f"{chain.order}, " if chain.order else ""
-    assumed = f"{taken}, {order}no skip connections, nothing after the last layer"
+    assumed = f"{order}no skip connections, nothing after the last layer"
     if trial is None:
-        return f"{told}; assumed: {assumed}"
+        return f"{told}; assumed: {taken}, {assumed}"
     if not trial.r2:
         return (
             "DOUBTFUL GUESS: the targets of the first samples do not vary, so nothing could be"
-            f" tried: {told}; assumed: {assumed}; choose with --activation"
+            f" tried: {told}; assumed: {taken}, {assumed}; choose with --activation"
         )
-    others = len(chain.guesses) - len(trial.r2)
-    tried = f"tried on the first {trial.n_samples} samples: {_explained(trial, others)}"
+    others = len(chain.guesses) > len(trial.r2)
+    run = "" if taken == trial.best else " as in its run"
+    tried = f"on the first {trial.n_samples} samples {_explained(trial, others=others)}"
+    told = f"{told}; {tried}: using {taken}{run}; assumed: {assumed}"
     doubt = _doubt(trial, taken)
-    if doubt is None and taken != trial.best:
-        return f"{told}, {tried}: using {taken} as in its run; assumed: {assumed}"
     if doubt is None:
-        if trial.tied:
-            both = listed([trial.best, *trial.tied])
-            told = f"the activation is not certain, as {both} predict nearly alike: {told}"
-        return f"{told}, {tried}: using {taken}; assumed: {assumed}"
+        return told
     step = "choose with --activation, or name the network's factory with --model"
     if trial.scale is not None:
         step = f"use {trial.scale}, or the scales of training with --scales"
     elif trial.rival is not None:
         step = "name the network's factory with --model"
-    return f"DOUBTFUL GUESS: {doubt}: {told}, {tried}: using {taken}; assumed: {assumed}; {step}"
+    return f"DOUBTFUL GUESS: {doubt}: {told}; {step}"
 
 
 def without_predictions(*, asked: bool) -> str:
@@ -80,11 +77,14 @@ def _doubt(trial: Trial, taken: Guess) -> str | None:
     return None
 
 
-def _explained(trial: Trial, others: int) -> str:
+def _explained(trial: Trial, *, others: bool) -> str:
     """Return how much the best guesses explain, such as "tanh explains 0.989, elu 0.967"."""
     (best, r2), *rest = trial.r2.items()
-    shown = [f"{best} explains {_share(r2)}", *(f"{g} {_share(value)}" for g, value in rest)]
-    return ", ".join(shown) + (f", {others} others less" if others > 0 else "")
+    shown = [f"{best} explains {_share(r2)}"]
+    for guess, value in rest:
+        alike = " (not told apart)" if guess in trial.tied else ""
+        shown.append(f"{guess} {_share(value)}{alike}")
+    return ", ".join(shown) + (", others less" if others else "")
 
 
 def _share(r2: float | None) -> str:

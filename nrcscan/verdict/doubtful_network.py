@@ -61,7 +61,7 @@ def doubts(fit: Fit) -> Iterator[str]:
     if best is not None and clearly_worse(fit.mse, best, fit.variance):
         times = f", {fit.mse / best:.3g} times less than the network" if best > 0 else ""
         why.append(
-            f"the head does not fit these features (a linear map of them has an MSE of"
+            f"its head does not fit its features (a linear map of them has an MSE of"
             f" {best:.3g}{times})"
         )
     if why:

@@ -16,7 +16,7 @@ def require_self_contained(file: h5py.File, path: Path) -> None:
     """Refuse an HDF5 file that refers to data outside itself, before any of it is read.
 
     Raises:
-        InputError: it has a link, or a dataset stored elsewhere or in an unknown way.
+        InputError: what the file leads to elsewhere is not read.
     """
     for _ in datasets_inside(file, path):
         pass
@@ -26,7 +26,9 @@ def datasets_inside(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dat
     """Yield the datasets of an HDF5 file by name; raises as `require_self_contained` does."""
     for name, link in _links(file):
         if not isinstance(link, h5py.HardLink):
-            raise InputError(f"{path}: {name} is a link to somewhere else; not followed")
+            raise InputError(
+                f"{path}: {name} is a link to somewhere else; copy what it leads to into the file"
+            )
         item = file.get(name)
         if isinstance(item, h5py.Dataset):
             _require_inside(item, path)
@@ -41,9 +43,15 @@ def _links(file: h5py.File) -> list[tuple[str, Any]]:
 
 
 def _require_inside(dataset: h5py.Dataset, path: Path) -> None:
-    """Refuse a dataset whose bytes are not in the file, or need a plug-in to be read."""
+    """Refuse a dataset whose bytes are not in the file, or need a plug-in to be read.
+
+    Raises:
+        InputError: the values of an array are not in the file, or not in plain gzip.
+    """
     if dataset.external or dataset.is_virtual:
-        raise InputError(f"{path}: {dataset.name} keeps its data in another file; not followed")
+        raise InputError(
+            f"{path}: {dataset.name} keeps its data in another file; copy it into this one"
+        )
     made = dataset.id.get_create_plist()
     if {made.get_filter(i)[0] for i in range(made.get_nfilters())} - FILTERS:
         raise InputError(

@@ -86,7 +86,11 @@ def gather_rules(*, config_dir: str | Path = ".", **options: Unpack[GateOptions]
 
 
 def _configured(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Return the file that holds settings, and these."""
+    """Return the file that holds settings, and these.
+
+    Raises:
+        UsageError: the settings are in two places, or not by the names that settings have.
+    """
     own, project = folder / FILE, folder / PROJECT
     tables = {}
     if own.exists():
@@ -108,6 +112,11 @@ def _configured(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _toml(path: Path) -> dict[str, Any]:
+    """Return what a file of settings holds.
+
+    Raises:
+        UsageError: the file of settings cannot be read, and it may have rules.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

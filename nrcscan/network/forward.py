@@ -61,7 +61,7 @@ class Forward:
         """Return a batch of inputs as the network takes them, on its device.
 
         Raises:
-            InputError: they exceed the range of its precision.
+            InputError: the values of the inputs exceed what the precision can hold.
         """
         several = isinstance(x, dict | tuple)
         return each(x, lambda part: self._input(part, first_sample, several=several))
@@ -81,6 +81,9 @@ class Forward:
 
         The network may still write to the features once `take` returns, which says whether they
         are surely finite; if not, each number is looked at.
+
+        Raises:
+            InputError: a batch is not computed in the same way as the first samples were.
         """
         calls: list[str] = []
         n, keeps = length(inputs), self.masks.of(self.named(inputs))
@@ -143,7 +146,8 @@ class Forward:
         """Return what the network returns for inputs, under the eyes of a capture.
 
         Raises:
-            InputError: it does not run, with the layer at which it stopped.
+            InputError: the network cannot compute with such inputs; the message names the layer at
+                which it stopped.
         """
         try:
             with capture:
@@ -226,7 +230,11 @@ def _parameter_names(module: nn.Module) -> list[str] | None:
 
 
 def _require_positions(keeps: Mapping[str, Tensor], plan: CallPlan, first_sample: int) -> None:
-    """Refuse samples that have no position, or some that count no longer as at first."""
+    """Refuse samples that have no position, or some that count no longer as at first.
+
+    Raises:
+        InputError: by its mask, a sample is empty, or padded where none was before.
+    """
     for name in {use.name for use in plan.masks.values()}:
         if not bool(keeps[name].any(dim=1).all()):
             sample = first_sample + int(keeps[name].any(dim=1).int().argmin())
@@ -262,6 +270,11 @@ def _require_finite(
     first_sample: int,
     counts: NDArray[np.int64] | None = None,
 ) -> None:
+    """Refuse what is not a number.
+
+    Raises:
+        InputError: the computation overflows or divides by zero, in this network on this sample.
+    """
     if np.isfinite(values).all():
         return
     row, column = np.argwhere(~np.isfinite(values))[0]

@@ -90,7 +90,7 @@ class MaskChoice:
         """Refuse a mask that is asked for and that no input is.
 
         Raises:
-            UsageError: there is none, or it says nothing of positions.
+            UsageError: --mask names no input that says which positions count.
         """
         wanted = None if self.asked in (None, "none") else str(self.asked).removeprefix("~")
         if wanted is None:
@@ -212,7 +212,7 @@ def _flags(part: Any, name: str | None = None) -> Tensor | None:
     """Return an input as flags (n, positions); None if it is no mask of positions.
 
     Raises:
-        InputError: it holds other values, where a `name` says that it is a mask.
+        InputError: an input that is called as masks are holds other values than a mask.
     """
     given = _tensor(part)
     axes = [size for size in given.shape[1:] if size != 1]

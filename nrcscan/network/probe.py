@@ -179,7 +179,7 @@ def probe(
     if not layers:
         raise InputError(
             "the network has no weights to watch (a frozen program keeps none apart, nor does a"
-            " quantised one)"
+            " quantised one); name the factory of the network with --model"
         )
     probing = _Probing(run, layers, x, note)
     said = getattr(run.module, "said", None)  # of inputs, by a graph
@@ -205,7 +205,8 @@ def probe(
         )
     if not plan.records:
         raise InputError(
-            "the samples are on no axis of what reaches any layer, so none can be measured"
+            "the samples are on no axis of what reaches any layer, so none can be measured;"
+            " have a factory put the samples first"
         )
     return plan
 
@@ -213,7 +214,11 @@ def probe(
 def _chosen(
     plan: CallPlan, capture: Capture, include: Sequence[str], exclude: Sequence[str]
 ) -> set[str]:
-    """Return the names of the calls to watch."""
+    """Return the names of the calls to watch.
+
+    Raises:
+        InputError: all layers are of a kind, or are called in a way, that is not measured.
+    """
     chosen = set(select(plan.calls, include, exclude))
     if not chosen and capture.packed:
         raise InputError(

@@ -36,13 +36,13 @@ class SamplesApart:
         """Refuse a network whose way or prediction for a sample is not the sample's alone.
 
         Raises:
-            InputError: with the cause.
+            InputError: the way of a sample through the network depends on the others.
         """
         before, after = self._predictions(first), self._predictions(reordered)
         # Of the wrong shape it is refused when the targets are at hand.
         comparable = before.ndim > 0 and len(before) == len(self._order)
         if comparable and before.shape == after.shape and not alike(before[self._order], after):
-            raise InputError(self._why(before, after))
+            raise self._not_apart(before, after)
         if first.names != reordered.names:
             raise InputError(
                 "the network calls other layers when its samples come in another order;"
@@ -66,26 +66,26 @@ class SamplesApart:
             f"{said} has shape {shape}, and the {len(self._order)} samples are on none of its axes"
         )
 
-    def _why(self, before: Tensor, after: Tensor) -> str:
-        """Return why predictions differ."""
+    def _not_apart(self, before: Tensor, after: Tensor) -> InputError:
+        """Return the error that the prediction for a sample is not that sample's alone."""
         one, other, one_again = (self._seeded(seed) for seed in (0, 1, 0))
         if not alike(one, other):
             if alike(one, one_again):
-                return (
+                return InputError(
                     "the predictions are random: the same samples, run twice, give others; have"
                     " dropout, noise and sampling stop in eval mode, or predict the mean"
                 )
-            return (
+            return InputError(
                 "the network keeps something from one call to the next: the same samples, run"
                 " twice, give other predictions; have it begin afresh in every call of forward"
             )
         aside = before.ndim > 1 and before.shape[1] == len(self._order)
         if aside and alike(before[:, self._order], after):
-            return (
+            return InputError(
                 f"the predictions, of shape {tuple(before.shape)}, have the samples on the second"
                 " axis; wrap the network in a factory that puts them on the first"
             )
-        return (
+        return InputError(
             "the network mixes samples: the prediction for one changes with the others in its"
             " batch; normalise by running statistics, and attend within a sample, not over a batch"
         )

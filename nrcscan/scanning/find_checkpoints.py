@@ -67,8 +67,8 @@ def find(
         apart: files and folders that are no checkpoints: the data, the output.
 
     Raises:
-        InputError: there is no such folder, or it cannot be read.
-        UsageError: it is a file.
+        InputError: the folder does not exist, or cannot be read.
+        UsageError: a scan takes a folder, and this is a file.
     """
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; check the path")

@@ -236,7 +236,7 @@ class _Parser:
                 remedy = "compare an onset with a layer, such as layers.10, or another onset"
                 self._fail(side, "something other than a layer", remedy)
         if not any(isinstance(side, nodes.Onset) for side in (left, right)):
-            remedy = f"compare an onset with a layer; onset has {listed(nodes.ONSETS)}"
+            remedy = f"compare an onset with a layer: onset has {listed(nodes.ONSETS)}"
             self._fail(left, "two layers compared", remedy)
 
     def _truth(self, node: Node) -> Node:
@@ -272,7 +272,7 @@ class _Parser:
             self._fail(node, "a layer where a number is wanted", f'write layers["{owner}"].{last}')
         there = [f"model.{name}" for name in nodes.MODEL_FIELDS]
         there += [f"onset.{name}" for name in nodes.ONSETS]
-        fields = f"{listed([*there, 'layers[…]'])}; a layer has {listed(nodes.LAYER_NUMBERS)}"
+        fields = f"{listed([*there, 'layers[…]'])}, and a layer has {listed(nodes.LAYER_NUMBERS)}"
         self._fail(node, "unknown field", f"there are {fields}")
 
     @property

@@ -19,7 +19,7 @@ _TAKEN = "a checkpoint is a file of torch.save or safetensors"
 
 
 def no_checkpoint(path: Path, what: str) -> NrcscanError:
-    """Return the error for a file that is something else.
+    """Return the error that a file is something else than a checkpoint.
 
     Args:
         path: of the file.
@@ -41,7 +41,7 @@ def no_checkpoint(path: Path, what: str) -> NrcscanError:
         kind = sniff.Kind(what)
     elif sniff.hdf5_offset(path) is not None:
         kind = _of_hdf5(path, kind)
-    words = f"{what} but no PyTorch checkpoint" if what == sniff.ZIP else kind.words
+    words = f"{sniff.ZIP} but no PyTorch checkpoint" if what == sniff.ZIP else kind.words
     return InputError(f"{path}: is {words}; {kind.remedy or _next_step(kind)}")
 
 
@@ -63,7 +63,7 @@ def _of_hdf5(path: Path, kind: sniff.Kind) -> sniff.Kind:
         return sniff.Kind(f"{kind.words}, damaged or cut short", "copy it again")
     if marks.get("format") in (FORMAT, FORMAT.encode()):
         return sniff.Kind(
-            "a file of statistics, which nrcscan extract has written", "nrcscan report shows it"
+            "a file of statistics, which nrcscan extract has written", "see it with nrcscan report"
         )
     if marks.keys() & {"keras_version", "layer_names"} or groups & _KERAS_GROUPS:
         return sniff.Kind("a Keras model (HDF5)", sniff.KERAS)

@@ -41,7 +41,7 @@ def tensors_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]
     """Return the tensors of a safetensors file, in natural order of names, and its metadata.
 
     Raises:
-        InputError: it is damaged, or holds no tensors.
+        InputError: the file is damaged, or holds no tensors.
     """
     content = path.read_bytes()  # not mapped: a file cut short while mapped kills the process
     try:

@@ -31,7 +31,7 @@ def set_aside(
         origins: what the file calls each tensor.
 
     Raises:
-        UsageError: a glob matches nothing, or nothing is left.
+        UsageError: --ignore names no tensor, or all of them.
     """
     words = [word.strip() for glob in globs for word in glob.split(",")]
     if not words:

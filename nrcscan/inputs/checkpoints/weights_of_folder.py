@@ -27,7 +27,7 @@ def weights_of_folder(folder: Path) -> Path:
     """Return the one file that holds a folder's network; of DeepSpeed's, in the newest step.
 
     Raises:
-        InputError: there is none, or more than one could be meant; the message says which.
+        InputError: the folder holds no checkpoint, or more than one could be meant.
     """
     found = _checkpoints(folder)
     usual = [name for name in found if name.endswith(".index.json")]
@@ -48,7 +48,7 @@ def require_base(path: Path) -> None:
     """Refuse an adapter of PEFT, which is no network without the weights that it adapts.
 
     Raises:
-        InputError: it is one.
+        InputError: the folder holds changes to weights that are elsewhere.
     """
     if not path.name.startswith("adapter_model."):
         return
@@ -71,6 +71,11 @@ def _checkpoints(folder: Path) -> list[str]:
 
 
 def _listed(folder: Path, *, folders: bool) -> list[str]:
+    """Return the names in a folder, in their natural order.
+
+    Raises:
+        InputError: the folder may not be read.
+    """
     try:
         entries = list(folder.iterdir())
     except OSError as error:
@@ -82,7 +87,11 @@ def _listed(folder: Path, *, folders: bool) -> list[str]:
 
 
 def _whole(folder: Path, name: str) -> str:
-    """Return the name of a file, which must not be one of several shards."""
+    """Return the name of a file, which must not be one of several shards.
+
+    Raises:
+        InputError: weights are cut into several files, and the index that joins them is missing.
+    """
     shard = _SHARD.search(name)
     if shard is not None and int(shard[2]) > 1:
         raise InputError(
@@ -119,7 +128,7 @@ def _without_weights(folder: Path) -> InputError:
         return InputError(f"{folder}: holds checkpoints {_names(inside)}; name one, or use scan")
     for name in _listed(folder, folders=False):
         if why_not(folder / name) == holding(ZERO_3):
-            return NoNetworkError(f"{folder / name}: {holding(ZERO_3)}")
+            return NoNetworkError(f"{folder / name}: holds {ZERO_3}")
         found = sniff.kind(folder / name)
         if found.holds == "network":
             return InputError(

@@ -82,7 +82,8 @@ def inputs_and_targets(
     Where only one of both is told, the other is of the same episodes.
 
     Raises:
-        UsageError: there is none of that name, or none is told and none has a usual one.
+        UsageError: no array is called as the option says, or none is told and none has a usual
+            name.
         InputError: the file holds no arrays, or a list in it names groups that are not there.
     """
     x_told, y_told = _inputs(path, arrays, x_key), _targets(path, arrays, y_key)
@@ -98,6 +99,11 @@ def _inputs(path: Path, arrays: Mapping[str, Rows], text: str | None) -> list[Si
 
 
 def _targets(path: Path, arrays: Mapping[str, Rows], text: str | None) -> Side | None:
+    """Return the targets as `--y-key` says.
+
+    Raises:
+        UsageError: several inputs can be taken apart, and targets are one array.
+    """
     if text is None:
         return None
     if text not in arrays and len(parts := _split(text, ",")) > 1:
@@ -162,6 +168,11 @@ def _side(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> Sid
 
 
 def _piece(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> Piece:
+    """Return one piece of a key.
+
+    Raises:
+        UsageError: the option names a group, which holds arrays.
+    """
     if text in arrays:
         return Piece(text, (text,))
     if _TOKENS.search(text) is None:
@@ -218,7 +229,12 @@ def _as_regex(path: Path, arrays: Mapping[str, Rows], text: str) -> re.Pattern[s
 
 
 def _names(path: Path, arrays: Mapping[str, Rows], key: str) -> list[str]:
-    """Return the names of groups that a list in the file holds."""
+    """Return the names of groups that a list in the file holds.
+
+    Raises:
+        UsageError: brackets hold a list of names of groups, and this is none.
+        InputError: the list in the file is empty.
+    """
     if key not in arrays:
         lists = lists_of_groups(arrays)
         remedy = f"there are {listed(lists)}" if lists else "join all episodes with *"
@@ -233,7 +249,11 @@ def _names(path: Path, arrays: Mapping[str, Rows], key: str) -> list[str]:
 
 
 def _require_all_named(path: Path, arrays: Mapping[str, Rows], text: str, found: set[str]) -> None:
-    """Refuse a list of groups some of which the file does not have."""
+    """Refuse a list of groups some of which the file does not have.
+
+    Raises:
+        InputError: the file lacks groups that a list in it names.
+    """
     for token in _TOKENS.finditer(text):
         missing = [n for n in _names(path, arrays, token[1]) if n not in found] if token[1] else []
         if missing:
@@ -254,7 +274,12 @@ def _usual(
     option: str,
     other: Side | None,
 ) -> Side:
-    """Return the only array, or episodes of it, with a usual name; those of the other side."""
+    """Return the only array, or episodes of it, with a usual name; those of the other side.
+
+    Raises:
+        UsageError: no option says which array is meant, and its name does not tell.
+        InputError: the file holds no arrays of data.
+    """
     if not arrays:
         raise InputError(f"{path}: holds no arrays by name; save the inputs and the targets in it")
     plain = [name for name in usual if name in arrays]

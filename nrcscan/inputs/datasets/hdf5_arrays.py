@@ -45,7 +45,11 @@ def is_hdf5(path: Path) -> bool:
 
 @contextmanager
 def hdf5(path: Path) -> Iterator[Mapping[str, Rows]]:
-    """Open the datasets of an HDF5 file, by their path in it."""
+    """Open the datasets of an HDF5 file, by their path in it.
+
+    Raises:
+        InputError: the file is a result, where data is wanted.
+    """
     of_matlab = open_safely.head(path, len(MATLAB)) == MATLAB
     with h5py.File(path, "r") as file:
         if "format" in file.attrs and bytes(file.attrs["format"]) == FORMAT.encode():

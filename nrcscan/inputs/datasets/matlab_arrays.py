@@ -36,6 +36,11 @@ def matlab(path: Path) -> Iterator[Mapping[str, Rows]]:
 
     def rows(name: str, shape: tuple[int, ...], kind: str) -> Rows:
         def read(start: int, stop: int) -> NDArray[Any]:
+            """Read rows.
+
+            Raises:
+                InputError: the variable holds text, cells, a struct or a sparse matrix.
+            """
             if kind not in _NUMBERS:
                 raise InputError(
                     f"{path}: {name!r}: of class {kind}; save it as a full array of numbers"

@@ -86,6 +86,11 @@ def column_dataset(
 
 
 def _batch(path: Path, chosen: Chosen, values: Mapping[str, NDArray[Any]]) -> Batch:
+    """Return a batch of the columns that were chosen.
+
+    Raises:
+        InputError: a column is nested in a way that has no array.
+    """
     try:
         return chosen.batch(values)
     except ValueError as error:
@@ -218,7 +223,7 @@ def require_pyarrow(who: str, extra: str) -> None:
     """Refuse to go on without pyarrow.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: the package that reads such files is not installed.
     """
     try:
         import pyarrow.ipc  # noqa: F401

@@ -97,7 +97,8 @@ class TableColumns:
                 those that `--x-key` or a usual name tells, and not whatever else there is.
 
         Raises:
-            UsageError: the choice does not fit the table, or there is none to be guessed.
+            UsageError: the columns that are chosen are not in the table, or none are and they
+                cannot be guessed.
             InputError: columns cannot be told apart by their names.
         """
         left = self.left(path, columns)
@@ -137,7 +138,8 @@ class TableColumns:
             whole: whether some hold arrays.
 
         Raises:
-            UsageError: the choice does not fit the table, or there is none to be guessed.
+            UsageError: the columns that are chosen are not in the table, or none are and they
+                cannot be guessed.
         """
         given = {"--targets": self.targets, "--n-targets": self.last, "--y-key": self.y}
         told = [option for option, value in given.items() if value]
@@ -178,7 +180,7 @@ class TableColumns:
         """Return the columns that `--drop` does not leave aside.
 
         Raises:
-            UsageError: there is no such column.
+            UsageError: no column is called as --drop says.
             InputError: columns cannot be told apart by their names.
         """
         _require_distinct(path, columns)
@@ -193,6 +195,11 @@ class TableColumns:
         return [column for column in columns if column not in dropped]
 
     def _named(self, path: Path, columns: Sequence[str], text: str, option: str) -> list[str]:
+        """Return the columns that an option names.
+
+        Raises:
+            UsageError: --x-key or --y-key names a column that is not in the table.
+        """
         names = [text] if text in columns else _split(text, "+")
         unknown = [name for name in names if name not in columns]
         if unknown:

@@ -34,9 +34,10 @@ SUBJECTS = {"kind", "name", "option", "path", "where"}
 """Names of what a message is about: the word is clearer than all that it can be."""
 
 # Functions whose result is their argument, put into words.
-_WORDED = {"listed", "some", "reason", "repr", "str", "sorted", "said", "shortened", "printable"}
-_WORDED |= {"int", "tuple", "list", "set", "sum", "reversed"}
+_WORDED = {"int", "list", "listed", "printable", "reason", "repr", "reversed", "said", "set"}
+_WORDED |= {"shortened", "some", "sorted", "str", "sum", "tuple"}
 _DEPTH = 4  # calls that a text is followed through
+_Settings = list[tuple[list["Function"], dict[str, str]]]
 
 
 @dataclass(eq=False)
@@ -177,9 +178,6 @@ def texts(value: ast.expr, function: Function) -> Iterator[tuple[list[Function],
     for chain, bound in _settings(function, _names(value, function), _DEPTH):
         for text in _read(value, function, bound) or [_placeholder(value)]:
             yield [function, *chain], text
-
-
-_Settings = list[tuple[list[Function], dict[str, str]]]
 
 
 def _settings(function: Function, wanted: set[str], depth: int) -> _Settings:

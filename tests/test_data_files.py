@@ -289,7 +289,7 @@ def test_hdf5_links_are_not_followed(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "d.h5", "w") as file:
         file["y"] = Y
         file["X"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "observations")
-    with pytest.raises(InputError, match="X is a link to somewhere else; not followed"):
+    with pytest.raises(InputError, match="X is a link to somewhere else; copy what it leads to"):
         open_dataset(tmp_path / "d.h5")
 
 

@@ -375,12 +375,12 @@ def _link_out(path: Path) -> None:
         (_bomb, "photos/bad has too many pixels; make it smaller"),
         (_animated, r"photos/bad is animated \(2 frames\); save the one that is meant"),
         (_deep, r"photos/bad has more than 8 bits per channel \(I;16\); save it with 8"),
-        (_program, "photos/bad is no image that can be read: PNG, JPEG"),
+        (_program, "photos/bad is no image that can be read; save it as PNG, JPEG"),
         (Path.touch, "photos/bad is no image that can be read"),
-        (_link_out, "'bad' leads out of photos; not followed"),
+        (_link_out, "'bad' leads out of photos; copy it into the folder"),
         (Path.mkdir, "photos/bad is not a regular file"),
         (os.mkfifo, "photos/bad is not a regular file"),
-        (lambda path: None, "photos/bad is not there; names are relative to the folder"),
+        (lambda path: None, "photos/bad is not there; name it as from the folder photos"),
     ],
 )
 def test_files_that_are_no_images(make: Callable[[Path], None], message: str) -> None:
@@ -394,7 +394,10 @@ def test_files_that_are_no_images(make: Callable[[Path], None], message: str) ->
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file,p\n../secret.png,1\n", r"line 2: '../secret.png' leads out of photos; not followed"),
+        (
+            "file,p\n../secret.png,1\n",
+            r"line 2: '../secret.png' leads out of photos; copy it into the folder",
+        ),
         ("file,p\n/etc/passwd,1\n", r"line 2: '/etc/passwd' leads out of photos"),
         ("file,p\n0.png,high\n", "column 'p' holds 'high' in line 2, not numbers"),
         (
@@ -441,7 +444,9 @@ def test_preparations_that_are_wrong(old: str, new: str, message: str) -> None:
 
 @pytest.mark.usefixtures("photos")
 def test_images_that_are_told_wrongly() -> None:
-    with pytest.raises(UsageError, match=r"needs their size and scale .*: --images 'channels=rgb"):
+    with pytest.raises(
+        UsageError, match=r"needs their size and scale; write for example --images 'channels=rgb"
+    ):
         images(spec=None)
     with pytest.raises(UsageError, match="'file' holds the file names, not targets"):
         images(targets=["file"])

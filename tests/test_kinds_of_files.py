@@ -105,7 +105,7 @@ CASES: dict[str, tuple[Callable[[Path], None] | bytes, str]] = {
     ),
     "acts": (
         _acts,
-        "a file of statistics, which nrcscan extract has written; nrcscan report shows it",
+        "a file of statistics, which nrcscan extract has written; see it with nrcscan report",
     ),
     "npy": (_npy, f"a NumPy array (.npy); {ORDER}"),
     "tar": (_tar, "a tar archive; unpack it"),

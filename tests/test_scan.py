@@ -347,7 +347,11 @@ def test_nothing_to_scan_never_exits_0(data: Path, tmp_path: Path, cli: Run) -> 
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("text")
     for folder, code, message in (
-        ("empty", 4, "error: empty: nothing to scan: the folder is empty\n"),
+        (
+            "empty",
+            4,
+            "error: empty: nothing to scan: the folder is empty; name",
+        ),
         ("none", 3, "error: none: no such folder; check the path\n"),
         ("data.npz", 2, "error: data.npz: is a file; nrcscan extract measures a single"),
         ("notes", 4, "error: notes: nothing to scan: no checkpoint among what is there (1 × a"),

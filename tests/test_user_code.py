@@ -522,7 +522,7 @@ def test_what_is_wrong_is_told_without_torch_and_before_what_exists(tmp_path: Pa
         ("--pythonpath no: no such folder", ["m.pt", "data.npz"], {"pythonpath": "no"}),
         ("no such file: no.py", ["m.pt", "data.npz"], {"factory": "no.py:build"}),
         ("did you mean build?", ["m.pt", "data.npz"], {"factory": "mine.py:biuld"}),
-        ("--output-slice 3: write from:to", ["m.pt", "data.npz"], {"output_slice": "3"}),
+        ("--output-slice 3: give from:to", ["m.pt", "data.npz"], {"output_slice": "3"}),
         ("--device gpu: give cpu, cuda", ["m.pt", "data.npz"], {"device": "gpu"}),
         ("--standardize z: give x, y or x,y", ["m.pt", "data.npz"], {"standardize": "z"}),
         ("exists already", ["m.pt", "data.npz"], {}),

@@ -82,8 +82,7 @@ def inputs_and_targets(
     Where only one of both is told, the other is of the same episodes.
 
     Raises:
-        UsageError: no array is called as the option says, or none is told and none has a usual
-            name.
+        UsageError: no array is called as the option says, or none is told and none as usual.
         InputError: the file holds no arrays, or a list in it names groups that are not there.
     """
     x_told, y_told = _inputs(path, arrays, x_key), _targets(path, arrays, y_key)
@@ -99,11 +98,6 @@ def _inputs(path: Path, arrays: Mapping[str, Rows], text: str | None) -> list[Si
 
 
 def _targets(path: Path, arrays: Mapping[str, Rows], text: str | None) -> Side | None:
-    """Return the targets as `--y-key` says.
-
-    Raises:
-        UsageError: several inputs can be taken apart, and targets are one array.
-    """
     if text is None:
         return None
     if text not in arrays and len(parts := _split(text, ",")) > 1:
@@ -168,11 +162,6 @@ def _side(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> Sid
 
 
 def _piece(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> Piece:
-    """Return one piece of a key.
-
-    Raises:
-        UsageError: the option names a group, which holds arrays.
-    """
     if text in arrays:
         return Piece(text, (text,))
     if _TOKENS.search(text) is None:
@@ -229,12 +218,7 @@ def _as_regex(path: Path, arrays: Mapping[str, Rows], text: str) -> re.Pattern[s
 
 
 def _names(path: Path, arrays: Mapping[str, Rows], key: str) -> list[str]:
-    """Return the names of groups that a list in the file holds.
-
-    Raises:
-        UsageError: brackets hold a list of names of groups, and this is none.
-        InputError: the list in the file is empty.
-    """
+    """Return the names of groups that a list in the file holds."""
     if key not in arrays:
         lists = lists_of_groups(arrays)
         remedy = f"there are {listed(lists)}" if lists else "join all episodes with *"
@@ -259,7 +243,7 @@ def _require_all_named(path: Path, arrays: Mapping[str, Rows], text: str, found:
         if missing:
             raise InputError(
                 f"{path}: the list {token[1]!r} names {some(missing)}, of which there is no"
-                f" {text!r}; is the file complete?"
+                f" {text!r}; copy the file again"
             )
 
 

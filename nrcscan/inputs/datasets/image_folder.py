@@ -75,8 +75,7 @@ class Preparation:
         """
         if text is None:
             raise UsageError(
-                "a folder of images needs their size and scale as the network was trained on them;"
-                f" write for example {EXAMPLE}"
+                f"a folder of images needs their size and scale; write for example {EXAMPLE}"
             )
         given: dict[str, str] = {}
         for word in text.split():
@@ -214,8 +213,7 @@ class _ImageTable:
         chosen = [text.columns.index(name) for name in told]
         if names in chosen:
             raise UsageError(
-                f"{table}: {text.columns[names]!r} holds the file names, not targets;"
-                " name other columns with --targets"
+                f"{table}: {text.columns[names]!r} holds the file names, not targets; name others"
             )
         if not chosen:
             raise InputError(f"{table}: has no column of targets beside the file names; add one")

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from texts_in_code import Function, called, read_modules, texts
+from placeholders import called
+from texts_in_code import Function, read_modules, texts
 
 import nrcscan
 from nrcscan import errors
@@ -124,13 +125,22 @@ def table(found: Iterable[Message]) -> str:
     """Return messages as a Markdown table, in the order of their texts."""
     rows = ["| message | code | cause | next step |", "|---|---|---|---|"]
     for message in sorted(found, key=lambda one: (one.text.casefold(), one.remedy)):
-        cells = (message.text, str(message.exit_code), message.cause, message.remedy)
-        rows.append("| " + " | ".join(map(_cell, cells)) + " |")
+        cells = (_code(message.text), str(message.exit_code), message.cause, message.remedy)
+        rows.append("| " + " | ".join([cells[0], *map(_cell, cells[1:])]) + " |")
     return "\n".join(rows)
 
 
+def _code(text: str) -> str:
+    return f"`{text}`".replace("|", r"\|")
+
+
 def _cell(text: str) -> str:
-    return re.sub(r"([|<>*_\\\[\]`~$])", r"\\\1", text).replace("--", r"\-\-").replace("...", "…")
+    text = re.sub(r"`[^`]*`|[|<>*_\\\[\]$~]", _escaped, text)
+    return f"{text[:1].upper()}{text[1:]}" if text.endswith(".") else text
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if len(found[0]) > 1 else f"\\{found[0]}"
 
 
 def tables() -> dict[str, str]:

@@ -13,29 +13,11 @@ from functools import cached_property
 from itertools import product
 from pathlib import Path
 
-WORDS = {
-    "__name__": "TYPE",
-    "__qualname__": "TYPE",
-    "at": "PLACE",
-    "error": "REASON",
-    "foreign": "ANOTHER FORMAT",
-    "len": "COUNT",
-    "msg": "REASON",
-    "n": "COUNT",
-    "origin": "--require",
-    "reason": "REASON",
-    "strerror": "REASON",
-    "told": "LIST",
-    "why": "REASON",
-}
-"""What is filled in for a name that says little by itself; any other stands in capitals."""
+from placeholders import WORDED, called, placeholder
 
-SUBJECTS = {"kind", "name", "option", "path", "where"}
+SUBJECTS = {"kind", "name", "option", "origin", "path", "shapes", "where"}
 """Names of what a message is about: the word is clearer than all that it can be."""
 
-# Functions whose result is their argument, put into words.
-_WORDED = {"int", "list", "listed", "printable", "reason", "repr", "reversed", "said", "set"}
-_WORDED |= {"shortened", "some", "sorted", "str", "sum", "tuple"}
 _DEPTH = 4  # calls that a text is followed through
 _Settings = list[tuple[list["Function"], dict[str, str]]]
 
@@ -66,9 +48,7 @@ class Function:
         of = self.node.args
         by_place = [a.arg for a in (*of.posonlyargs, *of.args)]
         values = [None] * (len(by_place) - len(of.defaults)) + list(of.defaults)
-        found: dict[str, ast.expr | None] = dict(zip(by_place, values, strict=True))
-        found.pop("self", None)
-        found.pop("cls", None)
+        found = {n: v for n, v in zip(by_place, values, strict=True) if n not in ("self", "cls")}
         return found | {a.arg: b for a, b in zip(of.kwonlyargs, of.kw_defaults, strict=True)}
 
     def given(self, call: ast.Call) -> dict[str, ast.expr]:
@@ -151,14 +131,6 @@ def read_modules(package: Path) -> list[Module]:
     return modules
 
 
-def called(call: ast.Call) -> str:
-    """Return the last name of what is called."""
-    function = call.func
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
-
-
 def _function(call: ast.Call, module: Function) -> Function | None:
     """Return which function of the package is called, where the code tells."""
     match call.func:
@@ -176,7 +148,7 @@ def _function(call: ast.Call, module: Function) -> Function | None:
 def texts(value: ast.expr, function: Function) -> Iterator[tuple[list[Function], str]]:
     """Yield the texts that an expression can be, each with the functions that it comes from."""
     for chain, bound in _settings(function, _names(value, function), _DEPTH):
-        for text in _read(value, function, bound) or [_placeholder(value)]:
+        for text in _read(value, function, bound) or [placeholder(value)]:
             yield [function, *chain], text
 
 
@@ -216,19 +188,19 @@ def _read(
 
     Nothing for what is no text, as far as the code tells.
     """
-    if node in past or len(past) > 12:
+    if node in past or len(past) > 20:
         return []
     past = (*past, node)
     match node:
-        case ast.Constant(value=str(text)):
+        case ast.Constant(value=str(text)) | ast.BinOp(left=ast.Constant(str(text)), op=ast.Mult()):
             return [text]
         case ast.JoinedStr(values=parts):
-            told = [_read(part, at, bound, past) or [_placeholder(part)] for part in parts]
+            told = [_read(part, at, bound, past) or [placeholder(part)] for part in parts]
             return ["".join(one) for one in product(*told)]
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             told = [_read(side, at, bound, past) for side in (left, right)]
             sides = zip(told, (left, right), strict=True)
-            told = [side or [_placeholder(of)] for side, of in sides] if any(told) else [[]]
+            told = [side or [placeholder(of)] for side, of in sides] if any(told) else [[]]
             return ["".join(one) for one in product(*told)]
         case ast.IfExp(body=one, orelse=other) | ast.BoolOp(values=[one, other]):
             return _either([one, other], at, bound, past)
@@ -238,7 +210,11 @@ def _read(
             return _read_name(attr, at.module.known[name], {}, past)
         case ast.FormattedValue(value=value):
             return _read(value, at, bound, past)
-        case ast.Call(args=[first, *_]) if called(node) in _WORDED:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=[_, other]):
+            held = at.module.set_to.get(name, [])
+            nodes = [value for one in held if isinstance(one, ast.Dict) for value in one.values]
+            return _either([*nodes, other], at, bound, past)
+        case ast.Call(args=[first, *_]) if called(node) in WORDED:
             return _read(first, at, bound, past)
         case ast.Call(func=ast.Name()) if function := _function(node, at.module):
             given = {n: _read(v, at, bound, past) for n, v in function.given(node).items()}
@@ -255,7 +231,7 @@ def _either(
     told = [_read(node, at, bound, past) for node in nodes]
     if not any(told):
         return []
-    filled = [one or [_placeholder(of)] for one, of in zip(told, nodes, strict=True)]
+    filled = [one or [placeholder(of)] for one, of in zip(told, nodes, strict=True)]
     return list(dict.fromkeys(text for one in filled for text in one))
 
 
@@ -264,8 +240,9 @@ def _read_name(
 ) -> list[str]:
     """Return the texts that a name can be, here or further out, or where it is imported from."""
     while at is not None and name not in SUBJECTS:
-        if at.node is None and isinstance((at.set_to.get(name) or [None])[0], ast.Constant):
-            return [str(one.value) for one in at.set_to[name] if isinstance(one, ast.Constant)]
+        for value in at.set_to.get(name, []) if at.node is None else ():
+            if isinstance(value, ast.Constant):
+                return [str(value.value)]
         if name in at.parameters:
             given = [bound[name]] if name in bound else []
             return given or _either(at.set_to.get(name, []), at, bound, past)
@@ -274,27 +251,3 @@ def _read_name(
         source = at.known.get(name)
         at = source if source and source.node is None else at.outer
     return []
-
-
-def _placeholder(node: ast.AST) -> str:
-    """Return what stands for an expression that the code cannot tell."""
-    match node:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return WORDS.get(name.strip("_"), WORDS.get(name, name.strip("_").upper()))
-        case ast.FormattedValue(value=value) | ast.Subscript(value=value):
-            return _placeholder(value)
-        case ast.Starred(value=value) | ast.BinOp(left=value):
-            return _placeholder(value)
-        case ast.Call(func=ast.Attribute(attr="join"), args=[value]):
-            return _placeholder(value)
-        case ast.Call(func=ast.Name(id="map"), args=[_, value]):
-            return _placeholder(value)
-        case ast.Call(args=[value, *_]) if called(node) in _WORDED:
-            return _placeholder(value)
-        case ast.Call(func=ast.Attribute(value=value, attr=attr)) if hasattr(str, attr):
-            return _placeholder(value)
-        case ast.Call():
-            return _placeholder(ast.Name(called(node)))
-        case ast.GeneratorExp(generators=[of, *_]) | ast.ListComp(generators=[of, *_]):
-            return _placeholder(of.iter)
-    return "…"

@@ -139,7 +139,7 @@ def test_errors_are_one_line_with_an_exit_code(
     all_fail(
         (["extract", "no.pt", data], 3, "no.pt: no such checkpoint file; check the path"),
         (["extract", model, "no.npz"], 3, "no.npz: no such data file"),
-        (["extract", data, model], 3, "the order is MODEL DATA"),
+        (["extract", data, model], 3, "MODEL before DATA"),
         (["extract", model, data, "--activation", "swish"], 2, "choose one of relu"),
         (["extract", model, data, "--model-args", "{"], 2, r"--model-args {: not JSON"),
         (["extract", model, data, "--model-args", "[1]"], 2, "not an object"),

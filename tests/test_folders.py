@@ -118,7 +118,7 @@ def test_a_saved_dataset_is_never_held_whole(tmp_path: Path) -> None:
             {"a": [1.0], "y": [0]},
             {"a": Value("float32"), "y": ClassLabel(names=["cat", "dog", "cow", "ant"])},
             r"column 'y' holds classes \(cat, dog or cow, …\), not numbers; encode it as one column"
-            r" each; or, if its codes are meant, ds.cast_column\('y', datasets.Value\('int64'\)\)",
+            r" each, or, if its codes are meant, ds.cast_column\('y', datasets.Value\('int64'\)\)",
         ),
         (
             {"image": [Image.new("RGB", (4, 4))], "y": [1.0]},
@@ -160,7 +160,7 @@ def test_columns_that_are_not_told(tmp_path: Path) -> None:
         open_dataset(folder, x_key="v", y_key="w", targets=["w"])
     ((_, y),) = open_dataset(folder, x_key="v", targets=["w", "u"]).batches(9)
     assert y.tolist() == [[1, 1]]
-    with pytest.raises(UsageError, match="which columns are the targets"):
+    with pytest.raises(UsageError, match="are the targets is not told"):
         open_dataset(saved(tmp_path / "b", COLUMNS), x_key="a")
 
 
@@ -407,7 +407,7 @@ def test_files_that_are_no_images(make: Callable[[Path], None], message: str) ->
         ("file,p\n0.png\n", "line 2 has 1 cells, and there are 2 columns"),
         ("file,p\n0.png,nan\n", "the targets hold NaN, first in sample 0"),
         ("file,p\n", "holds no samples"),
-        ("file\n0.png\n", "is a text file; targets come as a CSV, beside the file names"),
+        ("file\n0.png\n", "is a text file; give a CSV of file names and targets"),
         (f"file,p\n{'a' * 300},1\n", "is no file name: .*File name too long"),
     ],
 )

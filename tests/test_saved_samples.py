@@ -85,7 +85,7 @@ def test_a_file_of_others_behind_a_block_is_not_turned(tmp_path: Path) -> None:
         ("t", "'t': text; choose an array of numbers"),
         ("e", "0 inputs but 30 targets"),
         ("c", "'c': complex numbers; give real"),
-        ("#refs#/a", "no array '#refs#/a'; --x-key is one of a"),
+        ("#refs#/a", "no array '#refs#/a'; choose --x-key from a"),
     ],
 )
 def test_what_of_matlab_is_no_numbers(tmp_path: Path, key: str, message: str) -> None:
@@ -153,7 +153,7 @@ def test_splits_and_further_tensors_are_named(tmp_path: Path) -> None:
     np.testing.assert_array_equal(x, X)
     np.testing.assert_array_equal(y, Y)
     np.testing.assert_array_equal(collect(tmp_path / "d.pt", x_key="test/x", y_key="test/y")[0], X)
-    with pytest.raises(UsageError, match=r"there are test/x \(30, 4\), test/y \(30, 2\), train/0"):
+    with pytest.raises(UsageError, match=r"among test/x \(30, 4\), test/y \(30, 2\), train/0"):
         open_dataset(tmp_path / "d.pt")
 
 

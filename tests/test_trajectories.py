@@ -130,7 +130,7 @@ def test_a_list_in_the_file_chooses_episodes(tmp_path: Path) -> None:
         np.testing.assert_array_equal(x, swapped[rows])
         np.testing.assert_array_equal(y, Y[rows])
     with pytest.raises(
-        UsageError, match=r"no list of groups 'mask/tain'; there are mask/train and"
+        UsageError, match=r"no list of groups 'mask/tain'; choose among mask/train and"
     ):
         open_dataset(path, x_key="data/[mask/tain]/obs/eef")
     with pytest.raises(UsageError, match="'data/demo_0/actions' is no list of names of groups"):
@@ -235,7 +235,7 @@ def test_what_there_is_is_told_by_patterns(tmp_path: Path) -> None:
     assert "data/demo_*/obs/eef (11 × (T, 3)) and data/demo_*/obs/object" in str(told.value)
     assert str(told.value).endswith("--x-key 'data/demo_*/obs/eef+data/demo_*/obs/object'")
     with pytest.raises(
-        UsageError, match=r"no array like 'data/\*/nope'; --x-key is one of data/demo_"
+        UsageError, match=r"no array like 'data/\*/nope'; choose --x-key from data/demo_"
     ):
         open_dataset(path, x_key="data/*/nope")
     with pytest.raises(
@@ -312,5 +312,5 @@ def test_a_folder_with_data_in_it_is_told(tmp_path: Path) -> None:
 
 def test_weights_are_no_data(tmp_path: Path) -> None:
     torch.save(mlp(6, 8, 2).state_dict(), tmp_path / "m.pt")
-    with pytest.raises(InputError, match="holds the weights of a network .*; the order is MODEL D"):
+    with pytest.raises(InputError, match="holds the weights of a network .*; give MODEL bef"):
         open_dataset(tmp_path / "m.pt")

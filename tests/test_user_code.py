@@ -508,7 +508,7 @@ def test_what_is_wrong_is_told_without_torch_and_before_what_exists(tmp_path: Pa
         ("no such checkpoint file", ["no.pt", "data.npz"], {}),
         ("no such data file", ["m.pt", "no.npz"], {}),
         (
-            "has no array 'Z'; --x-key is one of X (9, 5) and y (9, 2)",
+            "has no array 'Z'; choose --x-key from X (9, 5) and y (9, 2)",
             ["m.pt", "data.npz"],
             {"x_key": "Z"},
         ),

@@ -99,7 +99,8 @@ class Forward:
             except RuntimeError as error:
                 raise InputError(
                     f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
-                    f" {length(inputs)} samples, unlike at first; --exclude the layer"
+                    f" {length(inputs)} samples, unlike at first;"
+                    " leave the layer out with --exclude"
                 ) from error
             if counts is not None:
                 counts = counts[: len(y)]
@@ -113,7 +114,7 @@ class Forward:
         if calls != plan.calls:
             raise InputError(
                 f"the network called other layers from sample {first_sample} on than at first;"
-                " statistics need the same path for every sample"
+                " have it take the same path for every sample"
             )
         predictions = self.output.predictions(output, len(y), y.shape)
         if predictions is not None:
@@ -246,8 +247,8 @@ def _require_positions(keeps: Mapping[str, Tensor], plan: CallPlan, first_sample
             sample = first_sample + int(keeps[name].all(dim=1).int().argmin())
             raise InputError(
                 f"the {name} of sample {sample} leaves positions out, as no sample did at first,"
-                f" and which of {layer}'s these are is not known; --exclude the layer, or count"
-                " them all with --mask none"
+                f" and which of {layer}'s these are is not known; leave the layer out with"
+                " --exclude, or count them all with --mask none"
             )
 
 

@@ -96,7 +96,7 @@ class MaskChoice:
         if wanted is None:
             return
         if wanted not in named:
-            there = f"they are {listed(named)}" if len(named) > 1 else "there is a single one"
+            there = f"choose one of {listed(named)}" if len(named) > 1 else "leave --mask out"
             raise UsageError(f"--mask {self.asked}: no input is called {wanted}; {there}")
         if wanted not in self.of(named):
             shape = tuple(named[wanted].shape[1:])
@@ -229,5 +229,5 @@ def _flags(part: Any, name: str | None = None) -> Tensor | None:
         return None
     raise InputError(
         f"the inputs {name} hold other values than 0 and 1, so that they do not say which positions"
-        " count; --mask names another input, or none"
+        " count; name another input with --mask, or none"
     )

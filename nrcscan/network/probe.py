@@ -200,8 +200,8 @@ def probe(
     reached_by = [features for call, features in probing.first.calls if call.name in chosen]
     if not plan.records and all(features.is_complex() for features in reached_by):
         raise InputError(
-            "what reaches every layer are complex numbers, and features are real; a factory that"
-            " computes with real and imaginary parts side by side can be measured"
+            "what reaches every layer are complex numbers, and features are real; name a"
+            " factory that computes with real and imaginary parts side by side"
         )
     if not plan.records:
         raise InputError(
@@ -229,8 +229,8 @@ def _chosen(
         owners = listed(dict.fromkeys(unmeasured(la, capture, ()) for la in plan.layers))
         raise InputError(
             f"none of the network's weights, of {owners}, was seen running in a Linear or"
-            " convolution layer; a network that casts or recomputes its weights, or is made"
-            " of other layers, cannot be measured"
+            " convolution layer; name a factory of such layers that neither casts nor recomputes"
+            " its weights"
         )
     return chosen
 

@@ -46,7 +46,7 @@ class SamplesApart:
         if first.names != reordered.names:
             raise InputError(
                 "the network calls other layers when its samples come in another order;"
-                " statistics need the same path for every sample"
+                " have it take the same path for every sample"
             )
 
     def why_not_watched(self, index: int, call: Call, features: Tensor) -> str:

@@ -182,7 +182,7 @@ def _outcome(future: Future[Outcome], timeout: float | None) -> Outcome | Died:
         raise
     except CancelledError as error:
         raise InputError(
-            "the cluster is gone; what is done is kept, and the same command goes on from there"
+            "the cluster is gone; run the same command again, which goes on from what is done"
         ) from error
     except Exception as error:  # a cluster fails in its own ways
         return Outcome(f"the cluster failed: {type(error).__name__}: {reason(error)}")

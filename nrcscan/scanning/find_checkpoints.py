@@ -73,7 +73,7 @@ def find(
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; check the path")
     if not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; nrcscan extract measures a single checkpoint")
+        raise UsageError(f"{folder}: is a file; measure a single checkpoint with nrcscan extract")
     try:
         any(folder.iterdir())
     except OSError as error:

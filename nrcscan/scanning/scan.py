@@ -170,7 +170,9 @@ def _require_usable(
         InputError: a file that they name cannot be read.
     """
     if jobs is not None and cluster is not None:
-        raise UsageError("--jobs is for this machine; a --cluster has workers of its own")
+        raise UsageError(
+            "--jobs is for this machine; leave it out, as a --cluster has its own workers"
+        )
     if cluster is not None:
         require_address(cluster)
     values: Mapping[str, Any] = settings

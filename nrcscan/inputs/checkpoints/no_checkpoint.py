@@ -15,7 +15,7 @@ from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 from nrcscan.wording import listed
 
 _KERAS_GROUPS = {"model_weights", "_layer_checkpoint_dependencies", "_CHECKPOINTABLE_OBJECT_GRAPH"}
-_TAKEN = "a checkpoint is a file of torch.save or safetensors"
+_TAKEN = "give a checkpoint of torch.save or safetensors"
 
 
 def no_checkpoint(path: Path, what: str) -> NrcscanError:
@@ -28,7 +28,7 @@ def no_checkpoint(path: Path, what: str) -> NrcscanError:
     if what == sniff.DAMAGED_ZIP:
         return damaged(path, ValueError(f"it is {what}"))
     if what == sniff.NPZ:
-        return InputError(f"{path}: is an .npz data archive; the order is MODEL DATA")
+        return InputError(f"{path}: is an .npz data archive; give MODEL before DATA")
     if what == sniff.PICKLE:
         wanted = wanted_globals(path)
         asks = f" that asks for {listed(wanted)}" if wanted else ""
@@ -47,7 +47,7 @@ def no_checkpoint(path: Path, what: str) -> NrcscanError:
 
 def _next_step(kind: sniff.Kind) -> str:
     if kind.holds == "data":
-        return f"{_TAKEN}, and the order is MODEL DATA"
+        return f"{_TAKEN}, as MODEL before DATA"
     if kind.holds == "network":
         return "convert it to ONNX, or to a state dict of PyTorch in safetensors"
     return _TAKEN

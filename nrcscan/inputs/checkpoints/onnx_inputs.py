@@ -123,9 +123,11 @@ def _cast(x: Tensor, wanted: GraphInput) -> Tensor:
     if wanted.dtype.is_floating_point:
         return x.to(wanted.dtype)
     if x.is_floating_point() and bool((x != x.round()).any()):
-        raise InputError(f"the graph takes integers as {wanted.name!r}; the data has fractions")
+        raise InputError(
+            f"the graph takes integers as {wanted.name!r}; give data without fractions"
+        )
     cast = x.to(wanted.dtype)
     if bool((cast.to(x.dtype) != x).any()):
         kind = str(wanted.dtype).removeprefix("torch.")
-        raise InputError(f"the graph takes {kind} as {wanted.name!r}; the data has other values")
+        raise InputError(f"the graph takes {kind} as {wanted.name!r}; give data that it can hold")
     return cast

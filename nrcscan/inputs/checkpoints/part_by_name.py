@@ -167,7 +167,7 @@ def _place(path: Path, states: States, lists: Collection[str], word: str) -> tup
     if not places:
         raise UsageError(
             f"{path}: no state dict is called {word!r}, and no tensor's name begins so;"
-            f" --state-key is one of {_nearest(states, lists, word)}"
+            f" choose --state-key from {_nearest(states, lists, word)}"
         )
     whole = [(key, prefix) for key, prefix in places if _path_of(key, prefix) == word]
     chosen = whole or places

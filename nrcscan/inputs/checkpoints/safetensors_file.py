@@ -50,7 +50,7 @@ def tensors_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]
     except Exception as error:  # safetensors raises its own error, or a KeyError on unknown types
         raise damaged(path, error) from error
     if not state:
-        raise InputError(f"{path}: holds no tensors; was the right file saved?")
+        raise InputError(f"{path}: holds no tensors; save the network's weights")
     metadata = header.get("__metadata__") or {}
     return (
         dict(sorted(state.items(), key=lambda item: natural_key(item[0]))),

@@ -82,7 +82,7 @@ def inputs_and_targets(
     Where only one of both is told, the other is of the same episodes.
 
     Raises:
-        UsageError: no array is called as the option says, or none is told and none as usual.
+        UsageError: no array is called so, or neither option nor name tells which is meant.
         InputError: the file holds no arrays, or a list in it names groups that are not there.
     """
     x_told, y_told = _inputs(path, arrays, x_key), _targets(path, arrays, y_key)
@@ -168,8 +168,8 @@ def _piece(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> Pi
         inside = [key for key in arrays if key.startswith(f"{text}/")]
         if text and inside:
             raise UsageError(
-                f"{path}: {text!r} is a group of {some(inside)}; {option} names its arrays, and"
-                f" puts several side by side as '{'+'.join(inside[:2])}'"
+                f"{path}: {text!r} is a group of {some(inside)}; choose among them with {option},"
+                f" or put several side by side as '{'+'.join(inside[:2])}'"
             )
         raise _absent(path, arrays, f"array {text!r}", option)
     wanted = _as_regex(path, arrays, text)
@@ -205,7 +205,7 @@ def _like(pattern: str, told: str) -> str:
 
 
 def _absent(path: Path, arrays: Mapping[str, Rows], what: str, option: str) -> UsageError:
-    return UsageError(f"{path}: has no {what}; {option} is one of {overview(arrays)}")
+    return UsageError(f"{path}: has no {what}; choose {option} from {overview(arrays)}")
 
 
 def _as_regex(path: Path, arrays: Mapping[str, Rows], text: str) -> re.Pattern[str]:
@@ -221,7 +221,7 @@ def _names(path: Path, arrays: Mapping[str, Rows], key: str) -> list[str]:
     """Return the names of groups that a list in the file holds."""
     if key not in arrays:
         lists = lists_of_groups(arrays)
-        remedy = f"there are {listed(lists)}" if lists else "join all episodes with *"
+        remedy = f"choose among {listed(lists)}" if lists else "join all episodes with *"
         raise UsageError(f"{path}: has no list of groups {key!r}; {remedy}")
     rows = arrays[key]
     if key not in lists_of_groups(arrays):
@@ -270,15 +270,15 @@ def _usual(
     if not plain and any(key.endswith(WEIGHTS) for key in arrays):
         weights = [key for key in arrays if key.endswith(WEIGHTS)]
         raise InputError(
-            f"{path}: holds the weights of a network ({some(weights)}), not data; the order is"
-            " MODEL DATA"
+            f"{path}: holds the weights of a network ({some(weights)}), not data;"
+            " give MODEL before DATA"
         )
     if len(plain) == 1:
         return Side((Piece(plain[0], (plain[0],)),))
     if plain:
         raise UsageError(
-            f"{path}: {listed(plain)} could all be the {what}; choose with {option}; there are"
-            f" {overview(arrays)}"
+            f"{path}: {listed(plain)} could all be the {what}; choose with {option}"
+            f" among {overview(arrays)}"
         )
     episodes = {p: keys for p, keys in patterns(arrays).items() if p.count("*") == 1}
     named = [p for p in episodes if p.split("/")[-1] in usual and p.count("*") == 1]
@@ -295,6 +295,6 @@ def _usual(
             f" {option} '{'+'.join((named or within)[:2])}'"
         )
     raise UsageError(
-        f"{path}: no array is called {usual[0]}; say with {option} which are the {what}; there are"
-        f" {overview(arrays)}"
+        f"{path}: no array is called {usual[0]}; say with {option} which are the {what}"
+        f" among {overview(arrays)}"
     )

@@ -62,7 +62,7 @@ class Dataset:
                 if len(part) != len(y):
                     raise InputError(
                         f"{self.name}: a batch has {len(part)} {what.removeprefix('the ')} but"
-                        f" {len(y)} targets; each sample needs both"
+                        f" {len(y)} targets; give each sample both"
                     )
             first, passed = offset + seen - passed, passed + len(y)
             last = None if limit is None else first + limit - seen
@@ -100,7 +100,7 @@ def choose_key(
     """
     if key is not None:
         if key not in keys:
-            raise UsageError(f"{path}: has no array {key!r}; {option} is one of {listed(keys)}")
+            raise UsageError(f"{path}: has no array {key!r}; choose {option} from {listed(keys)}")
         return key
     if not keys:
         raise InputError(f"{path}: holds no arrays by name; save the inputs and the targets in it")
@@ -154,7 +154,7 @@ def require_equal_lengths(name: object, x: tuple[int, ...], y: tuple[int, ...]) 
     """
     if x[0] != y[0]:
         raise InputError(
-            f"{name}: {x[0]} inputs but {y[0]} targets; each sample needs both"
+            f"{name}: {x[0]} inputs but {y[0]} targets; give each sample both"
             f" (inputs have shape {x}, targets {y})"
         )
     if x[0] == 0:

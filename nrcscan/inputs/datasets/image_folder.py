@@ -200,7 +200,7 @@ class _ImageTable:
         open_safely.regular_file(table, "targets")
         if not is_table(start_of(table, 4096)):
             raise InputError(
-                f"{table}: is {sniff.foreign(table)}; targets come as a CSV, beside the file names"
+                f"{table}: is {sniff.foreign(table)}; give a CSV of file names and targets"
             )
         text = Text.open(table, words=1)
         known = [name.lower() for name in text.columns]

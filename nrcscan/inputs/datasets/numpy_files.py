@@ -204,7 +204,7 @@ def open_npy_pair(x_path: Path, y_path: Path) -> Dataset:
         if open_safely.head(path, 6) != b"\x93NUMPY":
             raise InputError(
                 f"{path}: is {sniff.foreign(path)};"
-                " with two data files both are .npy arrays, so save it with np.save"
+                " save it with np.save, as both of two data files are"
             )
         with path.open("rb") as file:
             header = _read_header(file, str(path))

@@ -183,7 +183,7 @@ def _open_path(path: Path, columns: TableColumns) -> Dataset:
     words = kind.words
     if words == sniff.TEXT:
         words += " without commas, semicolons or tabs in its first line"
-    raise InputError(f"{path}: is {words}; {kind.remedy or f'data is {catalogue.data_kinds()}'}")
+    raise InputError(f"{path}: is {words}; {kind.remedy or f'give {catalogue.data_kinds()}'}")
 
 
 def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None], Dataset] | None:
@@ -219,4 +219,4 @@ def _checkpoint(path: Path, form: CheckpointForm) -> InputError:
     Raises:
         InputError: the file holds a network, where data is wanted.
     """
-    return InputError(f"{path}: is a checkpoint ({form.name}), not data; the order is MODEL DATA")
+    return InputError(f"{path}: is a checkpoint ({form.name}), not data; give MODEL before DATA")

@@ -146,7 +146,7 @@ def _require_numbers(path: Path, name: str, kind: Any, feature: Mapping[str, Any
             path,
             name,
             f"classes ({listed(classes[:3], 'or')}{', …' if len(classes) > 3 else ''})",
-            "encode it as one column each; or, if its codes are meant,"
+            "encode it as one column each, or, if its codes are meant,"
             f" ds.cast_column({name!r}, datasets.Value('int64'))",
         )
     if feature is not None:

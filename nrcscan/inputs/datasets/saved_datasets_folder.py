@@ -128,7 +128,7 @@ def _no_dataset(folder: Path) -> NrcscanError:
             f"{folder}: is a folder with {some(files)}; give the file itself: {folder / files[0]}"
         )
     return UsageError(
-        f"{folder}: is no folder of Dataset.save_to_disk (it has no {STATE}); images go with"
+        f"{folder}: is no folder of Dataset.save_to_disk (it has no {STATE}); give images with"
         " the table of their targets: IMAGES_FOLDER targets.csv"
     )
 

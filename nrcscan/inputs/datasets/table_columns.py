@@ -149,7 +149,7 @@ class TableColumns:
             unknown = [name for name in self.targets if name not in columns]
             if unknown:
                 raise UsageError(
-                    f"{path}: no column {listed(map(repr, unknown))}; --targets are among"
+                    f"{path}: no column {listed(map(repr, unknown))}; choose --targets from"
                     f" {listed(columns)}"
                 )
             if len(set(self.targets)) < len(self.targets):
@@ -171,8 +171,8 @@ class TableColumns:
         usual = [name for name in columns if name in Y_KEYS]
         if not usual:
             raise UsageError(
-                f"{path}: which columns are the targets? name them with --targets, or say how"
-                f" many of the last with --n-targets; there are {listed(columns)}"
+                f"{path}: which of the columns {listed(columns)} are the targets is not told;"
+                " name them with --targets, or say how many of the last with --n-targets"
             )
         return usual
 
@@ -189,7 +189,7 @@ class TableColumns:
             found = {glob} & set(columns) or {c for c in columns if fnmatchcase(c, glob)}
             if not found:
                 raise UsageError(
-                    f"--drop {glob}: {path} has no such column; there are {listed(columns)}"
+                    f"--drop {glob}: {path} has no such column; choose among {listed(columns)}"
                 )
             dropped |= found
         return [column for column in columns if column not in dropped]
@@ -205,7 +205,7 @@ class TableColumns:
         if unknown:
             more = "; put targets side by side as 'a+b'" if option == "--y-key" else ""
             raise UsageError(
-                f"{path}: no column {listed(map(repr, unknown))}{more}; {option} is among"
+                f"{path}: no column {listed(map(repr, unknown))}{more}; choose {option} from"
                 f" {listed(columns)}"
             )
         return names

@@ -87,19 +87,22 @@ def messages() -> list[Message]:
     return list(found.values())
 
 
-def _cause(chain: Iterable[Function], names: list[str], past: tuple[Function, ...] = ()) -> str:
-    """Return what a docstring says of when this error comes, the nearest one's in a module."""
+def _cause(chain: list[Function], names: list[str], past: tuple[Function, ...] = ()) -> str:
+    """Return what a docstring says of when this error comes, the nearest one's.
+
+    Those come first that the text comes from, then whoever calls them in their module.
+    """
+    for causes in map(_causes, chain):
+        for name in (*names, ""):
+            if name in causes:
+                return causes[name]
     for function in chain:
-        at: Function | None = function
-        while at is not None and at not in past:
-            for name in (*names, ""):
-                if name in (causes := _causes(at)):
-                    return causes[name]
-            past = (*past, at)
-            near = [caller for caller, _ in at.callers if caller.module is at.module]
-            if cause := _cause(near, names, past):
+        if function in past:
+            continue
+        near = [caller for caller, _ in function.callers if caller.module is function.module]
+        for around in (near, [function.outer] if function.outer else []):
+            if cause := _cause(around, names, (*past, function)):
                 return cause
-            at = at.outer
     return ""
 
 

@@ -38,3 +38,16 @@ def test_messages_are_read_off_the_code(page: ModuleType) -> None:
     assert exists.remedy == "replace it with --force, or choose another -o"
     assert exists.exit_code == errors.UsageError.exit_code
     assert {m.kind for m in found.values()} >= {"UsageError", "InputError", "UnsafeError"}
+
+
+def test_texts_are_followed_through_names_and_calls(page: ModuleType) -> None:
+    steps = {(message.text, message.remedy) for message in page.messages()}
+    assert {
+        ("--require TEXT: unexpected character WHERE", "write == to compare"),  # from a table
+        ("PATH: no such KIND file", "check the path"),  # a word for what callers give
+        ("COUNT parts: at most 256 are merged at once", "merge them in groups, then the groups"),
+        (
+            "the predictions, of shape SHAPE, have the samples on the second axis",
+            "wrap the network in a factory that puts them on the first",
+        ),
+    } <= steps

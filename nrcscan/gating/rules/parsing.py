@@ -314,4 +314,9 @@ class _Parser:
         self._fail(self._next, what, remedy)
 
     def _fail(self, where: Node | Token, what: str, remedy: str) -> NoReturn:
+        """Refuse the rule, pointing at a part of it.
+
+        Raises:
+            RuleError: the rule is not built as rules are, or has a name that means nothing.
+        """
         raise RuleError(self._text, where.start, where.end, what, remedy, self._origin)

@@ -95,7 +95,7 @@ def choose_key(
     """Return which of a file's arrays is meant: the one asked for, or the one with a usual name.
 
     Raises:
-        UsageError: none is called so, or none is told and not one has a usual name.
+        UsageError: no array is called so, or neither option nor name tells which is meant.
         InputError: the file has no names for arrays.
     """
     if key is not None:

@@ -6,6 +6,7 @@ contents and the reference made from docstrings, is put in here.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import shutil
@@ -15,8 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from torch import nn
 
 import nrcscan
+from nrcscan.extracting.run_pass import Extraction
+
+# What extract imports for its types alone, to be quick where a call is wrong.
+vars(importlib.import_module("nrcscan.extracting.extract")).update(nn=nn, Extraction=Extraction)
 
 project = "nrcscan"
 author = "the nrcscan authors"
@@ -35,6 +41,7 @@ exclude_patterns = [".*", "build", "dist", "demo", "benchmarks", "nrcscan", "tes
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # fixtures/README.md and others begin where they like
+smartquotes = False  # what is quoted here is what is typed and shown: --flags, 'names'
 default_role = "code"  # of docstrings, where `so` is code
 add_module_names = False
 python_use_unqualified_type_names = True
@@ -113,9 +120,10 @@ def readable(app: Sphinx, what: str, name: str, thing: Any, options: Any, *text:
     return signature and re.sub(r"<factory>|<function <lambda>>", "...", signature), returned
 
 
-def no_list(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Have a field described as "N." not be taken for the item of a list."""
+def as_text(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Have "N." alone not be taken for the item of a list, nor the * of a path for emphasis."""
     lines[:] = [re.sub(r"^((?::\w+ \w+:)? +\w)\.$", r"\1\\.", line) for line in lines]
+    lines[:] = [line.replace("/*/", r"/\*/") for line in lines]
 
 
 def add_front_page(app: Sphinx, failed: Exception | None) -> None:
@@ -127,6 +135,6 @@ def add_front_page(app: Sphinx, failed: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.connect("source-read", add_what_is_made)
-    app.connect("autodoc-process-docstring", no_list, priority=900)  # after napoleon's
+    app.connect("autodoc-process-docstring", as_text, priority=900)  # after napoleon's
     app.connect("autodoc-process-signature", readable)
     app.connect("build-finished", add_front_page)

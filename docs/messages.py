@@ -2,7 +2,7 @@
 
 `python docs/messages.py docs/errors.md` writes them anew. A message is the text that an error is
 made with; its cause is what the docstring says under Raises, of the function or of who calls it;
-the next step is what follows the message's last semicolon.
+the next step is what follows the message's last semicolon, or the colon before a verb.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import ast
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from placeholders import called
+from texts_in_code import Function, read_modules, texts
 
 import nrcscan
 from nrcscan import errors
@@ -21,14 +24,17 @@ from nrcscan.wording import with_tables
 
 PACKAGE = Path(nrcscan.__file__).parent
 
-BASES = {name: cls for name, cls in vars(errors).items() if isinstance(cls, type)}
-"""The classes of errors by name; `made_by` adds those that derive from them elsewhere."""
+ERRORS = {
+    name: made
+    for name, made in vars(errors).items()
+    if isinstance(made, type) and issubclass(made, errors.NrcscanError)
+}
 
 TABLES = {
-    "of-options": ("options", "cli"),
+    "of-options": ("options", "cli", "inputs/check_first"),
+    "of-code": ("inputs/user_code",),
     "of-checkpoints": ("inputs/checkpoints", "inputs/catalogue"),
     "of-data": ("inputs/datasets",),
-    "of-code": ("inputs/user_code",),
     "of-networks": ("network",),
     "of-passes": ("extracting", "merging", "statistics"),
     "of-files": ("files", "acts_file", "reporting"),
@@ -37,9 +43,12 @@ TABLES = {
 }
 """The rooms, or modules, whose messages are in a table, by the name in the comment before it."""
 
-_RAISES = re.compile(r"^(?P<names>[\w, |]+Error(?: or \w+Error)?): (?P<cause>.+)$")
-# Functions whose result is their argument, put into words.
-_WORDED = {"listed", "some", "reason", "repr", "str", "sorted", "said", "shortened", "printable"}
+_RAISES = re.compile(r"(?P<names>[\w, |]+Error(?: or \w+Error)?): (?P<cause>.+)")
+_RETURNS = re.compile(r"Return the error that (?P<cause>.+?)(?:, and what to do)?\.")
+_NEXT_STEP = re.compile(
+    r"(?P<what>.*)(?:; |: (?=(?:allow|choose|give|leave|name|put|save|see|take|use|write) ))"
+    r"(?P<step>.*)"
+)
 
 
 @dataclass(frozen=True)
@@ -55,202 +64,86 @@ class Message:
     @property
     def exit_code(self) -> int:
         """What the program ends with."""
-        return int(getattr(BASES.get(self.kind, errors.UsageError), "exit_code"))  # noqa: B009
-
-
-@dataclass
-class _Function:
-    """A function of a module, and what it can see."""
-
-    node: ast.FunctionDef | ast.AsyncFunctionDef | None
-    outer: _Function | None
-    constants: dict[str, ast.expr] = field(default_factory=dict)
-    callers: list[tuple[_Function, ast.Call]] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.node.name if self.node else ""
-
-    @cached_property
-    def parameters(self) -> list[str]:
-        if self.node is None:
-            return []
-        arguments = self.node.args
-        names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
-        return names[1:] if names[:1] in (["self"], ["cls"]) else names
-
-    @cached_property
-    def raises(self) -> dict[str, str]:
-        """The cause that the docstring gives for each class of error."""
-        lines = (ast.get_docstring(self.node) or "").splitlines() if self.node else []
-        found: dict[str, str] = {}
-        names: list[str] = []
-        inside = False
-        for line in lines:
-            if line == "Raises:":
-                inside = True
-            elif inside and line and not line.startswith(" "):
-                break
-            elif inside and (match := _RAISES.match(line.strip())):
-                names = re.findall(r"\w+Error", match["names"])
-                found |= dict.fromkeys(names, match["cause"])
-            elif inside and line.strip():
-                found |= {name: f"{found[name]} {line.strip()}" for name in names}
-        return found
-
-    def seen(self, name: str) -> ast.expr | None:
-        """Return what a name was set to, here or further out."""
-        if name in self.constants:
-            return self.constants[name]
-        return self.outer.seen(name) if self.outer else None
-
-
-class _Module(ast.NodeVisitor):
-    """Collects a module's functions and the calls in each."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.top = _Function(None, None)
-        self.functions = [self.top]
-        self.calls: list[tuple[_Function, ast.Call]] = []
-        self._inside = self.top
-        self.visit(ast.parse(path.read_text(encoding="utf-8")))
-        for caller, call in self.calls:
-            for function in self.functions:
-                if function.node is not None and _called(call) == function.name:
-                    function.callers.append((caller, call))
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        outer = self._inside
-        self._inside = _Function(node, outer)
-        self.functions.append(self._inside)
-        self.generic_visit(node)
-        self._inside = outer
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        for target in node.targets:
-            if isinstance(target, ast.Name):
-                self._inside.constants[target.id] = node.value
-        self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        self.calls.append((self._inside, node))
-        self.generic_visit(node)
-
-
-def _called(call: ast.Call) -> str:
-    """Return the last name of what is called."""
-    function = call.func
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
+        return ERRORS[self.kind].exit_code
 
 
 def messages() -> list[Message]:
-    """Return every message of every error that a user can cause, in the order of the code."""
-    modules = [_Module(path) for path in sorted(PACKAGE.rglob("*.py"))]
-    found = []
-    for module in modules:
-        where = module.path.relative_to(PACKAGE).with_suffix("").as_posix()
+    """Return every message of every error that a user can cause, those of one text as one."""
+    found: dict[tuple[str, ...], Message] = {}
+    for module in read_modules(PACKAGE):
+        own = {name: ERRORS[base] for name, base in module.bases.items() if base in ERRORS}
         for function, call in module.calls:
-            if (kind := _called(call)) in BASES and call.args:
-                cause = _cause(function, kind)
-                for text in _texts(call.args[0], function):
-                    found.append(_message(text, cause, kind, where))
-    return list(dict.fromkeys(found))
+            kind = name = called(call)
+            if kind == "__init__" and function.name in own:
+                kind, name = own[function.name].__name__, function.name
+            if kind not in ERRORS or module.where == "errors" or not call.args:
+                continue
+            names = [name, *(base.__name__ for base in ERRORS[kind].__mro__)]
+            for chain, text in texts(call.args[0], function):
+                split = _NEXT_STEP.fullmatch(text)
+                what, step = split.groups() if split else (text, "")
+                message = Message(what, _cause(chain, names), step, kind, module.where)
+                found.setdefault((kind, what, step), message)
+    return list(found.values())
 
 
-def _message(text: str, cause: str, kind: str, where: str) -> Message:
-    what, _, remedy = text.rpartition("; ")
-    return Message(what, cause, remedy, kind, where)
+def _cause(chain: list[Function], names: list[str], past: tuple[Function, ...] = ()) -> str:
+    """Return what a docstring says of when this error comes, the nearest one's.
 
-
-def _cause(function: _Function | None, kind: str, past: tuple[_Function, ...] = ()) -> str:
-    """Return what a docstring says of when this error comes, the nearest one's."""
-    kinds = [base.__name__ for base in BASES[kind].__mro__ if base.__name__ in BASES]
-    at = function
-    while at is not None:
-        for name in kinds:
-            if name in at.raises:
-                return at.raises[name]
-        for caller, _ in at.callers:
-            if caller not in past and (cause := _cause(caller, kind, (*past, at))):
+    Those come first that the text comes from, then whoever calls them in their module.
+    """
+    for causes in map(_causes, chain):
+        for name in (*names, ""):
+            if name in causes:
+                return causes[name]
+    for function in chain:
+        if function in past:
+            continue
+        near = [caller for caller, _ in function.callers if caller.module is function.module]
+        for around in (near, [function.outer] if function.outer else []):
+            if cause := _cause(around, names, (*past, function)):
                 return cause
-        at = at.outer
     return ""
 
 
-def _texts(value: ast.expr, function: _Function) -> list[str]:
-    """Return the texts that an expression can be, with capitals for what is filled in."""
-    names = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
-    given = [name for name in function.parameters if name in names]
-    bound: list[tuple[_Function, dict[str, ast.expr]]] = []
-    for caller, call in function.callers:
-        arguments = dict(zip(function.parameters, call.args, strict=False))
-        arguments |= {word.arg: word.value for word in call.keywords if word.arg}
-        texts = {n: arguments[n] for n in given if isinstance(arguments.get(n), _TEXT)}
-        bound.append((caller, texts))
-    if not any(texts for _, texts in bound):
-        return [_text(value, function)]
-    found = []
-    for caller, texts in bound:
-        inner = _Function(function.node, function.outer, {**function.constants})
-        inner.constants |= {name: ast.Constant(_text(node, caller)) for name, node in texts.items()}
-        found.append(_text(value, inner))
-    return list(dict.fromkeys(found))
-
-
-_TEXT = (ast.JoinedStr, ast.Constant)
-
-
-def _text(node: ast.expr, function: _Function) -> str:
-    """Return an expression as it stands in a message."""
-    match node:
-        case ast.Constant(value=str(text)):
-            return text
-        case ast.JoinedStr(values=parts):
-            return "".join(_text(part, function) for part in parts)
-        case ast.FormattedValue(value=value):
-            return _text(value, function)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _text(left, function) + _text(right, function)
-        case ast.IfExp(body=body, orelse=orelse):
-            return _text(body, function) or _text(orelse, function)
-        case ast.Name(id=name):
-            known = function.seen(name)
-            if isinstance(known, (*_TEXT, ast.IfExp, ast.BinOp)) and not _number(known):
-                return _text(known, function)
-            return _placeholder(name)
-        case ast.Attribute(attr=name):
-            return _placeholder(name)
-        case ast.Call(args=[first, *_]) if _called(node) in _WORDED:
-            return _text(first, function)
-        case ast.Call():
-            return _placeholder(_called(node))
-        case ast.Subscript(value=value) | ast.Starred(value=value):
-            return _text(value, function)
-    return "…"
-
-
-def _number(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and not isinstance(node.value, str)
-
-
-def _placeholder(name: str) -> str:
-    return name.strip("_").upper()
+@cache
+def _causes(function: Function) -> dict[str, str]:
+    """Return the cause that a docstring gives for each class of error, or for any ("")."""
+    lines = (ast.get_docstring(function.node) or "").splitlines() if function.node else []
+    told = _RETURNS.fullmatch(lines[0]) if lines else None
+    found = {"": told["cause"] + "."} if told else {}
+    names: list[str] = []
+    for line in lines[lines.index("Raises:") + 1 :] if "Raises:" in lines else []:
+        if line and not line.startswith(" "):
+            break
+        if match := _RAISES.fullmatch(line.strip()):
+            names = re.findall(r"\w+Error", match["names"])
+            found |= dict.fromkeys(names, match["cause"])
+        elif line.strip():
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return found
 
 
 def table(found: Iterable[Message]) -> str:
-    """Return messages as a Markdown table."""
+    """Return messages as a Markdown table, in the order of their texts."""
     rows = ["| message | code | cause | next step |", "|---|---|---|---|"]
-    for message in found:
-        cells = (message.text, str(message.exit_code), message.cause, message.remedy)
-        rows.append("| " + " | ".join(map(_cell, cells)) + " |")
+    for message in sorted(found, key=lambda one: (one.text.casefold(), one.remedy)):
+        cells = (_code(message.text), str(message.exit_code), message.cause, message.remedy)
+        rows.append("| " + " | ".join([cells[0], *map(_cell, cells[1:])]) + " |")
     return "\n".join(rows)
 
 
+def _code(text: str) -> str:
+    return f"`{text}`".replace("|", r"\|")
+
+
 def _cell(text: str) -> str:
-    return re.sub(r"([|<>*_\\\[\]])", r"\\\1", text)
+    text = re.sub(r"`[^`]*`|[|<>*_\\\[\]$~]", _escaped, text)
+    return f"{text[:1].upper()}{text[1:]}" if text.endswith(".") else text
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if len(found[0]) > 1 else f"\\{found[0]}"
 
 
 def tables() -> dict[str, str]:

@@ -338,7 +338,9 @@ def test_two_inputs_in_a_file(tmp_path: Path) -> None:
     extract(Sum(), tmp_path / "d.h5", tmp_path / "b.h5", **keys)  # type: ignore[arg-type]
     for path in (tmp_path / "a.h5", tmp_path / "b.h5"):
         np.testing.assert_array_equal(stored(path)["right"][0], PARTS["right"])
-    with pytest.raises(UsageError, match=r"no array 'rihgt'; --x-key is one of left \(50, 4\), ri"):
+    with pytest.raises(
+        UsageError, match=r"no array 'rihgt'; choose --x-key from left \(50, 4\), ri"
+    ):
         extract(Sum(), tmp_path / "d.npz", tmp_path / "c.h5", x_key="left,rihgt")
 
 

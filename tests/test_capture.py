@@ -183,7 +183,7 @@ def test_select() -> None:
     layers = ["enc.0", "enc.1", "head", "enc.0#2"]
     assert select(layers, ["enc.*"], ["*#2"]) == ["enc.0", "enc.1"]
     assert select(layers, [], []) == layers
-    with pytest.raises(UsageError, match=r"no layer matches --layers 'x\*': the layers are enc.0,"):
+    with pytest.raises(UsageError, match=r"no layer matches --layers 'x\*'; choose among enc.0,"):
         select(layers, ["x*"], [])
 
 

@@ -78,7 +78,7 @@ def test_several_networks_need_a_choice(tmp_path: Path) -> None:
         open_checkpoint(path)
     assert same(open_checkpoint(path, state_key="deep.net").state)
     with pytest.raises(
-        UsageError, match="no state dict is called 'x', .*; --state-key is one of 'model',"
+        UsageError, match="no state dict is called 'x', .*; choose --state-key from 'model',"
     ):
         open_checkpoint(path, state_key="x")
 
@@ -150,7 +150,7 @@ def test_foreign(tmp_path: Path, content: bytes, message: str) -> None:
 
 def test_foreign_zips(tmp_path: Path) -> None:
     np.savez(tmp_path / "m.pt", X=np.zeros(3))
-    with pytest.raises(InputError, match=r"is an .npz data archive; the order is MODEL DATA"):
+    with pytest.raises(InputError, match=r"is an .npz data archive; give MODEL before DATA"):
         open_checkpoint(tmp_path / "m.pt.npz")
     with zipfile.ZipFile(tmp_path / "z.pt", "w") as archive:
         archive.writestr("readme.txt", "hello")

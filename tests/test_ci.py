@@ -159,7 +159,7 @@ def test_without_a_file_there_are_the_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("requires = []", "toml: unknown key requires; there are require, gate, baseline and"),
+        ("requires = []", "toml: unknown key requires; choose among require, gate, baseline and"),
         ("require = 'model.learned'", "nrcscan.toml: require is not a list of rules; write"),
         ("require = [1]", "require is not a list of rules"),
         ("require = ['model.r3 > 1']", "toml: require 'model.r3 > 1': unknown field at"),
@@ -193,7 +193,7 @@ def test_two_files_of_settings_are_one_too_many(tmp_path: Path) -> None:
         gather_rules(config_dir=tmp_path)
     (tmp_path / "nrcscan.toml").unlink()
     (tmp_path / "pyproject.toml").write_text("tool = {nrcscan = 3}")
-    with pytest.raises(UsageError, match="not a table; its keys are require, gate"):
+    with pytest.raises(UsageError, match="not a table; write one with the keys require, gate"):
         gather_rules(config_dir=tmp_path)
 
 

@@ -139,7 +139,7 @@ def test_errors_are_one_line_with_an_exit_code(
     all_fail(
         (["extract", "no.pt", data], 3, "no.pt: no such checkpoint file; check the path"),
         (["extract", model, "no.npz"], 3, "no.npz: no such data file"),
-        (["extract", data, model], 3, "the order is MODEL DATA"),
+        (["extract", data, model], 3, "MODEL before DATA"),
         (["extract", model, data, "--activation", "swish"], 2, "choose one of relu"),
         (["extract", model, data, "--model-args", "{"], 2, r"--model-args {: not JSON"),
         (["extract", model, data, "--model-args", "[1]"], 2, "not an object"),
@@ -302,7 +302,9 @@ def test_a_closed_pipe_is_no_error(saved: tuple[Path, Path], cli: Run, tmp_path:
     done = shell("report acts.h5 | true")
     assert (done.returncode, done.stderr) in [(141, ""), (0, "")]
     done = shell("report acts.h5 > /dev/full")
-    message = "error: the output cannot be written: No space left on device\n"
+    message = (
+        "error: the output cannot be written: No space left on device; write it to a file with -o\n"
+    )
     assert (done.returncode, done.stderr) == (3, message)
     done = shell("report acts.h5 >&-")
     assert (done.returncode, done.stderr) == (0, "")

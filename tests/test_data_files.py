@@ -165,13 +165,13 @@ def test_usual_names_are_targets(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", [_csv, _parquet])
 def test_columns_that_are_not_told(tmp_path: Path, form: Any) -> None:
     form(tmp_path / "t")
-    with pytest.raises(UsageError, match="which columns are the targets\\? name them with --targ"):
+    with pytest.raises(UsageError, match="are the targets is not told; name them with --targ"):
         open_dataset(tmp_path / "t")
-    with pytest.raises(UsageError, match="no column 'power'; --targets are among a, b, c"):
+    with pytest.raises(UsageError, match="no column 'power'; choose --targets from a, b, c"):
         open_dataset(tmp_path / "t", targets=["power"])
     with pytest.raises(UsageError, match="6 of 6 columns as targets leaves no inputs"):
         open_dataset(tmp_path / "t", n_targets=6)
-    with pytest.raises(UsageError, match="which columns are the targets\\? name them with --targ"):
+    with pytest.raises(UsageError, match="are the targets is not told; name them with --targ"):
         open_dataset(tmp_path / "t", x_key="a")
 
 
@@ -289,7 +289,7 @@ def test_hdf5_links_are_not_followed(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "d.h5", "w") as file:
         file["y"] = Y
         file["X"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "observations")
-    with pytest.raises(InputError, match="X is a link to somewhere else; not followed"):
+    with pytest.raises(InputError, match="X is a link to somewhere else; copy what it leads to"):
         open_dataset(tmp_path / "d.h5")
 
 
@@ -331,7 +331,7 @@ def test_tensors_of_other_kinds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"'x' claims {2**40} values and holds 1; save a contig"):
         collect(tmp_path / "e")
     torch.save({"train": {"x": x}}, tmp_path / "g")
-    with pytest.raises(UsageError, match=r"no array is called X; .* there are train/x \(50, 4\)"):
+    with pytest.raises(UsageError, match=r"no array is called X; .* among train/x \(50, 4\)"):
         open_dataset(tmp_path / "g")
 
 

@@ -153,7 +153,9 @@ def test_keys(tmp_path: Path) -> None:
         open_dataset(path)
     x, _ = collect(open_dataset(path, x_key="a", y_key="b"))
     np.testing.assert_array_equal(x, X)
-    with pytest.raises(UsageError, match=r"has no array 'c'; --y-key is one of a \(10, 7\) and b"):
+    with pytest.raises(
+        UsageError, match=r"has no array 'c'; choose --y-key from a \(10, 7\) and b"
+    ):
         open_dataset(path, x_key="a", y_key="c")
 
 
@@ -168,7 +170,7 @@ def test_ambiguous_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"X": X, "y": Y[:9]}, "10 inputs but 9 targets; each sample needs both"),
+        ({"X": X, "y": Y[:9]}, "10 inputs but 9 targets; give each sample both"),
         ({"X": X[:0], "y": Y[:0]}, "holds no samples"),
         ({"X": X.astype(object), "y": Y}, "'X': an object array, which only unpickling could read"),
         ({"X": X + 1j, "y": Y}, "'X': complex numbers; give real and imaginary parts as columns"),
@@ -232,12 +234,12 @@ def test_not_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such data file"):
         open_dataset(tmp_path / "nowhere.npz")
     torch.save({"w": torch.zeros(1)}, tmp_path / "m.pt")
-    with pytest.raises(UsageError, match=r"no array is called X; .* there are w \(1,\)"):
+    with pytest.raises(UsageError, match=r"no array is called X; .* among w \(1,\)"):
         open_dataset(tmp_path / "m.pt")
     (tmp_path / "t.csv").write_text("hello\n")
     with pytest.raises(
         InputError,
-        match=r"is a text file without .* in its first line; data is .npz, a pair of .npy, .csv",
+        match=r"is a text file without .* in its first line; give .npz, a pair of .npy, .csv",
     ):
         open_dataset(tmp_path / "t.csv")
     np.save(tmp_path / "X.npy", X)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
@@ -13,13 +14,10 @@ from nrcscan.wording import with_tables
 
 
 @pytest.fixture(scope="module")
-def page() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("messages", ROOT / "docs" / "messages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def page() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "docs")
+        yield importlib.import_module("messages")
 
 
 def test_the_page_has_every_message(page: ModuleType) -> None:
@@ -40,3 +38,16 @@ def test_messages_are_read_off_the_code(page: ModuleType) -> None:
     assert exists.remedy == "replace it with --force, or choose another -o"
     assert exists.exit_code == errors.UsageError.exit_code
     assert {m.kind for m in found.values()} >= {"UsageError", "InputError", "UnsafeError"}
+
+
+def test_texts_are_followed_through_names_and_calls(page: ModuleType) -> None:
+    steps = {(message.text, message.remedy) for message in page.messages()}
+    assert {
+        ("--require TEXT: unexpected character WHERE", "write == to compare"),  # from a table
+        ("PATH: no such KIND file", "check the path"),  # a word for what callers give
+        ("COUNT parts: at most 256 are merged at once", "merge them in groups, then the groups"),
+        (
+            "the predictions, of shape SHAPE, have the samples on the second axis",
+            "wrap the network in a factory that puts them on the first",
+        ),
+    } <= steps

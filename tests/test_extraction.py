@@ -118,7 +118,7 @@ def test_choosing_layers(tmp_path: Path) -> None:
     model, data = mlp(5, 8, 8, 2), samples(60, 5, 2)
     assert extract(model, data, tmp_path / "a.h5", layers=["[24]"]).layers == ("2", "4")
     assert extract(model, data, tmp_path / "b.h5", exclude=["0"]).layers == ("2", "4")
-    with pytest.raises(UsageError, match="no layer matches --layers 'fc': the layers are 0, 2 and"):
+    with pytest.raises(UsageError, match="no layer matches --layers 'fc'; choose among 0, 2 and"):
         extract(model, data, tmp_path / "c.h5", layers=["fc"])
     assert not (tmp_path / "c.h5").exists()
 

@@ -118,7 +118,7 @@ def test_a_saved_dataset_is_never_held_whole(tmp_path: Path) -> None:
             {"a": [1.0], "y": [0]},
             {"a": Value("float32"), "y": ClassLabel(names=["cat", "dog", "cow", "ant"])},
             r"column 'y' holds classes \(cat, dog or cow, …\), not numbers; encode it as one column"
-            r" each; or, if its codes are meant, ds.cast_column\('y', datasets.Value\('int64'\)\)",
+            r" each, or, if its codes are meant, ds.cast_column\('y', datasets.Value\('int64'\)\)",
         ),
         (
             {"image": [Image.new("RGB", (4, 4))], "y": [1.0]},
@@ -160,7 +160,7 @@ def test_columns_that_are_not_told(tmp_path: Path) -> None:
         open_dataset(folder, x_key="v", y_key="w", targets=["w"])
     ((_, y),) = open_dataset(folder, x_key="v", targets=["w", "u"]).batches(9)
     assert y.tolist() == [[1, 1]]
-    with pytest.raises(UsageError, match="which columns are the targets"):
+    with pytest.raises(UsageError, match="are the targets is not told"):
         open_dataset(saved(tmp_path / "b", COLUMNS), x_key="a")
 
 
@@ -375,12 +375,12 @@ def _link_out(path: Path) -> None:
         (_bomb, "photos/bad has too many pixels; make it smaller"),
         (_animated, r"photos/bad is animated \(2 frames\); save the one that is meant"),
         (_deep, r"photos/bad has more than 8 bits per channel \(I;16\); save it with 8"),
-        (_program, "photos/bad is no image that can be read: PNG, JPEG"),
+        (_program, "photos/bad is no image that can be read; save it as PNG, JPEG"),
         (Path.touch, "photos/bad is no image that can be read"),
-        (_link_out, "'bad' leads out of photos; not followed"),
+        (_link_out, "'bad' leads out of photos; copy it into the folder"),
         (Path.mkdir, "photos/bad is not a regular file"),
         (os.mkfifo, "photos/bad is not a regular file"),
-        (lambda path: None, "photos/bad is not there; names are relative to the folder"),
+        (lambda path: None, "photos/bad is not there; name it as from the folder photos"),
     ],
 )
 def test_files_that_are_no_images(make: Callable[[Path], None], message: str) -> None:
@@ -394,7 +394,10 @@ def test_files_that_are_no_images(make: Callable[[Path], None], message: str) ->
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file,p\n../secret.png,1\n", r"line 2: '../secret.png' leads out of photos; not followed"),
+        (
+            "file,p\n../secret.png,1\n",
+            r"line 2: '../secret.png' leads out of photos; copy it into the folder",
+        ),
         ("file,p\n/etc/passwd,1\n", r"line 2: '/etc/passwd' leads out of photos"),
         ("file,p\n0.png,high\n", "column 'p' holds 'high' in line 2, not numbers"),
         (
@@ -404,7 +407,7 @@ def test_files_that_are_no_images(make: Callable[[Path], None], message: str) ->
         ("file,p\n0.png\n", "line 2 has 1 cells, and there are 2 columns"),
         ("file,p\n0.png,nan\n", "the targets hold NaN, first in sample 0"),
         ("file,p\n", "holds no samples"),
-        ("file\n0.png\n", "is a text file; targets come as a CSV, beside the file names"),
+        ("file\n0.png\n", "is a text file; give a CSV of file names and targets"),
         (f"file,p\n{'a' * 300},1\n", "is no file name: .*File name too long"),
     ],
 )
@@ -441,7 +444,9 @@ def test_preparations_that_are_wrong(old: str, new: str, message: str) -> None:
 
 @pytest.mark.usefixtures("photos")
 def test_images_that_are_told_wrongly() -> None:
-    with pytest.raises(UsageError, match=r"needs their size and scale .*: --images 'channels=rgb"):
+    with pytest.raises(
+        UsageError, match=r"needs their size and scale; write for example --images 'channels=rgb"
+    ):
         images(spec=None)
     with pytest.raises(UsageError, match="'file' holds the file names, not targets"):
         images(targets=["file"])

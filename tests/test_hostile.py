@@ -280,7 +280,7 @@ def _old_tensors(bomb: Bomb, folder: Path) -> tuple[Any, Loader]:
         (_npy, "X.npy: an object array, which only unpickling could read; save it as an array"),
         (
             _tensors,
-            r"holds the weights of a network .*, not data; the order is MODEL DATA",
+            r"holds the weights of a network .*, not data; give MODEL before DATA",
         ),
         (_old_tensors, r"asks for os\.getenv and posix\.system, .*; save plain tensors, as .*$"),
     ],

@@ -67,7 +67,9 @@ def test_the_activation_that_explains_most_is_taken(
     assert right > 0.8
     assert done.r2 == pytest.approx(right, abs=1e-4)
     (note,) = done.notes
-    assert f"6 → (64 → {activation}) × 2 → 2; on the first 400 samples {activation} explains " in note
+    assert (
+        f"6 → (64 → {activation}) × 2 → 2; on the first 400 samples {activation} explains " in note
+    )
     assert f"{activation} explains {right:.3f}, " in note
     assert f"using {activation}; assumed: no skip connections" in note
     guess = report(done.path).provenance["model"]["guess"]

@@ -24,8 +24,8 @@ from nrcscan.errors import InputError, UnsafeError
 from nrcscan.files import sniff
 from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 
-TAKEN = "a checkpoint is a file of torch.save or safetensors"
-ORDER = f"{TAKEN}, and the order is MODEL DATA"
+TAKEN = "give a checkpoint of torch.save or safetensors"
+ORDER = f"{TAKEN}, as MODEL before DATA"
 CONVERT = "convert it to ONNX, or to a state dict of PyTorch in safetensors"
 ONNX = "convert it to ONNX with tf2onnx"
 
@@ -105,7 +105,7 @@ CASES: dict[str, tuple[Callable[[Path], None] | bytes, str]] = {
     ),
     "acts": (
         _acts,
-        "a file of statistics, which nrcscan extract has written; nrcscan report shows it",
+        "a file of statistics, which nrcscan extract has written; see it with nrcscan report",
     ),
     "npy": (_npy, f"a NumPy array (.npy); {ORDER}"),
     "tar": (_tar, "a tar archive; unpack it"),

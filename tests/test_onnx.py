@@ -283,7 +283,9 @@ def test_integer_inputs_stay_integers(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5") as file:
         features = file["positions/0000/activations"][()]
     np.testing.assert_allclose(features, table[tokens].mean(1), rtol=1e-5, atol=1e-6)
-    with pytest.raises(InputError, match="the graph takes integers as 'x'; the data has fractions"):
+    with pytest.raises(
+        InputError, match="the graph takes integers as 'x'; give data without fractions"
+    ):
         extract(path, (tokens + 0.5, DATA[1]), tmp_path / "b.h5")
 
 

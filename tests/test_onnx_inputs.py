@@ -107,8 +107,8 @@ def test_inputs_that_do_not_fit(tmp_path: Path, x_key: str, message: str) -> Non
 def test_values_that_an_input_cannot_hold(tmp_path: Path) -> None:
     path = two(tmp_path / "m.onnx", kind=TensorProto.INT32)
     for broken, message in (
-        (TOKENS + 0.5, "the graph takes integers as 'ids'; the data has fractions"),
-        (TOKENS + 2**40, "the graph takes int32 as 'ids'; the data has other values"),
+        (TOKENS + 0.5, "the graph takes integers as 'ids'; give data without fractions"),
+        (TOKENS + 2**40, "the graph takes int32 as 'ids'; give data that it can hold"),
     ):
         with pytest.raises(InputError, match=message):
             extract(path, [({"ids": broken, "aside": ASIDE}, Y)], tmp_path / "a.h5")

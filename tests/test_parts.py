@@ -144,7 +144,7 @@ def test_a_part_is_measured_as_what_it_is(tmp_path: Path) -> None:
     [
         ("acto", r"no state dict is called 'acto', and no tensor's name begins so; --state-key is"
                  r" one of 'state_dict.actor'"),
-        ("members.2", r"--state-key is one of 'members\.[01]"),
+        ("members.2", r"choose --state-key from 'members\.[01]"),
         ("log_std", "--state-key log_std is a single tensor, and no network; choose from"),
         ("state_dict.log_std", "is a single tensor"),
         ("members", "could be meant; choose with --state-key members.0 or --state-key members.1.n"),
@@ -438,8 +438,11 @@ def test_ignoring_speaks_of_names_as_they_are_shown_and_as_they_are(tmp_path: Pa
 @pytest.mark.parametrize(
     ("globs", "message"),
     [
-        (["log_sdt"], "--ignore 'log_sdt' matches no tensor; there are log_std, "),
-        (["log_std", "critic.*"], r"--ignore 'critic\.\*' matches no tensor; there are .* and 5 m"),
+        (["log_sdt"], "--ignore 'log_sdt' matches no tensor; choose among log_std, "),
+        (
+            ["log_std", "critic.*"],
+            r"--ignore 'critic\.\*' matches no tensor; choose among .* and 5 m",
+        ),
         (["*"], "--ignore leaves no tensor; name the extra ones alone"),
         ([""], "--ignore '' matches no tensor"),
     ],

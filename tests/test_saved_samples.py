@@ -86,7 +86,7 @@ def test_a_file_of_others_behind_a_block_is_not_turned(tmp_path: Path) -> None:
         ("t", "'t': text; choose an array of numbers"),
         ("e", "0 inputs but 30 targets"),
         ("c", "'c': complex numbers; give real"),
-        ("#refs#/a", "no array '#refs#/a'; --x-key is one of a"),
+        ("#refs#/a", "no array '#refs#/a'; choose --x-key from a"),
     ],
 )
 def test_what_of_matlab_is_no_numbers(tmp_path: Path, key: str, message: str) -> None:

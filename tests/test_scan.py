@@ -140,7 +140,7 @@ def test_twenty_good_and_ten_bad_files(data: Path, tmp_path: Path) -> None:
     reasons = {row["path"]: row["reason"] for row in rows if row["status"] == "error"}
     wanted = {
         "empty": "the checkpoint file is empty",
-        "foreign": "is an image; a checkpoint is a file of torch.save or safetensors",
+        "foreign": "is an image; give a checkpoint of torch.save or safetensors",
         "killer": "its worker ended with exit code 3, also when it was tried again, alone",
         "malicious": "not opened, because it is a pickle that asks for posix.system",
         "nan": "NaN or infinite weights in 0.bias",
@@ -347,9 +347,13 @@ def test_nothing_to_scan_never_exits_0(data: Path, tmp_path: Path, cli: Run) -> 
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("text")
     for folder, code, message in (
-        ("empty", 4, "error: empty: nothing to scan: the folder is empty\n"),
+        (
+            "empty",
+            4,
+            "error: empty: nothing to scan: the folder is empty; name",
+        ),
         ("none", 3, "error: none: no such folder; check the path\n"),
-        ("data.npz", 2, "error: data.npz: is a file; nrcscan extract measures a single"),
+        ("data.npz", 2, "error: data.npz: is a file; measure a single checkpoint with"),
         ("notes", 4, "error: notes: nothing to scan: no checkpoint among what is there (1 × a"),
     ):
         done = cli("scan", folder, "data.npz")

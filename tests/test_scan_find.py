@@ -155,7 +155,7 @@ def test_patterns(tmp_path: Path) -> None:
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder; check the path"):
         find(tmp_path / "none")
-    with pytest.raises(UsageError, match="is a file; nrcscan extract measures a single"):
+    with pytest.raises(UsageError, match="is a file; measure a single"):
         find(save(tmp_path / "a.pt"))
 
 

@@ -125,11 +125,17 @@ def test_a_line_of_another_length_is_told_beside_dropped_columns(tmp_path: Path)
     ("options", "message"),
     [
         ({"n_targets": 2}, "column 'run' holds .*not numbers; .*or leave it out with --drop run"),
-        ({"n_targets": 2, "drop": ["id"]}, "--drop id: .*t has no such column; there are run, a"),
+        (
+            {"n_targets": 2, "drop": ["id"]},
+            "--drop id: .*t has no such column; choose among run, a",
+        ),
         ({"n_targets": 2, "drop": ["turn", "?", "run"]}, "2 of 1 columns as targets leaves no in"),
         ({"targets": ["turn"], "y_key": "turn"}, "--targets and --y-key both say which are the"),
-        ({"x_key": "a+d", "y_key": "turn"}, "no column 'd'; --x-key is among run, a, b, c, spee"),
-        ({"x_key": "a", "y_key": "turn,speed"}, r"side by side as 'a\+b'; --y-key is among run"),
+        (
+            {"x_key": "a+d", "y_key": "turn"},
+            "no column 'd'; choose --x-key from run, a, b, c, spee",
+        ),
+        ({"x_key": "a", "y_key": "turn,speed"}, r"side by side as 'a\+b'; choose --y-key from run"),
         ({"x_key": "a+turn", "y_key": "turn"}, "'turn' would be input and target; name others"),
         ({"targets": ["a", "b", "c", "turn", "speed"], "drop": ["run"]}, "leaves no inputs; name"),
     ],

@@ -133,7 +133,7 @@ def test_a_list_in_the_file_chooses_episodes(tmp_path: Path) -> None:
         np.testing.assert_array_equal(x, swapped[rows])
         np.testing.assert_array_equal(y, Y[rows])
     with pytest.raises(
-        UsageError, match=r"no list of groups 'mask/tain'; there are mask/train and"
+        UsageError, match=r"no list of groups 'mask/tain'; choose among mask/train and"
     ):
         open_dataset(path, x_key="data/[mask/tain]/obs/eef")
     with pytest.raises(UsageError, match="'data/demo_0/actions' is no list of names of groups"):
@@ -264,7 +264,7 @@ def test_what_there_is_is_told_by_patterns(tmp_path: Path) -> None:
     assert "data/demo_*/obs/eef (11 × (T, 3)) and data/demo_*/obs/object" in str(told.value)
     assert str(told.value).endswith("--x-key 'data/demo_*/obs/eef+data/demo_*/obs/object'")
     with pytest.raises(
-        UsageError, match=r"no array like 'data/\*/nope'; --x-key is one of data/demo_"
+        UsageError, match=r"no array like 'data/\*/nope'; choose --x-key from data/demo_"
     ):
         open_dataset(path, x_key="data/*/nope")
     with pytest.raises(
@@ -295,7 +295,9 @@ def test_links_out_of_a_file_of_episodes_are_not_followed(tmp_path: Path) -> Non
     path = minari(tmp_path / "d.hdf5")
     with h5py.File(path, "r+") as file:
         file["episode_99"] = h5py.ExternalLink(str(tmp_path / "other.hdf5"), "episode_0")
-    with pytest.raises(InputError, match="episode_99 is a link to somewhere else; not followed"):
+    with pytest.raises(
+        InputError, match="episode_99 is a link to somewhere else; copy what it leads to"
+    ):
         open_dataset(path)
 
 
@@ -339,5 +341,5 @@ def test_a_folder_with_data_in_it_is_told(tmp_path: Path) -> None:
 
 def test_weights_are_no_data(tmp_path: Path) -> None:
     torch.save(mlp(6, 8, 2).state_dict(), tmp_path / "m.pt")
-    with pytest.raises(InputError, match="holds the weights of a network .*; the order is MODEL D"):
+    with pytest.raises(InputError, match="holds the weights of a network .*; give MODEL bef"):
         open_dataset(tmp_path / "m.pt")

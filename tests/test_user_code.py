@@ -517,7 +517,7 @@ def test_what_is_wrong_is_told_without_torch_and_before_what_exists(tmp_path: Pa
         ("no such checkpoint file", ["no.pt", "data.npz"], {}),
         ("no such data file", ["m.pt", "no.npz"], {}),
         (
-            "has no array 'Z'; --x-key is one of X (9, 5) and y (9, 2)",
+            "has no array 'Z'; choose --x-key from X (9, 5) and y (9, 2)",
             ["m.pt", "data.npz"],
             {"x_key": "Z"},
         ),
@@ -531,7 +531,7 @@ def test_what_is_wrong_is_told_without_torch_and_before_what_exists(tmp_path: Pa
         ("--pythonpath no: no such folder", ["m.pt", "data.npz"], {"pythonpath": "no"}),
         ("no such file: no.py", ["m.pt", "data.npz"], {"factory": "no.py:build"}),
         ("did you mean build?", ["m.pt", "data.npz"], {"factory": "mine.py:biuld"}),
-        ("--output-slice 3: write from:to", ["m.pt", "data.npz"], {"output_slice": "3"}),
+        ("--output-slice 3: give from:to", ["m.pt", "data.npz"], {"output_slice": "3"}),
         ("--device gpu: give cpu, cuda", ["m.pt", "data.npz"], {"device": "gpu"}),
         ("--standardize z: give x, y or x,y", ["m.pt", "data.npz"], {"standardize": "z"}),
         ("exists already", ["m.pt", "data.npz"], {}),

@@ -241,13 +241,18 @@ def open_acts(path: Path) -> Iterator[Acts]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what damaged content makes h5py raise into one message."""
+    """Turn what damaged content makes h5py raise into one message.
+
+    Raises:
+        InputError: reading fails, or the file is of another format.
+    """
     try:
         yield
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         if not h5py.is_hdf5(path):
             raise InputError(
-                f"{path}: is {sniff.foreign(path)}, not a file of nrcscan extract"
+                f"{path}: is {sniff.foreign(path)}, not a file of nrcscan extract;"
+                " give a file that nrcscan extract wrote"
             ) from error
         raise InputError(
             f"{path}: damaged or cut short ({reason(error)}); run nrcscan extract again"
@@ -255,8 +260,16 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _require_ours(file: h5py.File, path: Path) -> None:
+    """Refuse what nrcscan extract has not written to its end.
+
+    Raises:
+        InputError: the file is of another program, of a newer nrcscan, or was not finished.
+    """
     if "format" not in file.attrs or _text(file.attrs["format"]) != FORMAT:
-        raise InputError(f"{path}: an HDF5 file, but not one of nrcscan extract")
+        raise InputError(
+            f"{path}: an HDF5 file, but not one of nrcscan extract;"
+            " give a file that nrcscan extract wrote"
+        )
     version = int(file.attrs["version"])
     if version < 1:
         raise InputError(f"{path}: has no valid version; run nrcscan extract again")

@@ -15,7 +15,7 @@ def require_self_contained(file: h5py.File, path: Path) -> None:
     """Refuse an HDF5 file that refers to data outside itself, before any of it is read.
 
     Raises:
-        InputError: it has a link, or a dataset stored elsewhere or in an unknown way.
+        InputError: what the file leads to elsewhere is not read.
     """
     for _ in datasets_inside(file, path):
         pass
@@ -52,9 +52,15 @@ def _links(file: h5py.File) -> list[tuple[str, int]]:
 
 
 def _require_inside(dataset: h5py.Dataset, path: Path) -> None:
-    """Refuse a dataset whose bytes are not in the file, or need a plug-in to be read."""
+    """Refuse a dataset whose bytes are not in the file, or need a plug-in to be read.
+
+    Raises:
+        InputError: the values of an array are not in the file, or not in plain gzip.
+    """
     if dataset.external or dataset.is_virtual:
-        raise InputError(f"{path}: {dataset.name} keeps its data in another file; not followed")
+        raise InputError(
+            f"{path}: {dataset.name} keeps its data in another file; copy it into this one"
+        )
     made = dataset.id.get_create_plist()
     if {made.get_filter(i)[0] for i in range(made.get_nfilters())} - FILTERS:
         raise InputError(

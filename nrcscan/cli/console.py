@@ -87,7 +87,11 @@ def progress(unit: str) -> Any:
 
 
 def emit(text: str, output: Path | None) -> None:
-    """Write a result to a file, or to stdout in the marks that it can show."""
+    """Write a result to a file, or to stdout in the marks that it can show.
+
+    Raises:
+        OutputError: what stdout leads to takes no more, such as a full disk.
+    """
     if output is not None:
         from nrcscan.files.write_atomically import write_text
 
@@ -107,7 +111,9 @@ def emit(text: str, output: Path | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(CLOSED_PIPE) from error
-        raise OutputError(f"the output cannot be written: {error.strerror}") from error
+        raise OutputError(
+            f"the output cannot be written: {error.strerror}; write it to a file with -o"
+        ) from error
 
 
 def in_terminal(shown: Any, least_width: int = 0) -> bool:

@@ -148,7 +148,7 @@ def one_source(data: list[Path] | None, data_factory: str | None, command: str) 
     """Return where the data comes from: files, or what the user's own code returns.
 
     Raises:
-        UsageError: none is given, or both.
+        UsageError: DATA and --data name the data in two ways, and none is given, or both.
     """
     if (data is None) == (data_factory is None):
         raise UsageError(f"give either DATA or --data: see nrcscan {command} --help")
@@ -156,6 +156,11 @@ def one_source(data: list[Path] | None, data_factory: str | None, command: str) 
 
 
 def _json_object(option: str, text: str) -> dict[str, Any]:
+    """Return the arguments by name that an option gives.
+
+    Raises:
+        UsageError: the option takes arguments by name, as a JSON object.
+    """
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:

@@ -152,7 +152,7 @@ def _labelled(keyed: Sequence[tuple[PurePath, Run]]) -> tuple[Run, ...]:
     """Return the runs with short names.
 
     Raises:
-        UsageError: one is given twice, or there is only one.
+        UsageError: it takes two runs, each given once, to compare.
     """
     keys = [key for key, _ in keyed]
     if len(set(keys)) < len(keys):

@@ -62,6 +62,11 @@ class Tables:
     quantity: str = "noise_component"
 
     def __post_init__(self) -> None:
+        """Look at the quantity.
+
+        Raises:
+            UsageError: no quantity of layers is called so.
+        """
         if self.quantity not in QUANTITIES:
             raise UsageError(f"--quantity {self.quantity}: choose one of {listed(QUANTITIES)}")
 

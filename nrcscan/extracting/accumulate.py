@@ -103,7 +103,7 @@ class Accumulated:
         """Have features added up on the device that they come from; see `bring_back`.
 
         Raises:
-            InputError: they do not fit there.
+            InputError: the covariances of the layers take more memory than the device has.
         """
         try:
             self._on_device = {p: OnDevice(host, device) for p, host in self.positions.items()}

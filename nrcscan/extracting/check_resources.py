@@ -50,7 +50,9 @@ def usable_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {name}: not usable here: {reason(error)}") from error
+        raise UsageError(
+            f"--device {name}: not usable here: {reason(error)}; choose another, such as cpu"
+        ) from error
     return device
 
 
@@ -69,7 +71,7 @@ def announce_space(
     """Say how much the activations take, and refuse what cannot fit on the disk.
 
     Raises:
-        OutputError: they need more than the disk has free.
+        OutputError: the disk of the output is too full for the activations.
     """
     if total is None:
         say("storing activations of unknown total size; --no-activations keeps statistics alone")

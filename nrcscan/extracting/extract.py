@@ -101,7 +101,9 @@ def open_network(
     dtype, device = settings["dtype"], settings["device"]
     if isinstance(model, nn.Module):
         if settings["factory"] is not None or settings["state_key"] is not None:
-            raise UsageError("a network in memory needs neither factory nor state_key")
+            raise UsageError(
+                "a network in memory needs neither factory nor state_key; leave them out"
+            )
         if settings["ignore"]:
             raise UsageError("a network in memory has no tensors to ignore; leave ignore out")
         notes: list[str] = []

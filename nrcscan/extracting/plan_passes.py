@@ -99,7 +99,11 @@ class PassPlan:
         return Moments(self.plan.widths[position], self._t, precision=self.precision)
 
     def _grouped(self, positions: Sequence[int]) -> list[list[int]]:
-        """Return positions in groups that fit, in order."""
+        """Return positions in groups that fit, in order.
+
+        Raises:
+            UsageError: the covariance of one layer alone does not fit into memory.
+        """
         groups: list[list[int]] = [[]]
         filled = 0
         for position in positions:

@@ -116,10 +116,15 @@ class _Job:
         )
 
     def _write(self, number: int, part: Part, writer: writing.Writer) -> None:
-        """Write what a pass has left: rows that ranks have kept, and statistics."""
+        """Write what a pass has left: rows that ranks have kept, and statistics.
+
+        Raises:
+            InputError: the data is read several times, and had other samples than at first.
+        """
         if part.n_samples != (self.total or part.n_samples):
             raise InputError(
-                f"{self.dataset.name}: ended after {part.n_samples} of {self.total} samples"
+                f"{self.dataset.name}: ended after {part.n_samples} of {self.total} samples;"
+                " give data that has the same samples each time that it is read"
             )
         self.total = part.n_samples
         for y in part.targets:
@@ -277,7 +282,8 @@ def _announce(
     """Say how often the data will be read, if more than once, and how much is stored.
 
     Raises:
-        UsageError: the data cannot be read so often.
+        UsageError: memory holds the statistics of some layers at a time, and the data can be read
+            only once.
         OutputError: the disk has no room for it.
     """
     if (announcement := passes.announcement()) is not None:

@@ -76,7 +76,7 @@ class Team:
         """Return what all ranks have added up, on the first rank; None on the others.
 
         Raises:
-            NrcscanError: what this rank's work, or another's, raised.
+            NrcscanError: another process of torchrun has failed.
         """
         if self.size == 1:
             return work()
@@ -120,7 +120,7 @@ class Team:
             yield
         except RuntimeError as error:
             raise InputError(
-                f"rank {self.rank}: another rank has ended; what it says is the reason"
+                f"rank {self.rank}: another rank has ended; see what that one says"
             ) from error
 
 
@@ -131,7 +131,7 @@ def team() -> Iterator[Team]:
     A program with a process group of its own may call this on one rank only: it is alone too.
 
     Raises:
-        InputError: the others do not answer.
+        InputError: the processes of torchrun do not answer each other.
     """
     started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
     if not started or distributed.is_initialized():
@@ -140,7 +140,10 @@ def team() -> Iterator[Team]:
     try:
         distributed.init_process_group("gloo")
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"the ranks of torchrun do not find each other: {error}") from error
+        raise InputError(
+            f"the ranks of torchrun do not find each other: {error};"
+            " start them all with one torchrun, or leave it out"
+        ) from error
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size())
         # A rank that leaves while another still listens can abort it. One that has failed is not

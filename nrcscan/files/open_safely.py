@@ -10,20 +10,20 @@ from nrcscan.errors import InputError, UnsafeError
 from nrcscan.wording import reason
 
 
-def regular_file(path: Path, what: str) -> Path:
+def regular_file(path: Path, kind: str) -> Path:
     """Return `path` if it is a file that can be read and is not empty.
 
     Raises:
-        InputError: it is not.
+        InputError: there is no such file with content, or it may not be read.
     """
     if path.is_dir():
-        raise InputError(f"{path}: this is a folder; give the {what} file itself")
+        raise InputError(f"{path}: this is a folder; give the {kind} file itself")
     if not path.exists():
-        raise InputError(f"{path}: no such {what} file; check the path")
+        raise InputError(f"{path}: no such {kind} file; check the path")
     if not path.is_file():
-        raise InputError(f"{path}: not a regular file; copy the {what} into one first")
+        raise InputError(f"{path}: not a regular file; copy the {kind} into one first")
     if path.stat().st_size == 0:
-        raise InputError(f"{path}: the {what} file is empty; was it saved or copied to the end?")
+        raise InputError(f"{path}: the {kind} file is empty; save or copy it again")
     head(path, 1)
     return path
 
@@ -59,15 +59,17 @@ def sha256_all(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def beside(path: Path, name: str, what: str) -> Path:
+def beside(path: Path, name: str, kind: str) -> Path:
     """Return the file `name` in the folder of `path`, which names it.
 
     Raises:
-        UnsafeError: it is not a plain name, or a link out of the folder.
+        UnsafeError: a file names another that is not beside it, and might be anyone's.
     """
     if not name or name in (".", "..") or set(name) & set("/\\\0") or Path(name).name != name:
-        raise UnsafeError(f"{path}: names a {what} outside its own folder, {name!r}; not followed")
+        raise UnsafeError(f"{path}: names a {kind} outside its own folder, {name!r}; copy it there")
     found = path.parent / name
     if found.is_symlink() and found.resolve().parent != path.parent.resolve():
-        raise UnsafeError(f"{path}: {what} {name!r} is a link out of its folder; not followed")
+        raise UnsafeError(
+            f"{path}: {kind} {name!r} is a link out of its folder; copy the file there"
+        )
     return found

@@ -27,7 +27,7 @@ class Untouched:
         """Refuse to go on where a file has changed.
 
         Raises:
-            InputError: one has, or is gone; the message names it.
+            InputError: importing or calling the code has changed an input.
         """
         now = self._now()
         for path, content in self._known.items():

@@ -20,8 +20,8 @@ def require_free(path: Path, *, force: bool) -> None:
     """Check that `path` can be written before any work is done.
 
     Raises:
-        UsageError: it exists already, and `force` is not given.
-        OutputError: its folder is missing or cannot be written to.
+        UsageError: something is there already that is not to be overwritten.
+        OutputError: the folder of the output is missing, full, or cannot be written to.
     """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; give a file name with -o")
@@ -49,8 +49,8 @@ def put_in_place(path: Path, *, force: bool) -> Iterator[Path]:
         force: replace what is there.
 
     Raises:
-        UsageError: `path` exists and `force` is not given, or it is no file.
-        OutputError: it cannot be written.
+        UsageError: something has come there during the work, that is not to be overwritten.
+        OutputError: the folder of the output is missing, full, or cannot be written to.
     """
     require_free(path, force=force)
     partial = beside(path)
@@ -74,7 +74,7 @@ def write_text(path: Path, text: str) -> None:
 
     Raises:
         UsageError: `path` is a folder, a link or a device.
-        OutputError: it cannot be written.
+        OutputError: the folder of the output is missing, full, or cannot be written to.
     """
     with put_in_place(path, force=True) as partial:
         try:

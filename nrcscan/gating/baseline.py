@@ -100,7 +100,7 @@ def require_comparable(scan: ScanDocument, baseline: Baseline) -> None:
     """Refuse a baseline whose numbers mean something else than those of a scan.
 
     Raises:
-        InputError: it is of other data, another number of samples, another k or convention.
+        InputError: the baseline was measured on other data, or in another way.
     """
     if differences := list(incomparable(conditions_of(scan), baseline.conditions)):
         raise InputError(

@@ -86,7 +86,11 @@ def gather_rules(*, config_dir: str | Path = ".", **options: Unpack[GateOptions]
 
 
 def _configured(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Return the file that holds settings, and these."""
+    """Return the file that holds settings, and these.
+
+    Raises:
+        UsageError: the settings are in two places, or not by the names that settings have.
+    """
     own, project = folder / FILE, folder / PROJECT
     tables = {}
     if own.exists():
@@ -99,20 +103,25 @@ def _configured(folder: Path) -> tuple[str, dict[str, Any]]:
         raise UsageError(f"{own}: {PROJECT} has a table {TABLE} too; keep one of the two")
     for where, found in tables.items():
         if not isinstance(found, dict):
-            raise UsageError(f"{where}: not a table; its keys are {listed(KEYS)}")
+            raise UsageError(f"{where}: not a table; write one with the keys {listed(KEYS)}")
         unknown = [key for key in found if key not in KEYS]
         if unknown:
-            raise UsageError(f"{where}: unknown key {listed(unknown)}; there are {listed(KEYS)}")
+            raise UsageError(f"{where}: unknown key {listed(unknown)}; choose among {listed(KEYS)}")
         return where, found
     return str(own), {}
 
 
 def _toml(path: Path) -> dict[str, Any]:
+    """Return what a file of settings holds.
+
+    Raises:
+        UsageError: the file of settings cannot be read, and it may have rules.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
-            f"{path}: cannot be read: {error.strerror}; rules may be in it: make it readable"
+            f"{path}: cannot be read: {error.strerror}; make it readable, as rules may be in it"
         ) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(

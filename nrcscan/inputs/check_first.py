@@ -36,8 +36,7 @@ def require_there(model: object, data: object, settings: PassOptions) -> None:
 
     Raises:
         InputError: a file is missing, empty or cannot be read.
-        UsageError: a folder or the user's code is missing, or importing it would do more than
-            define things.
+        UsageError: a folder does not exist, or the code that is named builds no network.
     """
     if isinstance(model, str | Path) and not Path(model).is_dir():
         open_safely.regular_file(Path(model), "checkpoint")

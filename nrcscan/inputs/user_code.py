@@ -33,8 +33,7 @@ def require_definitions(spec: str, option: str, *, run_script: bool, within: Pat
         within: a further folder that modules are imported from.
 
     Raises:
-        UsageError: there is no such file or name, it is no Python, or importing it would do more
-            than define things; all of that is named.
+        UsageError: the file is missing, is no Python, or does not define such a name.
     """
     where, name = _parted(spec, option)
     search = _search(within)
@@ -85,7 +84,7 @@ def load_callable(spec: str, option: str) -> Callable[..., Any]:
         option: the option it was written for.
 
     Raises:
-        UsageError: the module cannot be imported or has no such callable.
+        UsageError: the code cannot be imported, or has no callable of that name.
     """
     where, name = _parted(spec, option)
     if not name:
@@ -98,7 +97,10 @@ def load_callable(spec: str, option: str) -> Callable[..., Any]:
         public = [n for n in vars(module) if not n.startswith("_") and callable(vars(module)[n])]
         raise _no_such_name(spec, option, where, name, public)
     if not callable(found):
-        raise UsageError(f"{option} {spec}: {name} is a {type(found).__name__}, not a callable")
+        raise UsageError(
+            f"{option} {spec}: {name} is a {type(found).__name__}, not a callable;"
+            " name a function or class"
+        )
     return cast("Callable[..., Any]", found)
 
 
@@ -159,7 +161,7 @@ def importable(folder: Path) -> None:
     """Let modules of a folder be imported; last, so that nothing there can pose as a library.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: the folder to import from does not exist.
     """
     if not folder.is_dir():
         raise UsageError(f"--pythonpath {folder}: no such folder; check the path")
@@ -171,7 +173,7 @@ def _parted(spec: str, option: str) -> tuple[str, str]:
     """Return the module or file, and the name in it; no name for a script.
 
     Raises:
-        UsageError: it is written in another way.
+        UsageError: code is named as module:name or file:name, and this is neither.
     """
     if is_script(spec):
         return spec, ""
@@ -204,7 +206,11 @@ def _own_files(module: str, search: Sequence[str]) -> list[Path]:
 
 @contextmanager
 def _readable(what: str) -> Iterator[None]:
-    """Have files read, and say which of them is no Python."""
+    """Have files read, and say which of them is no Python.
+
+    Raises:
+        UsageError: the file of the code cannot be read as Python.
+    """
     try:
         yield
     except SyntaxError as error:
@@ -222,7 +228,7 @@ def _refuse(doings: Sequence[Doing], what: str, own: Path) -> None:
     """Refuse code that does something on import.
 
     Raises:
-        UsageError: it does; some of it is named, with lines, and files where those are others.
+        UsageError: importing the file would do more than define things; the lines are named.
     """
     shown = []
     for doing in doings[:_SHOWN]:
@@ -238,11 +244,17 @@ def _refuse(doings: Sequence[Doing], what: str, own: Path) -> None:
 
 
 def _imported(where: str, spec: str, option: str) -> Any:
+    """Import the code.
+
+    Raises:
+        UsageError: the code fails as it is imported.
+    """
     try:
         return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(
-            f"{option} {spec}: importing {where} failed: {type(error).__name__}: {reason(error)}"
+            f"{option} {spec}: importing {where} failed: {type(error).__name__}: {reason(error)};"
+            " mend it, or name the folder of what it imports with --pythonpath"
         ) from error
 
 

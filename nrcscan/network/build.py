@@ -139,7 +139,7 @@ def _of_the_file(checkpoint: Checkpoint, module: nn.Module, dtype: torch.dtype |
     """Return the network that a file holds.
 
     Raises:
-        UsageError: it runs in another dtype alone, or tensors of it are to be left aside.
+        UsageError: a network that is in the file as a whole runs as it is.
     """
     fixed = checkpoint.fixed_dtype
     if fixed is not None and dtype not in (None, fixed):
@@ -166,6 +166,11 @@ def _of_the_file(checkpoint: Checkpoint, module: nn.Module, dtype: torch.dtype |
 
 
 def _require_widths(module: nn.Module) -> None:
+    """Refuse layers without widths.
+
+    Raises:
+        InputError: lazy layers of a factory have no weights to be filled.
+    """
     if any(is_lazy(parameter) for parameter in module.parameters()):
         raise InputError(
             "the factory's network has lazy layers, whose widths are not known; give them widths"
@@ -176,7 +181,7 @@ def require_finite(checkpoint: Checkpoint) -> None:
     """Refuse weights that are NaN or infinite.
 
     Raises:
-        InputError: some are; all their tensors are named.
+        InputError: weights in the file are not finite; all such tensors are named.
     """
     broken = [
         name
@@ -207,6 +212,11 @@ def _offered(factory: Callable[..., Any], values: Mapping[str, Any]) -> dict[str
 
 
 def _call(factory: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return the network that code makes.
+
+    Raises:
+        UsageError: what --model names fails, or makes no network.
+    """
     if isinstance(factory, nn.Module):  # a network that stands ready in the module
         return factory
     try:
@@ -217,5 +227,8 @@ def _call(factory: Callable[..., Any], name: str, arguments: Mapping[str, Any]) 
             " give its arguments with --model-args"
         ) from error
     if not isinstance(made, nn.Module):
-        raise UsageError(f"--model {name}: returned a {type(made).__name__}, not an nn.Module")
+        raise UsageError(
+            f"--model {name}: returned a {type(made).__name__}, not an nn.Module;"
+            " name a callable that returns the network"
+        )
     return made

@@ -32,23 +32,22 @@ def explained(module: nn.Module, inputs: Any, capture: Capture, error: BaseExcep
     stopped = _stopped_at(module, error)
     if stopped is not None:
         layer, name, given = stopped
-        why = _why(layer, given)
+        why = _why(layer, name, given)
         if why is not None:
-            cause, step = why
-            return f"{told}: {cause.format(name=name)}; {step}"
+            return f"{told}: {why}"
     if (short := _short_of(capture)) is not None:
         return f"{told}: {short}; {_CHECK}"
     if isinstance(inputs, Mapping) and isinstance(error, KeyError):
         return f"{told}: its forward looks up {reason(error)}; {_NAME_ALL}"
     if isinstance(inputs, Mapping) and capture.last is None:
         return f"{told}: {reason(error)}; {_SIDE_BY_SIDE}"
-    where = ""
+    place = ""
     if stopped is not None and stopped[0] is not module:
-        where = f" at {stopped[1]} ({type(stopped[0]).__name__})"
+        place = f" at {stopped[1]} ({type(stopped[0]).__name__})"
     elif capture.last is not None:
-        where = f" at or after {capture.last[0].name}"
+        place = f" at or after {capture.last[0].name}"
     step = "use --dtype float64" if "Double" in str(error) else _CHECK
-    return f"{told}{where}: {reason(error)}; {step}"
+    return f"{told}{place}: {reason(error)}; {step}"
 
 
 _SIDE_BY_SIDE = "if it takes one, put them side by side: + in place of , in --x-key"
@@ -142,104 +141,97 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-def _why(layer: nn.Module, given: Any) -> tuple[str, str] | None:
-    """Return why a module of torch stopped, `{name}` standing for its own, and the next step."""
+def _why(layer: nn.Module, name: str, given: Any) -> str | None:
+    """Return why a module of torch stopped, and the next step."""
     if not isinstance(given, Tensor):
         return None
     shape = tuple(given.shape)
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-        return _of_embedding(layer, given)
+        return _of_embedding(layer, name, given)
     if isinstance(layer, _CONVOLUTIONS):
-        return _of_convolution(layer, shape)
+        return _of_convolution(layer, name, shape)
     if not shape:
         return None
     if isinstance(layer, nn.Linear) and len(shape) == 1:
         takes = _count(layer.in_features, "feature")
-        return f"a single number per sample reaches {{name}}, which takes {takes}", _AXIS
+        return f"a single number per sample reaches {name}, which takes {takes}; {_AXIS}"
     if isinstance(layer, nn.MultiheadAttention) and shape[-1] != layer.embed_dim:
-        return f"{_features(shape)}, {{name}} takes {layer.embed_dim:,}", _CHECK
+        return f"{_features(shape)}, {name} takes {layer.embed_dim:,}; {_CHECK}"
     if isinstance(layer, nn.Linear) and shape[-1] != layer.in_features:
-        return f"{_features(shape)}, {{name}} takes {layer.in_features:,}", _CHECK
+        return f"{_features(shape)}, {name} takes {layer.in_features:,}; {_CHECK}"
     if isinstance(layer, nn.RNNBase):
         if len(shape) != 3:
             axes = f"(steps, {layer.input_size})"
-            return f"a sample of shape {shape[1:]} reaches {{name}}, which takes {axes}", _AXIS
+            return f"a sample of shape {shape[1:]} reaches {name}, which takes {axes}; {_AXIS}"
         if shape[-1] != layer.input_size:
             features = _count(shape[-1], "feature")
-            return f"{features} per step, {{name}} takes {layer.input_size:,}", _CHECK
+            return f"{features} per step, {name} takes {layer.input_size:,}; {_CHECK}"
     if isinstance(layer, nn.RNNCellBase) and shape[-1] != layer.input_size:
-        return f"{_features(shape)}, {{name}} takes {layer.input_size:,}", _CHECK
+        return f"{_features(shape)}, {name} takes {layer.input_size:,}; {_CHECK}"
     if isinstance(layer, nn.LayerNorm) and shape[-len(layer.normalized_shape) :] != tuple(
         layer.normalized_shape
     ):
         wanted = tuple(layer.normalized_shape)
         if len(wanted) == 1:
-            return f"{_features(shape)}, {{name}} takes {wanted[0]:,}", _CHECK
-        return f"a sample of shape {shape[1:]} reaches {{name}}, which takes {wanted}", _CHECK
+            return f"{_features(shape)}, {name} takes {wanted[0]:,}; {_CHECK}"
+        return f"a sample of shape {shape[1:]} reaches {name}, which takes {wanted}; {_CHECK}"
     if isinstance(layer, nn.modules.batchnorm._NormBase | nn.GroupNorm) and len(shape) > 1:
-        return _of_norm(layer, shape)
+        return _of_norm(layer, name, shape)
     return None
 
 
 _AXIS = "give the data that axis, or have a factory add it"
 
 
-def _of_embedding(layer: nn.Embedding | nn.EmbeddingBag, given: Tensor) -> tuple[str, str] | None:
+def _of_embedding(layer: nn.Embedding | nn.EmbeddingBag, name: str, given: Tensor) -> str | None:
     if given.is_floating_point():
         return (
-            "{name} takes token ids, which are whole numbers, and the inputs have a fraction or"
-            " are stored as floats",
-            "store them as integers",
+            f"{name} takes token ids, which are whole numbers, and the inputs have a fraction or"
+            " are stored as floats; store them as integers"
         )
     rows = layer.num_embeddings
     wrong = given[(given < 0) | (given >= rows)]
     if wrong.numel() == 0:
         return None
     return (
-        f"token id {int(wrong.max() if wrong.max() >= rows else wrong.min())} where {{name}} has"
-        f" {rows} rows, 0 to {rows - 1}",
-        "take the tokeniser that the network was trained with",
+        f"token id {int(wrong.max() if wrong.max() >= rows else wrong.min())} where {name} has"
+        f" {rows} rows, 0 to {rows - 1}; take the tokeniser that the network was trained with"
     )
 
 
-def _of_norm(layer: Any, shape: tuple[int, ...]) -> tuple[str, str] | None:
+def _of_norm(layer: Any, name: str, shape: tuple[int, ...]) -> str | None:
     takes = layer.num_channels if isinstance(layer, nn.GroupNorm) else layer.num_features
     what = "channel" if len(shape) > 2 else "feature"
     axes = next((axes for axes in (2, 3) if type(layer).__name__.endswith(f"{axes}d")), None)
     if axes is not None and len(shape) != axes + 2:
         wanted = f"({takes}, {_AXES[axes]})"
-        return f"a sample of shape {shape[1:]} reaches {{name}}, which takes {wanted}", _AXIS
+        return f"a sample of shape {shape[1:]} reaches {name}, which takes {wanted}; {_AXIS}"
     if shape[1] == takes:
         return None
     if shape[-1] == takes and len(shape) - 2 in _AXES:
-        return _channels_last(shape, what, takes, f"({takes}, {_AXES[len(shape) - 2]})")
-    return f"{_count(shape[1], what)} per sample, {{name}} takes {takes:,}", _CHECK
+        return _channels_last(name, shape, what, takes, f"({takes}, {_AXES[len(shape) - 2]})")
+    return f"{_count(shape[1], what)} per sample, {name} takes {takes:,}; {_CHECK}"
 
 
-def _of_convolution(layer: Any, shape: tuple[int, ...]) -> tuple[str, str] | None:
+def _of_convolution(layer: Any, name: str, shape: tuple[int, ...]) -> str | None:
     axes, takes = len(layer.kernel_size), layer.in_channels
     wanted = f"({takes}, {_AXES[axes]})"
     if len(shape) != axes + 2:
-        return f"a sample of shape {shape[1:]} reaches {{name}}, which takes {wanted}", _AXIS
+        return f"a sample of shape {shape[1:]} reaches {name}, which takes {wanted}; {_AXIS}"
     if shape[1] == takes:
+        if all(n >= k for n, k in zip(shape[2:], layer.kernel_size, strict=True)):
+            return None
         return (
-            (
-                f"a sample of shape {shape[1:]} is smaller than the kernel of {{name}},"
-                f" {tuple(layer.kernel_size)}",
-                _CHECK,
-            )
-            if any(n < k for n, k in zip(shape[2:], layer.kernel_size, strict=True))
-            else None
+            f"a sample of shape {shape[1:]} is smaller than the kernel of {name},"
+            f" {tuple(layer.kernel_size)}; {_CHECK}"
         )
-    cause = f"{_count(shape[1], 'channel')}, {{name}} takes {takes:,}"
     if shape[-1] == takes:
-        return _channels_last(shape, "channel", takes, wanted)
-    return cause, _CHECK
+        return _channels_last(name, shape, "channel", takes, wanted)
+    return f"{_count(shape[1], 'channel')}, {name} takes {takes:,}; {_CHECK}"
 
 
-def _channels_last(shape: tuple[int, ...], what: str, takes: int, first: str) -> tuple[str, str]:
+def _channels_last(name: str, shape: tuple[int, ...], what: str, takes: int, first: str) -> str:
     return (
-        f"{_count(shape[1], what)}, {{name}} takes {takes:,}: the channels come last, in samples of"
-        f" shape {shape[1:]}",
-        f"put them first, {first}, as np.moveaxis(x, -1, 1) does",
+        f"{_count(shape[1], what)}, {name} takes {takes:,}: the channels come last, in samples of"
+        f" shape {shape[1:]}; put them first, {first}, as np.moveaxis(x, -1, 1) does"
     )

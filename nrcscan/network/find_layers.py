@@ -64,7 +64,7 @@ def find_layers(model: nn.Module) -> list[LayerWeight]:
     weights are layers, and of which kind, shows when they run.
 
     Raises:
-        InputError: a layer is lazy, and has never run.
+        InputError: a lazy layer gets its width from the first samples, and has had none.
     """
     layers = []
     for path, module in model.named_modules():
@@ -107,7 +107,7 @@ def select(names: Sequence[str], include: Sequence[str], exclude: Sequence[str])
     """Return the names that match any `include` glob (all, if none is given) and no `exclude`.
 
     Raises:
-        UsageError: nothing is left.
+        UsageError: --layers and --exclude leave no layer.
     """
     chosen = [
         name
@@ -119,5 +119,5 @@ def select(names: Sequence[str], include: Sequence[str], exclude: Sequence[str])
         wanted = " ".join(
             [*(f"--layers {g!r}" for g in include), *(f"--exclude {g!r}" for g in exclude)]
         )
-        raise UsageError(f"no layer matches {wanted}: the layers are {listed(names)}")
+        raise UsageError(f"no layer matches {wanted}; choose among {listed(names)}")
     return chosen

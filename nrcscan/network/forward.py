@@ -61,7 +61,7 @@ class Forward:
         """Return a batch of inputs as the network takes them, on its device.
 
         Raises:
-            InputError: they exceed the range of its precision.
+            InputError: the values of the inputs exceed what the precision can hold.
         """
         several = isinstance(x, dict | tuple)
         return each(x, lambda part: self._input(part, first_sample, several=several))
@@ -81,6 +81,9 @@ class Forward:
 
         The network may still write to the features once `take` returns, which says whether they
         are surely finite; if not, each number is looked at.
+
+        Raises:
+            InputError: a batch is not computed in the same way as the first samples were.
         """
         calls: list[str] = []
         n, keeps = length(inputs), self.masks.of(self.named(inputs))
@@ -96,7 +99,8 @@ class Forward:
             except RuntimeError as error:
                 raise InputError(
                     f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
-                    f" {length(inputs)} samples, unlike at first; --exclude the layer"
+                    f" {length(inputs)} samples, unlike at first;"
+                    " leave the layer out with --exclude"
                 ) from error
             if counts is not None:
                 counts = counts[: len(y)]
@@ -110,7 +114,7 @@ class Forward:
         if calls != plan.calls:
             raise InputError(
                 f"the network called other layers from sample {first_sample} on than at first;"
-                " statistics need the same path for every sample"
+                " have it take the same path for every sample"
             )
         predictions = self.output.predictions(output, len(y), y.shape)
         if predictions is not None:
@@ -143,7 +147,8 @@ class Forward:
         """Return what the network returns for inputs, under the eyes of a capture.
 
         Raises:
-            InputError: it does not run, with the layer at which it stopped.
+            InputError: the network cannot compute with such inputs; the message names the layer at
+                which it stopped.
         """
         try:
             with capture:
@@ -246,8 +251,8 @@ def _require_positions(keeps: Mapping[str, Tensor], plan: CallPlan, first_sample
             sample = first_sample + int(keeps[name].all(dim=1).int().argmin())
             raise InputError(
                 f"the {name} of sample {sample} leaves positions out, as no sample did at first,"
-                f" and which of {layer}'s these are is not known; --exclude the layer, or count"
-                " them all with --mask none"
+                f" and which of {layer}'s these are is not known; leave the layer out with"
+                " --exclude, or count them all with --mask none"
             )
 
 
@@ -270,6 +275,11 @@ def _require_finite(
     first_sample: int,
     counts: NDArray[np.int64] | None = None,
 ) -> None:
+    """Refuse what is not a number.
+
+    Raises:
+        InputError: the computation overflows or divides by zero, in this network on this sample.
+    """
     if np.isfinite(values).all():
         return
     row, column = np.argwhere(~np.isfinite(values))[0]

@@ -31,7 +31,7 @@ def infer(checkpoint: Checkpoint, activation: str | None) -> Chain:
         activation: a key of `ACTIVATIONS`, or None where it is to be guessed.
 
     Raises:
-        InputError: the weights are no such chain, or hold more than one.
+        InputError: the widths of the layers do not join into one chain of Linear layers.
         UsageError: the activation is not known.
     """
     if activation is not None and activation not in ACTIVATIONS:

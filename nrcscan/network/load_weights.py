@@ -27,7 +27,7 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
         What the user should know about where the weights were found.
 
     Raises:
-        InputError: a name is missing, unexpected, or of another shape or kind; all are named.
+        InputError: names or shapes of the weights are not those of the network; all are named.
     """
     expected = module.state_dict()
     tied = _tied(module)
@@ -197,7 +197,7 @@ def _require_equal(
     """Refuse weights that differ in the file and are one in the network.
 
     Raises:
-        InputError: there are some.
+        InputError: names that are one weight in the network have different values in the file.
     """
     for names in tied.values():
         first, *others = [name for name in names if name in found] or [""]
@@ -218,7 +218,7 @@ def _by_place(
     those of the state dict beside the list.
 
     Raises:
-        InputError: there are more or fewer than the network has parameters.
+        InputError: a list of tensors has more or fewer than the network has parameters.
     """
     every = list(module.named_parameters())
     trained = [(name, parameter) for name, parameter in every if parameter.requires_grad]

@@ -92,13 +92,13 @@ class MaskChoice:
         """Refuse a mask that is asked for and that no input is.
 
         Raises:
-            UsageError: there is none, or it says nothing of positions.
+            UsageError: --mask names no input that says which positions count.
         """
         wanted = None if self.asked in (None, "none") else str(self.asked).removeprefix("~")
         if wanted is None:
             return
         if wanted not in named:
-            there = f"they are {listed(named)}" if len(named) > 1 else "there is a single one"
+            there = f"choose one of {listed(named)}" if len(named) > 1 else "leave --mask out"
             raise UsageError(f"--mask {self.asked}: no input is called {wanted}; {there}")
         if wanted not in self.of(named):
             shape = tuple(named[wanted].shape[1:])
@@ -236,7 +236,7 @@ def _flags(part: Any, name: str | None = None) -> Tensor | None:
     """Return an input as flags (n, positions); None if it is no mask of positions.
 
     Raises:
-        InputError: it holds other values, where a `name` says that it is a mask.
+        InputError: an input that is called as masks are holds other values than a mask.
     """
     given = _tensor(part)
     axes = [size for size in given.shape[1:] if size != 1]
@@ -253,5 +253,5 @@ def _flags(part: Any, name: str | None = None) -> Tensor | None:
         return None
     raise InputError(
         f"the inputs {name} hold other values than 0 and 1, so that they do not say which positions"
-        " count; --mask names another input, or none"
+        " count; name another input with --mask, or none"
     )

@@ -209,7 +209,8 @@ class PaddingReach:
         """Find out what inputs say whose names leave it open: the predictions tell.
 
         Raises:
-            InputError: they do not, and a layer has as many positions.
+            InputError: an input of zeros and ones is as long as a layer has positions, and is not
+                called as masks are.
         """
         for name, flags in list(self._unsure.items()):
             says = self._said(name, flags)

@@ -145,7 +145,7 @@ def _of_rounding(state: Mapping[str, Tensor], dtype: torch.dtype) -> Iterator[st
     """Yield what weights lose where the network runs in a narrower precision than they are stored.
 
     Raises:
-        UsageError: some are beyond its range.
+        UsageError: weights of the file are larger than --dtype can hold.
     """
     range_of = torch.finfo(dtype)
     exact = _real_numbers(state)

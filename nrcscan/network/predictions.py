@@ -44,20 +44,23 @@ class PredictionChoice:
         """Return what `--output-key`, `--output-slice` and `--no-predictions` ask for.
 
         Raises:
-            UsageError: the slice is not one.
+            UsageError: the options that choose predictions exclude each other, or the slice is not
+                one.
 
         >>> PredictionChoice.parse("mean", ":2")
         PredictionChoice(key='mean', columns=(None, 2), wanted=True, axes=())
         """
         told = key is not None or columns is not None
         if told and not wanted:
-            raise UsageError("--no-predictions goes with neither --output-key nor --output-slice")
+            raise UsageError(
+                "--no-predictions goes with neither --output-key nor --output-slice; leave one out"
+            )
         asked = (True if told else None) if wanted else False
         if columns is None:
             return cls(key, wanted=asked)
         found = re.fullmatch(COLUMNS, columns)
         if found is None:
-            raise UsageError(f"--output-slice {columns}: write from:to, such as :2")
+            raise UsageError(f"--output-slice {columns}: give from:to, such as :2")
         first, last = (None if bound is None else int(bound) for bound in found.groups())
         return cls(key, (first, last), wanted=asked)
 
@@ -69,7 +72,7 @@ class PredictionChoice:
         """Return the first n predictions as (n, n_targets); None where there are none.
 
         Raises:
-            InputError: there are none of the shape `wanted`.
+            InputError: no output of the network is of the kind and shape of the targets.
         """
         if self.absent(output):
             return None
@@ -116,7 +119,7 @@ class PredictionChoice:
         """Refuse predictions whose axes are not those of the targets.
 
         Raises:
-            InputError: they are others, or in another order.
+            InputError: predictions and targets differ in their axes, or in the order of these.
         """
         predicted = tuple(size for size in shape[1:] if size != 1)
         if self.axes and len(predicted) > 1 and predicted != self.axes:
@@ -151,7 +154,7 @@ class PredictionChoice:
         """Return all that is predicted, of every head, to be compared.
 
         Raises:
-            InputError: there is none, or none by that key.
+            InputError: what the network returns has no tensor, or none by that key.
         """
         if self.absent(output) and not isinstance(output, Tensor) and not _tensors(output):
             return torch.empty(0)
@@ -165,12 +168,14 @@ class PredictionChoice:
         """Return those tensors among what a network returns that hold its predictions.
 
         Raises:
-            InputError: there is none, or none by that key.
+            InputError: what the network returns has no tensor, or none by that key.
         """
         output = _mean_of(output)
         if isinstance(output, Tensor):
             if self.key is not None:
-                raise InputError(f"--output-key {self.key}: the network returns a single tensor")
+                raise InputError(
+                    f"--output-key {self.key}: the network returns a single tensor; leave it out"
+                )
             return [output]
         tensors = _tensors(output)
         if not tensors:
@@ -184,7 +189,7 @@ class PredictionChoice:
         if not all(key in tensors for key in keys):
             raise InputError(
                 f"--output-key {self.key}: the network returns {_a(type(output).__name__)} with"
-                f" {listed(tensors)}"
+                f" {listed(tensors)}; choose among these"
             )
         return [tensors[key] for key in keys]
 
@@ -216,7 +221,7 @@ def _mean_of(output: Any) -> Any:
     """Return the mean of a distribution, and anything else as it is.
 
     Raises:
-        InputError: it has none.
+        InputError: the mean of such a distribution is not known.
     """
     if not isinstance(output, Distribution):
         return output

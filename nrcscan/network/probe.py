@@ -179,7 +179,7 @@ def probe(
     if not layers:
         raise InputError(
             "the network has no weights to watch (a frozen program keeps none apart, nor does a"
-            " quantised one)"
+            " quantised one); name the factory of the network with --model"
         )
     probing = _Probing(run, layers, x, note)
     said = getattr(run.module, "said", None)  # of inputs, by a graph
@@ -200,8 +200,8 @@ def probe(
     reached_by = [features for call, features in probing.first.calls if call.name in chosen]
     if not plan.records and all(features.is_complex() for features in reached_by):
         raise InputError(
-            "what reaches every layer are complex numbers, and features are real; a factory that"
-            " computes with real and imaginary parts side by side can be measured"
+            "what reaches every layer are complex numbers, and features are real; name a"
+            " factory that computes with real and imaginary parts side by side"
         )
     if not plan.records:
         n, predictions = len(probing.order), run.output.joined(probing.first.output)
@@ -212,7 +212,8 @@ def probe(
                 " network belong together"
             )
         raise InputError(
-            "the samples are on no axis of what reaches any layer, so none can be measured"
+            "the samples are on no axis of what reaches any layer, so none can be measured;"
+            " have a factory put the samples first"
         )
     return plan
 
@@ -220,7 +221,11 @@ def probe(
 def _chosen(
     plan: CallPlan, capture: Capture, include: Sequence[str], exclude: Sequence[str]
 ) -> set[str]:
-    """Return the names of the calls to watch."""
+    """Return the names of the calls to watch.
+
+    Raises:
+        InputError: all layers are of a kind, or are called in a way, that is not measured.
+    """
     chosen = set(select(plan.calls, include, exclude))
     if not chosen and capture.packed:
         raise InputError(
@@ -231,8 +236,8 @@ def _chosen(
         owners = listed(dict.fromkeys(unmeasured(la, capture, ()) for la in plan.layers))
         raise InputError(
             f"none of the network's weights, of {owners}, was seen running in a Linear or"
-            " convolution layer; a network that casts or recomputes its weights, or is made"
-            " of other layers, cannot be measured"
+            " convolution layer; name a factory of such layers that neither casts nor recomputes"
+            " its weights"
         )
     return chosen
 

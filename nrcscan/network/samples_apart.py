@@ -20,6 +20,10 @@ from nrcscan.network.trials import ProbeRun, Watched, alike, tried
 from nrcscan.wording import listed
 
 
+_MIXES = "the network mixes samples: the prediction for one changes with the others in its batch"
+_APART = "normalise by running statistics, and attend within a sample, not over a batch"
+
+
 class SamplesApart:
     """Tells why what a network makes of a sample is not the sample's alone.
 
@@ -37,17 +41,17 @@ class SamplesApart:
         """Refuse a network whose way or prediction for a sample is not the sample's alone.
 
         Raises:
-            InputError: with the cause.
+            InputError: what the network makes of a sample depends on others, or on chance.
         """
         before, after = self._predictions(first), self._predictions(reordered)
         # Of the wrong shape it is refused when the targets are at hand.
         comparable = before.ndim > 0 and len(before) == len(self._order)
         if comparable and before.shape == after.shape and not alike(before[self._order], after):
-            raise InputError(self._why(before, after, first, reordered))
+            raise self._not_apart(before, after, first, reordered)
         if first.names != reordered.names:
             raise InputError(
                 "the network calls other layers when its samples come in another order;"
-                " statistics need the same path for every sample"
+                " have it take the same path for every sample"
             )
 
     def why_not_watched(self, index: int, call: Call, features: Tensor) -> str:
@@ -67,39 +71,37 @@ class SamplesApart:
             f"{said} has shape {shape}, and the {len(self._order)} samples are on none of its axes"
         )
 
-    def _why(self, before: Tensor, after: Tensor, first: ProbeRun, reordered: ProbeRun) -> str:
-        """Return why predictions differ."""
+    def _not_apart(
+        self, before: Tensor, after: Tensor, first: ProbeRun, reordered: ProbeRun
+    ) -> InputError:
+        """Return the error that the prediction for a sample is not that sample's alone."""
         one, other, one_again = (self._seeded(seed) for seed in (0, 1, 0))
         if not alike(one, other):
             if alike(one, one_again):
-                return (
+                return InputError(
                     "the predictions are random: the same samples, run twice, give others; have"
                     " dropout, noise and sampling stop in eval mode, or predict the mean"
                 )
-            return (
+            return InputError(
                 "the network keeps something from one call to the next: the same samples, run"
                 " twice, give other predictions; have it begin afresh in every call of forward"
             )
         aside = before.ndim > 1 and before.shape[1] == len(self._order)
         if aside and alike(before[:, self._order], after):
-            return (
+            return InputError(
                 f"the predictions, of shape {tuple(before.shape)}, have the samples on the second"
                 " axis; wrap the network in a factory that puts them on the first"
             )
-        return (
-            "the network mixes samples: the prediction for one changes with the others in its"
-            f" batch{self._mixing(first, reordered)}"
-        )
-
-    def _mixing(self, first: ProbeRun, reordered: ProbeRun) -> str:
-        """Return where samples are mixed first, as far as that shows, and the next step."""
         unkept = self._norms_of_batches()
         if unkept:
-            return (
-                f", by whose statistics {listed(unkept)} normalises; have it keep running ones in"
-                " training, with track_running_stats=True"
+            return InputError(
+                f"{_MIXES}, by whose statistics {listed(unkept)} normalises; have it keep running"
+                " ones in training, with track_running_stats=True"
             )
-        step = "normalise by running statistics, and attend within a sample, not over a batch"
+        return self._mixing(first, reordered)
+
+    def _mixing(self, first: ProbeRun, reordered: ProbeRun) -> InputError:
+        """Return the error that says where samples are mixed first, as far as that shows."""
         modules, apart = dict(self._run.module.named_modules()), set()
         for (call, features), (_, other) in zip(first.calls, reordered.calls, strict=False):
             path = call.layer.name.rpartition(".")[0]
@@ -108,12 +110,12 @@ class SamplesApart:
                 continue
             within = modules.get(path)
             if path in apart and isinstance(within, nn.RNNBase | nn.MultiheadAttention):
-                return (
-                    f": {_called(path, within)} takes samples for steps; have it take the samples"
-                    " first, as with batch_first=True, and give each its steps"
+                return InputError(
+                    f"{_MIXES}: {_called(path, within)} takes samples for steps; have it take the"
+                    " samples first, as with batch_first=True, and give each its steps"
                 )
-            return f", first in what reaches {call.name}; {step}"
-        return f"; {step}"
+            return InputError(f"{_MIXES}, first in what reaches {call.name}; {_APART}")
+        return InputError(f"{_MIXES}; {_APART}")
 
     def _norms_of_batches(self) -> list[str]:
         """Return what ran of the layers that normalise by the statistics of a batch."""

@@ -46,7 +46,7 @@ def checked(
 
     Raises:
         TypeError: there is no such option.
-        UsageError: a value is of another type or out of range, or goes with another option.
+        UsageError: an option has no effect without another.
     """
     fields = declared(options, many=many)
     for name in given:
@@ -63,7 +63,7 @@ def checked(
             continue
         if chosen[other] == fields[other].default:
             shown = " ".join(filter(None, (fields[other].flag, fields[other].option.metavar)))
-            raise UsageError(f"{field.flag} goes with {shown}")
+            raise UsageError(f"{field.flag} goes with {shown}; give both, or neither")
     return cast("Options", chosen)
 
 
@@ -76,7 +76,7 @@ def check(field: Field, value: Any, where: str | None = None) -> Any:
         where: how a message names the option, if not by its flag.
 
     Raises:
-        UsageError: it is of another type, or out of range.
+        UsageError: the option takes values of another type or range.
     """
     where = where or field.flag
     value = plain(value)
@@ -89,7 +89,7 @@ def check(field: Field, value: Any, where: str | None = None) -> Any:
             _require_in_range(field, fitting, where)
         pattern = field.option.pattern
         if pattern and isinstance(fitting, str) and not re.fullmatch(pattern, fitting):
-            raise UsageError(f"{where} {fitting}: {field.option.form}")
+            raise UsageError(f"{where} {fitting}: give {field.option.form}")
         return fitting
     if isinstance(value, str | int | float) and field.choices:
         raise UsageError(f"{where} {value}: {_remedy(field)}")
@@ -113,7 +113,7 @@ def several(paths: Any) -> list[Path]:
     """Return paths given as one or as several.
 
     Raises:
-        UsageError: they are none.
+        UsageError: something else is given where a path is wanted.
     """
     one = isinstance(paths, str | os.PathLike)
     if not one and not isinstance(paths, Iterable):

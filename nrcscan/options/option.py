@@ -32,7 +32,7 @@ class Option:
         above: what a number has to be greater than.
         unit: of a number, in messages.
         pattern: what the whole of a word has to match.
-        form: such words, in a message: what to write.
+        form: such words, in a message: what to give.
         separator: of several words in one string; without it a string is one item.
         goes_with: the option without which this one means nothing.
         changes_numbers: whether what a pass stores depends on it: then its file records it.

@@ -115,7 +115,7 @@ class PassOptions(CheckpointOptions, total=False):
             in_scan="cpu",
             shown_default="cpu",
             pattern=DEVICE,
-            form="give cpu, cuda, cuda:1, mps or another of torch's devices",
+            form="cpu, cuda, cuda:1, mps or another of torch's devices",
             group="Network",
             shards_may_differ=True,
         ),
@@ -282,7 +282,7 @@ class PassOptions(CheckpointOptions, total=False):
             help="Which columns of it are the predictions, such as :2.",
             metavar="A:B",
             pattern=COLUMNS,
-            form="write from:to, such as :2",
+            form="from:to, such as :2",
             group="What is measured",
         ),
     ]

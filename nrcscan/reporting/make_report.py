@@ -204,7 +204,11 @@ def _features(statistics: Statistics | Sketched, product_epsilon: float) -> Spec
 
 
 def _matrix(acts: MeasuredActs, index: int, width: int) -> Array | None:
-    """Return a layer's weight as a matrix (rows, width), or None if it does not act on them."""
+    """Return a layer's weight as a matrix (rows, width), or None if it does not act on them.
+
+    Raises:
+        InputError: a weight in the file does not fit the features of its layer.
+    """
     record = acts.layers[index]
     if record.flattened or not record.acts_alone:
         return None

@@ -39,7 +39,7 @@ def data_fingerprint(data: Any, ask: Callable[[DataQuestion], Any]) -> dict[str,
 
     Raises:
         NrcscanError: it cannot be read.
-        UsageError: it is of a kind that workers cannot be sent.
+        UsageError: data in memory, other than two arrays, cannot be sent to workers.
     """
     paths = data_paths(data)
     if paths:

@@ -54,7 +54,7 @@ def finish(
         on_progress: called with checkpoints done, and in all, at first and after every one.
 
     Raises:
-        NrcscanError: no task can be done.
+        NrcscanError: the scheduler or all of its workers have ended.
     """
     done = plan.total - plan.n_open
     on_progress(done, plan.total)
@@ -90,7 +90,7 @@ def require_address(where: str) -> None:
     """Refuse what is neither the address of a scheduler nor "local:N".
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the cluster is named as local:N or by its address, and this is neither.
     """
     kind, _, rest = where.partition(":")
     if kind == "local" and not (rest.isdecimal() and int(rest) > 0):
@@ -154,7 +154,7 @@ def outcomes(
     tried once more at the end, alone.
 
     Raises:
-        NrcscanError: no task can be done.
+        NrcscanError: the scheduler or all of its workers have ended.
     """
     waiting = {submit(task): task for task in tasks}
     died: list[Task] = []
@@ -182,7 +182,7 @@ def _outcome(future: Future[Outcome], timeout: float | None) -> Outcome | Died:
         raise
     except CancelledError as error:
         raise InputError(
-            "the cluster is gone; what is done is kept, and the same command goes on from there"
+            "the cluster is gone; run the same command again, which goes on from what is done"
         ) from error
     except Exception as error:  # a cluster fails in its own ways
         return Outcome(f"the cluster failed: {type(error).__name__}: {reason(error)}")

@@ -73,13 +73,13 @@ def find(
         apart: files and folders that are no checkpoints: the data, the output.
 
     Raises:
-        InputError: there is no such folder, or it cannot be read.
-        UsageError: it is a file.
+        InputError: the folder does not exist, or cannot be read.
+        UsageError: a scan takes a folder, and this is a file.
     """
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; check the path")
     if not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; nrcscan extract measures a single checkpoint")
+        raise UsageError(f"{folder}: is a file; measure a single checkpoint with nrcscan extract")
     try:
         any(folder.iterdir())
     except OSError as error:

@@ -44,7 +44,7 @@ def of_files(paths: Sequence[Path]) -> str:
     """Return the SHA-256 of a file's content; of several, that of theirs.
 
     Raises:
-        InputError: one cannot be read.
+        InputError: a file of the network's code cannot be read.
     """
     hashes = []
     for path in paths:

@@ -166,11 +166,13 @@ def _require_usable(
     """Refuse options that do not go together, that processes cannot be given, or lead nowhere.
 
     Raises:
-        UsageError: there are such.
+        UsageError: two options do not go together, or a value is of one process alone.
         InputError: a file that they name cannot be read.
     """
     if jobs is not None and cluster is not None:
-        raise UsageError("--jobs is for this machine; a --cluster has workers of its own")
+        raise UsageError(
+            "--jobs is for this machine; leave it out, as a --cluster has its own workers"
+        )
     if cluster is not None:
         require_address(cluster)
     values: Mapping[str, Any] = settings
@@ -192,10 +194,13 @@ def _require_usable(
 
 def _nothing(folder: Path, skipped: Sequence[tuple[str, str]]) -> str:
     if not skipped:
-        return f"{folder}: nothing to scan: the folder is empty"
+        return f"{folder}: nothing to scan: the folder is empty; name the folder of the checkpoints"
     reasons = Counter(why for _, why in skipped)
     told = "; ".join(f"{count} × {why}" for why, count in reasons.most_common(4))
-    return f"{folder}: nothing to scan: no checkpoint among what is there ({told})"
+    return (
+        f"{folder}: nothing to scan: no checkpoint among what is there ({told});"
+        " name the folder of the checkpoints, or what they are called with --pattern"
+    )
 
 
 def _anywhere(data: Any) -> Any:
@@ -211,8 +216,8 @@ def _alone(output: Path) -> Iterator[None]:
     """Make the output folder, and keep other scans out of it.
 
     Raises:
-        UsageError: it is a file, or another scan writes there.
-        OutputError: it cannot be written to.
+        UsageError: a scan writes into a folder of its own, alone.
+        OutputError: the folder of the output cannot be made or written to.
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file; give a folder with -o")

@@ -199,6 +199,11 @@ def read_scan(path: str | Path) -> ScanDocument:
 
 
 def _require_ours(found: Any, file: Path) -> None:
+    """Refuse what nrcscan scan has not written.
+
+    Raises:
+        InputError: the file is of another program, or of a newer nrcscan.
+    """
     schema = str(found.get("schema")) if isinstance(found, dict) else "no schema"
     name, _, version = schema.partition("/")
     if name != NAME or not version.isdecimal():

@@ -147,20 +147,26 @@ class _Parser:
             summed = isinstance(inner, nodes.Arithmetic)
             return replace(inner, start=token.start, end=end) if summed else inner
         self._at -= token.kind != "end"
-        return self._unexpected("here stands a number, a field or a layer")
+        return self._unexpected("write a number, a field or a layer here")
 
     def _named(self, token: Token) -> Node:
         """Read what begins with a name: a field, the list of layers, a function or a layer."""
         start, end, (owner, _, name) = token.start, token.end, token.text.partition(".")
         if self._next.text == "[":
             if token.text != "layers":
-                self._fail(token, "an index on what is no list", "only layers[…] takes one")
+                self._fail(
+                    token,
+                    "an index on what is no list",
+                    "leave it out, as only layers[…] takes one",
+                )
             return self._indexed(token)
         if self._next.text == "(":
             return self._fold(token)
         if owner == "onset" and name:
             if name not in nodes.ONSETS:
-                self._fail(token, "unknown field", f"onset has {listed(nodes.ONSETS)}")
+                self._fail(
+                    token, "unknown field", f"choose a field of onset: {listed(nodes.ONSETS)}"
+                )
             return nodes.Onset("depth", start, end, name)
         if owner == "model" and name in nodes.MODEL_FIELDS:
             return nodes.ModelField("truth" if name == "learned" else "number", start, end, name)
@@ -190,7 +196,7 @@ class _Parser:
         field = self._advance()
         if field.text not in (*nodes.LAYER_NUMBERS, *nodes.LAYER_TRUTHS):
             fields = listed((*nodes.LAYER_NUMBERS, *nodes.LAYER_TRUTHS))
-            self._fail(field, "unknown field", f"a layer has {fields}")
+            self._fail(field, "unknown field", f"choose a field of a layer: {fields}")
         truth = field.text in nodes.LAYER_TRUTHS
         if several:
             if truth:
@@ -213,7 +219,7 @@ class _Parser:
 
     def _fold(self, function: Token) -> Node:
         if function.text not in nodes.FOLDS:
-            self._fail(function, "unknown function", f"there are {listed(nodes.FOLDS)}")
+            self._fail(function, "unknown function", f"choose among {listed(nodes.FOLDS)}")
         self._advance()
         self._deeper()
         of = self._sum()
@@ -236,7 +242,7 @@ class _Parser:
                 remedy = "compare an onset with a layer, such as layers.10, or another onset"
                 self._fail(side, "something other than a layer", remedy)
         if not any(isinstance(side, nodes.Onset) for side in (left, right)):
-            remedy = f"compare an onset with a layer; onset has {listed(nodes.ONSETS)}"
+            remedy = f"compare an onset with a layer: onset has {listed(nodes.ONSETS)}"
             self._fail(left, "two layers compared", remedy)
 
     def _truth(self, node: Node) -> Node:
@@ -267,13 +273,15 @@ class _Parser:
         """Say what to write instead of a name that is no field."""
         owner, _, last = name.rpartition(".")
         if owner == "model":
-            self._fail(node, "unknown field", f"model has {listed(nodes.MODEL_FIELDS)}")
+            self._fail(
+                node, "unknown field", f"choose a field of model: {listed(nodes.MODEL_FIELDS)}"
+            )
         if owner and last in nodes.LAYER_NUMBERS:
             self._fail(node, "a layer where a number is wanted", f'write layers["{owner}"].{last}')
         there = [f"model.{name}" for name in nodes.MODEL_FIELDS]
         there += [f"onset.{name}" for name in nodes.ONSETS]
-        fields = f"{listed([*there, 'layers[…]'])}; a layer has {listed(nodes.LAYER_NUMBERS)}"
-        self._fail(node, "unknown field", f"there are {fields}")
+        fields = f"{listed([*there, 'layers[…]'])}, and a layer has {listed(nodes.LAYER_NUMBERS)}"
+        self._fail(node, "unknown field", f"choose among {fields}")
 
     @property
     def _next(self) -> Token:
@@ -306,4 +314,9 @@ class _Parser:
         self._fail(self._next, what, remedy)
 
     def _fail(self, where: Node | Token, what: str, remedy: str) -> NoReturn:
+        """Refuse the rule, pointing at a part of it.
+
+        Raises:
+            RuleError: the rule is not built as rules are, or has a name that means nothing.
+        """
         raise RuleError(self._text, where.start, where.end, what, remedy, self._origin)

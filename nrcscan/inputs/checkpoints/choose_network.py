@@ -35,7 +35,7 @@ def choose(
         ignore: globs of tensors that are left aside.
 
     Raises:
-        UsageError: `state_key` is needed or names nothing, or a glob matches nothing.
+        UsageError: --state-key goes with files of weights, and this one is a program.
     """
     path, states, lists = contents.path, contents.states, contents.lists
     if state_key is None:

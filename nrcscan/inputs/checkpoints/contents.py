@@ -110,7 +110,11 @@ class Checkpoint:
 
 
 def require_plain(path: Path, name: str, tensor: Tensor) -> None:
-    """Refuse tensors whose storage is not what their shape says."""
+    """Refuse tensors whose storage is not what their shape says.
+
+    Raises:
+        InputError: the tensor is packed or sparse, or its values are not all in the file.
+    """
     if tensor.layout != torch.strided or tensor.is_quantized:
         kind = "quantised" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
         raise InputError(f"{path}: {name!r} is a {kind} tensor; save it dense, in floating point")
@@ -125,7 +129,11 @@ def require_plain(path: Path, name: str, tensor: Tensor) -> None:
 
 
 def require_unquantised(path: Path, names: Iterable[str]) -> None:
-    """Refuse networks whose weights are packed for integer arithmetic."""
+    """Refuse networks whose weights are packed for integer arithmetic.
+
+    Raises:
+        InputError: the weights are kept as integers for quantised layers.
+    """
     layers = {name.partition(_PACKED)[0]: None for name in names if _PACKED in name}
     if layers:
         raise InputError(

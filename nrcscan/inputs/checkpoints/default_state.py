@@ -44,7 +44,7 @@ def default_key(path: Path, states: Mapping[str, dict[str, Tensor]], lists: Coll
     That is the one under a usual key; weights come before their average.
 
     Raises:
-        UsageError: several could be meant.
+        UsageError: the file holds several state dicts, and none is called as the network's is.
     """
     networks = networks_in(states)
     named = [key for key in networks if key not in lists] or networks

@@ -23,8 +23,9 @@ def read_distributed(folder: Path, *, trust: bool) -> Contents:
     """Read every tensor of a distributed checkpoint, put together from the ranks' files.
 
     Raises:
-        UnsafeError: it is not trusted.
-        InputError: it is damaged, incomplete, or holds no tensors.
+        UnsafeError: the folder is read by unpickling, and --trust is not given.
+        InputError: the folder of the distributed checkpoint is damaged, incomplete, or without
+            tensors.
     """
     metadata = open_safely.regular_file(folder / METADATA, "checkpoint")
     if not trust:

@@ -15,11 +15,11 @@ from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 from nrcscan.wording import listed
 
 _KERAS_GROUPS = {"model_weights", "_layer_checkpoint_dependencies", "_CHECKPOINTABLE_OBJECT_GRAPH"}
-_TAKEN = "a checkpoint is a file of torch.save or safetensors"
+_TAKEN = "give a checkpoint of torch.save or safetensors"
 
 
 def no_checkpoint(path: Path, what: str) -> NrcscanError:
-    """Return the error for a file that is something else.
+    """Return the error that a file is something else than a checkpoint.
 
     Args:
         path: of the file.
@@ -28,7 +28,7 @@ def no_checkpoint(path: Path, what: str) -> NrcscanError:
     if what == sniff.DAMAGED_ZIP:
         return damaged(path, ValueError(f"it is {what}"))
     if what == sniff.NPZ:
-        return InputError(f"{path}: is an .npz data archive; the order is MODEL DATA")
+        return InputError(f"{path}: is an .npz data archive; give MODEL before DATA")
     if what == sniff.PICKLE:
         wanted = wanted_globals(path)
         asks = f" that asks for {listed(wanted)}" if wanted else ""
@@ -41,13 +41,13 @@ def no_checkpoint(path: Path, what: str) -> NrcscanError:
         kind = sniff.Kind(what)
     elif sniff.hdf5_offset(path) is not None:
         kind = _of_hdf5(path, kind)
-    words = f"{what} but no PyTorch checkpoint" if what == sniff.ZIP else kind.words
+    words = f"{sniff.ZIP} but no PyTorch checkpoint" if what == sniff.ZIP else kind.words
     return InputError(f"{path}: is {words}; {kind.remedy or _next_step(kind)}")
 
 
 def _next_step(kind: sniff.Kind) -> str:
     if kind.holds == "data":
-        return f"{_TAKEN}, and the order is MODEL DATA"
+        return f"{_TAKEN}, as MODEL before DATA"
     if kind.holds == "network":
         return "convert it to ONNX, or to a state dict of PyTorch in safetensors"
     return _TAKEN
@@ -63,7 +63,7 @@ def _of_hdf5(path: Path, kind: sniff.Kind) -> sniff.Kind:
         return sniff.Kind(f"{kind.words}, damaged or cut short", "copy it again")
     if marks.get("format") in (FORMAT, FORMAT.encode()):
         return sniff.Kind(
-            "a file of statistics, which nrcscan extract has written", "nrcscan report shows it"
+            "a file of statistics, which nrcscan extract has written", "see it with nrcscan report"
         )
     if marks.keys() & {"keras_version", "layer_names"} or groups & _KERAS_GROUPS:
         return sniff.Kind("a Keras model (HDF5)", sniff.KERAS)

@@ -225,7 +225,11 @@ class Graph(nn.Module):
         return found if len(found) > 1 else next(iter(found.values()))
 
     def _hold(self, names: tuple[str, ...], weight: Tensor, kind: str) -> nn.Parameter:
-        """Keep a weight under the first of its names that is free, or holds the same already."""
+        """Keep a weight under the first of its names that is free, or holds the same already.
+
+        Raises:
+            InputError: all of its names are those of other weights.
+        """
         for name in names:
             path, _, leaf = name.rpartition(".")
             # Not add_module: a name may hold dots here, and be one that every module has.
@@ -239,7 +243,10 @@ class Graph(nn.Module):
                 return held
             if held.shape == weight.shape and torch.equal(held, weight):
                 return held
-        raise InputError(f"two nodes of the graph are called {names[-1].removesuffix('.weight')}")
+        raise InputError(
+            f"two nodes of the graph are called {names[-1].removesuffix('.weight')};"
+            " give each a name of its own, or none, and save the model again"
+        )
 
 
 class _Home(nn.Module):

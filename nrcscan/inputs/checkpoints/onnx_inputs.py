@@ -42,7 +42,7 @@ def graph_inputs(path: Path, graph: onnx.GraphProto) -> list[GraphInput]:
     """Return what a graph takes, in its order; initialisers are none of it.
 
     Raises:
-        InputError: it takes nothing, or what is no tensor of numbers.
+        InputError: the inputs of the graph are not tensors of numbers.
     """
     from onnx import helper
 
@@ -70,7 +70,7 @@ def fixed_batch(path: Path, inputs: Sequence[GraphInput]) -> int | None:
     """Return how many samples a graph takes at once; None for any number.
 
     Raises:
-        InputError: its inputs take different numbers.
+        InputError: the graph fixes different numbers of samples for its inputs.
     """
     sizes = {one.name: one.shape[0] for one in inputs if one.shape is not None}
     fixed = {name: size for name, size in sizes.items() if isinstance(size, int)}
@@ -94,7 +94,7 @@ def put(
         named: what is given by name.
 
     Raises:
-        InputError: there is another number of them, or names fit in part.
+        InputError: the data has other inputs than the graph, or fewer of their names.
     """
     names = [one.name for one in inputs]
     given = dict(named) or {str(place): x for place, x in enumerate(args, 1)}
@@ -118,14 +118,16 @@ def _cast(x: Tensor, wanted: GraphInput) -> Tensor:
     """Return an input in the dtype that a graph wants.
 
     Raises:
-        InputError: it holds what that dtype cannot.
+        InputError: the data holds values that the type of the graph's input cannot.
     """
     if wanted.dtype.is_floating_point:
         return x.to(wanted.dtype)
     if x.is_floating_point() and bool((x != x.round()).any()):
-        raise InputError(f"the graph takes integers as {wanted.name!r}; the data has fractions")
+        raise InputError(
+            f"the graph takes integers as {wanted.name!r}; give data without fractions"
+        )
     cast = x.to(wanted.dtype)
     if bool((cast.to(x.dtype) != x).any()):
         kind = str(wanted.dtype).removeprefix("torch.")
-        raise InputError(f"the graph takes {kind} as {wanted.name!r}; the data has other values")
+        raise InputError(f"the graph takes {kind} as {wanted.name!r}; give data that it can hold")
     return cast

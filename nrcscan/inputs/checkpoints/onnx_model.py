@@ -36,7 +36,7 @@ def read_onnx(path: Path) -> Contents:
     Raises:
         UsageError: onnx or onnxruntime is not installed.
         UnsafeError: it keeps its data in files outside its folder.
-        InputError: it is damaged, or cannot be run or measured.
+        InputError: the graph is damaged, or has nothing that can be run or measured.
     """
     try:
         import onnx  # noqa: F401
@@ -109,7 +109,7 @@ def _surveyed(path: Path) -> tuple[onnx.ModelProto, str, Survey, dict[str, NDArr
         kinds = listed(sorted({node.op_type for node in model.graph.node}))
         raise InputError(
             f"{path}: no Linear layer or convolution with a weight of its own is among its nodes"
-            f" ({kinds}), so there is nothing to measure"
+            f" ({kinds}), so there is nothing to measure; export the network with its weights in it"
         )
     return model, sha256, found, held
 
@@ -134,7 +134,7 @@ def _leave_out_stacks(path: Path, found: Survey, held: Mapping[str, NDArray[Any]
     """Take products with a stack of matrices, or with a vector, for what they are: no layers.
 
     Raises:
-        InputError: no layer is left.
+        InputError: every matrix of the graph is a stack of several.
     """
     kept = [layer for layer in found.layers if layer.convolves or held[layer.weight].ndim == 2]
     found.others += [
@@ -144,7 +144,10 @@ def _leave_out_stacks(path: Path, found: Survey, held: Mapping[str, NDArray[Any]
     ]
     found.layers = kept
     if not kept:
-        raise InputError(f"{path}: multiplies with no matrix alone, so there is nothing to measure")
+        raise InputError(
+            f"{path}: multiplies with no matrix alone, so there is nothing to measure;"
+            " save the network of PyTorch, and name it with --model"
+        )
 
 
 def _within(message: Any) -> Iterator[Any]:
@@ -169,7 +172,7 @@ def _fingerprint(path: Path, model: onnx.ModelProto) -> str:
 
     Raises:
         UnsafeError: such a file is outside the model's folder.
-        InputError: one is missing.
+        InputError: the model keeps weights in files beside it, and one is missing.
     """
     import onnx
 
@@ -189,7 +192,11 @@ def _fingerprint(path: Path, model: onnx.ModelProto) -> str:
 
 
 def _require_runnable(path: Path, model: onnx.ModelProto) -> None:
-    """Refuse operations that nobody here knows, or that compute in integers."""
+    """Refuse operations that nobody here knows, or that compute in integers.
+
+    Raises:
+        InputError: the graph has operations that are not run or not measured.
+    """
     import onnx
 
     nodes = [message for message in _within(model) if isinstance(message, onnx.NodeProto)]
@@ -228,7 +235,7 @@ def _session(path: Path, model: onnx.ModelProto, wanted: list[str]) -> Run:
     """Return what runs a model and gives any of the tensors that are wanted.
 
     Raises:
-        InputError: onnxruntime cannot run it.
+        InputError: onnxruntime does not accept the graph.
     """
     import onnx
     import onnxruntime

@@ -92,10 +92,14 @@ def _require_no_data(path: Path, form: CheckpointForm) -> None:
 
 
 def _read_torch(path: Path, form: CheckpointForm, trust: bool) -> Contents:
-    """Read a file of torch.save, which may hold what training leaves beside a network."""
+    """Read a file of torch.save, which may hold what training leaves beside a network.
+
+    Raises:
+        NoNetworkError: the file is one of training, beside the weights.
+    """
     what = training_state(path)
     if what == ZERO_3:
-        raise NoNetworkError(f"{path}: {holding(what)}")
+        raise NoNetworkError(f"{path}: holds {ZERO_3}")
     try:
         return form.read(path, trust=trust)
     except UnsafeError as error:

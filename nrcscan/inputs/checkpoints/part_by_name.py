@@ -54,7 +54,7 @@ def find_part(path: Path, states: States, lists: Collection[str], asked: str) ->
         asked: the option's value.
 
     Raises:
-        UsageError: there is no such thing, or several could be meant.
+        UsageError: what --state-key names is not in the file, or not in one place alone.
     """
     key = _key(path, states, asked)
     if key is not None:
@@ -91,7 +91,11 @@ def _whole(states: States, lists: Collection[str], word: str, key: str) -> Named
 
 
 def _one(path: Path, states: States, lists: Collection[str], word: str) -> NamedPart:
-    """Return the tensors whose names begin with a word, without it."""
+    """Return the tensors whose names begin with a word, without it.
+
+    Raises:
+        UsageError: --state-key names what is no part of the file.
+    """
     key, prefix = _place(path, states, lists, word)
     names = _under(states[key], prefix)
     if not names:
@@ -109,7 +113,11 @@ def _one(path: Path, states: States, lists: Collection[str], word: str) -> Named
 
 
 def _joined(path: Path, states: States, lists: Collection[str], words: list[str]) -> NamedPart:
-    """Return several parts as one, their names as they are below the keys that all share."""
+    """Return several parts as one, their names as they are below the keys that all share.
+
+    Raises:
+        UsageError: --state-key joins parts, and some cannot be joined.
+    """
     found: list[tuple[str, str, str]] = []  # key, name without wrappers, name in the state dict
     for word in words:
         whole = _key(path, states, word)
@@ -153,13 +161,13 @@ def _place(path: Path, states: States, lists: Collection[str], word: str) -> tup
     """Return the key of the state dict that has names under a word, and the prefix there.
 
     Raises:
-        UsageError: none has, or several have.
+        UsageError: no part of the file is called as --state-key says, or several are.
     """
     places = list(_places(states, lists, word))
     if not places:
         raise UsageError(
             f"{path}: no state dict is called {word!r}, and no tensor's name begins so;"
-            f" --state-key is one of {_nearest(states, lists, word)}"
+            f" choose --state-key from {_nearest(states, lists, word)}"
         )
     whole = [(key, prefix) for key, prefix in places if _path_of(key, prefix) == word]
     chosen = whole or places

@@ -34,6 +34,11 @@ def plain(where: str | Path, name: str, tensor: Tensor) -> Tensor:
 
 
 def _whole(where: str | Path, name: str, tensor: Tensor) -> Tensor:
+    """Return all of a DTensor.
+
+    Raises:
+        InputError: the tensor was shared among processes, and the others' parts are not here.
+    """
     try:
         local = tensor.to_local()  # type: ignore[attr-defined]
         summand = any(p.is_partial() for p in tensor.placements)  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ def tensors_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]
     """Return the tensors of a safetensors file, in natural order of names, and its metadata.
 
     Raises:
-        InputError: it is damaged, or holds no tensors.
+        InputError: the file is damaged, or holds no tensors.
     """
     content = path.read_bytes()  # not mapped: a file cut short while mapped kills the process
     try:
@@ -50,7 +50,7 @@ def tensors_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]
     except Exception as error:  # safetensors raises its own error, or a KeyError on unknown types
         raise damaged(path, error) from error
     if not state:
-        raise InputError(f"{path}: holds no tensors; was the right file saved?")
+        raise InputError(f"{path}: holds no tensors; save the network's weights")
     metadata = header.get("__metadata__") or {}
     return (
         dict(sorted(state.items(), key=lambda item: natural_key(item[0]))),

@@ -31,7 +31,7 @@ def set_aside(
         origins: what the file calls each tensor.
 
     Raises:
-        UsageError: a glob matches nothing, or nothing is left.
+        UsageError: --ignore names no tensor, or all of them.
     """
     words = [word.strip() for glob in globs for word in glob.split(",")]
     if not words:
@@ -49,7 +49,7 @@ def set_aside(
         ]
         if not found:
             near = _nearest(word, spelt)
-            raise UsageError(f"{path}: --ignore {word!r} matches no tensor; there are {near}")
+            raise UsageError(f"{path}: --ignore {word!r} matches no tensor; choose among {near}")
         matched |= dict.fromkeys(found)
     left = {name: tensor for name, tensor in state.items() if name not in matched}
     if not left:

@@ -23,7 +23,7 @@ def read_shards(path: Path) -> Contents:
 
     Raises:
         UnsafeError: the index names a file outside its own folder.
-        InputError: the index or a shard is missing, damaged, or lacks a tensor.
+        InputError: the index and its shards are incomplete, damaged, or not of one network.
     """
     weight_map = _weight_map(path)
     shards = {
@@ -45,7 +45,10 @@ def read_shards(path: Path) -> Contents:
             continue
         contents = read_torch(shard)
         if list(contents.states) != [""] or contents.lists:
-            raise InputError(f"{shard}: is no shard: its tensors are not at the top level")
+            raise InputError(
+                f"{shard}: is no shard: its tensors are not at the top level;"
+                " save the network again with save_pretrained"
+            )
         held[name] = contents.states[""]
         digest.update(contents.sha256.encode())
     tied = ties(path, metadata, {key for tensors in held.values() for key in tensors})
@@ -59,16 +62,26 @@ def read_shards(path: Path) -> Contents:
 
 
 def _weight_map(path: Path) -> dict[str, str]:
+    """Return which file each tensor is in.
+
+    Raises:
+        InputError: the JSON does not say which file each tensor is in.
+    """
     if path.stat().st_size > INDEX_LIMIT:
-        raise InputError(f"{path}: too large for an index of shards")
+        raise InputError(
+            f"{path}: too large for an index of shards; give the file that maps tensors to files"
+        )
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         weight_map = content["weight_map"]
         plain = all(isinstance(k, str) and isinstance(v, str) for k, v in weight_map.items())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: is no index of shards ({reason(error)}), which maps tensors to files"
+            f"{path}: is no index of shards ({reason(error)}), which maps tensors to files;"
+            " copy it again"
         ) from error
     if not plain or not weight_map:
-        raise InputError(f"{path}: its weight_map is not of tensor names to file names")
+        raise InputError(
+            f"{path}: its weight_map is not of tensor names to file names; copy it again"
+        )
     return dict(weight_map)

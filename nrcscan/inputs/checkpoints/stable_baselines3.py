@@ -62,7 +62,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, copy:
     """Write the file of the policy's weights by itself.
 
     Raises:
-        InputError: it is larger than the limit.
+        InputError: the policy in the archive is too large to unpack into memory.
     """
     if member.file_size > POLICY_LIMIT:
         raise InputError(
@@ -77,7 +77,7 @@ def _read(path: Path, copy: Path) -> Contents:
     """Read the unpacked weights; errors speak of the archive.
 
     Raises:
-        UnsafeError: they ask for more than data.
+        UnsafeError: the policy in the archive asks for more than data.
         InputError: they are damaged, or are none.
     """
     try:

@@ -51,7 +51,7 @@ def read_torch(path: Path, *, trust: bool = False) -> Contents:
 
     Raises:
         UnsafeError: it holds no weights beside what could run code, and is not trusted.
-        InputError: it is damaged, or holds no weights.
+        InputError: the file is damaged, or holds something else than weights by name.
     """
     opened = _trusted(path) if trust else as_data(path)
     content, states = opened.content, opened.states

@@ -18,7 +18,7 @@ def read_torchscript(path: Path, *, trust: bool) -> Contents:
     """Read a TorchScript program.
 
     Raises:
-        UnsafeError: it is not trusted.
+        UnsafeError: the program has code of its own, and --trust is not given.
         InputError: it is damaged.
     """
     _require_trust(path, "a TorchScript program", trust=trust)
@@ -33,7 +33,7 @@ def read_exported(path: Path, *, trust: bool) -> Contents:
     """Read an exported program.
 
     Raises:
-        UnsafeError: it is not trusted.
+        UnsafeError: the program has code of its own, and --trust is not given.
         InputError: it is damaged.
     """
     _require_trust(path, "an exported program (.pt2)", trust=trust)

@@ -68,7 +68,7 @@ def inert(path: Path, *, mapped: bool = False, remedy: str = _TRUST) -> Inert:
         remedy: where it does what no file of data does.
 
     Raises:
-        UnsafeError: it does what no file of data does.
+        UnsafeError: the pickle does what no file of data does.
         InputError: it is damaged.
     """
     try:
@@ -91,7 +91,7 @@ def unsafe(path: Path, asked: Iterable[str], remedy: str) -> UnsafeError:
 
 
 def _tar(path: Path) -> UnsafeError:
-    """Return the error for a file of a torch before 0.4, a tar archive of pickles."""
+    """Return the error that a file is of a torch before 0.4, a tar archive of pickles."""
     wanted = wanted_globals(path)
     asks = f" that ask for {listed(wanted)}" if wanted else ""
     return UnsafeError(
@@ -104,7 +104,7 @@ def as_data(path: Path) -> Opened:
     """Return what a file holds, as far as it is data.
 
     Raises:
-        UnsafeError: it holds no weights, and asks for what could run code.
+        UnsafeError: no weights can be taken from the pickle without running what it asks for.
         InputError: it is damaged.
     """
     if is_tar(path):
@@ -184,7 +184,7 @@ def readable(
     """Return state dicts as tensors, and a note on those that have tensors without values.
 
     Raises:
-        InputError: there is no other, or it is the one that would be taken.
+        InputError: the state dict has a tensor that cannot be read, and there is no other to take.
     """
     broken = {
         key: next(((n, v) for n, v in state.items() if isinstance(v, Unreadable)), None)
@@ -194,6 +194,7 @@ def readable(
     bad = {key: found for key, found in broken.items() if found is not None}
     for key, (name, tensor) in bad.items():
         if len(bad) == len(states) or key in usual or not usual:
-            raise InputError(f"{path}: {name!r} {tensor.problem}")
+            what, _, step = tensor.problem.rpartition("; ")
+            raise InputError(f"{path}: {name!r} {what}; {step}")
     notes = [f"left out: {name!r}, which {tensor.problem}" for name, tensor in bad.values()]
     return {key: dict(state) for key, state in states.items() if key not in bad}, notes

@@ -29,7 +29,7 @@ def weights_of_folder(folder: Path) -> Path:
     """Return the one file that holds a folder's network; of DeepSpeed's, in the newest step.
 
     Raises:
-        InputError: there is none, or more than one could be meant; the message says which.
+        InputError: the folder holds no checkpoint, or more than one could be meant.
     """
     found = _checkpoints(folder)
     usual = [name for name in found if name.endswith(".index.json")]
@@ -57,7 +57,7 @@ def require_base(path: Path) -> None:
     """Refuse an adapter of PEFT, which is no network without the weights that it adapts.
 
     Raises:
-        InputError: it is one.
+        InputError: the folder holds changes to weights that are elsewhere.
     """
     if not path.name.startswith(_ADAPTER):
         return
@@ -97,6 +97,11 @@ def _checkpoints(folder: Path) -> list[str]:
 
 
 def _listed(folder: Path, *, folders: bool) -> list[str]:
+    """Return the names in a folder, in their natural order.
+
+    Raises:
+        InputError: the folder may not be read.
+    """
     try:
         entries = list(folder.iterdir())
     except OSError as error:
@@ -130,7 +135,7 @@ def _without_weights(folder: Path) -> InputError:
         return InputError(f"{folder}: holds checkpoints {_names(inside)}; name one, or use scan")
     for name in _listed(folder, folders=False):
         if why_not(folder / name) == holding(ZERO_3):
-            return NoNetworkError(f"{folder / name}: {holding(ZERO_3)}")
+            return NoNetworkError(f"{folder / name}: holds {ZERO_3}")
         found = sniff.kind(folder / name)
         if found.holds == "network":
             return InputError(

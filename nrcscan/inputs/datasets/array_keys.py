@@ -184,7 +184,7 @@ def _names(path: Path, arrays: Mapping[str, Rows], key: str) -> list[str]:
     """Return the names of groups that a list in the file holds."""
     if key not in arrays:
         lists = lists_of_groups(arrays)
-        remedy = f"there are {listed(lists)}" if lists else "join all episodes with *"
+        remedy = f"choose among {listed(lists)}" if lists else "join all episodes with *"
         raise UsageError(f"{path}: has no list of groups {key!r}; {remedy}")
     rows = arrays[key]
     if not _is_list(rows):
@@ -202,5 +202,5 @@ def _require_all_named(path: Path, arrays: Mapping[str, Rows], text: str, found:
         if missing:
             raise InputError(
                 f"{path}: the list {token[1]!r} names {some(missing)}, of which there is no"
-                f" {text!r}; is the file complete?"
+                f" {text!r}; copy the file again"
             )

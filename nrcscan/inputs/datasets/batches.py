@@ -49,7 +49,7 @@ class Dataset:
 
         Raises:
             InputError: inputs and targets disagree, are not real numbers, or hold NaN.
-            UsageError: there are no samples from `offset` on.
+            UsageError: --offset leaves no samples.
         """
         passed, seen = 0, 0
         for x, y in self.stream(batch_size):
@@ -62,7 +62,7 @@ class Dataset:
                 if len(part) != len(y):
                     raise InputError(
                         f"{self.name}: a batch has {len(part)} {what.removeprefix('the ')} but"
-                        f" {len(y)} targets; each sample needs both"
+                        f" {len(y)} targets; give each sample both"
                     )
             first, passed = offset + seen - passed, passed + len(y)
             last = None if limit is None else first + limit - seen
@@ -82,18 +82,25 @@ class Dataset:
             if seen == limit:
                 return
         if seen == 0 and passed:
-            raise UsageError(f"--offset {offset}: {self.name} has {passed} samples")
+            raise UsageError(
+                f"--offset {offset}: {self.name} has {passed} samples; give a smaller offset"
+            )
         if seen == 0:
-            raise InputError(f"{self.name}: holds no samples")
+            raise InputError(f"{self.name}: holds no samples; give data that has some")
 
 
 def choose_key(
     path: Path, keys: Sequence[str], key: str | None, usual: Sequence[str], what: str, option: str
 ) -> str:
-    """Return which of a file's arrays is meant: the one asked for, or the one with a usual name."""
+    """Return which of a file's arrays is meant: the one asked for, or the one with a usual name.
+
+    Raises:
+        UsageError: no array is called so, or neither option nor name tells which is meant.
+        InputError: the file has no names for arrays.
+    """
     if key is not None:
         if key not in keys:
-            raise UsageError(f"{path}: has no array {key!r}; {option} is one of {listed(keys)}")
+            raise UsageError(f"{path}: has no array {key!r}; choose {option} from {listed(keys)}")
         return key
     if not keys:
         raise InputError(f"{path}: holds no arrays by name; save the inputs and the targets in it")
@@ -119,7 +126,11 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 
 def require_numbers(dtype: np.dtype[Any], where: str) -> None:
-    """Refuse dtypes that are not real numbers."""
+    """Refuse dtypes that are not real numbers.
+
+    Raises:
+        InputError: the values are no real numbers, or cannot be read as such.
+    """
     if dtype.hasobject and dtype.metadata:  # what HDF5 has beyond numbers
         raise InputError(
             f"{where}: text, references or lists of unequal length; save it as an array of numbers"
@@ -138,14 +149,18 @@ def require_numbers(dtype: np.dtype[Any], where: str) -> None:
 
 
 def require_equal_lengths(name: object, x: tuple[int, ...], y: tuple[int, ...]) -> None:
-    """Refuse inputs and targets (their shapes) that are not as many, or none."""
+    """Refuse inputs and targets (their shapes) that are not as many, or none.
+
+    Raises:
+        InputError: there are no samples, or a sample lacks its inputs or targets.
+    """
     if x[0] != y[0]:
         raise InputError(
-            f"{name}: {x[0]} inputs but {y[0]} targets; each sample needs both"
+            f"{name}: {x[0]} inputs but {y[0]} targets; give each sample both"
             f" (inputs have shape {x}, targets {y})"
         )
     if x[0] == 0:
-        raise InputError(f"{name}: holds no samples")
+        raise InputError(f"{name}: holds no samples; give data that has some")
 
 
 def axes_of(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -167,7 +182,7 @@ def target_rows(y: NDArray[Any], name: str, axes: tuple[int, ...] = ()) -> NDArr
         axes: of a sample, where several are known beforehand and become one row.
 
     Raises:
-        InputError: there are none, or they have other axes.
+        InputError: targets have several axes, which predictions may have in another order.
     """
     rows = np.asarray(y, dtype=np.float64)
     if 0 in rows.shape[1:] or axes_of(rows.shape) not in ((), axes):
@@ -179,6 +194,11 @@ def target_rows(y: NDArray[Any], name: str, axes: tuple[int, ...] = ()) -> NDArr
 
 
 def _require_finite(values: NDArray[Any], what: str, first_sample: int, name: str) -> None:
+    """Refuse what is not finite.
+
+    Raises:
+        InputError: a sample has a value that is no finite number.
+    """
     if values.dtype.kind != "f":
         return
     with np.errstate(over="ignore", invalid="ignore"):
@@ -194,7 +214,11 @@ def _require_finite(values: NDArray[Any], what: str, first_sample: int, name: st
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
-    """Return an array, memory map or tensor as an array, without a copy where possible."""
+    """Return an array, memory map or tensor as an array, without a copy where possible.
+
+    Raises:
+        InputError: no array of NumPy has the same values.
+    """
     if hasattr(values, "detach"):
         values = values.detach().cpu().resolve_conj().resolve_neg()
         if str(values.dtype).startswith(("torch.bfloat", "torch.float8")):  # NumPy has none
@@ -204,4 +228,6 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     try:
         return np.asanyarray(values)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: not an array of numbers: {reason(error)}") from error
+        raise InputError(
+            f"{name}: not an array of numbers: {reason(error)}; save it as an array of numbers"
+        ) from error

@@ -81,7 +81,7 @@ class Text:
                 begin with its name, and a line with # is a comment.
 
         Raises:
-            InputError: it is not text, or its columns cannot be told apart.
+            InputError: the first line does not tell the columns apart.
         """
         sample = list(islice(text_lines.lines(path), SAMPLE))
         rows = [line for line in sample if words or not _is_comment(line[1])]
@@ -133,7 +133,7 @@ class Text:
         """Return a line's cells, one for each column.
 
         Raises:
-            InputError: there are more or fewer.
+            InputError: a line has more or fewer cells than the table has columns.
         """
         cells = cut(self.path, number, line, self.delimiter)
         if self.trailing and cells[-1] == "" and len(cells) > len(self.columns) + self.row_names:
@@ -170,7 +170,7 @@ def cut(path: Path, number: int, line: str, delimiter: str) -> list[str]:
     """Return the cells of a line.
 
     Raises:
-        InputError: its quotes do not end.
+        InputError: a quotation mark in the line is not closed.
     """
     try:
         reader = csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True)

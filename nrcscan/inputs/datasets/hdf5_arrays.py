@@ -45,7 +45,11 @@ def is_hdf5(path: Path) -> bool:
 
 @contextmanager
 def hdf5(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[str, Rows]]:
-    """Open the datasets of an HDF5 file, by their path in it; all, or those that are wanted."""
+    """Open the datasets of an HDF5 file, by their path in it; all, or those that are wanted.
+
+    Raises:
+        InputError: the file holds statistics, or refers to data outside itself.
+    """
     of_matlab = open_safely.head(path, len(MATLAB)) == MATLAB
     with h5py.File(path, "r") as file:
         if "format" in file.attrs and bytes(file.attrs["format"]) == FORMAT.encode():

@@ -70,12 +70,12 @@ class Preparation:
         """Read what --images says: name=value for every attribute, spaces between.
 
         Raises:
-            UsageError: something is missing, unknown, twice, or out of range.
+            UsageError: what --images says of the images is incomplete, or a word of it is unknown,
+                twice, or out of range.
         """
         if text is None:
             raise UsageError(
-                "a folder of images needs their size and scale as the network was trained on them:"
-                f" {EXAMPLE}"
+                f"a folder of images needs their size and scale; write for example {EXAMPLE}"
             )
         given: dict[str, str] = {}
         for word in text.split():
@@ -101,7 +101,8 @@ class Preparation:
         """Return an image file as (channels, height, width) float32.
 
         Raises:
-            InputError: it is no still image of 8 bits per channel, or is damaged or too large.
+            InputError: a file beside the table is no still image of 8 bits per channel, is damaged,
+                or too large.
         """
         from PIL import Image, UnidentifiedImageError
 
@@ -116,7 +117,7 @@ class Preparation:
             raise InputError(f"{where}: {path} has too many pixels; make it smaller") from error
         except UnidentifiedImageError as error:
             raise InputError(
-                f"{where}: {path} is no image that can be read: {listed(FORMATS, 'or')}"
+                f"{where}: {path} is no image that can be read; save it as {listed(FORMATS, 'or')}"
             ) from error
         except NrcscanError:
             raise
@@ -190,11 +191,16 @@ class _ImageTable:
 
     @classmethod
     def open(cls, folder: Path, table: Path, columns: TableColumns) -> _ImageTable:
-        """Open a table, and find its columns."""
+        """Open a table, and find its columns.
+
+        Raises:
+            UsageError: the column of the file names is chosen as a target.
+            InputError: the second file is no table of file names and targets.
+        """
         open_safely.regular_file(table, "targets")
         if not is_table(start_of(table, 4096)):
             raise InputError(
-                f"{table}: is {sniff.foreign(table)}; targets come as a CSV, beside the file names"
+                f"{table}: is {sniff.foreign(table)}; give a CSV of file names and targets"
             )
         text = Text.open(table, words=1)
         known = [name.lower() for name in text.columns]
@@ -206,9 +212,11 @@ class _ImageTable:
             told = [name for name in left if name != text.columns[names]]
         chosen = [text.columns.index(name) for name in told]
         if names in chosen:
-            raise UsageError(f"{table}: {text.columns[names]!r} holds the file names, not targets")
+            raise UsageError(
+                f"{table}: {text.columns[names]!r} holds the file names, not targets; name others"
+            )
         if not chosen:
-            raise InputError(f"{table}: has no column of targets beside the file names")
+            raise InputError(f"{table}: has no column of targets beside the file names; add one")
         return cls(folder, text, names, chosen)
 
     def rows(self) -> Iterator[tuple[Path, int, list[float]]]:
@@ -272,17 +280,21 @@ def open_images(
 
 
 def _inside(folder: Path, name: str, table: Path, number: int) -> Path:
-    """Return an image's path, refusing every name that leaves the folder."""
+    """Return an image's path, refusing every name that leaves the folder.
+
+    Raises:
+        InputError: what the table has in place of a file name is no file in the folder.
+    """
     where = f"{table}, line {number}"
     path = folder / name
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
         there = path.is_file()
     except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{where}: {name!r} is no file name: {reason(error)}") from error
+        raise InputError(f"{where}: {name!r} is no file name: {reason(error)}; mend it") from error
     if not inside:
-        raise InputError(f"{where}: {name!r} leads out of {folder}; not followed")
+        raise InputError(f"{where}: {name!r} leads out of {folder}; copy it into the folder")
     if not there:
         state = "not a regular file" if path.exists() else "not there"
-        raise InputError(f"{where}: {path} is {state}; names are relative to the folder")
+        raise InputError(f"{where}: {path} is {state}; name it as from the folder {folder}")
     return path

@@ -25,12 +25,18 @@ from nrcscan.wording import listed, reason
 
 
 def from_arrays(x: Any, y: Any, *, name: str, provenance: dict[str, Any] | None) -> Dataset:
-    """Open a pair of arrays, memory maps or tensors."""
+    """Open a pair of arrays, memory maps or tensors.
+
+    Raises:
+        InputError: an array has no axis of samples, or they are not the same number.
+    """
     inputs, targets = as_inputs(x, name), as_array(y, name)
     for what, array in {**parts(inputs), "the targets": targets}.items():
         require_numbers(array.dtype, f"{name}: {what}")
         if array.ndim == 0:
-            raise InputError(f"{name}: {what} are a single number, not an array of samples")
+            raise InputError(
+                f"{name}: {what} are a single number, not an array of samples; give arrays"
+            )
         require_equal_lengths(name, array.shape, targets.shape)
 
     def stream(batch_size: int) -> Iterator[Batch]:
@@ -98,7 +104,11 @@ def _pairs(batches: Iterable[Any], name: str) -> Iterator[Batch]:
 
 
 def _split(batch: Any, name: str) -> tuple[Any, Any]:
-    """Return inputs and targets of a batch: a pair, or a dict with the targets among its keys."""
+    """Return inputs and targets of a batch: a pair, or a dict with the targets among its keys.
+
+    Raises:
+        InputError: it cannot be told which part of a batch are the targets.
+    """
     if isinstance(batch, Mapping):
         found = [key for key in batch if key in Y_KEYS]
         if len(found) != 1 or len(batch) < 2:
@@ -110,8 +120,7 @@ def _split(batch: Any, name: str) -> tuple[Any, Any]:
         return (inputs if len(inputs) > 1 else next(iter(inputs.values()))), batch[found[0]]
     if not isinstance(batch, Sequence) or len(batch) != 2:
         raise InputError(
-            f"{name}: a batch is a {type(batch).__name__}; each must be a pair of inputs"
-            " and targets"
+            f"{name}: a batch is a {type(batch).__name__}; give a pair of inputs and targets"
         )
     return batch[0], batch[1]
 
@@ -123,20 +132,29 @@ def _are_inputs(x: list[Any], n: int) -> bool:
 
 
 def as_inputs(x: Any, name: str) -> Inputs:
-    """Return inputs as arrays: one, or several in a dict or tuple."""
+    """Return inputs as arrays: one, or several in a dict or tuple.
+
+    Raises:
+        InputError: the dict or tuple of inputs is empty.
+    """
     if isinstance(x, Mapping):
         x = {str(key): value for key, value in x.items()}
     if isinstance(x, dict | tuple) and not x:
-        raise InputError(f"{name}: a sample has no inputs")
+        raise InputError(f"{name}: a sample has no inputs; give each some")
     inputs: Inputs = each(x, lambda part: as_array(part, name))
     return inputs
 
 
 def _guarded(batches: Iterable[Any], name: str) -> Iterator[Any]:
-    """Yield what the user's own code yields, naming it when it fails."""
+    """Yield what the user's own code yields, naming it when it fails.
+
+    Raises:
+        InputError: the code that makes the samples has failed.
+    """
     try:
         yield from batches
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise InputError(
-            f"{name}: reading it failed: {type(error).__name__}: {reason(error)}"
+            f"{name}: reading it failed: {type(error).__name__}: {reason(error)};"
+            " mend the code that makes it"
         ) from error

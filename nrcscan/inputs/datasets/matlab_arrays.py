@@ -36,6 +36,9 @@ def matlab(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[
         only: those that are wanted, where all were listed before; the others are listed too.
 
     Cells, structures and objects are never read.
+
+    Raises:
+        InputError: as it is read: what a name stands for is no plain array of numbers.
     """
     from scipy import io
 

@@ -131,7 +131,7 @@ def chosen(
     """Find the arrays that are meant, and see that those of every sample fit each other.
 
     Raises:
-        InputError: the arrays are no samples.
+        InputError: the arrays that are joined do not have one entry of one shape for each sample.
         UsageError: a key does not fit, or cannot be guessed.
     """
     inputs, targets = inputs_and_targets(path, arrays, x_key, y_key)
@@ -163,7 +163,11 @@ def chosen(
 
 
 def _require_samples(path: Path, arrays: Mapping[str, Rows], piece: Piece) -> None:
-    """Refuse a piece that is not of numbers, or whose episodes have different samples."""
+    """Refuse a piece that is not of numbers, or whose episodes have different samples.
+
+    Raises:
+        InputError: the arrays that are joined have samples of different shapes, or none.
+    """
     kept = arrays[piece.keys[0]]
     for key in piece.keys:
         rows = arrays[key]
@@ -181,7 +185,11 @@ def _require_samples(path: Path, arrays: Mapping[str, Rows], piece: Piece) -> No
 
 
 def _require_sides_fit(path: Path, arrays: Mapping[str, Rows], side: Side) -> None:
-    """Refuse pieces that cannot lie side by side."""
+    """Refuse pieces that cannot lie side by side.
+
+    Raises:
+        InputError: arrays side by side differ in other axes than the last.
+    """
     shapes = {piece.pattern: arrays[piece.keys[0]].shape for piece in side.pieces}
     if (
         len({max(len(shape), 2) for shape in shapes.values()}) > 1

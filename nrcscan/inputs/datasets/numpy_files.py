@@ -56,7 +56,11 @@ def holds_arrays(path: Path) -> bool:
 
 
 def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
-    """Open an archive; no array of it is ever held whole."""
+    """Open an archive; no array of it is ever held whole.
+
+    Raises:
+        InputError: the archive has no member that is an array.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
@@ -124,6 +128,11 @@ def _piece(
 
 
 def _read_header(member: IO[bytes], where: str) -> _Header:
+    """Read the first bytes of an array.
+
+    Raises:
+        InputError: the array is damaged, or not as np.save writes it.
+    """
     try:
         version = npy.read_magic(member)
         if version == (1, 0):
@@ -162,6 +171,11 @@ def _npz_rows(path: Path, key: str, batch_size: int) -> Generator[NDArray[Any], 
 def _column_major_rows(
     path: Path, key: str, member: IO[bytes], header: _Header, batch_size: int
 ) -> Iterator[NDArray[Any]]:
+    """Yield the rows of an array in Fortran order, which is held whole.
+
+    Raises:
+        InputError: it is too large for that.
+    """
     size = header.row_bytes * header.shape[0]
     if size > FORTRAN_LIMIT:
         raise InputError(
@@ -189,19 +203,26 @@ _ZIP_ERRORS = (
 
 
 def open_npy_pair(x_path: Path, y_path: Path) -> Dataset:
-    """Open inputs and targets in a file each, mapped into memory."""
+    """Open inputs and targets in a file each, mapped into memory.
+
+    Raises:
+        InputError: one of the two files is not an array of samples, as np.save writes it.
+    """
     arrays = []
     for path in (x_path, y_path):
         open_safely.regular_file(path, "data")
         if open_safely.head(path, 6) != b"\x93NUMPY":
             raise InputError(
-                f"{path}: is {sniff.foreign(path)}; with two data files both are .npy arrays"
+                f"{path}: is {sniff.foreign(path)};"
+                " save it with np.save, as both of two data files are"
             )
         with path.open("rb") as file:
             header = _read_header(file, str(path))
         require_numbers(header.dtype, str(path))
         if not header.shape:
-            raise InputError(f"{path}: a single number, not an array of samples; check the file")
+            raise InputError(
+                f"{path}: a single number, not an array of samples; save one entry for each sample"
+            )
         try:
             arrays.append(np.load(path, mmap_mode="r", allow_pickle=False))
         except (ValueError, OverflowError, OSError) as error:

@@ -59,7 +59,8 @@ def open_dataset(
 
     Raises:
         InputError: it cannot be read or used.
-        UsageError: a key or column does not fit, or `data` is none of these.
+        UsageError: options and kind of data do not go together, or data is of no kind that is
+            known.
     """
     columns = TableColumns(tuple(targets), n_targets, x_key, y_key, tuple(drop))
     if isinstance(data, list | tuple) and len(data) == 1 and isinstance(data[0], str | Path):
@@ -71,7 +72,9 @@ def open_dataset(
         _require_images(*pair, keyed=bool(x_key or y_key))
         return open_images(*pair, columns, Preparation.parse(images))
     if images is not None:
-        raise UsageError("--images goes with a folder of images and the CSV of their targets")
+        raise UsageError(
+            "--images goes with a folder of images and the CSV of their targets; give both as DATA"
+        )
     if isinstance(data, str | Path):
         return _open_path(Path(data), columns)
     if x_key or y_key or columns.by_column:
@@ -85,15 +88,25 @@ def open_dataset(
 
 
 def _require_images(folder: Path, table: Path, *, keyed: bool) -> None:
-    """Refuse what are no images beside a table."""
+    """Refuse what are no images beside a table.
+
+    Raises:
+        UsageError: one of two data is a folder, as with images, and the other no table of theirs.
+    """
     if not folder.is_dir() or table.is_dir():
-        raise UsageError("images are a folder, then the table of their targets, in this order")
+        raise UsageError(
+            "images are a folder, then the table of their targets; give both, in this order"
+        )
     if keyed:
-        raise UsageError("images have no --x-key or --y-key; --targets chooses in their table")
+        raise UsageError("images have no --x-key or --y-key; choose in their table with --targets")
 
 
 def _open_in_memory(data: Any) -> Dataset:
-    """Open what the caller has made: arrays, a torch Dataset, or batches."""
+    """Open what the caller has made: arrays, a torch Dataset, or batches.
+
+    Raises:
+        UsageError: what is given is no data, or several that do not belong together.
+    """
     if isinstance(data, list | tuple) and data and all(isinstance(d, str | Path) for d in data):
         raise UsageError(f"{len(data)} data files: give one, or two that belong together")
     if isinstance(data, list) and (len(data) != 2 or all(isinstance(d, tuple) for d in data)):
@@ -120,13 +133,18 @@ def _iterates_samples(data: Any) -> bool:
 
 
 def _call(spec: str) -> Any:
-    """Return what the user's factory of data returns."""
+    """Return what the user's factory of data returns.
+
+    Raises:
+        UsageError: the code that --data names fails.
+    """
     factory = load_callable(spec, "--data")
     try:
         return factory()
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(
-            f"--data {spec}: calling it failed: {type(error).__name__}: {reason(error)}"
+            f"--data {spec}: calling it failed: {type(error).__name__}: {reason(error)};"
+            " mend it, or name another"
         ) from error
 
 
@@ -139,6 +157,12 @@ def _two_paths(data: Any) -> tuple[Path, Path] | None:
 
 
 def _open_path(path: Path, columns: TableColumns) -> Dataset:
+    """Open a file or folder.
+
+    Raises:
+        UsageError: the options are for another kind of data.
+        InputError: the file is of a format that is not read.
+    """
     if path.is_dir():
         if isinstance(form := recognise(path), CheckpointForm):
             raise _checkpoint(path, form)
@@ -159,7 +183,7 @@ def _open_path(path: Path, columns: TableColumns) -> Dataset:
     words = kind.words
     if words == sniff.TEXT:
         words += " without commas, semicolons or tabs in its first line"
-    raise InputError(f"{path}: is {words}; {kind.remedy or f'data is {catalogue.data_kinds()}'}")
+    raise InputError(f"{path}: is {words}; {kind.remedy or f'give {catalogue.data_kinds()}'}")
 
 
 def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None], Dataset] | None:
@@ -190,4 +214,9 @@ def _opener(path: Path, start: bytes) -> Callable[[Path, str | None, str | None]
 
 
 def _checkpoint(path: Path, form: CheckpointForm) -> InputError:
-    return InputError(f"{path}: is a checkpoint ({form.name}), not data; the order is MODEL DATA")
+    """Return the error that a file is a checkpoint.
+
+    Raises:
+        InputError: the file holds a network, where data is wanted.
+    """
+    return InputError(f"{path}: is a checkpoint ({form.name}), not data; give MODEL before DATA")

@@ -86,6 +86,11 @@ def column_dataset(
 
 
 def _batch(path: Path, chosen: Chosen, values: Mapping[str, NDArray[Any]]) -> Batch:
+    """Return a batch of the columns that were chosen.
+
+    Raises:
+        InputError: a column is nested in a way that has no array.
+    """
     try:
         return chosen.batch(values)
     except ValueError as error:
@@ -141,7 +146,7 @@ def _require_numbers(path: Path, name: str, kind: Any, feature: Mapping[str, Any
             path,
             name,
             f"classes ({listed(classes[:3], 'or')}{', …' if len(classes) > 3 else ''})",
-            "encode it as one column each; or, if its codes are meant,"
+            "encode it as one column each, or, if its codes are meant,"
             f" ds.cast_column({name!r}, datasets.Value('int64'))",
         )
     if feature is not None:
@@ -218,7 +223,7 @@ def require_pyarrow(who: str, extra: str) -> None:
     """Refuse to go on without pyarrow.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: the package that reads such files is not installed.
     """
     try:
         import pyarrow.ipc  # noqa: F401

@@ -58,7 +58,7 @@ def open_folder(folder: Path, columns: TableColumns) -> Dataset:
         except arrow_errors() as error:
             raise damaged(path, error) from error
     if schema is None or not sum(counts):
-        raise InputError(f"{folder}: holds no samples")
+        raise InputError(f"{folder}: holds no samples; give data that has some")
 
     def tables(batch_size: int, needed: list[str]) -> Iterator[Any]:
         for path in paths:
@@ -79,13 +79,13 @@ def _data_files(folder: Path) -> list[Path]:
     """Return a saved dataset's files in order.
 
     Raises:
-        UsageError: the folder holds several splits, or no dataset.
-        InputError: it is damaged.
+        UsageError: the folder holds several datasets, or none.
+        InputError: a file of the folder is damaged, or leads out of it.
     """
     if (folder / INDEX).is_file():
         splits = [str(name) for name in _json(folder / INDEX, "splits")]
         if not splits:
-            raise InputError(f"{folder}: holds no samples")
+            raise InputError(f"{folder}: holds no samples; give data that has some")
         raise UsageError(
             f"{folder}: holds the splits {listed(splits)}; give the sub-folder of one, such as"
             f" {folder / splits[0]}"
@@ -102,11 +102,12 @@ def _data_files(folder: Path) -> list[Path]:
         name = entry.get("filename") if isinstance(entry, dict) else None
         if not isinstance(name, str) or name in ("", "..") or set(name) & set("/\\\0"):
             raise InputError(
-                f"{folder / STATE}: names a file outside its own folder, {name!r}; not followed"
+                f"{folder / STATE}: names a file outside its own folder, {name!r};"
+                " save the dataset again"
             )
         path = folder / name
         if path.is_symlink() and path.resolve().parent != folder.resolve():
-            raise InputError(f"{path}: is a link out of its folder; not followed")
+            raise InputError(f"{path}: is a link out of its folder; copy the file there")
         open_safely.regular_file(path, "data")
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - len(END_OF_STREAM)))
@@ -127,13 +128,17 @@ def _no_dataset(folder: Path) -> NrcscanError:
             f"{folder}: is a folder with {some(files)}; give the file itself: {folder / files[0]}"
         )
     return UsageError(
-        f"{folder}: is no folder of Dataset.save_to_disk (it has no {STATE}); images go with"
+        f"{folder}: is no folder of Dataset.save_to_disk (it has no {STATE}); give images with"
         " the table of their targets: IMAGES_FOLDER targets.csv"
     )
 
 
 def _json(path: Path, key: str, *, needed: bool = True) -> Sequence[Any]:
-    """Return a list of a small file of JSON."""
+    """Return a list of a small file of JSON.
+
+    Raises:
+        InputError: the description of the dataset is damaged.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         value = content[key] if needed else content.get(key) or []

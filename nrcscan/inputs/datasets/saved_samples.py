@@ -33,13 +33,18 @@ def arrays_in(path: Path, content: Any) -> dict[str, Rows]:
             dataset may be a stand-in, with the class's name as `name` and `attributes`.
 
     Raises:
-        InputError: it is nothing of that, or its samples are not of one shape.
+        InputError: the file is no pair, dict or dataset of samples of one shape.
     """
     _require_reasonable(path, content)
     return _arrays_in(path, content)
 
 
 def _arrays_in(path: Path, content: Any) -> dict[str, Rows]:
+    """Return the arrays in what a file holds.
+
+    Raises:
+        InputError: the file holds something else than named tensors, pairs or datasets.
+    """
     if isinstance(content, Mapping):
         return _in_mapping(path, content)
     if _is_array(content):
@@ -64,7 +69,11 @@ def _arrays_in(path: Path, content: Any) -> dict[str, Rows]:
 
 
 def _require_reasonable(path: Path, content: Any) -> None:
-    """Refuse content that is larger than what is written in the file: parts in it many times."""
+    """Refuse content that is larger than what is written in the file: parts in it many times.
+
+    Raises:
+        InputError: the containers in the file are too many or too deep to be samples.
+    """
     n, waiting = 0, [(content, 0)]
     while waiting:
         value, depth = waiting.pop()
@@ -140,7 +149,11 @@ def _names(n: int) -> list[str]:
 
 
 def _in_columns(path: Path, columns: Sequence[Any]) -> dict[str, Rows]:
-    """Return tensors that hold all samples each."""
+    """Return tensors that hold all samples each.
+
+    Raises:
+        InputError: a tuple is a pair of inputs and targets, and this is not.
+    """
     names = _names(len(columns))
     found = {}
     for name, column in zip(names, columns, strict=True):
@@ -191,7 +204,11 @@ def _in_subset(path: Path, attributes: Mapping[str, Any]) -> dict[str, Rows]:
 
 
 def _end_to_end(path: Path, parts: Sequence[Mapping[str, Rows]]) -> dict[str, Rows]:
-    """Return datasets one after the other."""
+    """Return datasets one after the other.
+
+    Raises:
+        InputError: datasets end to end must be of the same kind of samples.
+    """
     if not parts or any(part.keys() != parts[0].keys() for part in parts):
         raise InputError(f"{path}: holds datasets of different tensors; {_REMEDY}")
     for name, rows in parts[0].items():
@@ -204,7 +221,11 @@ def _end_to_end(path: Path, parts: Sequence[Mapping[str, Rows]]) -> dict[str, Ro
 
 
 def _in_samples(path: Path, content: Sequence[Any]) -> dict[str, Rows]:
-    """Return a list of samples, each a tuple or a dict, or of batches of them."""
+    """Return a list of samples, each a tuple or a dict, or of batches of them.
+
+    Raises:
+        InputError: the tensors of a list do not tell what they are, or differ in shape.
+    """
     columns = {name: list(values) for name, values in _columns(path, content)}
     shapes = {
         name: [tuple(np.shape(value)) for value in values] for name, values in columns.items()
@@ -235,6 +256,11 @@ def _could_be_batches(shapes: Mapping[str, list[tuple[int, ...]]]) -> bool:
 
 
 def _columns(path: Path, content: Sequence[Any]) -> Iterator[tuple[str, Iterator[Any]]]:
+    """Yield the columns of samples, by name.
+
+    Raises:
+        InputError: the samples of a list are not alike.
+    """
     first = content[0]
     if isinstance(first, Mapping):
         if not all(isinstance(s, Mapping) and s.keys() == first.keys() for s in content):

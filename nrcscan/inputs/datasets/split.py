@@ -43,7 +43,8 @@ class Split:
         """Read what `--split` says: name=value, with commas between.
 
         Raises:
-            UsageError: something is missing, unknown, twice, or out of range.
+            UsageError: what --split says of the parts is incomplete, or a word of it is unknown,
+                twice, or out of range.
 
         >>> Split.parse("train=0.8,seed=42,part=test")
         Split(part='test', train='0.8', test=None, seed=42)
@@ -87,7 +88,7 @@ class Split:
         random_state)` gives, or with `shuffle=False`.
 
         Raises:
-            UsageError: the shares leave a part empty, or are more than there is.
+            UsageError: the shares leave a part empty, or are more than the samples.
         """
         n_train, n_test = self._sizes(n)
         if self.seed is None:

@@ -59,8 +59,8 @@ def standardized(
             of all its samples, as they were when the network was trained.
 
     Raises:
-        UsageError: a part is neither x nor y.
-        InputError: the statistics cannot be read or do not fit.
+        UsageError: what is to be put on scale is neither x nor y, or cannot be from this data.
+        InputError: the file of --scales cannot be read, or its statistics do not fit the samples.
     """
     unknown = [part for part in parts if part not in PARTS]
     if unknown or not parts:
@@ -98,12 +98,22 @@ def standardized(
 
 
 def _several(name: str) -> UsageError:
+    """Return the error that data has several inputs.
+
+    Raises:
+        UsageError: which of several inputs is meant is not known.
+    """
     return UsageError(
         f"--standardize x: {name} has several inputs; put them on scale in your own code (--data)"
     )
 
 
 def _scaled(values: NDArray[Any], part: str, scales: dict[str, Scale], name: str) -> NDArray[Any]:
+    """Return values on scale.
+
+    Raises:
+        InputError: the mean or spread is not of one sample's shape, nor one number.
+    """
     if part not in scales:
         return values
     scale = scales[part] if part == "x" else scales[part].of_rows()
@@ -143,6 +153,11 @@ def _measured(
 
 
 def _saved(path: Path, parts: Sequence[str]) -> dict[str, Scale]:
+    """Return the statistics in a file.
+
+    Raises:
+        InputError: the file of --scales lacks statistics, or is damaged.
+    """
     open_safely.regular_file(path, "statistics")
     needed = [f"{part}_{name}" for part in parts for name in ("mean", "std")]
     try:
@@ -158,5 +173,7 @@ def _saved(path: Path, parts: Sequence[str]) -> dict[str, Scale]:
         raise InputError(f"{path}: not a readable .npz of statistics; save it again") from error
     for key, values in held.items():
         if not np.isfinite(values).all() or (key.endswith("std") and not (values > 0).all()):
-            raise InputError(f"{path}: {key} must be finite, and a spread positive")
+            raise InputError(
+                f"{path}: {key} must be finite, and a spread positive; save other statistics"
+            )
     return {part: Scale(held[f"{part}_mean"], held[f"{part}_std"]) for part in parts}

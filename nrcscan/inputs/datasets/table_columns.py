@@ -97,7 +97,8 @@ class TableColumns:
                 those that `--x-key` or a usual name tells, and not whatever else there is.
 
         Raises:
-            UsageError: the choice does not fit the table, or there is none to be guessed.
+            UsageError: the columns that are chosen are not in the table, or none are and they
+                cannot be guessed.
             InputError: columns cannot be told apart by their names.
         """
         left = self.left(path, columns)
@@ -137,7 +138,8 @@ class TableColumns:
             whole: whether some hold arrays.
 
         Raises:
-            UsageError: the choice does not fit the table, or there is none to be guessed.
+            UsageError: the columns that are chosen are not in the table, or none are and they
+                cannot be guessed.
         """
         given = {"--targets": self.targets, "--n-targets": self.last, "--y-key": self.y}
         told = [option for option, value in given.items() if value]
@@ -147,7 +149,7 @@ class TableColumns:
             unknown = [name for name in self.targets if name not in columns]
             if unknown:
                 raise UsageError(
-                    f"{path}: no column {listed(map(repr, unknown))}; --targets are among"
+                    f"{path}: no column {listed(map(repr, unknown))}; choose --targets from"
                     f" {listed(columns)}"
                 )
             if len(set(self.targets)) < len(self.targets):
@@ -169,8 +171,8 @@ class TableColumns:
         usual = [name for name in columns if name in Y_KEYS]
         if not usual:
             raise UsageError(
-                f"{path}: which columns are the targets? name them with --targets, or say how"
-                f" many of the last with --n-targets; there are {listed(columns)}"
+                f"{path}: which of the columns {listed(columns)} are the targets is not told;"
+                " name them with --targets, or say how many of the last with --n-targets"
             )
         return usual
 
@@ -178,7 +180,7 @@ class TableColumns:
         """Return the columns that `--drop` does not leave aside.
 
         Raises:
-            UsageError: there is no such column.
+            UsageError: no column is called as --drop says.
             InputError: columns cannot be told apart by their names.
         """
         _require_distinct(path, columns)
@@ -187,18 +189,23 @@ class TableColumns:
             found = {glob} & set(columns) or {c for c in columns if fnmatchcase(c, glob)}
             if not found:
                 raise UsageError(
-                    f"--drop {glob}: {path} has no such column; there are {listed(columns)}"
+                    f"--drop {glob}: {path} has no such column; choose among {listed(columns)}"
                 )
             dropped |= found
         return [column for column in columns if column not in dropped]
 
     def _named(self, path: Path, columns: Sequence[str], text: str, option: str) -> list[str]:
+        """Return the columns that an option names.
+
+        Raises:
+            UsageError: --x-key or --y-key names a column that is not in the table.
+        """
         names = [text] if text in columns else _split(text, "+")
         unknown = [name for name in names if name not in columns]
         if unknown:
             more = "; put targets side by side as 'a+b'" if option == "--y-key" else ""
             raise UsageError(
-                f"{path}: no column {listed(map(repr, unknown))}{more}; {option} is among"
+                f"{path}: no column {listed(map(repr, unknown))}{more}; choose {option} from"
                 f" {listed(columns)}"
             )
         return names

@@ -47,7 +47,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines of a file that are not empty, with their numbers from 1 on.
 
     Raises:
-        InputError: it is no UTF-8 text, is damaged, or has a line that is no row of a table.
+        InputError: the file is no text in UTF-8, or no table.
     """
     number = 0
     try:

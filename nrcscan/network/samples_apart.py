@@ -19,7 +19,6 @@ from nrcscan.network.forward import Forward
 from nrcscan.network.trials import ProbeRun, Watched, alike, tried
 from nrcscan.wording import listed
 
-
 _MIXES = "the network mixes samples: the prediction for one changes with the others in its batch"
 _APART = "normalise by running statistics, and attend within a sample, not over a batch"
 

@@ -245,7 +245,7 @@ def test_not_data(tmp_path: Path) -> None:
     np.save(tmp_path / "X.npy", X)
     with pytest.raises(UsageError, match=r"one array; give two: X.npy y.npy"):
         open_dataset(tmp_path / "X.npy")
-    with pytest.raises(InputError, match=r"t.csv: is a text file; with two data files both are"):
+    with pytest.raises(InputError, match=r"t.csv: is a text file; save it with np.save"):
         open_dataset([tmp_path / "X.npy", tmp_path / "t.csv"])
 
 

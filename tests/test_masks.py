@@ -196,9 +196,11 @@ def test_what_a_mask_says_is_asked_where_it_cannot_be_told(tmp_path: Path) -> No
         wanted = mean(X) if expected is None else expected
         np.testing.assert_allclose(found["layer"], wanted, atol=1e-6)
         assert notes == ()
-    with pytest.raises(UsageError, match="--mask m: no input is called m; they are x and mask"):
+    with pytest.raises(
+        UsageError, match="--mask m: no input is called m; choose one of x and mask"
+    ):
         measured(tmp_path, Everything("linear"), inputs, mask="m")
-    with pytest.raises(UsageError, match="--mask m: no input is called m; there is a single one"):
+    with pytest.raises(UsageError, match="--mask m: no input is called m; leave --mask out"):
         measured(tmp_path, nn.Linear(WIDTH, 2), X[:, 0], mask="m")
 
 

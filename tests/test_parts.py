@@ -142,8 +142,8 @@ def test_a_part_is_measured_as_what_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("acto", r"no state dict is called 'acto', and no tensor's name begins so; --state-key is"
-                 r" one of 'state_dict.actor'"),
+        ("acto", r"no state dict is called 'acto', and no tensor's name begins so; choose"
+                 r" --state-key from 'state_dict.actor'"),
         ("members.2", r"choose --state-key from 'members\.[01]"),
         ("log_std", "--state-key log_std is a single tensor, and no network; choose from"),
         ("state_dict.log_std", "is a single tensor"),

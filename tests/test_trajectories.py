@@ -268,7 +268,7 @@ def test_what_there_is_is_told_by_patterns(tmp_path: Path) -> None:
     ):
         open_dataset(path, x_key="data/*/nope")
     with pytest.raises(
-        UsageError, match=r"'data/demo_0/obs' is a group of .*; --x-key names its arr"
+        UsageError, match=r"'data/demo_0/obs' is a group of .*; choose among them with --x"
     ):
         open_dataset(path, x_key="data/demo_0/obs")
 

@@ -522,7 +522,7 @@ def test_what_is_wrong_is_told_without_torch_and_before_what_exists(tmp_path: Pa
             {"x_key": "Z"},
         ),
         (
-            "has no array 'Z'; --y-key is one of",
+            "has no array 'Z'; choose --y-key from",
             ["m.pt", "data.h5"],
             {"x_key": "obs", "y_key": "Z"},
         ),

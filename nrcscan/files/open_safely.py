@@ -66,7 +66,9 @@ def beside(path: Path, name: str, kind: str) -> Path:
         UnsafeError: a file names another that is not beside it, and might be anyone's.
     """
     if not name or name in (".", "..") or set(name) & set("/\\\0") or Path(name).name != name:
-        raise UnsafeError(f"{path}: names a {kind} outside its own folder, {name!r}; copy it there")
+        raise UnsafeError(
+            f"{path}: names a {kind} outside its own folder, {name!r}; save both in one"
+        )
     found = path.parent / name
     if found.is_symlink() and found.resolve().parent != path.parent.resolve():
         raise UnsafeError(

@@ -98,6 +98,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 @pytest.mark.numerical
+@pytest.mark.usefixtures("forked")
 def test_twenty_good_and_ten_bad_files(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     for epoch in range(10):
@@ -167,6 +168,7 @@ def test_twenty_good_and_ten_bad_files(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.numerical
+@pytest.mark.usefixtures("forked")
 def test_swapped_weights_measure_as_a_fresh_network_does(data: Path, tmp_path: Path) -> None:
     save(tmp_path / "runs" / "1.pt", seed=1)
     torch.save(mlp(5, 8, 2).state_dict(), tmp_path / "runs" / "2.pt")  # another chain
@@ -258,6 +260,7 @@ def test_nothing_to_measure_needs_no_torch(data: Path, tmp_path: Path, cli: Run)
     assert not set(done.stdout.splitlines()[-1].split()) & {"torch", "numpy", "h5py", "scipy"}
 
 
+@pytest.mark.usefixtures("forked")
 def test_killed_at_twenty_moments_it_goes_on_to_the_same_end(data: Path, tmp_path: Path) -> None:
     folder, factory = tmp_path / "runs", tmp_path / "slow.py"
     factory.write_text(
@@ -308,6 +311,7 @@ def test_killed_at_twenty_moments_it_goes_on_to_the_same_end(data: Path, tmp_pat
         assert not list((out / "statistics").glob(".*"))
 
 
+@pytest.mark.usefixtures("forked")
 def test_ctrl_c_keeps_what_is_done(data: Path, tmp_path: Path) -> None:
     for epoch in range(3):
         save(tmp_path / "runs" / f"{epoch}.pt", seed=epoch)
@@ -359,6 +363,7 @@ def test_nothing_to_scan_never_exits_0(data: Path, tmp_path: Path, cli: Run) -> 
     assert not (tmp_path / "scan").exists()
 
 
+@pytest.mark.usefixtures("forked")
 def test_what_concerns_all_is_one_error(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     save(folder / "1.pt")
@@ -399,6 +404,7 @@ def test_what_concerns_all_is_one_error(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.numerical
+@pytest.mark.usefixtures("forked")
 def test_data_from_code_and_from_memory(data: Path, tmp_path: Path) -> None:
     save(tmp_path / "runs" / "1.pt")
     (tmp_path / "loader.py").write_text(
@@ -424,6 +430,7 @@ def test_data_from_code_and_from_memory(data: Path, tmp_path: Path) -> None:
     assert again.n_known == 1
 
 
+@pytest.mark.usefixtures("forked")
 def test_two_scans_do_not_share_an_output(data: Path, tmp_path: Path) -> None:
     save(tmp_path / "runs" / "1.pt", first_bias=888)
     running = subprocess.Popen(

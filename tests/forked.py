@@ -7,6 +7,7 @@ and end, as those that are started have; their commands are what `subprocess` ta
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import runpy
@@ -55,9 +56,7 @@ def _be_python(args: list[str], environment: Mapping[str, str] | None, keep: Ite
             environment = dict(environment)
             os.environ.clear()
             os.environ.update(environment)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _handle_signals()
         _open_streams()
         _forget_the_tests()
         _run(args)
@@ -84,6 +83,16 @@ def _close_all_but(keep: set[int]) -> None:
                 os.close(descriptor)
             except OSError:
                 continue
+
+
+def _handle_signals() -> None:
+    """Handle signals as Python does from its start."""
+    faulthandler.disable()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _open_streams() -> None:
@@ -127,6 +136,7 @@ def _run(args: list[str]) -> None:
         sys.path.insert(0, os.getcwd() if how == "-m" else "")
     if how == "-m":
         sys.argv = [what, *rest]
+        sys.modules.pop(f"{what}.__main__", None)
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
         sys.argv = ["-c", *rest]

@@ -106,7 +106,9 @@ def _open_streams() -> None:
 
 
 def _installed(path: str) -> bool:
-    return path.startswith(_STANDARD) or bool({"site-packages", "dist-packages"} & {*Path(path).parts})
+    return path.startswith(_STANDARD) or bool(
+        {"site-packages", "dist-packages"} & {*Path(path).parts}
+    )
 
 
 def _forget_the_tests() -> None:

@@ -19,6 +19,7 @@ import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,8 @@ import nrcscan
 _PACKAGE = str(Path(nrcscan.__file__).parent)
 _STANDARD = str(Path(os.__file__).parent)
 
-Started = subprocess.Popen
 
-
-class Forked(Started[Any]):
+class Forked(subprocess.Popen[Any]):
     """Stands for `subprocess.Popen`: forks where a command runs this Python, with -m or -c."""
 
     def __init__(self, args: Sequence[str], **options: Any) -> None:
@@ -77,12 +76,10 @@ def _be_python(args: list[str], environment: Mapping[str, str] | None, keep: Ite
 
 
 def _close_all_but(keep: set[int]) -> None:
-    for descriptor in map(int, os.listdir("/dev/fd")):
-        if descriptor not in keep:
-            try:
-                os.close(descriptor)
-            except OSError:
-                continue
+    for entry in Path("/dev/fd").iterdir():
+        if int(entry.name) not in keep:
+            with suppress(OSError):  # the list itself was open
+                os.close(int(entry.name))
 
 
 def _handle_signals() -> None:
@@ -99,10 +96,12 @@ def _open_streams() -> None:
     encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
     for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
         lines = number == 2 or os.isatty(number)
-        stream = open(number, "w", buffering=1 if lines else -1, encoding=encoding, errors=errors)
+        stream = os.fdopen(
+            number, "w", buffering=1 if lines else -1, encoding=encoding, errors=errors
+        )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115
+    sys.stdin = os.fdopen(0, encoding="utf-8")
 
 
 def _installed(path: str) -> bool:
@@ -135,7 +134,7 @@ def _run(args: list[str]) -> None:
         apart = apart or flag == "-P"
     how, what, *rest = args
     if not apart:
-        sys.path.insert(0, os.getcwd() if how == "-m" else "")
+        sys.path.insert(0, str(Path.cwd()) if how == "-m" else "")
     if how == "-m":
         sys.argv = [what, *rest]
         sys.modules.pop(f"{what}.__main__", None)

@@ -202,8 +202,10 @@ def test_a_new_quantity_is_one_entry_and_one_function(collapsed: Path, tmp_path:
         return done.stdout
 
     sketched = collapsed.with_name("sketched.h5")
-    compared = ["compare", collapsed, sketched, "--quantity", "feature_spread"]
-    commands = [["report", collapsed, "--format", form] for form in ("json", "csv", "table", "md")]
+    compared: list[object] = ["compare", collapsed, sketched, "--quantity", "feature_spread"]
+    commands: list[list[object]] = [
+        ["report", collapsed, "--format", form] for form in ("json", "csv", "table", "md")
+    ]
     commands += [["report", sketched, "--format", "json"], compared, [*compared, "--format", "csv"]]
     said = run("-c", COMMANDS, json.dumps(commands, default=str)).split(END)
     in_json, in_csv, in_table, in_markdown, of_sketch, beside, beside_in_csv, _ = said

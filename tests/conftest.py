@@ -165,6 +165,8 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have processes forked off this one where starting Python is not the point."""
     if torch.get_num_threads() == 1:  # a pool of threads does not come along
         monkeypatch.setattr(subprocess, "Popen", Forked)
+        torchrun = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler"
+        monkeypatch.setattr(f"{torchrun}.Popen", Forked)
 
 
 @contextmanager

@@ -71,7 +71,6 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]
         yield address, [start("worker", address, *options) for _ in range(2)]
 
 
-@pytest.mark.usefixtures("forked")
 def test_a_worker_that_dies_has_its_checkpoints_done_by_another(
     data: Path, tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[bytes]]]
 ) -> None:

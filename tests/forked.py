@@ -8,6 +8,7 @@ and end, as those that are started have; their commands are what `subprocess` ta
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import runpy
@@ -27,6 +28,7 @@ import nrcscan
 
 _PACKAGE = str(Path(nrcscan.__file__).parent)
 _STANDARD = str(Path(os.__file__).parent)
+_FORGOTTEN: list[object] = []
 
 
 class Forked(subprocess.Popen[Any]):
@@ -43,13 +45,18 @@ class Forked(subprocess.Popen[Any]):
                 _be_python([*args[1:]], environment, keep)
 
             options["preexec_fn"] = run  # it never comes to what would follow, the start of Python
-        super().__init__(args, **options)
+        gc.freeze()  # what is there now is not taken apart where the threads it has are missing
+        try:
+            super().__init__(args, **options)
+        finally:
+            gc.unfreeze()
 
 
 def _be_python(args: list[str], environment: Mapping[str, str] | None, keep: Iterable[int]) -> None:
     """Run a command line of Python in this process, and end it."""
     code = 1
     try:
+        gc.freeze()
         _close_all_but({0, 1, 2, *keep})
         if environment is not None:
             environment = dict(environment)
@@ -118,7 +125,7 @@ def _forget_the_tests() -> None:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and not _installed(file) and not file.startswith(_PACKAGE):
-            del sys.modules[name]
+            _FORGOTTEN.append(sys.modules.pop(name))
     sys.path[:] = [
         *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
         *filter(_installed, sys.path),

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked import Forked
 from threadpoolctl import threadpool_limits
 from torch import distributed, nn
 from torch._C._distributed_c10d import HashStore
@@ -157,6 +158,15 @@ def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(worker_pool, "Process", WorkerHere)
     monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have processes forked off this one where starting Python is not the point."""
+    if torch.get_num_threads() == 1:  # a pool of threads does not come along
+        monkeypatch.setattr(subprocess, "Popen", Forked)
+        torchrun = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler"
+        monkeypatch.setattr(f"{torchrun}.Popen", Forked)
 
 
 @contextmanager

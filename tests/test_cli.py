@@ -219,6 +219,7 @@ def build():
 @pytest.mark.parametrize(
     ("kill", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
+@pytest.mark.usefixtures("forked")
 def test_interrupted_leaves_nothing(
     saved: tuple[Path, Path], tmp_path: Path, kill: signal.Signals, code: int
 ) -> None:
@@ -245,6 +246,7 @@ def test_interrupted_leaves_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_terminal_sees_a_progress_bar_and_colours(
     saved: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -310,6 +312,7 @@ def test_a_closed_pipe_is_no_error(saved: tuple[Path, Path], cli: Run, tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_terminal_without_unicode(saved: tuple[Path, Path], program: Run) -> None:
     environment = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     done = program("extract", *saved, env=environment)

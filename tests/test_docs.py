@@ -185,6 +185,7 @@ def test_every_field_of_the_json_report_is_documented(folder: Path) -> None:
         assert f"`{key}`" in page or key in QUANTITIES, key
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_every_field_of_a_scan_is_documented(folder: Path) -> None:
     (folder / "runs").mkdir()
     shutil.copy(FIXTURES / "swimmer" / "wd0" / "epoch_600.pt", folder / "runs")

@@ -423,6 +423,7 @@ def ranks(cwd: Path, *args: object, room: int | None = None) -> subprocess.Compl
 @pytest.mark.parametrize(
     "room", [700_000, 1_500_000]
 )  # for no rank's rows; for all but the first's
+@pytest.mark.usefixtures("forked")
 def test_ranks_on_a_full_disk(tmp_path: Path, room: int) -> None:
     x, y = samples(4000, 5, 2)
     np.savez(tmp_path / "data.npz", X=x, y=y)
@@ -437,6 +438,7 @@ def test_ranks_on_a_full_disk(tmp_path: Path, room: int) -> None:
 
 
 @pytest.mark.parametrize("stored", [["--activations", "--compress"], ["--no-activations"]])
+@pytest.mark.usefixtures("forked")
 def test_two_ranks_are_one(tmp_path: Path, saved: tuple[Path, Path], stored: list[str]) -> None:
     options = ["-o", "two.h5", "--batch-size", 7, "--dtype", "float64"]
     done = ranks(tmp_path, "extract", *saved, *stored, *options)
@@ -452,6 +454,7 @@ def test_two_ranks_are_one(tmp_path: Path, saved: tuple[Path, Path], stored: lis
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_rank_that_fails_ends_all_with_its_reason(tmp_path: Path) -> None:
     x, y = samples(1000, 5, 2)
     x[800] = np.nan  # beyond the first samples, which all ranks look at

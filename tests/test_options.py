@@ -376,6 +376,7 @@ def test_a_verdict_does_not_ask_which_object_says_no() -> None:
     assert runs(answers) == [(0, 0), (2, 2)]
 
 
+@pytest.mark.usefixtures("workers_here")
 def test_a_string_is_one_item(folder: Path) -> None:
     keys: dict[str, Any] = {"x_key": "a", "y_key": "b", "force": True}
     with pytest.raises(UsageError, match=r"no layer matches --layers 'nothing\*'"):

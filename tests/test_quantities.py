@@ -163,6 +163,16 @@ def test_a_network_has_learned_from_a_tenth_on() -> None:
     assert [learned(r2) for r2 in (0.1, 0.1 - 1e-9, -3.0, None)] == [True, False, False, False]
 
 
+END = "--- end of a command ---\n"
+COMMANDS = f"""
+import json, sys
+from nrcscan.cli.app import app
+for command in json.loads(sys.argv[1]):
+    app(command, standalone_mode=False)
+    print({END!r}, end="")
+"""
+
+
 def test_a_new_quantity_is_one_entry_and_one_function(collapsed: Path, tmp_path: Path) -> None:
     """Add both to a copy of the package, and find the quantity wherever quantities are listed."""
     shutil.copytree(
@@ -178,9 +188,9 @@ def test_a_new_quantity_is_one_entry_and_one_function(collapsed: Path, tmp_path:
     page = tmp_path / "metrics.md"
     shutil.copy(ROOT / "docs/metrics.md", page)
 
-    def run(*args: object, module: str = "nrcscan") -> str:
+    def run(*args: object) -> str:
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", module, *map(str, args)],
+            [sys.executable, "-W", "error", *map(str, args)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
             capture_output=True,
@@ -191,26 +201,31 @@ def test_a_new_quantity_is_one_entry_and_one_function(collapsed: Path, tmp_path:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    layers = json.loads(run("report", collapsed, "--format", "json"))["layers"]
+    sketched = collapsed.with_name("sketched.h5")
+    compared: list[object] = ["compare", collapsed, sketched, "--quantity", "feature_spread"]
+    commands: list[list[object]] = [
+        ["report", collapsed, "--format", form] for form in ("json", "csv", "table", "md")
+    ]
+    commands += [["report", sketched, "--format", "json"], compared, [*compared, "--format", "csv"]]
+    said = run("-c", COMMANDS, json.dumps(commands, default=str)).split(END)
+    in_json, in_csv, in_table, in_markdown, of_sketch, beside, beside_in_csv, _ = said
+    layers = json.loads(in_json)["layers"]
     spread = [layer["feature_spread"] for layer in layers]
     assert all(value > 0 for value in spread)
-    rows = list(csv.DictReader(io.StringIO(run("report", collapsed, "--format", "csv"))))
+    rows = list(csv.DictReader(io.StringIO(in_csv)))
     assert [float(row["feature_spread"]) for row in rows] == spread
-    for form in ("table", "md"):
-        shown = run("report", collapsed, "--format", form)
+    for shown in (in_table, in_markdown):
         assert re.search(r"SR\(W\).* spread", shown)
         assert f"{spread[0]:.1f}" in shown
     # Nothing bounds its error: where a covariance is not exact, it is refused.
-    sketched = collapsed.with_name("sketched.h5")
-    layer = json.loads(run("report", sketched, "--format", "json"))["layers"][0]
+    layer = json.loads(of_sketch)["layers"][0]
     assert layer["feature_spread"] is None
     assert layer["undefined"]["feature_spread"].startswith("known not at all from the sketch")
-    compared = ("compare", collapsed, sketched, "--quantity", "feature_spread")
-    assert "spread 1234" in run(*compared)
-    assert "feature_spread" in run(*compared, "--format", "csv").partition("\n")[0]
+    assert "spread 1234" in beside
+    assert "feature_spread" in beside_in_csv.partition("\n")[0]
     parsed = "from nrcscan.gating.rules.parsing import parse; parse('layers[0].feature_spread < 1')"
     subprocess.run(
         [sys.executable, "-c", parsed], cwd=tmp_path, check=True, env={**os.environ}, timeout=60
     )
-    run(page, module="nrcscan.metrics.quantity_tables")
+    run("-m", "nrcscan.metrics.quantity_tables", page)
     assert "| `feature_spread` | √(tr Σ_H) | ≥ 0 | |" in page.read_text(encoding="utf-8")

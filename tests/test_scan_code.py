@@ -88,7 +88,7 @@ FOLLOW = {
 }
 
 
-@pytest.mark.usefixtures("data")
+@pytest.mark.usefixtures("data", "forked")
 def test_code_that_the_factory_imports(tmp_path: Path) -> None:
     write(tmp_path, {**dict.fromkeys(IMPORTED, VALUE), **FOLLOW, "net.py": VALUE + NET})
     options = {"pythonpath": str(tmp_path / "lib")}
@@ -109,7 +109,7 @@ def test_code_that_the_factory_imports(tmp_path: Path) -> None:
     assert scan(tmp_path, **options).n_known == 1
 
 
-@pytest.mark.usefixtures("data")
+@pytest.mark.usefixtures("data", "forked")
 def test_a_file_that_comes_before_or_is_gone(tmp_path: Path) -> None:
     write(tmp_path, {**DIRECT, "helper.py": ACTIVATION})
     (tmp_path / "lib").mkdir()
@@ -126,7 +126,7 @@ def test_a_file_that_comes_before_or_is_gone(tmp_path: Path) -> None:
         scan(tmp_path, **options)
 
 
-@pytest.mark.usefixtures("data")
+@pytest.mark.usefixtures("data", "forked")
 def test_another_report_is_not_made_from_statistics_of_other_code(tmp_path: Path) -> None:
     write(tmp_path, {**DIRECT, "helper.py": ACTIVATION})
     scan(tmp_path)
@@ -140,7 +140,7 @@ def test_another_report_is_not_made_from_statistics_of_other_code(tmp_path: Path
     assert found["model"]["mse"] == pytest.approx(expected["model"]["mse"], rel=1e-6)
 
 
-@pytest.mark.usefixtures("data")
+@pytest.mark.usefixtures("data", "forked")
 def test_the_class_of_a_pickled_network(tmp_path: Path) -> None:
     text = (
         "from torch import nn\nclass Net(nn.Sequential):\n    def forward(self, x):\n"
@@ -162,7 +162,7 @@ def test_the_class_of_a_pickled_network(tmp_path: Path) -> None:
     assert result(second) != result(first)
 
 
-@pytest.mark.usefixtures("data")
+@pytest.mark.usefixtures("data", "forked")
 def test_the_code_of_data(tmp_path: Path) -> None:
     loader = "from numbers_of_mine import FACTOR\ndef load():\n    import numpy as np, pathlib\n"
     loader += "    d = np.load(pathlib.Path(__file__).parent / 'data.npz')\n"
@@ -177,8 +177,10 @@ def test_the_code_of_data(tmp_path: Path) -> None:
     assert result(second) != result(first)
 
 
-@pytest.mark.usefixtures("data")
-def test_code_is_checked_without_running_it(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("data", "forked")
+def test_code_is_checked_without_running_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran = f"open({str(tmp_path / 'ran')!r}, 'a').write('x')\n"
     write(tmp_path, {**DIRECT, "lib/helper.py": ran + ACTIVATION})
     options: dict[str, Any] = {
@@ -190,6 +192,7 @@ def test_code_is_checked_without_running_it(tmp_path: Path) -> None:
     options["run_script"] = True
     scan(tmp_path, **options)
     (tmp_path / "ran").unlink()
+    monkeypatch.undo()  # a Python that has imported nothing
     code = (
         "import sys, nrcscan; found = nrcscan.scan('runs', 'data.npz', 'out', jobs=1,"
         f" **{options!r}); print(found.n_known, *sys.modules)"

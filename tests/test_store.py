@@ -98,6 +98,7 @@ for limit in (1, 3000, 1_000_000):
 """
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_full_disk_is_one_message(tmp_path: Path) -> None:
     code = FULL.format(tests=str(Path(__file__).parent))
     done = subprocess.run(

@@ -36,7 +36,10 @@ def failed(done: subprocess.CompletedProcess[str], code: int, message: str) -> N
 def test_the_main_job(cli: Run, saved: tuple[Path, Path], tmp_path: Path) -> None:
     done = cli("extract", *saved)
     assert re.fullmatch(r"acts\.h5: 3 layers, 100 samples, R² = -?\d+\.\d+\n", ok(done))
-    assert "network inferred from the weights: 5 → (16 → relu) × 2 → 2, tried on" in done.stderr
+    assert (
+        "network inferred from the weights: 5 → (16 → relu) × 2 → 2; on the first 100 samples"
+        in done.stderr
+    )
     assert "note: storing 0.0 MB of activations" in done.stderr
     assert "\x1b" not in done.stderr
     table = ok(cli("report", "acts.h5"))

@@ -544,7 +544,7 @@ def test_predictions_in_structured_outputs(
             r"shape \(60, 2\) and \(7, 2\) for 60 samples where the targets have \(60, 2\)",
         ),
         (lambda o: o, {"output_key": "b"}, InputError, "the network returns a single tensor"),
-        (lambda o: o, {"output_slice": "1"}, UsageError, "write from:to, such as :2"),
+        (lambda o: o, {"output_slice": "1"}, UsageError, "give from:to, such as :2"),
         (
             lambda o: o,
             {"output_slice": ":1"},

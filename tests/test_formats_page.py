@@ -341,7 +341,7 @@ def test_data_is_no_checkpoint_and_the_other_way_round(folder: Path) -> None:
     for name in ("data.npz", "X.npy", "data.csv", "data.tsv", "data.parquet", "data.h5", "saved"):
         assert isinstance(recognise(folder / name), str), name
     for name in ("script.pt", "exported.pt2", "model.onnx", "step_100", "hub"):
-        with pytest.raises(InputError, match=r"is a checkpoint \(.*\), not data; the order is MOD"):
+        with pytest.raises(InputError, match=r"is a checkpoint \(.*\), not data; give MODEL bef"):
             open_dataset(folder / name)
 
 

@@ -148,7 +148,7 @@ def test_inspect(tmp_path: Path, cli: Run) -> None:
     path = export(mlp(6, 8, 2), torch.zeros(7, 6), tmp_path / "m.onnx", dynamo=False)
     found = inspect(path)
     assert found.format_name == "ONNX model"
-    assert found.network == "in the file, a Graph"
+    assert found.network == "in the file, a graph that onnxruntime runs"
     assert [t.name for t in found.tensors] == ["0.weight", "2.weight", "0.bias", "2.bias"]
     np.savez(tmp_path / "d.npz", X=DATA[0], y=DATA[1])
     done = cli("extract", path, tmp_path / "d.npz", "-o", tmp_path / "a.h5")

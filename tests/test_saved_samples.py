@@ -145,7 +145,7 @@ def test_samples_in_columns(tmp_path: Path, version: float) -> None:
         assert all(re.search(f"samples are the columns of {turned}: only", note) for note in notes)
     for a, u in ((X, X.T), (X[:4], X[:5]), (X.T, Y[:9])):  # more than one way, or none
         write(a=a, u=u)
-        with pytest.raises(InputError, match="each sample needs both"):
+        with pytest.raises(InputError, match="give each sample both"):
             open_dataset(path, x_key="a", y_key="u")
 
 

@@ -33,7 +33,9 @@ def datasets_inside(
     """
     for name, kind in _links(file) if only is None else ((n, h5py.h5l.TYPE_HARD) for n in only):
         if kind != h5py.h5l.TYPE_HARD:
-            raise InputError(f"{path}: {name} is a link to somewhere else; not followed")
+            raise InputError(
+                f"{path}: {name} is a link to somewhere else; copy what it leads to into the file"
+            )
         item = file[name]
         if isinstance(item, h5py.Dataset):
             _require_inside(item, path)

@@ -197,25 +197,30 @@ def probe(
         _watch(plan, reached, positions.setdefault(source, len(positions)), probing)
     probing.padding.note_unused()
     plan.whole = probing.padding.required
+    if not plan.records:
+        raise _nothing_measured(run, probing, chosen)
+    return plan
+
+
+def _nothing_measured(run: Forward, probing: _Probing, chosen: set[str]) -> InputError:
+    """Return the error that nothing which reaches a chosen layer can be measured."""
     reached_by = [features for call, features in probing.first.calls if call.name in chosen]
-    if not plan.records and all(features.is_complex() for features in reached_by):
-        raise InputError(
+    if all(features.is_complex() for features in reached_by):
+        return InputError(
             "what reaches every layer are complex numbers, and features are real; name a"
             " factory that computes with real and imaginary parts side by side"
         )
-    if not plan.records:
-        n, predictions = len(probing.order), run.output.joined(probing.first.output)
-        if predictions.ndim and len(predictions) not in (0, n):
-            raise InputError(
-                f"the network makes {len(predictions)} predictions for {n} samples, as where"
-                " view(-1, …) in its forward takes samples of another size; check that data and"
-                " network belong together"
-            )
-        raise InputError(
-            "the samples are on no axis of what reaches any layer, so none can be measured;"
-            " have a factory put the samples first"
+    n, predictions = len(probing.order), run.output.joined(probing.first.output)
+    if predictions.ndim and len(predictions) not in (0, n):
+        return InputError(
+            f"the network makes {len(predictions)} predictions for {n} samples, as where"
+            " view(-1, …) in its forward takes samples of another size; check that data and"
+            " network belong together"
         )
-    return plan
+    return InputError(
+        "the samples are on no axis of what reaches any layer, so none can be measured;"
+        " have a factory put the samples first"
+    )
 
 
 def _chosen(

@@ -88,7 +88,7 @@ def _require_no_data(path: Path, form: CheckpointForm) -> None:
     """
     what = training_state(path) if form.key == "torch" else WEIGHTS
     if what.startswith(DATA):
-        raise NoNetworkError(f"{path}: {holding(what)}; the order is MODEL DATA")
+        raise NoNetworkError(f"{path}: {holding(what)}; give MODEL before DATA")
 
 
 def _read_torch(path: Path, form: CheckpointForm, trust: bool) -> Contents:

@@ -163,11 +163,11 @@ def _absent(path: Path, arrays: Mapping[str, Rows], text: str, option: str) -> U
     if text and inside:
         inside = list(dict.fromkeys(inside))
         return UsageError(
-            f"{path}: {text!r} is a group of {some(inside)}; {option} names its arrays, and puts"
-            f" several side by side as '{'+'.join(inside[:2])}'"
+            f"{path}: {text!r} is a group of {some(inside)}; choose among them with {option}, or"
+            f" put several side by side as '{'+'.join(inside[:2])}'"
         )
     like = "array" if TOKENS.search(text) is None else "array like"
-    return UsageError(f"{path}: has no {like} {text!r}; {option} is one of {overview(arrays)}")
+    return UsageError(f"{path}: has no {like} {text!r}; choose {option} from {overview(arrays)}")
 
 
 def as_regex(path: Path, arrays: Mapping[str, Rows], text: str) -> re.Pattern[str]:

@@ -76,8 +76,8 @@ def _usual(
     if not plain and any(key.endswith(WEIGHTS) for key in arrays):
         weights = [key for key in arrays if key.endswith(WEIGHTS)]
         raise InputError(
-            f"{path}: holds the weights of a network ({some(weights)}), not data; the order is"
-            " MODEL DATA"
+            f"{path}: holds the weights of a network ({some(weights)}), not data; give MODEL before"
+            " DATA"
         )
     if other is not None and (near := _near(path, arrays, usual, option, other)) is not None:
         return near
@@ -85,7 +85,7 @@ def _usual(
         return Side((Piece(plain[0], (plain[0],)),))
     if plain:
         raise UsageError(
-            f"{path}: {listed(plain)} could all be the {what}; choose with {option}; there are"
+            f"{path}: {listed(plain)} could all be the {what}; choose with {option} among"
             f" {overview(arrays)}"
         )
     likely = _episodes(arrays, usual)
@@ -103,7 +103,7 @@ def _usual(
             f" {option} '{'+'.join(flat[:2] or texts[:1])}'"
         )
     raise UsageError(
-        f"{path}: no array is called {usual[0]}; say with {option} which are the {what}; there are"
+        f"{path}: no array is called {usual[0]}; say with {option} which are the {what} among"
         f" {overview(arrays)}"
     )
 

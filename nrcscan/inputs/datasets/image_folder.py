@@ -75,7 +75,8 @@ class Preparation:
         """
         if text is None:
             raise UsageError(
-                f"a folder of images needs their size and scale; write for example {EXAMPLE}"
+                "a folder of images needs their size and scale as the network was trained on them;"
+                f" write for example {EXAMPLE}"
             )
         given: dict[str, str] = {}
         for word in text.split():
@@ -213,7 +214,8 @@ class _ImageTable:
         chosen = [text.columns.index(name) for name in told]
         if names in chosen:
             raise UsageError(
-                f"{table}: {text.columns[names]!r} holds the file names, not targets; name others"
+                f"{table}: {text.columns[names]!r} holds the file names, not targets; name"
+                " other columns with --targets"
             )
         if not chosen:
             raise InputError(f"{table}: has no column of targets beside the file names; add one")

@@ -445,7 +445,8 @@ def test_preparations_that_are_wrong(old: str, new: str, message: str) -> None:
 @pytest.mark.usefixtures("photos")
 def test_images_that_are_told_wrongly() -> None:
     with pytest.raises(
-        UsageError, match=r"needs their size and scale; write for example --images 'channels=rgb"
+        UsageError,
+        match=r"needs their size and scale as .*; write for example --images 'channels=rgb",
     ):
         images(spec=None)
     with pytest.raises(UsageError, match="'file' holds the file names, not targets"):

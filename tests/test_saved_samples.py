@@ -191,7 +191,7 @@ def test_splits_and_further_tensors_are_named(tmp_path: Path) -> None:
     np.testing.assert_array_equal(x, X)
     np.testing.assert_array_equal(y, Y)
     np.testing.assert_array_equal(collect(tmp_path / "d.pt", x_key="test/x")[0], X)
-    with pytest.raises(UsageError, match=r"there are test/x \(30, 4\), test/y \(30, 2\), train/0"):
+    with pytest.raises(UsageError, match=r"among test/x \(30, 4\), test/y \(30, 2\), train/0"):
         open_dataset(tmp_path / "d.pt")
 
 

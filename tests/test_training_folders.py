@@ -210,7 +210,7 @@ def test_what_holds_no_network_says_what_it_holds(tmp_path: Path, content: Any, 
     assert [path for path, _ in found.skipped] == ["m.pt"]
     assert re.match(f"holds {why}", found.skipped[0][1])
     if why.startswith("data"):
-        with pytest.raises(NoNetworkError, match=rf"holds {why}; the order is MODEL DATA"):
+        with pytest.raises(NoNetworkError, match=rf"holds {why}; give MODEL before DATA"):
             open_checkpoint(tmp_path / "m.pt")
 
 

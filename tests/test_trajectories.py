@@ -226,7 +226,9 @@ def test_the_other_side_is_found_beside_the_one_that_is_told(tmp_path: Path) -> 
     other = robomimic(tmp_path / "r.hdf5")
     for group in ("data/*/obs", "data/demo_2/obs"):
         named = re.escape(f"'{group}/eef+{group}/object'")
-        with pytest.raises(UsageError, match=f"is a group of .*; --x-key names .* as {named}"):
+        with pytest.raises(
+            UsageError, match=f"is a group of .*; choose among them with --x-key, .* as {named}"
+        ):
             open_dataset(other, x_key=group)
     with pytest.raises(UsageError, match=r"'data/demo_2/obs/eef\+data/demo_2/obs/object'$"):
         open_dataset(other, y_key="data/demo_2/actions")

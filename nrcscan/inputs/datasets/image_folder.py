@@ -74,10 +74,10 @@ class Preparation:
                 twice, or out of range.
         """
         if text is None:
-            raise UsageError(
-                "a folder of images needs their size and scale as the network was trained on them;"
-                f" write for example {EXAMPLE}"
+            what = (
+                "a folder of images needs their size and scale as the network was trained on them"
             )
+            raise UsageError(f"{what}; write for example {EXAMPLE}")
         given: dict[str, str] = {}
         for word in text.split():
             name, equals, value = word.partition("=")
@@ -213,10 +213,8 @@ class _ImageTable:
             told = [name for name in left if name != text.columns[names]]
         chosen = [text.columns.index(name) for name in told]
         if names in chosen:
-            raise UsageError(
-                f"{table}: {text.columns[names]!r} holds the file names, not targets; name"
-                " other columns with --targets"
-            )
+            what = f"{text.columns[names]!r} holds the file names, not targets"
+            raise UsageError(f"{table}: {what}; name other columns with --targets")
         if not chosen:
             raise InputError(f"{table}: has no column of targets beside the file names; add one")
         return cls(folder, text, names, chosen)

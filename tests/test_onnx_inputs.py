@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import Run, samples
 from onnx import TensorProto, helper, numpy_helper
-from test_onnx import WEIGHT, export, weights
+from test_onnx import WEIGHT, export, graph, weights
 from torch import Tensor, nn
 
 from nrcscan import InputError, extract, inspect, report
@@ -140,18 +140,6 @@ def test_inspect_lists_inputs(tmp_path: Path, cli: Run) -> None:
 # --- weights ----------------------------------------------------------------------------------
 
 
-def one(path: Path, nodes: list[Any], held: dict[str, np.ndarray]) -> Path:
-    infos = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("n", 6))]
-    made = helper.make_graph(
-        nodes, "net", infos, [helper.make_empty_tensor_value_info("y")],
-        [numpy_helper.from_array(values, name) for name, values in held.items()],
-    )  # fmt: skip
-    opset = [helper.make_opsetid("", 20)]
-    model = helper.make_model(made, opset_imports=opset, ir_version=10)
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
 DATA = samples(50, 6, 2)
 
 
@@ -173,7 +161,7 @@ def test_weights_that_the_graph_computes(tmp_path: Path) -> None:
         "small": small, "scale": scale, "v": norm, "axes": np.array([1]),
         "g": np.full((6, 1), 1.5, np.float32), "head.weight": WEIGHT,
     }  # fmt: skip
-    extract(one(tmp_path / "m", nodes, held), DATA, tmp_path / "a.h5")
+    extract(graph(tmp_path / "m", nodes, held), DATA, tmp_path / "a.h5")
     found = weights(tmp_path / "a.h5")
     assert list(found) == ["dequantised", "normed", "head"]
     np.testing.assert_allclose(found["dequantised"], (small * scale[:, None]).T, rtol=1e-6)
@@ -190,7 +178,7 @@ def test_a_stack_of_matrices_is_no_layer(tmp_path: Path) -> None:
         helper.make_node("Gemm", ["h", "head.weight"], ["y"], transB=1),
     ]
     held: dict[str, np.ndarray] = {"stack": stack, "axes": np.array([0]), "head.weight": WEIGHT}
-    done = extract(one(tmp_path / "m", nodes, held), DATA, tmp_path / "a.h5")
+    done = extract(graph(tmp_path / "m", nodes, held), DATA, tmp_path / "a.h5")
     assert done.layers == ("head",)
     assert done.notes[0] == ("not Linear or convolution layers, so not measured: experts (MatMul)")
 
@@ -221,7 +209,7 @@ def test_adapters_in_a_graph_are_no_layers(tmp_path: Path, names: str) -> None:
         ]
         shapes = {"0.base_layer": (8, 6), "0.lora_A": (2, 6), "0.lora_B": (8, 2), "2": (2, 8)}
         held = {f"{name}.weight": RNG.standard_normal(s).astype("f4") for name, s in shapes.items()}
-        path = one(tmp_path / "m", nodes, held)
+        path = graph(tmp_path / "m", nodes, held)
     done = extract(path, DATA, tmp_path / "a.h5")
     assert done.layers == ("0", "2")
     assert any("the alignment is not judged" in note for note in done.notes)
@@ -238,6 +226,6 @@ def test_other_exporters_name_what_they_fold(tmp_path: Path, name: str, key: str
         helper.make_node("Gemm", ["h", "head.weight"], ["y"], transB=1),
     ]
     held = {name: RNG.standard_normal((6, 6)).astype(np.float32), "head.weight": WEIGHT}
-    notes = open_checkpoint(one(tmp_path / "m", nodes, held)).notes
+    notes = open_checkpoint(graph(tmp_path / "m", nodes, held)).notes
     assert len(notes) == 1
     assert notes[0].startswith("the exporter folded BatchNorm into the weights of ")

@@ -159,12 +159,21 @@ def test_a_weight_that_is_computed_as_the_network_runs(tmp_path: Path, kind: str
 
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
 @pytest.mark.parametrize("part", ["weight_ih_l0", "weight_hh_l0"])
-def test_computed_weights_of_recurrent_layers(tmp_path: Path, kind: Any, part: str) -> None:
+@pytest.mark.parametrize(
+    ("norm", "names"),
+    [
+        (nn.utils.weight_norm, ("{}_g", "{}_v")),
+        (parametrizations.weight_norm, tuple(f"parametrizations.{{}}.original{i}" for i in "01")),
+    ],
+)
+def test_computed_weights_of_recurrent_layers(
+    tmp_path: Path, kind: Any, part: str, norm: Any, names: tuple[str, str]
+) -> None:
     class Steps(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.r, self.head = kind(3, 5, batch_first=True), nn.Linear(5, 2)
-            nn.utils.weight_norm(self.r, part)
+            norm(self.r, part)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.r(x.reshape(-1, 2, 3))[0][:, -1])
@@ -172,9 +181,30 @@ def test_computed_weights_of_recurrent_layers(tmp_path: Path, kind: Any, part: s
     net = Steps().eval()
     found, _ = measured(net, tmp_path, batch_size=7)
     assert list(found) == ["r.weight_ih_l0", "r.weight_hh_l0", "head"]
-    g, v = (net.r.get_parameter(f"{part}_{one}").detach().double().numpy() for one in "gv")
+    g, v = (net.r.get_parameter(n.format(part)).detach().double().numpy() for n in names)
     expected = g * v / np.linalg.norm(v, axis=1, keepdims=True)
     np.testing.assert_allclose(found[f"r.{part}"], expected, atol=ROUNDING)
+
+
+def test_parametrised_weights_of_other_names(tmp_path: Path) -> None:
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.Parameter(torch.randn(6, 6))
+            self.a, self.head = nn.MultiheadAttention(6, 2, batch_first=True), nn.Linear(6, 2)
+            parametrizations.weight_norm(self, "mix")
+            parametrizations.weight_norm(self.a, "in_proj_weight")
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x[:, None] @ self.mix.T
+            return self.head(self.a(x, x, x)[0][:, 0])
+
+    net = Attends().eval()
+    found, notes = measured(net, tmp_path, batch_size=7)
+    assert list(found) == ["mix", "a.in_proj_weight", "a.out_proj", "head"]
+    assert not notes
+    for name, weight in (("mix", net.mix), ("a.in_proj_weight", net.a.in_proj_weight)):
+        np.testing.assert_allclose(found[name], weight.detach(), atol=ROUNDING)
 
 
 def test_a_computed_weight_is_the_same_for_every_batch_size(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nrcscan.network.affine_map import AffineModule
-from nrcscan.network.find_layers import LAYER_TYPES, LayerWeight
+from nrcscan.network.find_layers import LAYER_TYPES, LayerWeight, kind_of
 
 _NAMED = re.compile(r"(?<![a-zA-Z])(?:lora|Lora|LoRA|dora|DoRA|adapters?)(?![a-z])")
 _LOW_RANK = re.compile(r"(?<![a-zA-Z])(?:lora|Lora|LoRA|dora|DoRA)(?![a-z])")
@@ -153,7 +153,7 @@ def find_adapted(model: nn.Module, layers: Sequence[LayerWeight]) -> list[Adapte
 
 
 def _adapted(path: str, module: nn.Module | None, inside: list[LayerWeight]) -> Iterator[Adapted]:
-    kind = str(getattr(module, "original_name", type(module).__name__))
+    kind = "" if module is None else kind_of(module)
     names = {la.parameter: _dotted(la).removeprefix(path).strip(".") for la in inside}
     own = [la for la in inside if not _NAMED.search(names[la.parameter])]
     named = len(own) < len(inside)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nrcscan.network.find_layers import LayerWeight
+from nrcscan.network.find_layers import LayerWeight, kind_of
 
 _PARAMETRIZATIONS = "parametrizations"
 _RECURRENT = re.compile(r"\bweight_[ih]h_l\d+(_reverse)?(?![a-z])")
@@ -45,7 +45,7 @@ class Constants:
                 self.origins[where] = self.origins.get(where, frozenset()) | (
                     names if own else frozenset()
                 )
-        self._kind = getattr(model, "original_name", type(model).__name__)
+        self._kind = kind_of(model)
         self._own = {layer.name: layer for layer in layers}
         self.fed: dict[str, LayerWeight] = {}
         """Layers that were seen to run on constants, which no sample reaches."""

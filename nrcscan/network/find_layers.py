@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.wording import listed
@@ -68,11 +69,13 @@ def find_layers(model: nn.Module) -> list[LayerWeight]:
     """
     layers = []
     for path, module in model.named_modules():
-        kind = getattr(module, "original_name", type(module).__name__)  # of a TorchScript module
+        kind = kind_of(module)
         expected = isinstance(module, LAYER_TYPES) or kind in _LAYER_NAMES
         weights = dict(module.named_parameters(recurse=False))
-        if expected and "weight" not in weights and hasattr(module, "weight"):
-            computed = module.weight  # parametrised: computed from other parameters
+        if is_parametrized(module):  # computed from other parameters, under any name
+            weights |= {name: getattr(module, name) for name in module.parametrizations}
+        elif expected and "weight" not in weights and hasattr(module, "weight"):
+            computed = module.weight
             if not _of_child(module, computed):
                 weights["weight"] = computed
         for name, weight in weights.items():
@@ -91,16 +94,21 @@ def find_layers(model: nn.Module) -> list[LayerWeight]:
                     recurrent=kind in RECURRENT_NAMES,
                     pads_itself=getattr(module, "padding_mode", "zeros") != "zeros",
                     parameter=".".join(filter(None, (path, name))),
-                    standard=type(module).__module__.startswith("torch."),
+                    standard=type_before_parametrizations(module).__module__.startswith("torch."),
                 )
             )
     return layers
 
 
+def kind_of(module: nn.Module) -> str:
+    """Return the name of a module's class: in a program, or parametrised, of the one it was."""
+    own = type_before_parametrizations(module).__name__
+    return str(getattr(module, "original_name", own))
+
+
 def _of_child(module: nn.Module, weight: Tensor) -> bool:
     """Whether a weight that a module offers is that of a module in it, which runs with it."""
-    inner = module.named_parameters()
-    return any(weight is own for name, own in inner if not name.startswith("parametrizations."))
+    return any(weight is own for own in module.parameters())
 
 
 def select(names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> list[str]:

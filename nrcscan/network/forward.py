@@ -20,6 +20,7 @@ from nrcscan.network.call_plan import CallPlan, Features
 from nrcscan.network.capture import Capture
 from nrcscan.network.explain_failure import explained
 from nrcscan.network.features_from_tensor import Placed, placed, pooled
+from nrcscan.network.find_layers import kind_of
 from nrcscan.network.masks import MaskChoice, MaskUse
 from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.options.choices import Pool
@@ -214,7 +215,7 @@ class Forward:
 
 def _embeds(module: nn.Module) -> bool:
     """Whether a module, or the module that a program was made from, looks up indices."""
-    kind = getattr(module, "original_name", type(module).__name__)
+    kind = kind_of(module)
     embeds = isinstance(module, nn.Embedding | nn.EmbeddingBag) or kind == "Embedding"
     return embeds or getattr(module, "takes_indices", False)
 

@@ -15,6 +15,7 @@ from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import each
 from nrcscan.network.call import Call
 from nrcscan.network.features_from_tensor import layouts_of
+from nrcscan.network.find_layers import kind_of
 from nrcscan.network.forward import Forward
 from nrcscan.network.trials import ProbeRun, Watched, alike, tried
 from nrcscan.wording import listed
@@ -140,7 +141,7 @@ class SamplesApart:
 
 
 def _called(path: str, module: nn.Module) -> str:
-    kind = type(module).__name__
+    kind = kind_of(module)
     return f"{path} ({kind})" if path else kind
 
 

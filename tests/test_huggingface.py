@@ -147,6 +147,10 @@ def test_inspect_lists_the_weights(tmp_path: Path) -> None:
     assert str(found.folder).startswith("extract builds ViTForImageClassification and loads model")
     encoder(tmp_path / "encoder")
     assert "measured without predictions" in str(inspect(tmp_path / "encoder").network)
+    path = tmp_path / "hub" / "config.json"
+    for names in ({"a": 1}, 5, "ViT"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": names}))
+        assert str(inspect(tmp_path / "hub").folder).startswith("extract builds no architecture")
 
 
 def encoder(folder: Path) -> Any:

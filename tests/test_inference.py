@@ -480,3 +480,14 @@ def test_another_network_in_a_run_stays_what_it_is(
         note.startswith("DOUBTFUL RUN: inferred with relu, where other checkpoints")
         for note in stays.notes
     )
+
+
+def test_without_predictions_nothing_tells_the_activation(
+    tmp_path: Path, xy: tuple[Any, Any]
+) -> None:
+    path = save(tmp_path / "m.pt", deep("tanh"))
+    done = extract(path, xy, tmp_path / "a.h5", predictions=False)
+    note = next(note for note in done.notes if "inferred" in note)
+    assert note.startswith("DOUBTFUL GUESS: without predictions, so nothing could be tried")
+    assert note.endswith("choose with --activation")
+    assert "explains" not in note

@@ -22,6 +22,7 @@ import pytest
 
 from nrcscan.errors import InputError, UnsafeError
 from nrcscan.files import sniff
+from nrcscan.files.text_kinds import told
 from nrcscan.inputs.checkpoints.open_checkpoint import open_checkpoint
 
 TAKEN = "give a checkpoint of torch.save or safetensors"
@@ -189,3 +190,8 @@ def test_text_is_no_pickle(tmp_path: Path, text: str) -> None:
     path = tmp_path / "notes.txt"
     path.write_text(text)
     assert sniff.foreign(path) == "a text file"
+
+
+@pytest.mark.parametrize("start", [b"\n" * 60_000 + b"!x", b"---" + b" \n" * 30_000 + b"!x"])
+def test_blank_lines_are_looked_at_once(start: bytes) -> None:
+    assert told(start) == ("a text file", "")

@@ -415,3 +415,12 @@ def test_zeros_around_a_convolution_do_not_count(tmp_path: Path, sides: tuple[in
     for pool, expected in (("mean", mean(X)), ("first", X[:, 0]), ("tokens", X[KEEP])):
         found, _ = measured(tmp_path, model, {"x": X, "attention_mask": KEEP}, pool=pool)
         np.testing.assert_allclose(found["layer"], expected, atol=1e-6)
+
+
+def test_a_mask_beside_no_predictions_is_asked_for(tmp_path: Path) -> None:
+    class Silent(Masked):
+        def forward(self, x: Tensor, mask: Tensor) -> Any:
+            super().forward(x, mask)
+
+    with pytest.raises(InputError, match="the inputs mask may be a mask, .* use --mask mask if"):
+        measured(tmp_path, Silent("linear"), {"x": X, "mask": KEEP}, predictions=False)

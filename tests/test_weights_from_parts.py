@@ -258,6 +258,9 @@ def test_the_settings_of_an_adapter_beside_its_weights(tmp_path: Path) -> None:
         " scale of lora_A and lora_B, lora_alpha over r, is not in the file); name the network's"
         " factory with --model"
     )
+    (tmp_path / "adapter_config.json").write_text("[" * 200_000)  # no settings
+    with pytest.raises(InputError, match="the scale of lora_A and lora_B, .* is not in the file"):
+        extract(tmp_path / "m.pt", (X, Y), tmp_path / "a.h5")
     (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 8, "r": 4}))
     done = extract(tmp_path / "m.pt", (X, Y), tmp_path / "a.h5", activation="relu")
     hidden = np.maximum(X @ (weight + 2 * low).T + state["0.base_layer.bias"].numpy(), 0)

@@ -86,9 +86,7 @@ class Accumulated:
             if position in self.positions or position in self._on_device:
                 self._tokens[position] += int(tokens.sum())
                 errors = tokens @ (predictions - y) ** 2
-                self._token_errors[position] = (
-                    self._token_errors.get(position, np.zeros(self._t)) + errors
-                )
+                self._token_errors[position] += errors
         for part in parts(x).values():
             if part.size:
                 self._lowest = min(self._lowest, float(part.min()))
@@ -136,9 +134,7 @@ class Accumulated:
         self.rounding.merge(other.rounding)
         self._tokens += other._tokens
         for position, errors in other._token_errors.items():
-            self._token_errors[position] = (
-                self._token_errors.get(position, np.zeros(self._t)) + errors
-            )
+            self._token_errors[position] += errors
         self._lowest = min(self._lowest, other._lowest)
         self._highest = max(self._highest, other._highest)
         self.whole_inputs = self.whole_inputs and other.whole_inputs

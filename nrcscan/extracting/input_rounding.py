@@ -29,15 +29,16 @@ class InputRounding:
         for name, part in parts(x).items():
             if part.dtype.kind == "f" and part.dtype.itemsize > self._dtype.itemsize and len(part):
                 rows = part.reshape(len(part), -1).astype(np.float64)
-                sums = _ColumnSums.of(rows, _rounded(rows, self._dtype))
-                known = self._sums.get(name)
-                self._sums[name] = sums if known is None else known.with_(sums)
+                self._add(name, _ColumnSums.of(rows, _rounded(rows, self._dtype)))
 
     def merge(self, other: InputRounding) -> None:
         """Take in what another has seen."""
         for name, sums in other._sums.items():
-            known = self._sums.get(name)
-            self._sums[name] = sums if known is None else known.with_(sums)
+            self._add(name, sums)
+
+    def _add(self, name: str, sums: _ColumnSums) -> None:
+        known = self._sums.get(name)
+        self._sums[name] = sums if known is None else known.with_(sums)
 
     def told(self) -> str | None:
         """Return what is lost, in words; None if it is not worth telling."""

@@ -31,8 +31,8 @@ def _inferred(network: Network, chain: Chain) -> str:
         return f"{told}; assumed: {taken}, {assumed}"
     if not trial.r2:
         return (
-            "DOUBTFUL GUESS: the targets of the first samples do not vary, so nothing could be"
-            f" tried: {told}; assumed: {taken}, {assumed}; choose with --activation"
+            f"DOUBTFUL GUESS: {trial.untried}, so nothing could be tried: {told};"
+            f" assumed: {taken}, {assumed}; choose with --activation"
         )
     others = len(chain.guesses) > len(trial.r2)
     run = "" if taken == trial.best else " as in its run"

@@ -11,8 +11,9 @@ TABLE = "a table in text (CSV)"
 _LFS = "version https://git-lfs"
 _AGAIN = "download it again: the server answered with a page"
 _CODE = re.compile(r"(from \w[\w.]* import |import \w|def \w+\(|class \w+[(:]|#!.*python)", re.M)
-_YAML = re.compile(r"(?:---\s*\n)?(?:#.*\n|\s*\n)*[A-Za-z_][\w .-]*:(?:\s.*)?(?:\n|$)")
-_FRONT_MATTER = re.compile(r"---\s*\n(?:.*\n)*?---\s*\n")
+# Blank lines are taken in one way alone: where there are many, trying all ways never ends.
+_YAML = re.compile(r"(?:---[^\S\n]*\n)?(?:#.*\n|[^\S\n]*\n)*[A-Za-z_][\w .-]*:(?:\s.*)?(?:\n|$)")
+_FRONT_MATTER = re.compile(r"---[^\S\n]*\n(?:.*\n)*?---[^\S\n]*\n")
 _CONTROL = set(range(32)) - set(b"\t\n\r\x0b\x0c\x1b")
 
 

@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 Inputs = NDArray[Any] | dict[str, NDArray[Any]] | tuple[NDArray[Any], ...]
 """Arrays (n, …) of equal length: one, a dict of them, or a tuple."""
 
-MASK = "attention_mask"
-"""The name of an input that says which positions of a sequence count."""
-
 T = TypeVar("T")
 
 

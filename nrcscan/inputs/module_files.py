@@ -27,6 +27,13 @@ def module_file(name: str, search: Sequence[str]) -> Path | None:
     return file
 
 
+def own_files(module: str, search: Sequence[str]) -> list[Path]:
+    """Return the user's own files that importing a module runs: of its packages, then its own."""
+    parts = module.split(".")
+    found = [module_file(".".join(parts[:end]), search) for end in range(1, len(parts) + 1)]
+    return [f for f in found if f is not None and f.suffix == ".py" and not is_library(str(f))]
+
+
 def _module_in(folder: Path, name: str) -> Path | None:
     for stem in (Path(name, "__init__"), Path(name)):
         for suffix in (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from nrcscan.inputs.module_files import is_library, module_file
+from nrcscan.inputs.module_files import own_files
 from nrcscan.wording import reason
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -139,8 +139,8 @@ class Script:
                         found[alias.asname or alias.name] = (file, None)
         return found
 
-    def _files(self, name: str) -> Iterator[Path]:
-        """Yield the user's own file that a module comes from, after those of what it is in."""
+    def _files(self, name: str) -> list[Path]:
+        """Return the user's own file that a module comes from, after those of what it is in."""
         search: Sequence[str] = self._search
         if name.startswith("."):
             level = len(name) - len(name.lstrip("."))
@@ -149,11 +149,7 @@ class Script:
                 name.lstrip(".") or "__init__",
                 [str(p) for p in folders[level - 1 : level]],
             )
-        parts = name.split(".")
-        for end in range(1, len(parts) + 1):
-            file = module_file(".".join(parts[:end]), search)
-            if file is not None and file.suffix == ".py" and not is_library(str(file)):
-                yield file
+        return own_files(name, search)
 
 
 def on_import(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:

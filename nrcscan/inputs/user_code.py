@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from nrcscan.errors import UsageError
-from nrcscan.inputs.module_files import is_library, module_file
+from nrcscan.inputs.module_files import module_file, own_files
 from nrcscan.inputs.runs_on_import import Doing, OnImport
 from nrcscan.wording import listed, reason
 
@@ -44,7 +44,7 @@ def require_definitions(spec: str, option: str, *, run_script: bool, within: Pat
         search.append(str(files[0].parent))
     else:
         search.append(str(Path.cwd()))
-        files = _own_files(where, search)
+        files = own_files(where, search)
         if not files or module_file(where, search) != files[-1]:
             return  # whoever imports it says so
     with _readable(f"{option} {spec}"):
@@ -69,7 +69,7 @@ def require_modules_define(names: Sequence[str], what: str, *, within: Path | No
     """
     search = _search(within)
     for name in names:
-        files = _own_files(name, search)
+        files = own_files(name, search)
         if files:
             with _readable(what):
                 doings = OnImport(search).doings(files)
@@ -195,13 +195,6 @@ def _no_such_name(
 def _search(within: Path | None) -> list[str]:
     """Return where modules are looked for."""
     return [*(entry for entry in sys.path if entry), *([] if within is None else [str(within)])]
-
-
-def _own_files(module: str, search: Sequence[str]) -> list[Path]:
-    """Return the user's own files that importing a module runs: of its packages, then its own."""
-    parts = module.split(".")
-    found = [module_file(".".join(parts[:end]), search) for end in range(1, len(parts) + 1)]
-    return [f for f in found if f is not None and f.suffix == ".py" and not is_library(str(f))]
 
 
 @contextmanager

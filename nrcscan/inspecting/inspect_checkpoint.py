@@ -16,7 +16,7 @@ from nrcscan.inputs.checkpoints.choose_network import choose
 from nrcscan.inputs.checkpoints.contents import Checkpoint
 from nrcscan.inputs.checkpoints.open_checkpoint import read
 from nrcscan.inputs.checkpoints.weights_of_folder import require_base, require_whole
-from nrcscan.inputs.checkpoints.wrapper_names import stripped
+from nrcscan.inputs.checkpoints.wrapper_names import COUNTER, stripped
 from nrcscan.inspecting.inspect_folder import of_folder
 from nrcscan.network.infer_chain import infer
 from nrcscan.options.check import checked
@@ -116,7 +116,7 @@ def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspecti
     else:
         key, notes = checkpoint.state_key, checkpoint.choice
         *_, state = stripped(checkpoint.state)
-        whole = [name for name in checkpoint.state if name != "n_averaged"]
+        whole = [name for name in checkpoint.state if name != COUNTER]
         prefix = whole[0].removesuffix(next(iter(state))) if whole else ""
         tensors = _listed(state)
         if not (built or refusal):

@@ -28,7 +28,9 @@ def of_folder(folder: Path, taken: Path, *, refused: bool = False) -> tuple[str 
     if form.key != "huggingface":
         return f"extract takes it as a whole, as a {FORMATS[form.key]}", None
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    names = config.get("architectures") or ["no architecture"]
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names:
+        names = ["no architecture"]
     built = f"{names[0]} of transformers, as config.json says"
     if str(names[0]).endswith("Model"):
         built += "; an encoder without a head is measured without predictions"

@@ -159,12 +159,12 @@ class Chain:
         They do in a Sequential that leaves out a number elsewhere: a list of layers never does.
         """
         pairs = list(enumerate(pairwise(self.blocks), 1))
-        with_gaps = {_parent(before) for _, (before, after) in pairs if _gap(before, after)}
+        with_gaps = {parent(before) for _, (before, after) in pairs if _gap(before, after)}
         return {
             index
             for index, (before, after) in pairs
             if before.kind == after.kind == "Linear"
-            and _parent(before) in with_gaps
+            and parent(before) in with_gaps
             and _numbers_between(before, after) == 0
         }
 
@@ -231,7 +231,8 @@ def linear_shapes(blocks: Sequence[Block]) -> list[tuple[int, int]]:
     return [block.ends for block in blocks if block.kind == "Linear"]
 
 
-def _parent(block: Block) -> str:
+def parent(block: Block) -> str:
+    """Return the name of what a block stands under."""
     return block.name.rpartition(".")[0]
 
 
@@ -243,5 +244,5 @@ def _gap(before: Block, after: Block) -> bool:
 def _numbers_between(before: Block, after: Block) -> int | None:
     """Return how many numbers two blocks of one Sequential leave out; None for others."""
     number, next_number = (block.name.rpartition(".")[2] for block in (before, after))
-    same = _parent(before) == _parent(after) and number.isdecimal() and next_number.isdecimal()
+    same = parent(before) == parent(after) and number.isdecimal() and next_number.isdecimal()
     return int(next_number) - int(number) - 1 if same else None

@@ -251,6 +251,8 @@ class PaddingReach:
             if trial is None:
                 return None
             before, after = (self._run.output.joined(t.output) for t in (self._first, trial))
+            if before.shape != after.shape or not before.numel():
+                return None
             if bool(((before - after).abs() <= 1e-5 * before.abs().max()).all()):
                 without.append(value)
         return without[0] if len(without) == 1 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from nrcscan.network.beside_a_chain import adapters, beside, lone, parts, strange
-from nrcscan.network.chain import Block
+from nrcscan.network.chain import Block, parent
 from nrcscan.wording import listed
 
 _FACTORY = "name the network's factory with --model"
@@ -54,9 +54,9 @@ def _extra(blocks: Sequence[Block]) -> list[Block]:
 
 def _among_numbers(blocks: Sequence[Block]) -> list[Block]:
     """Return what is no layer of a chain and stands among the numbers of a Sequential."""
-    layers = {_above(block) for block in blocks if block.kind == "Linear"}
+    layers = {parent(block) for block in blocks if block.kind == "Linear"}
     others = [*lone(blocks), *strange(blocks)]
-    return [block for block in others if _numbered(block.name) and _above(block) in layers]
+    return [block for block in others if _numbered(block.name) and parent(block) in layers]
 
 
 def _networks(blocks: list[Block], is_chain: IsChain) -> dict[str, list[Block]]:
@@ -93,7 +93,7 @@ def _heads(blocks: Sequence[Block]) -> list[Block]:
     for block in reversed(blocks):
         if block.kind != "Linear":
             break
-        if heads and (block.ends[0], _above(block)) != (heads[0].ends[0], _above(heads[0])):
+        if heads and (block.ends[0], parent(block)) != (heads[0].ends[0], parent(heads[0])):
             break
         heads.insert(0, block)
     return heads
@@ -116,10 +116,6 @@ def _layers(blocks: Sequence[Block]) -> int:
 
 def _numbered(name: str) -> bool:
     return name.rpartition(".")[2].isdecimal()
-
-
-def _above(block: Block) -> str:
-    return block.name.rpartition(".")[0]
 
 
 def _ignoring(globs: Iterable[str]) -> str:

@@ -56,7 +56,7 @@ class Trial:
     """What came of trying guesses.
 
     Attributes:
-        n_samples: on how many of the first samples; 0 where their targets do not vary.
+        n_samples: on how many of the first samples; 0 where nothing could be tried.
         best: what explains them best; of what predicts the same, the most usual.
         r2: of the best few guesses, best first; empty where nothing could be told.
         tied: those besides the best that cannot be told from it.
@@ -64,6 +64,7 @@ class Trial:
         rival: what else explains clearly more, in words; else None.
         rival_r2: how much.
         scale: the option that puts the data on the scale on which it does, where that is it.
+        untried: why nothing could be tried, where that is so.
     """
 
     n_samples: int
@@ -74,6 +75,7 @@ class Trial:
     rival: str | None = None
     rival_r2: float | None = None
     scale: str | None = None
+    untried: str | None = None
 
     @property
     def explains(self) -> bool:
@@ -98,12 +100,15 @@ def tried(run: Forward, chain: Chain, batches: Sequence[Batch], also: Guess | No
         also: a guess that is among the best few in any case.
     """
     assert isinstance(run.module, ChainModule)
+    taken = also or chain.guesses[0]
+    if run.output.wanted is False:
+        return Trial(0, taken, {}, untried="without predictions")
     x = joined([x for x, _ in batches])
     y = np.concatenate([y for _, y in batches])
     n = min(len(y), samples_for(chain))
     variance = float(y[:n].var(axis=0).sum())
     if n < 2 or not variance > 0:
-        return Trial(0, also or chain.guesses[0], {})
+        return Trial(0, taken, {}, untried="the targets of the first samples do not vary")
     with _one_thread():
         few = _Scores(run, each(x, lambda part: part[:n:SCREENED]), y[:n:SCREENED])
         ranked = sorted(chain.guesses, key=few.mse)  # the most usual first among equals
@@ -117,7 +122,7 @@ def tried(run: Forward, chain: Chain, batches: Sequence[Batch], also: Guess | No
         same = [g for g in near if every.apart(top, g) <= MATTERS * variance]
         best = min(same or [top], key=chain.guesses.index)
         tied = tuple(g for g in finalists if g != best and (g in near or every.alike(top, g)))
-        r2 = {g: 1 - every.mse(g) / variance for g in dict.fromkeys([best, *finalists])}
+        r2 = {g: every.r2(g) for g in dict.fromkeys([best, *finalists])}
         matters = any(every.apart(best, g) > MATTERS * variance for g in tied)
         found = Trial(n, best, r2, tied, matters)
         return _beside_scales(_beside_rivals(found, few, every, chain, variance), few, every, chain)
@@ -171,8 +176,7 @@ class _Scores:
         except RuntimeError:  # an activation that this device has not in this precision
             return np.full(self.y.shape, np.inf)
         predictions = self._run.output.predictions(output, len(self.y), self.y.shape)
-        if predictions is None:  # none are wanted, so nothing tells the guesses apart
-            return np.zeros(self.y.shape)
+        assert predictions is not None  # a chain makes some, and they are wanted
         return np.nan_to_num(predictions - self.y, nan=np.inf, posinf=np.inf, neginf=-np.inf)
 
     def alike(self, best: Guess, other: Guess) -> bool:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nrcscan.inputs.checkpoints.contents import Checkpoint
+from nrcscan.inputs.checkpoints.signs import adapter_settings
 
 _PART = re.compile(
     r"^(?P<path>(?:.*\.)?)(?P<part>base_layer|lora_A|lora_B|lora_magnitude_vector)"
     r"(?P<rest>(?:\..+)?)$"
 )
-_CONFIG = "adapter_config.json"
-_CONFIG_LIMIT = 1 << 20
 
 
 def merged(
@@ -115,14 +112,4 @@ def _scale(told: Mapping[str, Any], rank: int) -> float | None:
 def said_of_adapters(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what a checkpoint says of its network, or an adapter's settings beside it."""
     folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
-    return {**_settings(folder / _CONFIG), **checkpoint.hyper_parameters}
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        if not path.is_file() or path.stat().st_size > _CONFIG_LIMIT:
-            return {}
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return {**adapter_settings(folder), **checkpoint.hyper_parameters}

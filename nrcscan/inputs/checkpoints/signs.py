@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from nrcscan.files import open_safely, sniff
 
@@ -33,6 +34,7 @@ VERSION = "_stable_baselines3_version"
 
 INDEX_LIMIT = 100_000_000
 _HEADER_LIMIT = 100_000_000
+_SETTINGS_LIMIT = 1 << 20
 # Tags of the fields that may follow the first of a ModelProto, the version of the format.
 _SECOND_TAGS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
 # An entry of ONNX that says in which file beside the model data is: its key, then its value.
@@ -220,3 +222,15 @@ def _weight_map(path: Path) -> dict[str, object] | None:
 def _is_plain(name: str) -> bool:
     """Whether a name is that of a file in the same folder."""
     return bool(name) and name not in (".", "..") and not set(name) & set("/\\\0")
+
+
+def adapter_settings(folder: Path) -> dict[str, Any]:
+    """Return what PEFT says beside an adapter of it; nothing where that cannot be read."""
+    path = folder / "adapter_config.json"
+    try:
+        if not path.is_file() or path.stat().st_size > _SETTINGS_LIMIT:
+            return {}
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

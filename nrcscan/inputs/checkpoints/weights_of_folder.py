@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from nrcscan.errors import InputError, NoNetworkError
 from nrcscan.files import open_safely, sniff
 from nrcscan.files.natural_order import natural_key, natural_path
 from nrcscan.inputs.checkpoints.recognise import parts_beside, recognise
-from nrcscan.inputs.checkpoints.signs import FURTHER
+from nrcscan.inputs.checkpoints.signs import FURTHER, adapter_settings
 from nrcscan.inputs.checkpoints.training_state import ZERO_3, holding, why_not
 
 USUAL = ("model.safetensors", "pytorch_model.bin")
@@ -61,11 +60,7 @@ def require_base(path: Path) -> None:
     """
     if not path.name.startswith(_ADAPTER):
         return
-    try:
-        config = json.loads((path.parent / "adapter_config.json").read_text(encoding="utf-8"))
-        base = str(config.get("base_model_name_or_path") or "its base")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        base = "its base"
+    base = adapter_settings(path.parent).get("base_model_name_or_path") or "its base"
     raise InputError(
         f"{path}: is a PEFT adapter, without the weights of {base}; load both with PeftModel,"
         " and save what merge_and_unload() returns"

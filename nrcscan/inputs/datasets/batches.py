@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.arrays import Inputs, each, parts
-from nrcscan.wording import listed, reason
+from nrcscan.wording import reason
 
 Batch = tuple[Inputs, NDArray[Any]]
 """Inputs (n, …), one array or several, and targets (n, n_targets), of any real dtype."""
@@ -87,30 +87,6 @@ class Dataset:
             )
         if seen == 0:
             raise InputError(f"{self.name}: holds no samples; give data that has some")
-
-
-def choose_key(
-    path: Path, keys: Sequence[str], key: str | None, usual: Sequence[str], what: str, option: str
-) -> str:
-    """Return which of a file's arrays is meant: the one asked for, or the one with a usual name.
-
-    Raises:
-        UsageError: no array is called so, or neither option nor name tells which is meant.
-        InputError: the file has no names for arrays.
-    """
-    if key is not None:
-        if key not in keys:
-            raise UsageError(f"{path}: has no array {key!r}; choose {option} from {listed(keys)}")
-        return key
-    if not keys:
-        raise InputError(f"{path}: holds no arrays by name; save the inputs and the targets in it")
-    found = [name for name in usual if name in keys]
-    if len(found) == 1:
-        return found[0]
-    problem = (
-        f"{listed(found)} could all be the {what}" if found else f"no array is called {usual[0]}"
-    )
-    raise UsageError(f"{path}: {problem}; say which of {listed(keys)} are the {what} with {option}")
 
 
 def file_provenance(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely, sniff
 from nrcscan.inputs import catalogue
+from nrcscan.inputs.check_first import is_code
 from nrcscan.inputs.checkpoints.recognise import recognise
 from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.inputs.datasets.csv_text import open_csv
@@ -65,7 +66,7 @@ def open_dataset(
     columns = TableColumns(tuple(targets), n_targets, x_key, y_key, tuple(drop))
     if isinstance(data, list | tuple) and len(data) == 1 and isinstance(data[0], str | Path):
         data = data[0]
-    if isinstance(data, str) and ":" in data and not Path(data).exists():
+    if isinstance(data, str) and is_code(data):
         data = _call(data)
     pair = _two_paths(data)
     if pair is not None and any(path.is_dir() for path in pair):

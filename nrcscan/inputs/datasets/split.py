@@ -158,7 +158,7 @@ def _chosen(batches: Iterator[Batch], chosen: NDArray[np.bool_]) -> Iterator[Bat
         rows = chosen[seen : seen + len(y)]
         seen += len(y)
         if rows.any():
-            yield each(x, lambda part, rows=rows: part[rows]), y[rows]  # type: ignore[misc]
+            yield _rows(x, rows), y[rows]
 
 
 def _batched(pieces: Iterator[Batch], batch_size: int) -> Iterator[Batch]:
@@ -177,7 +177,7 @@ def _batched(pieces: Iterator[Batch], batch_size: int) -> Iterator[Batch]:
         yield joined([x for x, _ in waiting]), np.concatenate([y for _, y in waiting])
 
 
-def _rows(x: Any, rows: slice) -> Any:
+def _rows(x: Any, rows: slice | NDArray[np.bool_]) -> Any:
     return each(x, lambda part: part[rows])
 
 

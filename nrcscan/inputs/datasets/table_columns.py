@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.inputs.arrays import Inputs
-from nrcscan.inputs.datasets.batches import choose_key
+from nrcscan.inputs.datasets.array_keys import split_at
 from nrcscan.inputs.datasets.rows import side_by_side
 from nrcscan.inputs.usual_names import X_KEYS, Y_KEYS, usual_inputs
 from nrcscan.wording import listed
@@ -107,12 +107,12 @@ class TableColumns:
         if self.x is not None:
             inputs = {
                 part: self._named(path, left, part, "--x-key")
-                for part in ([self.x] if self.x in left else _split(self.x, ","))
+                for part in ([self.x] if self.x in left else split_at(self.x, ","))
             }
         elif whole and (together := usual_inputs(left)):
             inputs = {name: [name] for name in together}
         elif whole:
-            name = choose_key(path, left, None, X_KEYS, "inputs", "--x-key")
+            name = _usual(path, left, X_KEYS, "inputs", "--x-key")
             inputs = {name: [name]}
         else:
             inputs = {"": [name for name in left if name not in targets]}
@@ -167,7 +167,7 @@ class TableColumns:
         if self.y is not None:
             return self._named(path, columns, self.y, "--y-key")
         if whole:
-            return [choose_key(path, columns, None, Y_KEYS, "targets", "--y-key")]
+            return [_usual(path, columns, Y_KEYS, "targets", "--y-key")]
         usual = [name for name in columns if name in Y_KEYS]
         if not usual:
             raise UsageError(
@@ -200,7 +200,7 @@ class TableColumns:
         Raises:
             UsageError: --x-key or --y-key names a column that is not in the table.
         """
-        names = [text] if text in columns else _split(text, "+")
+        names = [text] if text in columns else split_at(text, "+")
         unknown = [name for name in names if name not in columns]
         if unknown:
             more = "; put targets side by side as 'a+b'" if option == "--y-key" else ""
@@ -234,5 +234,16 @@ def not_numbers(path: Path, column: str, found: str, remedy: str | None = None) 
     return InputError(f"{path}: column {column!r} holds {found}, not numbers; {remedy}")
 
 
-def _split(text: str, mark: str) -> list[str]:
-    return [part.strip() for part in text.split(mark)]
+def _usual(path: Path, keys: Sequence[str], usual: Sequence[str], what: str, option: str) -> str:
+    """Return the one column of arrays that has a usual name.
+
+    Raises:
+        UsageError: no array is called so, or neither option nor name tells which is meant.
+    """
+    found = [name for name in usual if name in keys]
+    if len(found) == 1:
+        return found[0]
+    problem = (
+        f"{listed(found)} could all be the {what}" if found else f"no array is called {usual[0]}"
+    )
+    raise UsageError(f"{path}: {problem}; say which of {listed(keys)} are the {what} with {option}")

@@ -72,10 +72,6 @@ class ZipRecords:
     def __contains__(self, name: str) -> bool:
         return self._folder + name in self._records
 
-    def size(self, name: str) -> int:
-        """Return how many bytes a record holds, once it can be believed."""
-        return self._info(name).file_size
-
     def read(self, name: str) -> bytes:
         """Return a record's bytes."""
         info = self._info(name)

@@ -150,6 +150,7 @@ def test_errors_are_one_line_with_an_exit_code(
         (["extract", model, data, "-o", "a/b.h5"], 3, "there is no folder a; create it first"),
         (["report", model], 3, "is a zip archive, not a file of nrcscan extract"),
         (["report", "acts.h5"], 3, "acts.h5: no such acts file"),
+        (["report", "x" * 300], 2, "x…: a name of 300 letters; check the path"),
         (["report", "acts.h5", "--signal-dim", "two"], 2, "give t, auto or a number"),
         (["report", "acts.h5", "--noise-max", "2"], 2, "--noise-max 2: give a number from 0 to 1"),
         (["inspect", "no.pt"], 3, "no such checkpoint file"),

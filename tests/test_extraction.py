@@ -565,3 +565,36 @@ def test_names_that_no_encoding_takes(tmp_path: Path) -> None:
     model._modules["a\ud800"] = nn.Linear(5, 2)
     done = extract(model, samples(60, 5, 2), tmp_path / "a.h5")
     assert report(done.path).layers[0].name == "a\\ud800"
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        lambda out: torch.quantize_per_tensor(out, 2**-20, 0, torch.qint32),
+        lambda out: out.to_sparse(),
+        lambda out: out > 0,
+        lambda out: out.to(torch.float8_e4m3fn),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # torch's own, of how these are kept
+def test_predictions_however_they_are_kept(tmp_path: Path, kept: Any) -> None:
+    model, (x, y) = Returns(kept), samples(60, 5, 2)
+    with torch.no_grad():
+        out = kept(model.a(torch.from_numpy(x).float()))
+    out = out.dequantize() if out.is_quantized else out
+    rows = (out.to_dense() if out.is_sparse else out).double().numpy()
+    r2 = 1 - ((rows - y) ** 2).sum() / ((y - y.mean(0)) ** 2).sum()
+    assert extract(model, (x, y), tmp_path / "a.h5").r2 == pytest.approx(r2, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        (lambda out: out.to("meta"), r"predictions without numbers \(on meta\); have a factory"),
+        (lambda out: torch.nested.as_nested_tensor(list(out)), "of unequal length; have a factory"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_predictions_that_are_no_numbers(tmp_path: Path, kept: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        extract(Returns(kept), samples(60, 5, 2), tmp_path / "a.h5")

@@ -131,6 +131,7 @@ def test_a_scan_takes_a_part(cli: Run, trained: tuple[Any, Any]) -> None:
         ("train=0.8,part=test", "a shuffled split has a seed=…, and one with shuffle=no has none"),
         ("train=0.8,seed=1,shuffle=no,part=test", "a shuffled split has a seed=…, and one with"),
         ("train=0.8,shuffle=maybe,part=test", "shuffle=maybe is not yes or no"),
+        (f"train=0.8,seed={'9' * 5000},part=test", "seed has more than 100 letters; write it as"),
         ("train=0.8,seed=-1,part=test", "seed=-1 is not a whole number from 0 to 4294967295"),
         ("train=1.5,seed=1,part=test", "train=1.5 is neither a share below 1 nor a number of"),
         ("train=0.8,train=0.7,seed=1,part=test", "train is given twice"),

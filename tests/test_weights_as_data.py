@@ -334,3 +334,11 @@ def test_a_network_in_memory_of_distributed_tensors(tmp_path: Path) -> None:
                 layer.weight = nn.Parameter(weight)
         found = build(open_checkpoint(tmp_path / "m.pt"), factory=lambda: model).module
     assert same(found.state_dict())
+
+
+def test_long_doubles_are_taken_as_doubles(tmp_path: Path) -> None:
+    arrays = {name: value.numpy().astype(np.longdouble) for name, value in STATE.items()}
+    with (tmp_path / "m.pkl").open("wb") as file:
+        pickle.dump(arrays, file)
+    found = open_checkpoint(tmp_path / "m.pkl").state
+    assert all(torch.equal(found[name], value.double()) for name, value in STATE.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import typer
 
-from nrcscan.errors import NrcscanError, OutputError
+from nrcscan.errors import NrcscanError, OutputError, UsageError
 
 INTERRUPTED = 130
 CLOSED_PIPE = 141
@@ -35,7 +36,8 @@ _ASCII = str.maketrans(
 def errors() -> Iterator[None]:
     """Turn an error that a user can cause into one line and an exit code."""
     try:
-        yield
+        with _names_in_bounds():
+            yield
     except NrcscanError as error:
         print(f"error: {error}", file=sys.stderr)
         if hasattr(error, "caret") and sys.stderr.isatty():
@@ -44,6 +46,22 @@ def errors() -> Iterator[None]:
     except KeyboardInterrupt as error:
         print("interrupted: nothing was written", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from error
+
+
+@contextmanager
+def _names_in_bounds() -> Iterator[None]:
+    """Turn a path that the file system cannot have, wherever it is first asked for, into one line.
+
+    Raises:
+        UsageError: a path is longer than the file system allows.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        name = str(error.filename)
+        raise UsageError(f"{name[:60]}…: a name of {len(name)} letters; check the path") from error
 
 
 def speaks() -> bool:

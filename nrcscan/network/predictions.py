@@ -176,7 +176,7 @@ class PredictionChoice:
                 raise InputError(
                     f"--output-key {self.key}: the network returns a single tensor; leave it out"
                 )
-            return [output]
+            return [_numbers(output)]
         tensors = _tensors(output)
         if not tensors:
             raise InputError(
@@ -184,14 +184,32 @@ class PredictionChoice:
                 " in a factory that returns its predictions as a tensor"
             )
         if self.key is None:
-            return [tensors[_first(tensors)]]
+            return [_numbers(tensors[_first(tensors)])]
         keys = [self.key] if self.key in tensors else [key.strip() for key in self.key.split(",")]
         if not all(key in tensors for key in keys):
             raise InputError(
                 f"--output-key {self.key}: the network returns {_a(type(output).__name__)} with"
                 f" {listed(tensors)}; choose among these"
             )
-        return [tensors[key] for key in keys]
+        return [_numbers(tensors[key]) for key in keys]
+
+
+def _numbers(head: Tensor) -> Tensor:
+    """Return predictions as plain numbers in memory, whatever keeps them.
+
+    Raises:
+        InputError: the predictions hold no numbers, or rows of unequal length.
+    """
+    if head.is_meta or head.is_nested:
+        what = "without numbers (on meta)" if head.is_meta else "of unequal length"
+        raise InputError(
+            f"the network returns predictions {what}; have a factory return a plain tensor"
+        )
+    if head.is_quantized:
+        head = head.dequantize()
+    if head.layout != torch.strided:
+        head = head.to_dense()
+    return head.float() if head.dtype == torch.bool or head.dtype.itemsize == 1 else head
 
 
 def headless(output: Any) -> bool:

@@ -189,7 +189,8 @@ class _Scores:
 
     def apart(self, one: Guess, two: Guess) -> float:
         """Return the mean square of what two guesses predict apart, summed over targets."""
-        return _mean(self._kept[one] - self._kept[two])
+        with np.errstate(invalid="ignore"):  # of what is infinite in both
+            return _mean(self._kept[one] - self._kept[two])
 
 
 def _beside_scales(trial: Trial, few: _Scores, every: _Scores, chain: Chain) -> Trial:

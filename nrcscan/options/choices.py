@@ -20,7 +20,7 @@ Format = Literal["table", "json", "csv", "md"]
 Gate = Literal["newest", "all"]
 """Which checkpoints of a scan its rules apply to: the newest of every run, or all."""
 
-COLUMNS = r"\s*(-?\d+)?:(-?\d+)?\s*"
+COLUMNS = r"\s*(-?\d{1,18})?:(-?\d{1,18})?\s*"
 """From which column to which."""
 
 DEVICE = r"(cpu|cuda|mps|xpu|hpu|mtia|xla|npu|mlu|ipu|privateuseone)(:\d+)?"

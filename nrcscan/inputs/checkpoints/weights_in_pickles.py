@@ -151,7 +151,7 @@ def _states_of(
         arrays_inside = StatesInside(np.ndarray, opaque=True, used=used)
         for key, arrays in arrays_inside.find(content):
             found[key] = {
-                name: torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
+                name: torch.from_numpy(np.array(array, _of_torch(array.dtype)))
                 for name, array in arrays.items()
                 if array.dtype.kind in "biufc"
             }
@@ -198,3 +198,10 @@ def readable(
             raise InputError(f"{path}: {name!r} {what}; {step}")
     notes = [f"left out: {name!r}, which {tensor.problem}" for name, tensor in bad.values()]
     return {key: dict(state) for key, state in states.items() if key not in bad}, notes
+
+
+def _of_torch(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return what torch has for numbers of NumPy: their own type, or of long doubles float64."""
+    wide = {np.dtype(np.longdouble): np.float64, np.dtype(np.clongdouble): np.complex128}
+    native = dtype.newbyteorder("=")
+    return np.dtype(wide.get(native, native))

@@ -18,6 +18,7 @@ from nrcscan.wording import listed
 PARTS = ("train", "test")
 EXAMPLE = "train=0.8,seed=42,part=test"
 _KEYS = (*PARTS, "seed", "part", "shuffle")
+_LONGEST = 100
 _MOST_SEEDS = 2**32
 
 
@@ -56,6 +57,8 @@ class Split:
                 raise _wrong(text, f"{word.strip()!r} is none of {listed(f'{k}=…' for k in _KEYS)}")
             if name in given:
                 raise _wrong(text, f"{name} is given twice")
+            if len(value) > _LONGEST:
+                raise _wrong(text[:_LONGEST], f"{name} has more than {_LONGEST} letters")
             given[name] = value
         if given.get("part") not in PARTS:
             raise _wrong(text, f"part={given.get('part', '…')} is not {listed(PARTS, 'or')}")

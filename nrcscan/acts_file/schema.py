@@ -40,6 +40,9 @@ class LayerRecord:
         transposed: whether it is a transposed convolution.
         flattened: whether its features are all positions side by side, on which W does not act.
         acts_alone: whether W is all that acts on its features; else what does is not known.
+        shortcut: whether it leads past the main branch of its block.
+        reads_inputs: whether its features are the network's inputs as they are given; None where
+            a file of before does not tell.
     """
 
     name: str
@@ -49,6 +52,23 @@ class LayerRecord:
     transposed: bool = False
     flattened: bool = False
     acts_alone: bool = True
+    shortcut: bool = False
+    reads_inputs: bool | None = None
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """A weight layer of the network that ran, and is not in the file.
+
+    Attributes:
+        name: in the network.
+        reason: why it is not there, such as "left out by --exclude".
+        position: how many positions that are in the file begin before it.
+    """
+
+    name: str
+    reason: str
+    position: int
 
 
 @dataclass(frozen=True)

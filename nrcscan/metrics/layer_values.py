@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nrcscan.metrics.chance_level import Chance
 from nrcscan.metrics.directions import (
     Spectrum,
     WeightDirections,
@@ -110,6 +111,10 @@ class LayerMetrics:
         undefined: quantity → why it is not a number here.
         notes: what a reader should know about the numbers.
         bounds: quantity → how far it can be off, where the covariance is not exact.
+        standard_errors: quantity → its standard error over samples; empty without blocks.
+        without_block: quantity → its values without each block of samples, shape (B,).
+        chance: quantity → what it is by chance.
+        floor: noise component that the rounding of the features alone can make; None if unknown.
         varies: whether the features vary at all; nothing holds at a layer where they do not.
     """
 
@@ -117,6 +122,10 @@ class LayerMetrics:
     undefined: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     bounds: dict[str, float] = field(default_factory=dict)
+    standard_errors: dict[str, float] = field(default_factory=dict)
+    without_block: dict[str, Array] = field(default_factory=dict)
+    chance: dict[str, Chance] = field(default_factory=dict)
+    floor: float | None = None
     varies: bool = True
 
     def get(self, quantity: str) -> float | None:

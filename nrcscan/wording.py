@@ -39,6 +39,32 @@ def some(names: Sequence[object]) -> str:
     return listed(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
 
 
+def ordinal(number: int) -> str:
+    """Return 1st, 2nd, 3rd, ….
+
+    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 21)]
+    ['1st', '2nd', '3rd', '4th', '11th', '12th', '21st']
+    """
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"{number}{ending or 'th'}"
+
+
+def r_squared(value: float | None) -> str:
+    """Return an R² with so many digits that none below 1 reads as 1; a dash where there is none.
+
+    >>> r_squared(0.8671), r_squared(0.99992), r_squared(1.0), r_squared(-1234.5), r_squared(None)
+    ('0.867', '0.9999', '1', '-1.23e+03', '—')
+    """
+    if value is None:
+        return "—"
+    if value >= 1 or value < -100:
+        return f"{value:.3g}"
+    digits = 3
+    while digits < 12 and float(f"{value:.{digits}f}") >= 1:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of what another library said, for use inside a message."""
     lines = str(error).strip().splitlines()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file.schema import DOUBLE, LayerRecord, OutputStatistics, Predictions
+from nrcscan.acts_file.schema import DOUBLE, LayerRecord, OutputStatistics, Predictions, Unmeasured
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -25,6 +25,7 @@ class MeasuredActs(Protocol):
     predictions: Predictions | None
     n_positions: int
     layers: list[LayerRecord]
+    unmeasured: list[Unmeasured]
     provenance: dict[str, Any]
 
     def statistics(self, position: int) -> Statistics | Sketched:
@@ -51,6 +52,7 @@ class KeptInMemory:
         self.path = path
         self.complete = False
         self.layers: list[LayerRecord] = []
+        self.unmeasured: list[Unmeasured] = []
         self._weights: list[NDArray[Any]] = []
         self._positions: dict[int, Statistics | Sketched] = {}
         self._own_errors: dict[int, Array | None] = {}

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, LayerRecord, Predictions
+from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, LayerRecord, Predictions, Unmeasured
 from nrcscan.acts_file.self_contained import require_self_contained
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely, sniff
@@ -52,6 +52,7 @@ class Acts:
             raise ValueError("its notes are not text")
         if self.n_samples < 1 or not 0 <= max(self.epsilon, self.product_epsilon) < 1:
             raise ValueError("its number of samples or precision is out of range")
+        self.unmeasured: list[Unmeasured] = []
         self.n_positions = len(file["positions"])
         groups = sorted(file["layers"].values(), key=lambda group: int(group.attrs["index"]))
         self._weights = [f"{group.name}/weight" for group in groups]

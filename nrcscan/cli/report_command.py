@@ -18,6 +18,12 @@ def report(
     acts: Annotated[Path, typer.Argument(help="A file of nrcscan extract.")],
     form: Form = "table",
     output: Written = None,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Show every value with its standard error.")
+    ] = False,
+    chance: Annotated[
+        bool, typer.Option("--chance", help="Show what every value would be by chance.")
+    ] = False,
     *,
     options: ReportOptions,
 ) -> None:
@@ -28,6 +34,9 @@ def report(
     result = nrcscan.report(acts, **options)
     from nrcscan.reporting import report_table
 
-    terminal = form == "table" and output is None
-    if not (terminal and in_terminal(report_table.table(result), report_table.least_width(result))):
-        emit(report_table.render(result, form), output)
+    shown = report_table.Shown(errors, chance)
+    if form == "table" and output is None:
+        table = report_table.table(result, shown)
+        if in_terminal(table, report_table.least_width(result, shown)):
+            return
+    emit(report_table.render(result, form, shown), output)

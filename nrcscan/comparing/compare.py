@@ -24,7 +24,7 @@ from nrcscan.scanning.newest import newest, training_order
 from nrcscan.scanning.scan_file import SCAN_FILE, ScanDocument, read_scan
 from nrcscan.wording import printable
 
-SCHEMA = "nrcscan.compare/1"
+SCHEMA = "nrcscan.compare/2"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Comparison:
                     "n_samples": run.n_samples,
                     "signal_dim": run.signal_dim,
                     "model": dict(run.model),
+                    "verdict": dict(run.verdict),
                     "onset": dict(run.onset),
                 }
                 for run in self.runs
@@ -182,6 +183,7 @@ def _run(path: Path, result: Report) -> Run:
         n_samples=result.n_samples,
         signal_dim=result.signal_dim,
         model=result.model,
+        verdict=result.verdict.to_dict(),
         onset=result.onset,
         layers={layer["name"]: layer for layer in layers},
         data=frozenset() if None in prints else prints,
@@ -199,6 +201,7 @@ def _scanned(folder: Path, entry: Mapping[str, Any], scan: ScanDocument) -> Run:
         n_samples=entry.get("n_samples"),
         signal_dim=entry.get("signal_dim"),
         model=entry["model"],
+        verdict=entry["verdict"],
         onset=entry["onset"],
         layers={layer["name"]: layer for layer in entry["layers"]},
         data=frozenset() if data is None else frozenset({data}),

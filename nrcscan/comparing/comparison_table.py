@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +21,17 @@ from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY, QUANTITIE
 from nrcscan.options.choices import Format
 from nrcscan.reporting import csv_rows
 from nrcscan.reporting.markdown import escaped, markdown_row
-from nrcscan.reporting.numbers import number, ordinal, plain
+from nrcscan.reporting.numbers import number, plain
 from nrcscan.reporting.report_table import MARKS, NAME_WIDTH
 from nrcscan.reporting.sentences import in_words
-from nrcscan.wording import listed, printable
+from nrcscan.verdict.answers import Answer
+from nrcscan.verdict.in_document import brief
+from nrcscan.wording import listed, ordinal, printable, r_squared
 
 BEGINS = "▼"
 """Before a run's number where it has collapsed from there on."""
 DIFFERS = "≠"
-HEAD = ("run", "R²", "MSE", "collapsed from", *(c.upper() for c in CONDITIONS))
+HEAD = ("run", "R²", "MSE", *(c.upper() for c in CONDITIONS), "verdict")
 _DIGITS = "1234"
 
 
@@ -71,7 +73,9 @@ class Tables:
             raise UsageError(f"--quantity {self.quantity}: choose one of {listed(QUANTITIES)}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Text(headline(self.comparison), style="bold")
+        for line in verdicts(self.comparison):
+            yield Text(line, style="bold")
+        yield Text(headline(self.comparison))
         yield Text(basis(self.comparison), style="dim")
         for table in (self._head(), *map(self._layers, self._blocks(options.max_width))):
             yield Text()
@@ -104,8 +108,9 @@ class Tables:
         layer = run.layers.get(row.name)
         if layer is None:
             return "—", ""
-        begins = BEGINS if run.onset["all"] == row.name else ""
-        marks = "".join(MARKS[layer["met"][condition]][0] for condition in CONDITIONS)
+        collapsed = run.verdict["state"] == "collapsed"
+        begins = BEGINS if collapsed and run.verdict["onset"] == row.name else ""
+        marks = "".join(_mark(layer, condition)[0] for condition in CONDITIONS)
         return f"{begins}{number(layer[self.quantity])}", marks
 
     @property
@@ -133,12 +138,12 @@ class Tables:
     def _head(self) -> Table:
         grid = _grid()
         for column in HEAD:
-            left = column in ("run", "collapsed from")
+            left = column in ("run", "verdict")
             grid.add_column(
                 column,
                 justify="left" if left else "right",
                 overflow="fold",
-                no_wrap=column != "collapsed from",
+                no_wrap=column != "verdict",
             )
         for run in self.comparison.runs:
             style = "red" if run.model["learned"] is False else ""
@@ -167,42 +172,30 @@ class Tables:
         text = Text(value, style="bold green" if value.startswith(BEGINS) else "")
         text.append(" ")
         for condition, mark in zip(CONDITIONS, marks, strict=True):
-            style = MARKS[run.layers[row.name]["met"][condition]][1]
+            style = _mark(run.layers[row.name], condition)[1]
             text.append(mark, f"bold {style}" if condition in row.differs else style)
         return text
 
 
 def headline(comparison: Comparison) -> str:
-    """Return the sentences that a reader should take away."""
-    collapsed = [
-        f"{run.label} from {printable(str(run.onset['all']))} on ({_depth(run, 'all')})"
-        for run in comparison.runs
-        if run.onset["all"] is not None
-    ]
-    unjudged = [run.label for run in comparison.runs if run.model["learned"] is None]
-    others = [
-        run.label
-        for run in comparison.runs
-        if run.onset["all"] is None and run.label not in unjudged
-    ]
-    if len(unjudged) == len(comparison.runs):
-        first = "No run makes predictions, so NRC4, and with it the collapse, is not judged."
-    elif not collapsed:
-        first = "No run has collapsed through to the output."
-    elif others:
-        first = f"Collapsed through to the output: {listed(collapsed)}; not {listed(others, 'or')}."
-    else:
-        whose = "All have collapsed" if not unjudged else "Collapsed"
-        first = f"{whose} through to the output: {listed(collapsed)}."
-    if unjudged and len(unjudged) < len(comparison.runs):
-        first += f" Not judged, for want of predictions: {listed(unjudged)}."
+    """Return the sentence on how far the runs are alike, layer by layer."""
     shared = [r for r in comparison.rows if sum(r.name in x.layers for x in comparison.runs) > 1]
     apart = [row for row in shared if row.differs]
     if not shared:
-        return first
+        return "No layer is shared."
     if not apart:
-        return f"{first} The same conditions hold at every layer."
-    return f"{first} Conditions differ at {len(apart)} of {len(shared)} layers."
+        return "The same conditions hold at every layer."
+    return f"Conditions differ at {len(apart)} of {len(shared)} layers."
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """Return the verdict on every run, after its label."""
+    return [printable(f"{run.label}: {run.verdict['text']}") for run in comparison.runs]
+
+
+def _mark(layer: Mapping[str, Any], condition: str) -> tuple[str, str]:
+    """Return the mark of a layer's condition; what the verdict leaves out has none."""
+    return (" ", "") if layer["step"] is None else MARKS[Answer(layer["answers"][condition])]
 
 
 def basis(comparison: Comparison) -> str:
@@ -272,22 +265,17 @@ def _grid() -> Table:
 
 
 def _head_cells(run: Run) -> list[str]:
-    r2 = run.model["r2"]
-    begins = run.onset["all"]
-    where = "—" if begins is None else f"{printable(begins)} ({_depth(run, 'all')})"
-    places = [run.position(condition) for condition in CONDITIONS]
+    places = {condition: run.step(condition) for condition in CONDITIONS}
     return [
         run.label,
-        "—" if r2 is None else f"{r2:.3f}" if r2 > -100 else f"{r2:.3g}",
+        r_squared(run.model["r2"]),
         number(run.model["mse"]),
-        where,
-        *("—" if place is None else ordinal(place + 1) for place in places),
+        *(
+            MARKS[run.at_the_end(c)][0] if step is None else ordinal(step)
+            for c, step in places.items()
+        ),
+        printable(brief(run.verdict, list(run.layers.values()))),
     ]
-
-
-def _depth(run: Run, condition: str) -> str:
-    place = run.position(condition)
-    return "" if place is None else f"{ordinal(place + 1)} of {run.depth}"
 
 
 def _csv(comparison: Comparison) -> str:
@@ -307,12 +295,14 @@ def _csv(comparison: Comparison) -> str:
 def _markdown(shown: Tables) -> str:
     runs = shown.comparison.runs
     lines = [
-        f"**{escaped(headline(shown.comparison))}**",
+        *(f"- **{escaped(line)}**" for line in verdicts(shown.comparison)),
+        "",
+        headline(shown.comparison),
         "",
         f"{basis(shown.comparison)}.",
         "",
         markdown_row(HEAD),
-        markdown_row("---" if c in ("run", "collapsed from") else "---:" for c in HEAD),
+        markdown_row("---" if c in ("run", "verdict") else "---:" for c in HEAD),
         *(markdown_row(escaped(cell) for cell in _head_cells(run)) for run in runs),
         "",
         markdown_row(["#", "layer", *(escaped(run.label) for run in runs), DIFFERS]),

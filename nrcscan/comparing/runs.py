@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nrcscan.reporting.sentences import in_words
-from nrcscan.wording import listed
+from nrcscan.verdict.answers import Answer
+from nrcscan.verdict.in_document import at_the_end, step_of
+from nrcscan.wording import listed, r_squared
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Run:
         n_samples: N; None where a scan does not say.
         signal_dim: k; None where a scan does not say.
         model: mse, r2, learned, as in the JSON report.
-        onset: condition, or "all" → layer from which it holds through to the output, or None.
+        verdict: on it, as in the JSON report.
+        onset: condition, or "all" → layer from which it is met through to the output, or None.
         layers: name → layer of the JSON report, in execution order.
         data: fingerprints of the samples; empty where there are none.
         judgement: convention and thresholds of its report, by name; empty if a scan is silent.
@@ -34,21 +37,20 @@ class Run:
     n_samples: int | None
     signal_dim: int | None
     model: Mapping[str, Any]
+    verdict: Mapping[str, Any]
     onset: Mapping[str, str | None]
     layers: Mapping[str, Mapping[str, Any]]
     data: frozenset[object]
     judgement: Mapping[str, Any]
     of_scan: bool = False
 
-    @property
-    def depth(self) -> int:
-        """The number of positions in depth."""
-        return 1 + max(int(layer["position"]) for layer in self.layers.values())
+    def step(self, condition: str) -> int | None:
+        """Return the step in depth, from 1, where a condition's onset is; None if it has none."""
+        return step_of(list(self.layers.values()), self.onset[condition])
 
-    def position(self, condition: str) -> int | None:
-        """Return the position in depth, from 0, where a condition's onset is."""
-        name = self.onset[condition]
-        return None if name is None else int(self.layers[name]["position"])
+    def at_the_end(self, condition: str) -> Answer:
+        """Return the answer for a condition at the last step."""
+        return at_the_end(list(self.layers.values()), condition)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Row:
 def unlike(runs: Sequence[Run], rows: Sequence[Row]) -> Iterator[str]:
     """Yield what keeps runs from being compared number by number."""
     useless = [
-        f"{run.label} (R² {'undefined' if (r2 := run.model['r2']) is None else f'{r2:.3f}'})"
+        f"{run.label} (R² {'undefined' if (r2 := run.model['r2']) is None else r_squared(r2)})"
         for run in runs
         if run.model["learned"] is False
     ]
@@ -107,8 +109,9 @@ def unlike(runs: Sequence[Run], rows: Sequence[Row]) -> Iterator[str]:
 def _judged_otherwise(runs: Sequence[Run]) -> Iterator[str]:
     """Yield every option of the reports that differs."""
     for name in dict.fromkeys(name for run in runs for name in run.judgement):
-        if told := _differing(runs, [run.judgement.get(name) for run in runs]):
-            yield f"{name} differs: {told}"
+        told = [run.judgement.get(name, "none") if run.judgement else None for run in runs]
+        if differing := _differing(runs, told):
+            yield f"{name} differs: {differing}"
 
 
 def _differing(runs: Sequence[Run], values: Sequence[object]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nrcscan.errors import InputError
-from nrcscan.gating.rules.evaluating import NEVER, Value
+from nrcscan.gating.rules.evaluating import NEVER, Truth, Value
 from nrcscan.options.choices import Gate
 from nrcscan.scanning.conditions_of_scan import (
     ScanConditions,
@@ -19,7 +19,7 @@ from nrcscan.scanning.conditions_of_scan import (
 )
 from nrcscan.scanning.newest import newest
 from nrcscan.scanning.scan_file import ScanDocument, read_scan
-from nrcscan.verdict.conditions import Answer
+from nrcscan.verdict.in_document import depth, step_of
 from nrcscan.wording import listed
 
 LAST_LAYERS = 3
@@ -32,7 +32,7 @@ QUANTITIES = {
     "onset": "onset no deeper than in the baseline",
 }
 
-Compared = tuple[str, Answer, str, dict[str, Value]]
+Compared = tuple[str, Truth, str, dict[str, Value]]
 """A comparison's name, whether it holds (None: not applied), why, and the two values."""
 
 
@@ -122,8 +122,7 @@ def compared_values(checkpoint: Mapping[str, Any]) -> ComparedValues:
     start = checkpoint["onset"]["all"]
     onset = math.inf
     if start is not None:
-        depth = max(layer["position"] for layer in layers) + 1
-        onset = next(layer["position"] for layer in layers if layer["name"] == start) / depth
+        onset = (step_of(layers, start) or math.inf) / depth(layers)
     return ComparedValues(
         path=checkpoint["path"],
         r2=checkpoint["model"]["r2"],

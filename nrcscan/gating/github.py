@@ -13,7 +13,7 @@ from nrcscan.errors import OutputError
 from nrcscan.gating.judge import RuleResult, failed, unusable
 from nrcscan.reporting.numbers import number
 from nrcscan.scanning.scan_file import ScanDocument
-from nrcscan.wording import printable, reason
+from nrcscan.wording import printable, r_squared, reason
 
 SUMMARY_BYTES = 1024 * 1024
 """What GitHub takes as the summary of a step; a larger one it drops altogether."""
@@ -143,7 +143,7 @@ def _sections(scan: ScanDocument, results: Sequence[RuleResult]) -> Iterator[Sec
     for result in results:
         if result.passed is not None:
             verdicts.setdefault(result.path, []).append(result.passed)
-    columns = ["checkpoint", "epoch", "R²", "collapsed from", "noise, last layer", "rules"]
+    columns = ["checkpoint", "epoch", "R²", "verdict", "noise, last layer", "rules"]
     yield (
         "Checkpoints",
         columns,
@@ -156,12 +156,12 @@ def _checkpoint(checkpoint: Mapping[str, Any], verdicts: list[bool]) -> list[str
     cells = [checkpoint["path"], "" if when is None else str(when)]
     if checkpoint["status"] != "ok":
         return [*cells, "not usable", "", "", ""]
-    layers, learned = checkpoint["layers"], checkpoint["model"].get("learned", False)
+    layers = checkpoint["layers"]
     judged = f"{'✓' if all(verdicts) else '✗'} {sum(verdicts)} of {len(verdicts)}"
     return [
         *cells,
-        number(checkpoint["model"]["r2"]),
-        checkpoint["onset"]["all"] or ("not judged" if learned is None else "never"),
+        r_squared(checkpoint["model"]["r2"]),
+        checkpoint["verdict"]["text"],
         number(layers[-1]["noise_component"]) if layers else "",
         judged if verdicts else "",
     ]

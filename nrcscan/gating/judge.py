@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nrcscan.gating.baseline import Baseline, compared, require_comparable, why_no_onsets
-from nrcscan.gating.rules.evaluating import Value, evaluate
+from nrcscan.gating.rules.evaluating import Truth, Value, evaluate
 from nrcscan.gating.rules.parsing import Rule
 from nrcscan.options.choices import Gate
 from nrcscan.scanning.newest import newest
 from nrcscan.scanning.scan_file import ScanDocument
-from nrcscan.verdict.conditions import Answer
 from nrcscan.wording import printable
 
 NOT_NEWEST = "not the newest of its run"
@@ -140,7 +139,7 @@ def _ruled(rule: Rule, checkpoint: Mapping[str, Any], *, judged: bool) -> RuleRe
     if not judged:
         return RuleResult(rule.text, checkpoint["path"], None, NOT_NEWEST, {})
     outcome = evaluate(rule, checkpoint)
-    passed: Answer = outcome.holds is True
+    passed: Truth = outcome.holds is True
     return RuleResult(
         rule.text, checkpoint["path"], passed, "; ".join(outcome.because), outcome.values
     )

@@ -69,6 +69,8 @@ def _usable(checkpoint: Mapping[str, Any]) -> TestCase:
     case = TestCase(USABLE, printable(checkpoint["path"]))
     if checkpoint["status"] != "ok":
         case.result = Error(printable(checkpoint["reason"] or "no reason is recorded"), "unusable")
+    else:
+        case.system_out = printable(checkpoint["verdict"]["text"])
     return case
 
 

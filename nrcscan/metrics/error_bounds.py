@@ -38,6 +38,10 @@ WIDEST_MSE = 0.01
 excess up to which NRC4 holds."""
 
 
+WIDEST_RATIO = 0.1
+"""A wider bound on the ratio of two errors, as a share of it, is refused."""
+
+
 @dataclass(frozen=True)
 class Resolution:
     """How well a layer's covariance is known.
@@ -125,6 +129,8 @@ def bounds(
         mse = _explained_error(features, cross_covariance, off, tau) / len(target_covariance)
         variance = float(np.trace(target_covariance)) / len(target_covariance)
         found.update(linear_mse=mse, excess=mse / variance)
+        if values.get("linear_mse", 0.0) > 0:
+            found["error_ratio"] = values.get("error_ratio", 0.0) * mse / values["linear_mse"]
     for quantity in values:
         if Need.FEATURES in ENTRIES[quantity].needs:
             found.setdefault(quantity, np.inf)  # nothing is known of its error
@@ -150,6 +156,8 @@ def refused(bounds: dict[str, float], values: dict[str, float], variance: float)
                 return WIDEST_MSE * variance
             case "var Y":
                 return WIDEST_MSE
+            case "ratio":
+                return WIDEST_RATIO * values[quantity]
 
     return [quantity for quantity, bound in bounds.items() if not bound <= widest(quantity)]
 

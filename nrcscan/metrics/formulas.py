@@ -88,6 +88,13 @@ def excess(layer: Layer) -> float:
     return (linear_mse(layer) - layer.setting.model_mse) / layer.target_variance
 
 
+def error_ratio(layer: Layer) -> float:
+    """NRC4 (paper section 3): the linear MSE on new samples over the network's own."""
+    assert layer.setting.model_mse is not None
+    left = 1 - (layer.predictors.rank + 1) / layer.statistics.n_samples
+    return linear_mse(layer) / left**2 / layer.setting.model_mse
+
+
 def feature_stable_rank(layer: Layer) -> float:
     """Σλ²/λ1² of the features' covariance."""
     return stable_rank(layer.features)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import inf, log
 from typing import Literal
 
 from nrcscan.options.report_options import Thresholds
@@ -31,8 +32,9 @@ class Need(Enum):
     SPARE_SAMPLES = "features of rank N − 1: any targets would be fitted"
 
 
-Unit = Literal["share", "directions", "Y²", "var Y"]
-"""A share of a whole; a number of directions; the targets' unit, squared; their variance."""
+Unit = Literal["share", "directions", "Y²", "var Y", "ratio"]
+"""A share of a whole; a number of directions; the targets' unit, squared; their variance; a ratio
+of two errors."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,20 @@ CATALOGUE = (
         error=_OF_FIT,
     ),
     Quantity(
+        name="error_ratio",
+        column="ratio",
+        words="held-out error of the best linear prediction beside the network's own",
+        formula="`linear_mse` held out / network MSE",
+        lower=0,
+        upper=None,
+        collapsed="1",
+        worse=None,
+        unit="ratio",
+        needs=_FIT | {Need.PREDICTIONS},
+        error=_OF_FIT,
+        digits=2,
+    ),
+    Quantity(
         name="feature_stable_rank",
         column="SR(H)",
         words="stable rank of the features' covariance",
@@ -272,6 +288,7 @@ class Condition:
         option: the threshold's name.
         beside: the quantity in whose column a table marks it.
         of_learned: whether it cannot be met by a network that predicts nothing.
+        both_sides: whether the threshold ρ means from 1/ρ to ρ.
     """
 
     name: str
@@ -279,26 +296,40 @@ class Condition:
     option: str
     beside: str
     of_learned: bool = False
+    both_sides: bool = False
 
     @property
     def at_most(self) -> bool:
         """Whether it is met up to the threshold, not from there on."""
-        return ENTRIES[self.quantity].worse == "higher"
+        return self.both_sides or ENTRIES[self.quantity].worse == "higher"
 
-    def met(self, value: float | None, thresholds: Thresholds, *, learned: bool) -> bool | None:
-        """Say whether it is met by this value of its quantity; None where there is none."""
-        if value is None:
-            return None
-        threshold = getattr(thresholds, self.option)
-        holds = value <= threshold if self.at_most else value >= threshold
-        return bool(holds) and (learned or not self.of_learned)
+    def margin(self, value: float, thresholds: Thresholds) -> float:
+        """Return how far a value is inside the threshold; negative where it is outside.
+
+        In the quantity's unit, or between two sides in the logarithm of the ratio.
+        """
+        threshold = float(getattr(thresholds, self.option))
+        if self.both_sides:
+            return log(threshold) - abs(log(value)) if value > 0 else -inf
+        return threshold - value if self.at_most else value - threshold
+
+    def slope(self, value: float) -> float:
+        """Return by how much the margin moves with the value."""
+        return 1 / value if self.both_sides and value > 0 else 1.0
 
 
 JUDGED = (
     Condition("nrc1", "noise_component", "noise_max", beside="noise_component"),
     Condition("nrc2", "cka", "cka_min", beside="cka"),
     Condition("nrc3", "alignment", "alignment_min", beside="alignment"),
-    Condition("nrc4", "excess", "excess_max", beside="linear_mse", of_learned=True),
+    Condition(
+        "nrc4",
+        "error_ratio",
+        "error_ratio_max",
+        beside="error_ratio",
+        of_learned=True,
+        both_sides=True,
+    ),
 )
 """In the order of the report."""
 

@@ -18,7 +18,7 @@ class Thresholds:
         noise_max: NRC1 holds up to this noise component, 0 … 1.
         cka_min: NRC2 holds from this CKA on, 0 … 1.
         alignment_min: NRC3 holds from this alignment on, 0 … 1.
-        excess_max: NRC4 holds up to this excess (linear MSE − network MSE) / target variance.
+        error_ratio_max: ρ ≥ 1; NRC4 holds where linear MSE / network MSE is from 1/ρ to ρ.
 
     Raises:
         UsageError: one is no number, or out of range.
@@ -51,14 +51,14 @@ class Thresholds:
             group="When conditions hold",
         ),
     ] = 0.7
-    excess_max: Annotated[
+    error_ratio_max: Annotated[
         float,
         Option(
-            help="NRC4 holds up to this (linear MSE - network MSE) / target variance.",
-            minimum=0,
+            help="NRC4 holds where linear MSE / network MSE is from 1 over this up to it.",
+            minimum=1,
             group="When conditions hold",
         ),
-    ] = 0.05
+    ] = 2.0
 
     def __post_init__(self) -> None:
         for name, field in declared(Thresholds).items():

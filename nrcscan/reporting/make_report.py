@@ -29,9 +29,12 @@ from nrcscan.options.report_options import ReportOptions, Thresholds
 from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
-from nrcscan.verdict.conditions import Answer, at_position, conditions
-from nrcscan.verdict.doubtful_network import Fit, doubts
-from nrcscan.verdict.onset import onset, runs, together
+from nrcscan.verdict import doubtful_network
+from nrcscan.verdict.answers import answers
+from nrcscan.verdict.conclude import conclude
+from nrcscan.verdict.depth import Step, are_inputs, steps
+from nrcscan.verdict.onset import onset, runs
+from nrcscan.verdict.verdict import Fit
 from nrcscan.wording import listed
 
 
@@ -80,9 +83,11 @@ def report_of(
     variance = float(np.trace(acts.target_covariance)) / t
     r2 = 1 - mse / variance if varies and mse is not None else None
     measured = _measured(acts, Setting(k, mse, convention, acts.epsilon), threads)
-    layers = _results(acts, measured, thresholds, learned=learned(r2))
-    begins, stretches = _through_depth(layers, thresholds, learned=learned(r2))
-    doubtful = _doubts(acts, layers, r2, mse, variance)
+    predicts = None if mse is None else learned(r2)
+    in_depth = steps(acts.layers, measured, acts.unmeasured, thresholds, learned=predicts)
+    begins, stretches = _through_depth(in_depth)
+    doubtful = _doubts(acts, measured[-1], r2, mse, variance)
+    fit = Fit(acts.n_samples, mse, r2, variance, doubtful=bool(doubtful))
     return Report(
         n_samples=acts.n_samples,
         signal_dim=k,
@@ -95,9 +100,10 @@ def report_of(
         target_rank=target_rank,
         n_targets=t,
         thresholds=thresholds,
-        layers=tuple(layers),
+        layers=tuple(_results(acts, measured, in_depth, thresholds, learned=predicts)),
         onset=begins,
         runs=stretches,
+        verdict=conclude(fit, in_depth, thresholds),
         notes=(
             *acts.provenance.get("notes", ()),
             *doubtful,
@@ -110,7 +116,7 @@ def report_of(
 
 def _doubts(
     acts: MeasuredActs,
-    layers: Sequence[LayerResult],
+    head: LayerMetrics,
     r2: float | None,
     mse: float | None,
     variance: float,
@@ -119,13 +125,12 @@ def _doubts(
     model = acts.provenance.get("model")
     if not isinstance(model, dict) or model.get("inferred") is not True or mse is None:
         return ()
-    last = layers[-1]
     head_mse = head_rank = None
-    if model.get("head") == last.name:  # which files of before do not tell
-        head_mse = last.metrics.get("linear_mse")
-        head_rank = last.metrics.get("feature_rank")
+    if model.get("head") == acts.layers[-1].name:  # which files of before do not tell
+        head_mse, head_rank = head.get("linear_mse"), head.get("feature_rank")
     rank = None if head_rank is None else int(head_rank)
-    return tuple(doubts(Fit(r2, mse, variance, acts.n_samples, head_mse, rank)))
+    found = doubtful_network.Fit(r2, mse, variance, acts.n_samples, head_mse, rank)
+    return tuple(doubtful_network.doubts(found))
 
 
 def _signal_dim(
@@ -138,9 +143,16 @@ def _signal_dim(
 
 
 def _results(
-    acts: MeasuredActs, measured: Sequence[LayerMetrics], thresholds: Thresholds, *, learned: bool
+    acts: MeasuredActs,
+    measured: Sequence[LayerMetrics],
+    in_depth: Sequence[Step],
+    thresholds: Thresholds,
+    *,
+    learned: bool | None,
 ) -> list[LayerResult]:
     """Return every layer with its metrics, and which conditions they meet."""
+    numbers = {name: step.number for step in in_depth for name in step.names}
+    inputs = are_inputs(acts.layers)
     return [
         LayerResult(
             index=index,
@@ -149,7 +161,10 @@ def _results(
             kind=record.kind,
             width=len(acts.variances(record.position)),
             metrics=metrics,
-            met=conditions(metrics, thresholds, learned=learned),
+            answers=answers(metrics, thresholds, learned=learned),
+            step=numbers.get(record.name),
+            inputs=inputs[index],
+            shortcut=record.shortcut,
         )
         for index, (record, metrics) in enumerate(zip(acts.layers, measured, strict=True))
     ]
@@ -223,26 +238,21 @@ def _matrix(acts: MeasuredActs, index: int, width: int) -> Array | None:
 
 
 def _through_depth(
-    layers: Sequence[LayerResult], thresholds: Thresholds, *, learned: bool
+    in_depth: Sequence[Step],
 ) -> tuple[dict[str, str | None], dict[str, list[list[str]]]]:
     """Return the onset and the stretches of every condition, and of all together.
 
-    Layers that read the same features are one position: the first of them begins a stretch, the
-    last ends it.
+    Of layers that are one step, the first begins a stretch, and the last ends it.
     """
-    answers: dict[str, list[Answer]] = {c: [] for c in (*CONDITIONS, "all")}
-    names = []
-    for position in sorted({layer.position for layer in layers}):
-        here = [layer for layer in layers if layer.position == position]
-        metrics = at_position([layer.metrics for layer in here])
-        met = conditions(metrics, thresholds, learned=learned)
-        for name, holds in {**met, "all": together(list(met.values()))}.items():
-            answers[name].append(holds)
-        names.append([layer.name for layer in here])
-    onsets = {condition: onset(column) for condition, column in answers.items()}
+    columns = {c: [step.answers[c] for step in in_depth] for c in CONDITIONS}
+    columns["all"] = [step.together for step in in_depth]
+    onsets = {condition: onset(column) for condition, column in columns.items()}
     return (
-        {c: None if at is None else names[at][0] for c, at in onsets.items()},
-        {c: [[names[a][0], names[b][-1]] for a, b in runs(answers[c])] for c in answers},
+        {c: None if at is None else in_depth[at].name for c, at in onsets.items()},
+        {
+            c: [[in_depth[a].name, in_depth[b].names[-1]] for a, b in runs(column)]
+            for c, column in columns.items()
+        },
     )
 
 

@@ -29,13 +29,3 @@ def number(value: float | None, digits: int = 3) -> str:
         return f"{value:.{digits if abs(value) < 10 else min(digits, 1)}f}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
-
-
-def ordinal(number: int) -> str:
-    """Return 1st, 2nd, 3rd, ….
-
-    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 21)]
-    ['1st', '2nd', '3rd', '4th', '11th', '12th', '21st']
-    """
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
-    return f"{number}{ending or 'th'}"

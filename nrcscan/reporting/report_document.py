@@ -10,9 +10,10 @@ from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES, learned
 from nrcscan.options.choices import Convention
 from nrcscan.options.report_options import Thresholds
-from nrcscan.verdict.conditions import Answer
+from nrcscan.verdict.answers import Answer
+from nrcscan.verdict.verdict import Verdict
 
-SCHEMA = "nrcscan.report/1"
+SCHEMA = "nrcscan.report/2"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,10 @@ class LayerResult:
         kind: "Linear", "Conv2d", ….
         width: number of features, d.
         metrics: every quantity, or why it is undefined.
-        met: condition → whether it holds here; None where it cannot be judged.
+        answers: condition → whether it is met here.
+        step: its place in depth as the verdict counts it, from 1; None for what it leaves out.
+        inputs: whether its features are the network's inputs, which are data.
+        shortcut: whether it leads past the main branch of its block, which is what is judged.
     """
 
     index: int
@@ -35,7 +39,15 @@ class LayerResult:
     kind: str
     width: int
     metrics: LayerMetrics
-    met: dict[str, Answer]
+    answers: dict[str, Answer]
+    step: int | None = None
+    inputs: bool = False
+    shortcut: bool = False
+
+    @property
+    def met(self) -> dict[str, bool | None]:
+        """Condition → whether it is met here; None where that is not known."""
+        return {condition: answer.met for condition, answer in self.answers.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the layer as JSON has it."""
@@ -46,7 +58,17 @@ class LayerResult:
             "kind": self.kind,
             "width": self.width,
             **{quantity: self.metrics.get(quantity) for quantity in QUANTITIES},
+            "step": self.step,
+            "inputs": self.inputs,
+            "shortcut": self.shortcut,
             "met": self.met,
+            "answers": {condition: answer.value for condition, answer in self.answers.items()},
+            "standard_error": self.metrics.standard_errors,
+            "chance": {
+                quantity: {"level": chance.level, "quantile": chance.quantile}
+                for quantity, chance in self.metrics.chance.items()
+            },
+            "floor": self.metrics.floor,
             "undefined": self.metrics.undefined,
             "bounds": self.metrics.bounds,
             "notes": self.metrics.notes,
@@ -71,8 +93,9 @@ class Report:
         n_targets: t.
         thresholds: what counts as met.
         layers: in execution order.
-        onset: condition, or "all" → layer from which it holds through to the output, or None.
-        runs: condition, or "all" → first and last layer of every stretch that holds.
+        onset: condition, or "all" → layer from which it is met through to the output, or None.
+        runs: condition, or "all" → first and last layer of every stretch in which it is met.
+        verdict: on the network.
         notes: of the extraction and of this report.
         provenance: of the file.
         doubts: why an inferred network may be another than was trained; among the notes too.
@@ -92,6 +115,7 @@ class Report:
     layers: tuple[LayerResult, ...]
     onset: dict[str, str | None]
     runs: dict[str, list[list[str]]]
+    verdict: Verdict
     notes: tuple[str, ...]
     provenance: dict[str, Any]
     doubts: tuple[str, ...] = ()
@@ -138,6 +162,7 @@ class Report:
             },
             "thresholds": asdict(self.thresholds),
             "layers": [layer.to_dict() for layer in self.layers],
+            "verdict": self.verdict.to_dict(),
             "onset": self.onset,
             "runs": self.runs,
             "notes": list(self.notes),

@@ -1,39 +1,11 @@
-"""A report in words: how well the network fits, and where it has collapsed."""
+"""A report in words, beside the verdict: what k is, where each condition is met, and notes."""
 
 from __future__ import annotations
 
-from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY, NEED_PREDICTIONS
-from nrcscan.reporting.numbers import ordinal
-from nrcscan.reporting.report_document import LayerResult, Report
+from nrcscan.metrics.quantities import COLUMNS, CONDITIONS
+from nrcscan.reporting.report_document import Report
+from nrcscan.verdict.answers import Answer
 from nrcscan.wording import listed
-
-
-def headline(report: Report) -> str:
-    """Return the one sentence that a reader should take away."""
-    if report.learned is None and report.n_samples > 1:
-        return _without_predictions(report)
-    if not report.learned:
-        return _nothing_learned(report)
-    found = _found(report)
-    if report.doubts:
-        return (
-            "THIS MAY BE ANOTHER NETWORK THAN WAS TRAINED: it was inferred, and is doubtful, see"
-            f" below. As inferred: {found}"
-        )
-    return found
-
-
-def _found(report: Report) -> str:
-    fit = f"The model fits with R² = {report.r2:.3f} (MSE {report.mse:.3g})"
-    start = report.onset["all"]
-    if start is not None:
-        return (
-            f"Collapsed from {start} on ({_depth(report, start)}), through to the output."
-            f" {fit}.{_earlier(report)}"
-        )
-    if report.runs["all"]:
-        return f"{fit}. {_stretch(report)}"
-    return f"No layer meets all four conditions. {fit}."
 
 
 def signal(report: Report) -> str:
@@ -50,19 +22,19 @@ def signal(report: Report) -> str:
 
 
 def onsets(report: Report) -> str:
-    """Say from where on each condition holds."""
+    """Say from where on each condition is met."""
     parts = []
     for condition in CONDITIONS:
         start = report.onset[condition]
         stretches = report.runs[condition]
-        if condition in NEED_PREDICTIONS and report.learned is None:
-            where = "not judged"
-        elif start is not None:
+        judged = [layer for layer in report.layers if layer.step is not None]
+        end = judged[-1].answers[condition] if judged else Answer.NOT_JUDGED
+        if start is not None:
             where = f"from {start}"
         elif stretches:
             where = ", ".join(a if a == b else f"{a} to {b}" for a, b in stretches) + " only"
         else:
-            where = "nowhere"
+            where = "nowhere" if end is Answer.NOT_MET else end.value
         parts.append(f"{condition.upper()} {where}")
     return " · ".join(parts)
 
@@ -106,94 +78,19 @@ def bounds(report: Report) -> list[str]:
     return [f"not exact: at most, over all layers, these are off by: {shown}"]
 
 
+def chances(report: Report) -> list[str]:
+    """Say what every quantity is by chance: its mean, and what it exceeds once in a hundred."""
+    lines: dict[str, list[str]] = {}
+    for layer in report.layers:
+        told = [
+            f"{quantity.replace('_', ' ')} {chance.level:.3g} (1 % beyond {chance.quantile:.3g})"
+            for quantity, chance in layer.metrics.chance.items()
+        ]
+        if told:
+            lines.setdefault(", ".join(told), []).append(layer.name)
+    return [f"{in_words(names)}: by chance {told}" for told, names in lines.items()]
+
+
 def in_words(names: list[str]) -> str:
     """Name layers, or the first and the last of many."""
     return listed(names) if len(names) <= 4 else f"{len(names)} layers, {names[0]} to {names[-1]}"
-
-
-def _without_predictions(report: Report) -> str:
-    """Say where the conditions hold together that need no predictions."""
-    judged = [c for c in CONDITIONS if c not in NEED_PREDICTIONS]
-    begins = [report.onset[condition] for condition in judged]
-    told = "No predictions are made, so NRC4, and with it the collapse as a whole, is not judged."
-    if any(name is None for name in begins):
-        return f"{told} NRC1, NRC2 and NRC3 do not all hold through to the last layer."
-    last = max((str(name) for name in begins), key=lambda name: _position(report, name))
-    return f"{told} NRC1, NRC2 and NRC3 hold from {last} on ({_depth(report, last)})."
-
-
-def _nothing_learned(report: Report) -> str:
-    if report.n_samples == 1:
-        return "Nothing can be said of a single sample: nothing varies."
-    if report.r2 is None:
-        return "Nothing to learn here: the targets do not vary, so R² is undefined."
-    return (
-        f"THIS MODEL HAS LEARNED NOTHING: R² = {_short(report.r2)}, its MSE {report.mse:.3g}"
-        f" beside a target variance of {report.target_variance:.3g}. What follows describes no"
-        " useful network."
-    )
-
-
-def _short(r2: float) -> str:
-    return f"{r2:.3f}" if r2 > -100 else f"{r2:.3g}"
-
-
-def _depth(report: Report, name: str) -> str:
-    """Return how deep a layer is, such as "5th of 8"."""
-    depth = report.layers[-1].position + 1
-    unit = "" if depth == len(report.layers) else " positions"
-    return f"{ordinal(_position(report, name) + 1)} of {depth}{unit}"
-
-
-def _position(report: Report, name: str) -> int:
-    return next(layer.position for layer in report.layers if layer.name == name)
-
-
-def _stretch(report: Report) -> str:
-    """Say where all four held, and what broke it."""
-    first, last = max(
-        report.runs["all"], key=lambda run: _position(report, run[1]) - _position(report, run[0])
-    )
-    where = (
-        f"at {first} alone ({_depth(report, first)})"
-        if first == last
-        else f"from {first} ({ordinal(_position(report, first) + 1)}) to {last}"
-        f" ({_depth(report, last)})"
-    )
-    return (
-        f"All four conditions hold {where}, but not through to the output: {_breaks(report, last)}."
-    )
-
-
-def _earlier(report: Report) -> str:
-    """Say what lies before the onset, when a single position broke a longer stretch."""
-    if len(report.runs["all"]) < 2:
-        return ""
-    first, last = report.runs["all"][-2]
-    span = first if first == last else f"{first} to {last}"
-    return f" All four hold at {span} too, then {_breaks(report, last)}."
-
-
-def _breaks(report: Report, last: str) -> str:
-    """Say which conditions fail at the first position after a stretch that ended at `last`."""
-    ended = _position(report, last)
-    for layer in report.layers:
-        if layer.position <= ended:
-            continue
-        failed = [c for c in CONDITIONS if layer.met[c] is False]
-        if failed:
-            names = " and ".join(_failure(layer, c) for c in failed)
-            return f"{layer.name} ({ordinal(layer.position + 1)}) fails {names}" + (
-                " alone" if len(failed) == 1 else ""
-            )
-    return "a later position fails on the mean of its layers"
-
-
-def _failure(layer: LayerResult, condition: str) -> str:
-    quantity = JUDGED_BY[condition]
-    value = layer.metrics.get(quantity)
-    shown = "" if value is None else f" ({quantity.replace('_', ' ')} {value:.3g}"
-    energy = layer.metrics.get("weight_signal_energy")
-    if shown and quantity == "alignment" and energy is not None:
-        shown += f", though {energy:.1%} of the weight's energy acts on the signal"
-    return f"{condition.upper()}{shown and shown + ')'}"

@@ -79,11 +79,17 @@ def incomparable(now: ScanConditions, before: ScanConditions) -> Iterator[str]:
 
 
 def other_thresholds(now: ScanConditions, before: ScanConditions) -> Iterator[str]:
-    """Yield every threshold that two scans do not share."""
-    for name in sorted(now.thresholds.keys() & before.thresholds.keys()):
-        ours, theirs = now.thresholds[name], before.thresholds[name]
+    """Yield every threshold that two scans do not share, or that one of them does not have."""
+    if not (now.thresholds and before.thresholds):
+        return
+    for name in sorted(now.thresholds.keys() | before.thresholds.keys()):
+        ours, theirs = now.thresholds.get(name), before.thresholds.get(name)
         if ours != theirs:
-            yield f"{name} ({ours:g}, and {theirs:g} there)"
+            yield f"{name} ({_told(ours)}, and {_told(theirs)} there)"
+
+
+def _told(threshold: float | None) -> str:
+    return "none" if threshold is None else f"{threshold:g}"
 
 
 def _section(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -18,9 +18,10 @@ from nrcscan.files.open_safely import regular_file
 from nrcscan.files.write_atomically import write_text
 from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
 from nrcscan.scanning.grouped_notes import grouped, lines
+from nrcscan.verdict.answers import Answer
 from nrcscan.wording import printable, reason
 
-NAME, VERSION = "nrcscan.scan", 1
+NAME, VERSION = "nrcscan.scan", 2
 SCHEMA = f"{NAME}/{VERSION}"
 
 SCAN_FILE, CSV_FILE = "scan.json", "scan.csv"
@@ -28,12 +29,21 @@ SCAN_FILE, CSV_FILE = "scan.json", "scan.csv"
 ScanDocument = Mapping[str, Any]
 """A scan as scan.json has it, once it is written by `Scan` or read by `read_scan`."""
 
-RESULT = ("n_samples", "signal_dim", "model", "onset", "layers", "notes")
+RESULT = ("n_samples", "signal_dim", "model", "verdict", "onset", "layers", "notes")
 """What a scan keeps of a checkpoint's report, by its names in the JSON report."""
 
 _OWN = ("path", "run", "epoch", "step")
 _AS_NAMED = ("named_epoch", "named_step")
-_NO_NUMBERS = ("met", "undefined", "notes", "bounds")
+_NO_NUMBERS = (
+    "met",
+    "answers",
+    "undefined",
+    "notes",
+    "bounds",
+    "standard_error",
+    "chance",
+    "without_block",
+)
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,7 @@ class Scan:
             for layer in checkpoint.result["layers"]:
                 row = {name: getattr(checkpoint, name) for name in _OWN}
                 row |= {"model_mse": model["mse"], "model_r2": model["r2"]}
+                row |= {"verdict": checkpoint.result["verdict"]["state"]}
                 row |= {name: value for name, value in layer.items() if name not in _NO_NUMBERS}
                 row |= {f"met_{c}": layer["met"][c] for c in CONDITIONS}
                 yield {name: _cell(value) for name, value in row.items()}
@@ -241,11 +252,28 @@ def _require_whole(entry: Any) -> None:
     _require(entry["model"]["learned"], f"what {path} has learned", bool, type(None))
     for layer in entry["layers"]:
         _require_layer(layer, path)
+    entry.setdefault("verdict", dict(_NO_VERDICT))
+    for name in ("state", "text"):
+        _require(entry["verdict"][name], f"the verdict's {name} of {path}", str)
+    _require(entry["verdict"]["onset"], f"the verdict's onset of {path}", str, type(None))
     names = {layer["name"] for layer in entry["layers"]}
     if not names or len(names) < len(entry["layers"]):
         raise ValueError(f"the layers of {path} are none, or two have one name")
     if not {entry["onset"][name] for name in (*CONDITIONS, "all")} <= names | {None}:
         raise ValueError(f"an onset of {path} is at no layer")
+
+
+_NO_VERDICT: dict[str, Any] = {
+    "state": "cannot be judged",
+    "onset": None,
+    "last": None,
+    "broken_by": None,
+    "unmeasured": {},
+    "confidence": None,
+    "findings": [],
+    "text": "CANNOT BE JUDGED: the scan is of an nrcscan that gave no verdict; scan again.",
+}
+"""Of a checkpoint in a scan of schema 1."""
 
 
 def _require_layer(layer: Any, path: str) -> None:
@@ -256,12 +284,23 @@ def _require_layer(layer: Any, path: str) -> None:
         _require(layer[name], f"the {name} of {of}", int)
     for name in CONDITIONS:
         _require(layer["met"][name], f"{name} of {of}", bool, type(None))
+    _bring_up_to_date(layer)
+    for name in CONDITIONS:
+        _ = Answer(layer["answers"][name])
+    _require(layer["step"], f"the step of {of}", int, type(None))
     _require(layer["undefined"], f"what is undefined of {of}", dict)
     for name in QUANTITIES:
         if name not in layer:  # a quantity that came later
             layer[name] = None
             layer["undefined"][name] = "the scan is of an nrcscan that did not measure it"
         _require(layer[name], f"{name} of {of}", int, float, type(None))
+
+
+def _bring_up_to_date(layer: dict[str, Any]) -> None:
+    """Add what layers of schema 1 do not tell: then every position was a step, inputs too."""
+    answers = {True: Answer.MET, False: Answer.NOT_MET, None: Answer.NOT_JUDGED}
+    layer.setdefault("answers", {name: answers[layer["met"][name]].value for name in CONDITIONS})
+    layer.setdefault("step", layer["position"] + 1)
 
 
 def _require(value: Any, what: str, *kinds: type) -> None:

@@ -11,15 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from nrcscan.metrics.quantities import COLUMNS as QUANTITY_COLUMNS
-from nrcscan.metrics.quantities import CONDITIONS, NEED_PREDICTIONS
+from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.reporting.numbers import number
+from nrcscan.reporting.report_table import MARKS
 from nrcscan.scanning.grouped_notes import grouped
 from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
-from nrcscan.wording import listed, printable, some
+from nrcscan.verdict.in_document import at_the_end, brief, depth, step_of
+from nrcscan.wording import listed, printable, r_squared, some
 
 NOISE = QUANTITY_COLUMNS["noise_component"]
-COLUMNS = ("checkpoint", "epoch", "R²", *(c.upper() for c in CONDITIONS), "collapsed", NOISE)
+COLUMNS = ("checkpoint", "epoch", "R²", *(c.upper() for c in CONDITIONS), "verdict", NOISE)
 NAMED = 3
 """So many names stand for a group of skipped files."""
 
@@ -41,20 +43,24 @@ def table(scan: Scan) -> RenderableType:
 
 
 def movements(scan: Scan) -> list[str]:
-    """Return one line per run: from where on it is collapsed, and since when."""
+    """Return, per run, how its verdict moved, and the sentence on its newest checkpoint."""
     lines = []
     for run, group in groupby(scan.checkpoints, key=lambda checkpoint: checkpoint.run):
         used = [checkpoint for checkpoint in group if checkpoint.result is not None]
         good = sorted(used, key=lambda checkpoint: training_order(vars(checkpoint)))
         if good:
-            lines.append(f"{run or scan.folder.name or scan.folder}: {_movement(good)}")
+            name = run or scan.folder.name or scan.folder
+            if len(good) > 1:
+                lines.append(f"{name}: {_movement(good)}")
+            assert good[-1].result is not None
+            lines.append(f"{name}, {_in_run(good[-1])}: {good[-1].result['verdict']['text']}")
     return lines
 
 
 def _movement(checkpoints: list[ScannedCheckpoint]) -> str:
     """Say where the onset was at first, and every time that it moved."""
     moves = []
-    for where, group in groupby(checkpoints, key=_begins):
+    for where, group in groupby(checkpoints, key=_brief):
         (unit, first), *later = [_when(checkpoint) for checkpoint in group]
         until = ""
         if later and later[-1] != (unit, first):
@@ -64,14 +70,9 @@ def _movement(checkpoints: list[ScannedCheckpoint]) -> str:
     return ", ".join(moves)
 
 
-def _begins(checkpoint: ScannedCheckpoint) -> str:
-    onset = _onset(checkpoint, "all")
+def _brief(checkpoint: ScannedCheckpoint) -> str:
     assert checkpoint.result is not None
-    if checkpoint.result["model"]["learned"] is None:
-        return "not judged, without predictions,"
-    if onset is None:
-        return "not collapsed"
-    return f"from {checkpoint.result['onset']['all']} (#{onset} of {_depth(checkpoint)})"
+    return brief(checkpoint.result["verdict"], checkpoint.result["layers"])
 
 
 def _when(checkpoint: ScannedCheckpoint) -> tuple[str, str]:
@@ -113,45 +114,26 @@ def _cells(checkpoint: ScannedCheckpoint, *, stepped: bool) -> Iterator[Text]:
     named = checkpoint.named_step if stepped else checkpoint.named_epoch
     as_named = "" if named is None else f" (name: {named})"
     yield Text("—" if time is None else f"{time}{as_named}")
-    yield Text(_fit(model["r2"]), style="red" if model["learned"] is False else "")
-    judged = model["learned"] is not None
+    yield Text(r_squared(model["r2"]), style="red" if model["learned"] is False else "")
     for condition in CONDITIONS:
-        onset = _onset(checkpoint, condition)
-        if condition in NEED_PREDICTIONS and not judged:
-            yield Text("—")
-            continue
-        yield Text("✗" if onset is None else str(onset), style="red" if onset is None else "green")
-    onset, depth = _onset(checkpoint, "all"), _depth(checkpoint)
-    collapsed = 0 if onset is None else depth - onset + 1
-    so_many = f"{collapsed} of {depth}" if judged else "—"
-    yield Text(so_many, style="bold green" if collapsed else "")
+        onset = step_of(layers, checkpoint.result["onset"][condition])
+        if onset is not None:
+            yield Text(str(onset), style="green")
+        else:
+            yield Text(*MARKS[at_the_end(layers, condition)])
+    verdict = checkpoint.result["verdict"]
+    begins = step_of(layers, verdict["onset"])
+    if verdict["state"] == "collapsed":
+        yield Text(f"from {begins} of {depth(layers)}", style="bold green")
+    else:
+        yield Text(verdict["state"])
     yield Text(number(layers[-1]["noise_component"]))
-
-
-def _fit(r2: float | None) -> str:
-    if r2 is None:
-        return "—"
-    return f"{r2:.3f}" if r2 > -100 else f"{r2:.3g}"
-
-
-def _onset(checkpoint: ScannedCheckpoint, condition: str) -> int | None:
-    """Return the position in depth, from 1, from which a condition holds."""
-    assert checkpoint.result is not None
-    name = checkpoint.result["onset"][condition]
-    layers = checkpoint.result["layers"]
-    return next((la["position"] + 1 for la in layers if la["name"] == name), None)
-
-
-def _depth(checkpoint: ScannedCheckpoint) -> int:
-    assert checkpoint.result is not None
-    return 1 + max(layer["position"] for layer in checkpoint.result["layers"])
 
 
 def _legend() -> str:
     return (
-        "NRC1 to NRC4: position in depth from which each holds on (✗ nowhere);"
-        " collapsed: positions from where all four do;"
-        f" {NOISE}: of the last layer"
+        "NRC1 to NRC4: step in depth from which each is met to the output (✗ nowhere, ~ undecided,"
+        f" ? cannot be judged); {NOISE}: of the last layer"
     )
 
 

@@ -17,14 +17,17 @@ from nrcscan.gating.rules import nodes
 from nrcscan.gating.rules.nodes import Node
 from nrcscan.gating.rules.parsing import Rule
 from nrcscan.metrics.quantities import JUDGED_BY
-from nrcscan.reporting.numbers import ordinal
-from nrcscan.verdict.conditions import Answer
-from nrcscan.verdict.onset import together
-from nrcscan.wording import listed
+from nrcscan.verdict.answers import Answer
+from nrcscan.verdict.in_document import at_the_end
+from nrcscan.wording import listed, ordinal
 
 Value = float | str | bool | None
 
+Truth = bool | None
+"""Whether something holds; None where what it needs is undefined."""
+
 NEVER = "never"
+_IS = {Answer.UNDECIDED: "is undecided", Answer.NOT_JUDGED: "cannot be judged"}
 LISTED = 12
 """Layers that a message names, at most."""
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
@@ -47,7 +50,7 @@ class RuleOutcome:
         values: what those looked up → number, truth, layer name, "never", or None if undefined.
     """
 
-    holds: Answer
+    holds: Truth
     because: tuple[str, ...]
     values: dict[str, Value]
 
@@ -111,13 +114,13 @@ class _Evaluation:
         parts = [self.outcome(part) for part in node.parts]
         flip = node.word == "or"  # a or b is not (not a and not b)
         held = [part.holds if part.holds is None else part.holds is not flip for part in parts]
-        all_hold = together(held)
+        all_hold = False if False in held else None if None in held else True
         holds = all_hold if all_hold is None else all_hold is not flip
         decided = [part for part in parts if part.holds is holds]
         values = {name: value for part in decided for name, value in part.values.items()}
         return RuleOutcome(holds, tuple(b for part in decided for b in part.because), values)
 
-    def _decide(self, node: Node) -> tuple[Answer, str]:
+    def _decide(self, node: Node) -> tuple[Truth, str]:
         """Return whether a comparison, or a condition by itself, holds, and the words for it."""
         if not isinstance(node, nodes.ComparisonTerm):
             value = self._looked_up(node)
@@ -215,22 +218,25 @@ class _Evaluation:
         return min(numbers) if node.function == "min" else max(numbers)
 
     def _onset(self, node: nodes.Onset) -> _Depth | _Undefined:
-        """Return where an onset is; one that no layer could be judged on is undefined."""
+        """Return where an onset is; one that is not known is undefined."""
         name = self._checkpoint["onset"][node.condition]
         if name is not None:
             return _Depth(self._layer(node, name)["position"], name)
-        if node.condition == "all" and self._checkpoint["model"]["learned"] is None:
-            return _Undefined(
-                f"{self._source(node)} is undefined: it is not judged without predictions"
-            )
-        met = [layer["met"] for layer in self._layers]
-        judged = [
-            together(list(m.values())) if node.condition == "all" else m[node.condition]
-            for m in met
-        ]
-        if any(held is not None for held in judged):
-            return _Depth(math.inf, NEVER)
-        return _Undefined(f"{self._source(node)} is undefined: no layer could be judged on it")
+        why = self._not_known(node.condition)
+        return _Depth(math.inf, NEVER) if why is None else _Undefined(why)
+
+    def _not_known(self, condition: str) -> str | None:
+        """Say why it is not known that a condition, or all, has no onset; None if it is known."""
+        verdict = self._checkpoint["verdict"]
+        if condition == "all":
+            open_ = verdict["state"] in (Answer.UNDECIDED.value, Answer.NOT_JUDGED.value)
+            return f"onset.all is {verdict['state']}: {verdict['text']}" if open_ else None
+        end = at_the_end(self._layers, condition)
+        if end is Answer.NOT_MET:
+            return None
+        if end is Answer.MET:  # of the layers; the last one was not measured
+            return f"onset.{condition} is not known: {listed(verdict['unmeasured'])} not measured"
+        return f"onset.{condition} is undefined: {condition.upper()} {_IS[end]} at the last layer"
 
     def _layer(self, node: Node, which: str | int) -> Mapping[str, Any]:
         if isinstance(which, str):
@@ -254,6 +260,8 @@ class _Evaluation:
             value, quantity = holder[field], field
         if value is not None and math.isfinite(value):
             return value
+        if field.startswith("met.") and holder["answers"][condition] == Answer.UNDECIDED.value:
+            return _Undefined(f"{what} is undecided: {quantity} is too close to its threshold")
         why = holder.get("undefined", {}).get(quantity, "no reason is recorded")
         return _Undefined(f"{what} is undefined: {why}")
 

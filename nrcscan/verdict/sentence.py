@@ -1,0 +1,296 @@
+"""The verdict in words: the one place that composes them, for every table, file and page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nrcscan.metrics.quantities import ENTRIES, JUDGED, NEED_PREDICTIONS, Condition
+from nrcscan.verdict.answers import Answer, within_chance
+from nrcscan.verdict.confidence import Confidence
+from nrcscan.verdict.depth import Step
+from nrcscan.verdict.onset import runs
+from nrcscan.verdict.verdict import Grounds, State
+from nrcscan.wording import listed, ordinal, r_squared, some
+
+FITS_WELL = 0.5
+"""A network below this R² fits poorly."""
+
+OFTEN = 0.05
+"""Another reading in a smaller share of draws is not told in the sentence."""
+
+
+def in_words(found: Grounds, sure: Confidence | None) -> str:
+    """Return a verdict in a line.
+
+    Args:
+        found: what it is made from.
+        sure: how often it is the same on samples drawn anew.
+    """
+    return _Words(found, sure).text()
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Puts one verdict into words."""
+
+    found: Grounds
+    sure: Confidence | None
+
+    def text(self) -> str:
+        """Return the verdict in a line, and before it whether it may be of another network."""
+        if self.found.fit.doubtful:
+            return (
+                "THIS MAY BE ANOTHER NETWORK THAN WAS TRAINED: it was inferred, and is doubtful,"
+                f" see the notes. As inferred: {self._verdict()}"
+            )
+        return self._verdict()
+
+    def _verdict(self) -> str:
+        state, fit = self.found.state, self.found.fit
+        if fit.n_samples == 1:
+            return (
+                "CANNOT BE JUDGED: nothing can be said of a single sample, as nothing varies; give"
+                " more samples."
+            )
+        if fit.mse is not None and fit.r2 is None:
+            return (
+                "CANNOT BE JUDGED: nothing to learn here, the targets do not vary, so R² is"
+                " undefined; give the targets that the network was trained on."
+            )
+        parts = {
+            State.COLLAPSED: self._collapsed,
+            State.LAST_LAYER_ONLY: self._last_only,
+            State.PARTLY: self._partly,
+            State.NOT_COLLAPSED: self._not_collapsed,
+            State.UNDECIDED: self._undecided,
+            State.NOT_JUDGED: self._not_judged,
+            State.LEARNED_NOTHING: self._nothing_learned,
+        }[state]()
+        if state is State.LEARNED_NOTHING:
+            return parts
+        return " ".join(filter(None, (parts, self._fit())))
+
+    # --- the states ----------------------------------------------------------------------------
+
+    def _collapsed(self) -> str:
+        assert self.found.stretch is not None
+        start = self.found.steps[self.found.stretch[0]]
+        return "".join(
+            (
+                f"COLLAPSED from {start.name} ({self._place(start)}) to the output",
+                self._sureness(),
+                ".",
+                self._perhaps_before(),
+                self._earlier(),
+            )
+        )
+
+    def _last_only(self) -> str:
+        last = self.found.steps[-1]
+        before = self.found.broken_by
+        why = "" if before is None else f"; {before.name} {self._lacks(before)}"
+        return (
+            f"LAST LAYER ONLY: all four conditions hold at {last.names[0]} ({self._place(last)})"
+            f" alone, neural regression collapse but not the deep kind{why}{self._sureness()}."
+        )
+
+    def _partly(self) -> str:
+        assert self.found.stretch is not None
+        assert self.found.broken_by is not None
+        others = len(runs([step.together for step in self.found.steps])) - 1
+        more = f", and in {others} shorter stretch{'es' * (others > 1)}" if others else ""
+        after = self.found.broken_by
+        return (
+            f"PARTLY: all four conditions hold {self._span()}{more}, but not to the output:"
+            f" {after.name} ({self._place(after)}) {self._lacks(after)}{self._sureness()}."
+        )
+
+    def _not_collapsed(self) -> str:
+        closest = self.found.broken_by
+        assert closest is not None
+        return (
+            f"NOT COLLAPSED: no layer meets all four conditions. {closest.name}"
+            f" ({self._place(closest)}) comes closest: it {self._lacks(closest)}"
+            f"{self._sureness()}."
+        )
+
+    def _undecided(self) -> str:
+        if self.found.fit.learned is Answer.UNDECIDED:
+            return "UNDECIDED: whether the network has learned anything; more samples decide it."
+        return (
+            f"UNDECIDED: all four conditions may hold {self._span()}, but"
+            f" {self._unknown(Answer.UNDECIDED)}; more samples narrow it."
+        )
+
+    def _not_judged(self) -> str:
+        if not any(step.number for step in self.found.steps):
+            return (
+                "CANNOT BE JUDGED: every layer that is measured reads the network's inputs, which"
+                " are data; measure a layer that reads learned features."
+            )
+        if self.found.fit.mse is None:
+            return self._without_predictions()
+        told = self._unknown(Answer.NOT_JUDGED)
+        return f"CANNOT BE JUDGED: all four conditions may hold {self._span()}, but {told}."
+
+    def _without_predictions(self) -> str:
+        told = "CANNOT BE JUDGED: no predictions are made, so that NRC4 is not judged"
+        if self.found.stretch is None or self.found.stretch[1] < len(self.found.steps) - 1:
+            return f"{told}; NRC1, NRC2 and NRC3 do not all hold to the last layer."
+        open_ = [c for c in JUDGED if c.name not in NEED_PREDICTIONS]
+        start = self.found.stretch[0]
+        if any(
+            step.answers[c.name] is not Answer.MET
+            for step in self.found.steps[start:]
+            for c in open_
+        ):
+            return f"{told}, and {self._unknown(Answer.UNDECIDED, open_)}."
+        return f"{told}; NRC1, NRC2 and NRC3 hold {self._span()}."
+
+    def _nothing_learned(self) -> str:
+        fit = self.found.fit
+        return (
+            f"LEARNED NOTHING: R² = {r_squared(fit.r2)}, an MSE of {fit.mse:.3g} beside a target"
+            f" variance of {fit.target_variance:.3g}. What follows describes no useful network."
+        )
+
+    # --- their parts ---------------------------------------------------------------------------
+
+    def _fit(self) -> str:
+        fit = self.found.fit
+        if fit.r2 is None:
+            return ""
+        how = "The network fits" if fit.r2 >= FITS_WELL else "The network fits poorly"
+        return f"{how}: R² = {r_squared(fit.r2)} (MSE {_with_error(fit.mse, fit.mse_error)})."
+
+    def _place(self, step: Step) -> str:
+        if not step.number:
+            return "not measured"
+        return f"{ordinal(step.number)} of {self.found.measured}"
+
+    def _span(self) -> str:
+        """Return from where to where the stretch goes; "to the output" only if it is so."""
+        assert self.found.stretch is not None
+        first, stop = self.found.stretch
+        inside = [step for step in self.found.steps[first : stop + 1] if step.number]
+        if not inside:
+            return f"at {self.found.steps[first].name} alone"
+        start, last = inside[0], inside[-1]
+        if start is last:
+            return f"at {start.name} alone ({self._place(start)})"
+        if stop == len(self.found.steps) - 1:
+            whole = len(inside) == stop - first + 1
+            at_last = last.number == self.found.measured and self.found.steps[-1].unmeasured
+            end = "to the output" if whole or not at_last else f"to {last.names[-1]}"
+            end += ", the last layer measured" if at_last else ""
+            return f"from {start.name} ({self._place(start)}) {end}"
+        return (
+            f"from {start.name} ({ordinal(start.number)}) to {last.names[-1]} ({self._place(last)})"
+        )
+
+    def _sureness(self) -> str:
+        """Say how often it reads the same on samples drawn anew."""
+        if self.sure is None:
+            return ""
+        others = [
+            f"{share:.0%} {'from ' if name in self._names() else ''}{name}"
+            for name, share in self.sure.others.items()
+            if share > OFTEN
+        ]
+        if not others:
+            return ""
+        return f" ({self.sure.share:.0%} of draws; {', '.join(others[:2])})"
+
+    def _names(self) -> set[str]:
+        return {step.name for step in self.found.steps}
+
+    def _perhaps_before(self) -> str:
+        """Say that collapse may begin earlier, where what is before the onset is not known."""
+        assert self.found.stretch is not None
+        start = before = self.found.stretch[0]
+        while before and self.found.steps[before - 1].together not in (Answer.MET, Answer.NOT_MET):
+            before -= 1
+        if before == start:
+            return ""
+        step = self.found.steps[start - 1]
+        first = self.found.steps[before]
+        return f" Perhaps already from {first.name}: {step.name} {self._lacks(step)}."
+
+    def _earlier(self) -> str:
+        """Say what lies before the onset, where a single step broke a longer stretch."""
+        stretches = runs([step.together for step in self.found.steps])
+        if len(stretches) < 2:
+            return ""
+        first, last = stretches[-2]
+        a, b = self.found.steps[first], self.found.steps[last]
+        after = self.found.steps[last + 1]
+        if after.together is not Answer.NOT_MET:
+            return ""
+        span = a.name if a is b else f"{a.name} to {b.names[-1]}"
+        return f" All four hold at {span} too, then {after.name} {self._lacks(after)}."
+
+    def _unknown(self, kind: Answer, among: Sequence[Condition] = JUDGED) -> str:
+        """Say what in the stretch is not known: each condition, with the steps that it is of."""
+        assert self.found.stretch is not None
+        first, stop = self.found.stretch
+        inside = self.found.steps[first : stop + 1]
+        left_out = [s for s in inside if s.unmeasured is not None and kind is Answer.NOT_JUDGED]
+        parts = []
+        if left_out:
+            why = listed(dict.fromkeys(str(s.unmeasured.reason) for s in left_out if s.unmeasured))
+            verb = "was" if len(left_out) == 1 else "were"
+            parts.append(
+                f"{some([s.name for s in left_out])} {verb} not measured ({why}): measure"
+                f" {'it' if len(left_out) == 1 else 'them'} too"
+            )
+        for condition in among:
+            here = [s for s in inside if s.number and s.answers[condition.name] is kind]
+            if here:
+                at = some([s.name for s in here])
+                parts.append(f"{condition.name.upper()} at {at} {self._why(condition, here[0])}")
+        return listed(parts)
+
+    def _why(self, condition: Condition, step: Step) -> str:
+        """Say why a condition is undecided at a step, or cannot be judged."""
+        if step.answers[condition.name] is Answer.NOT_JUDGED:
+            why = step.metrics.undefined.get(condition.quantity, "no reason is recorded")
+            return f"cannot be judged ({why})"
+        return f"is undecided ({self._value(condition, step)})"
+
+    def _lacks(self, step: Step) -> str:
+        """Say what a step does not meet, with its values."""
+        if step.unmeasured is not None:
+            return f"was not measured ({step.unmeasured.reason})"
+        failed = [c for c in JUDGED if step.answers[c.name] is Answer.NOT_MET]
+        if failed:
+            told = [f"{c.name.upper()} ({self._value(c, step)})" for c in failed]
+            return f"fails {listed(told)}" + (" alone" if len(told) == 1 else "")
+        open_ = [c for c in JUDGED if step.answers[c.name] is not Answer.MET]
+        return "is open: " + listed(f"{c.name.upper()} {self._why(c, step)}" for c in open_)
+
+    def _value(self, condition: Condition, step: Step) -> str:
+        """Return a value as it is judged: with its error, its threshold, and what explains it."""
+        quantity = condition.quantity
+        value = step.metrics.get(quantity)
+        assert value is not None
+        shown = _with_error(value, step.metrics.standard_errors.get(quantity))
+        told = f"{quantity.replace('_', ' ')} {shown}"
+        if within_chance(quantity, value, step.metrics):
+            return f"{told}, and by chance up to {step.metrics.chance[quantity].quantile:.3g}"
+        threshold = float(getattr(self.found.thresholds, condition.option))
+        if condition.both_sides:
+            if value < 1 / threshold:
+                return f"{told}: a linear probe does better"
+            return f"{told}, {threshold:g} at most"
+        energy = step.metrics.get("weight_signal_energy")
+        if quantity == "alignment" and energy is not None:
+            return f"{told}, though {energy:.1%} of the weight's energy acts on the signal"
+        side = "at most" if ENTRIES[quantity].worse == "higher" else "at least"
+        return f"{told}, {threshold:g} {side}"
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:.3g}" if not error else f"{value:.3g} ± {error:.1g}"

@@ -21,7 +21,8 @@ from nrcscan.reporting.make_report import report
 from nrcscan.reporting.report_document import Report
 from nrcscan.scanning.conditions_of_scan import conditions_of
 from nrcscan.scanning.newest import newest, training_order
-from nrcscan.scanning.scan_file import SCAN_FILE, ScanDocument, read_scan
+from nrcscan.scanning.read_scan import read_scan
+from nrcscan.scanning.scan_file import SCAN_FILE, ScanDocument
 from nrcscan.wording import printable
 
 SCHEMA = "nrcscan.compare/2"
@@ -226,10 +227,10 @@ def _rows(runs: Sequence[Run]) -> Iterator[Row]:
     counted = useful if len(useful) > 1 else runs
     for name in order:
         here = [run.layers[name] for run in counted if name in run.layers]
-        positions = {run.layers[name]["position"] for run in runs if name in run.layers}
+        places = {run.layers[name]["step"] for run in runs if name in run.layers}
         differs = tuple(
             condition
             for condition in CONDITIONS
-            if {True, False} <= {layer["met"][condition] for layer in here}
+            if {True, False} <= {layer["met"][condition] for layer in here if layer["step"]}
         )
-        yield Row(name, positions.pop() if len(positions) == 1 else None, differs)
+        yield Row(name, places.pop() if len(places) == 1 else None, differs)

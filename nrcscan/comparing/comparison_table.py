@@ -160,7 +160,7 @@ class Tables:
         grid.add_column("", no_wrap=True)
         for row in self.comparison.rows:
             cells = [self._styled(run, row) for run in runs]
-            place = "" if row.position is None else str(row.position + 1)
+            place = "" if row.step is None else str(row.step)
             mark = Text(differing(row), style="yellow")
             grid.add_row(place, Text(printable(row.name)), *cells, mark)
         return grid
@@ -309,7 +309,7 @@ def _markdown(shown: Tables) -> str:
         markdown_row(["---:", "---", *("---:" for _ in runs), "---"]),
     ]
     for row in shown.comparison.rows:
-        place = "" if row.position is None else str(row.position + 1)
+        place = "" if row.step is None else str(row.step)
         cells = [" ".join(shown.cell(run, row)).strip() for run in runs]
         name, apart = f"`{printable(row.name)}`", differing(row).removeprefix(f"{DIFFERS} ")
         lines.append(markdown_row([place, name, *cells, apart]))

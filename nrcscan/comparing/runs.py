@@ -59,13 +59,14 @@ class Row:
 
     Attributes:
         name: of the layer.
-        position: in depth, from 0; None where the runs disagree.
+        step: its place in depth as the verdict counts it, from 1; None where the runs disagree, or
+            the verdict leaves it out.
         differs: the conditions that hold in one run and not in another; runs that have learned
             nothing do not count beside two that have.
     """
 
     name: str
-    position: int | None
+    step: int | None
     differs: tuple[str, ...]
 
 

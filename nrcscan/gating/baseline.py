@@ -18,7 +18,8 @@ from nrcscan.scanning.conditions_of_scan import (
     other_thresholds,
 )
 from nrcscan.scanning.newest import newest
-from nrcscan.scanning.scan_file import ScanDocument, read_scan
+from nrcscan.scanning.read_scan import read_scan
+from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.verdict.in_document import depth, step_of
 from nrcscan.wording import listed
 

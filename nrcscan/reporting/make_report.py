@@ -34,7 +34,7 @@ from nrcscan.verdict.answers import answers
 from nrcscan.verdict.conclude import conclude
 from nrcscan.verdict.depth import Step, are_inputs, steps
 from nrcscan.verdict.onset import onset, runs
-from nrcscan.verdict.verdict import Fit
+from nrcscan.verdict.verdict import NetworkFit
 from nrcscan.wording import listed
 
 
@@ -87,7 +87,7 @@ def report_of(
     in_depth = steps(acts.layers, measured, acts.unmeasured, thresholds, learned=predicts)
     begins, stretches = _through_depth(in_depth)
     doubtful = _doubts(acts, measured[-1], r2, mse, variance)
-    fit = Fit(acts.n_samples, mse, r2, variance, doubtful=bool(doubtful))
+    fit = NetworkFit(acts.n_samples, mse, r2, variance, doubtful=bool(doubtful))
     return Report(
         n_samples=acts.n_samples,
         signal_dim=k,

@@ -10,8 +10,8 @@ from nrcscan.verdict.answers import Answer, sure_side
 from nrcscan.verdict.depth import Step
 from nrcscan.verdict.sentence import in_words
 from nrcscan.verdict.verdict import (
-    Fit,
     Grounds,
+    NetworkFit,
     Verdict,
     broken,
     confidence_of,
@@ -22,7 +22,7 @@ from nrcscan.verdict.verdict import (
 from nrcscan.wording import ordinal
 
 
-def conclude(fit: Fit, steps: Sequence[Step], thresholds: Thresholds) -> Verdict:
+def conclude(fit: NetworkFit, steps: Sequence[Step], thresholds: Thresholds) -> Verdict:
     """Return the verdict on a network.
 
     Args:

@@ -39,7 +39,7 @@ _OF_SHAPE = {
 
 
 @dataclass(frozen=True)
-class Fit:
+class NetworkFit:
     """How well a network predicts its targets.
 
     Attributes:
@@ -137,7 +137,7 @@ class Grounds:
         broken_by: the step that ends it, or comes closest to beginning one.
     """
 
-    fit: Fit
+    fit: NetworkFit
     steps: Sequence[Step]
     thresholds: Thresholds
     state: State
@@ -150,7 +150,7 @@ class Grounds:
         return sum(step.unmeasured is None for step in self.steps)
 
 
-def grounds(fit: Fit, steps: Sequence[Step], thresholds: Thresholds) -> Grounds:
+def grounds(fit: NetworkFit, steps: Sequence[Step], thresholds: Thresholds) -> Grounds:
     """Decide which state a network is in, and which stretch shows it."""
     if fit.n_samples == 1 or (fit.mse is not None and fit.r2 is None):
         return Grounds(fit, steps, thresholds, State.NOT_JUDGED)

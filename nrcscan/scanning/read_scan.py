@@ -1,0 +1,150 @@
+"""Reads what a scan found: scan.json, whole, and of any schema brought up to the newest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from nrcscan.errors import InputError
+from nrcscan.files.open_safely import regular_file
+from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
+from nrcscan.scanning.scan_file import AS_NAMED, NAME, SCAN_FILE, SCHEMA, VERSION, ScanDocument
+from nrcscan.verdict.answers import Answer
+from nrcscan.wording import reason
+
+
+def read_scan(path: str | Path) -> ScanDocument:
+    """Read what a scan found: scan.json, or that of a scan's output folder.
+
+    Raises:
+        InputError: it is missing, no scan, of a newer nrcscan, damaged, or holds no checkpoint
+            that could be used.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / SCAN_FILE
+        if not file.exists():
+            raise InputError(
+                f"{path}: holds no {SCAN_FILE}; give a folder that nrcscan scan wrote, or files"
+            )
+    regular_file(file, "scan")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{file}: not a scan's JSON ({reason(error)}); give the {SCAN_FILE} of nrcscan scan"
+        ) from error
+    _require_ours(found, file)
+    try:
+        for entry in found["checkpoints"]:
+            _require_whole(entry)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{file}: damaged ({reason(error)}); scan again") from error
+    if not any(entry["status"] == "ok" for entry in found["checkpoints"]):
+        raise InputError(f"{file}: no checkpoint of it could be used; see its reasons")
+    document: ScanDocument = found
+    return document
+
+
+def _require_ours(found: Any, file: Path) -> None:
+    """Refuse what nrcscan scan has not written.
+
+    Raises:
+        InputError: the file is of another program, or of a newer nrcscan.
+    """
+    schema = str(found.get("schema")) if isinstance(found, dict) else "no schema"
+    name, _, version = schema.partition("/")
+    if name != NAME or not version.isdecimal():
+        raise InputError(
+            f"{file}: not a scan ({schema[:80]}); give the {SCAN_FILE} of nrcscan scan"
+        )
+    if int(version[:9]) > VERSION:
+        raise InputError(
+            f"{file}: written by a newer nrcscan (schema {schema[:80]}, and this one reads up to"
+            f" {SCHEMA}); upgrade nrcscan"
+        )
+
+
+def _require_whole(entry: Any) -> None:
+    """Refuse a checkpoint without all that a scan says of one; fields that are not known may be.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: something is missing or of a wrong kind.
+    """
+    path = entry["path"]
+    _require(path, "path", str)
+    _require(entry["run"], f"the run of {path}", str)
+    for name in ("epoch", "step", *AS_NAMED):
+        _require(entry.get(name), f"the {name} of {path}", int, type(None))
+    if entry["status"] not in ("ok", "error"):
+        raise ValueError(f"{path} is neither ok nor an error")
+    if entry["status"] == "error":
+        _require(entry["reason"], f"the reason of {path}", str, type(None))
+        return
+    for name in ("n_samples", "signal_dim"):
+        _require(entry.get(name), f"the {name} of {path}", int, type(None))
+    _require(entry.get("data"), f"the data of {path}", dict, type(None))
+    for name in ("mse", "r2"):
+        _require(entry["model"][name], f"the {name} of {path}", int, float, type(None))
+    _require(entry["model"]["learned"], f"what {path} has learned", bool, type(None))
+    for layer in entry["layers"]:
+        _require_layer(layer, path)
+    entry.setdefault("verdict", dict(_NO_VERDICT))
+    for name in ("state", "text"):
+        _require(entry["verdict"][name], f"the verdict's {name} of {path}", str)
+    _require(entry["verdict"]["onset"], f"the verdict's onset of {path}", str, type(None))
+    names = {layer["name"] for layer in entry["layers"]}
+    if not names or len(names) < len(entry["layers"]):
+        raise ValueError(f"the layers of {path} are none, or two have one name")
+    if not {entry["onset"][name] for name in (*CONDITIONS, "all")} <= names | {None}:
+        raise ValueError(f"an onset of {path} is at no layer")
+
+
+_NO_VERDICT: dict[str, Any] = {
+    "state": "cannot be judged",
+    "onset": None,
+    "last": None,
+    "broken_by": None,
+    "unmeasured": {},
+    "confidence": None,
+    "findings": [],
+    "text": "CANNOT BE JUDGED: the scan is of an nrcscan that gave no verdict; scan again.",
+}
+"""Of a checkpoint in a scan of schema 1."""
+
+
+def _require_layer(layer: Any, path: str) -> None:
+    of = f"{layer['name']} in {path}"
+    for name in ("name", "kind"):
+        _require(layer[name], f"the {name} of {of}", str)
+    for name in ("position", "width"):
+        _require(layer[name], f"the {name} of {of}", int)
+    for name in CONDITIONS:
+        _require(layer["met"][name], f"{name} of {of}", bool, type(None))
+    _bring_up_to_date(layer)
+    for name in CONDITIONS:
+        _ = Answer(layer["answers"][name])
+    _require(layer["step"], f"the step of {of}", int, type(None))
+    _require(layer["undefined"], f"what is undefined of {of}", dict)
+    for name in QUANTITIES:
+        if name not in layer:  # a quantity that came later
+            layer[name] = None
+            layer["undefined"][name] = "the scan is of an nrcscan that did not measure it"
+        _require(layer[name], f"{name} of {of}", int, float, type(None))
+
+
+def _bring_up_to_date(layer: dict[str, Any]) -> None:
+    """Add what layers of schema 1 do not tell: then every position was a step, inputs too."""
+    answers = {True: Answer.MET, False: Answer.NOT_MET, None: Answer.NOT_JUDGED}
+    layer.setdefault("answers", {name: answers[layer["met"][name]].value for name in CONDITIONS})
+    layer.setdefault("step", layer["position"] + 1)
+
+
+def _require(value: Any, what: str, *kinds: type) -> None:
+    if type(value) not in kinds:  # True is no number
+        raise ValueError(f"{what} is {value!r}"[:200])
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} in it")

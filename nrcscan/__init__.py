@@ -6,7 +6,7 @@ The commands and the functions here share their verbs::
 
     nrcscan.extract("model.pt", "data.npz", output="acts.h5")
     result = nrcscan.report("acts.h5")
-    print(result.onset["all"], result.model["r2"])
+    print(result.verdict.text)
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nrcscan.comparing.against import TrainTest, against
     from nrcscan.comparing.compare import Comparison, compare
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extracting.extract import extract
@@ -38,9 +39,11 @@ __all__ = [
     "Scan",
     "Statistics",
     "Thresholds",
+    "TrainTest",
     "UnsafeError",
     "UsageError",
     "__version__",
+    "against",
     "compare",
     "extract",
     "inspect",
@@ -52,6 +55,8 @@ __all__ = [
 # Names are looked up when first used: torch takes over a second to import, and only
 # extraction needs it.
 _HOMES = {
+    "TrainTest": "comparing.against",
+    "against": "comparing.against",
     "Comparison": "comparing.compare",
     "compare": "comparing.compare",
     "extract": "extracting.extract",

@@ -10,6 +10,7 @@ import typer
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
 from nrcscan.cli.option_groups import Form, Written, takes
+from nrcscan.options.choices import Format
 from nrcscan.options.report_options import ReportOptions
 
 
@@ -24,6 +25,12 @@ def report(
     chance: Annotated[
         bool, typer.Option("--chance", help="Show what every value would be by chance.")
     ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TEST", help="The same network on other samples: show both, and the gap."
+        ),
+    ] = None,
     *,
     options: ReportOptions,
 ) -> None:
@@ -31,6 +38,9 @@ def report(
 
     Example: nrcscan report acts.h5 --format json -o report.json
     """
+    if against is not None:
+        _beside(acts, against, form, output, options)
+        return
     result = nrcscan.report(acts, **options)
     from nrcscan.reporting import report_table
 
@@ -40,3 +50,15 @@ def report(
         if in_terminal(table, report_table.least_width(result, shown)):
             return
     emit(report_table.render(result, form, shown), output)
+
+
+def _beside(
+    acts: Path, test: Path, form: Format, output: Path | None, options: ReportOptions
+) -> None:
+    """Show a network on two sets of samples."""
+    found = nrcscan.against(acts, test, **options)
+    from nrcscan.comparing import against_table
+
+    if form == "table" and output is None and in_terminal(against_table.BothSides(found)):
+        return
+    emit(against_table.render(found, form), output)

@@ -26,11 +26,19 @@ def section(provenance: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def sources(acts: Acts) -> list[dict[str, Any]]:
     """Return the passes that a file's statistics are from: its own one, or those of its parts."""
-    parts = acts.provenance.get("parts")
+    own = {"path": str(acts.path.resolve()), "n_samples": acts.n_samples}
+    return sources_of(acts.provenance, own)
+
+
+def sources_of(
+    provenance: Mapping[str, Any], own: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Return the passes that a provenance tells of; `own` is told of a single one beside it."""
+    parts = provenance.get("parts")
     if isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts):
         return parts
-    told = {key: acts.provenance.get(key) for key in ("created", "data", "options", "versions")}
-    return [{"path": str(acts.path.resolve()), "n_samples": acts.n_samples, **told}]
+    told = {key: provenance.get(key) for key in ("created", "data", "options", "versions")}
+    return [{**(own or {}), **told}]
 
 
 def fingerprint(source: Mapping[str, Any]) -> tuple[str, object] | None:

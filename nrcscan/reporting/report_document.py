@@ -99,6 +99,8 @@ class Report:
         notes: of the extraction and of this report.
         provenance: of the file.
         doubts: why an inferred network may be another than was trained; among the notes too.
+        mse_error: standard error of `mse` over samples; None where it is not known.
+        r2_error: likewise of `r2`.
     """
 
     n_samples: int
@@ -119,6 +121,8 @@ class Report:
     notes: tuple[str, ...]
     provenance: dict[str, Any]
     doubts: tuple[str, ...] = ()
+    mse_error: float | None = None
+    r2_error: float | None = None
 
     @property
     def learned(self) -> bool | None:
@@ -135,6 +139,11 @@ class Report:
             "mse": self.mse,
             "r2": self.r2,
             "learned": self.learned,
+            "standard_error": {
+                name: error
+                for name, error in (("mse", self.mse_error), ("r2", self.r2_error))
+                if error is not None
+            },
             "doubts": list(self.doubts),
             "undefined": undefined,
         }

@@ -8,7 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file.schema import DOUBLE, LayerRecord, OutputStatistics, Predictions, Unmeasured
+from nrcscan.acts_file.schema import (
+    DOUBLE,
+    LayerRecord,
+    OutputStatistics,
+    Predictions,
+    Unmeasured,
+    unmeasured_in,
+)
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -40,6 +47,9 @@ class MeasuredActs(Protocol):
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
 
+    def beside(self, index: int) -> Array | None:
+        """Return how large what a layer's outputs (out,) are added to is; None if unknown."""
+
 
 class KeptInMemory:
     """Takes what a `Writer` is given, and is then read as its file would be.
@@ -52,15 +62,18 @@ class KeptInMemory:
         self.path = path
         self.complete = False
         self.layers: list[LayerRecord] = []
-        self.unmeasured: list[Unmeasured] = []
         self._weights: list[NDArray[Any]] = []
+        self._beside: list[Array | None] = []
         self._positions: dict[int, Statistics | Sketched] = {}
         self._own_errors: dict[int, Array | None] = {}
 
-    def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
-        """Take a layer, in execution order."""
+    def add_layer(
+        self, record: LayerRecord, weight: NDArray[Any], beside: Array | None = None
+    ) -> None:
+        """Take a layer, in execution order; see `Writer`."""
         self.layers.append(record)
         self._weights.append(weight)
+        self._beside.append(beside)
 
     def add_statistics(
         self, position: int, statistics: Statistics | Sketched, squared_error: Array | None
@@ -82,6 +95,7 @@ class KeptInMemory:
         self.target_covariance = output.target_covariance
         self.predictions = output.predictions
         self.provenance = provenance
+        self.unmeasured = unmeasured_in(provenance)
         self.epsilon, self.product_epsilon = epsilon, product_epsilon
         self.n_positions = len(self._positions)
         self.complete = True
@@ -101,3 +115,7 @@ class KeptInMemory:
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
         return self._weights[index].astype(np.float64, copy=False)
+
+    def beside(self, index: int) -> Array | None:
+        """Return how large what a layer's outputs (out,) are added to is; None if unknown."""
+        return self._beside[index]

@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, LayerRecord, Predictions, Unmeasured
+from nrcscan.acts_file.layer_attributes import record_of, text
+from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, Predictions, unmeasured_in
 from nrcscan.acts_file.self_contained import require_self_contained
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely, sniff
@@ -33,6 +34,7 @@ class Acts:
         target_covariance: Σ_Y, shape (n_targets, n_targets).
         predictions: of the network itself; None where it makes none.
         layers: in execution order.
+        unmeasured: the weight layers of the network that ran and are not among them.
         provenance: what was extracted from what, and how.
     """
 
@@ -50,24 +52,14 @@ class Acts:
         notes = self.provenance.get("notes", [])
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
             raise ValueError("its notes are not text")
+        self.unmeasured = unmeasured_in(self.provenance)
         if self.n_samples < 1 or not 0 <= max(self.epsilon, self.product_epsilon) < 1:
             raise ValueError("its number of samples or precision is out of range")
-        self.unmeasured: list[Unmeasured] = []
         self.n_positions = len(file["positions"])
         groups = sorted(file["layers"].values(), key=lambda group: int(group.attrs["index"]))
         self._weights = [f"{group.name}/weight" for group in groups]
-        self.layers = [
-            LayerRecord(
-                name=_text(group.attrs["name"]),
-                kind=_text(group.attrs["kind"]),
-                position=int(group.attrs["position"]),
-                groups=int(group.attrs["groups"]),
-                transposed=bool(group.attrs["transposed"]),
-                flattened=int(group.attrs["flattened"]) == 1,
-                acts_alone=int(group.attrs["flattened"]) != 2,
-            )
-            for group in groups
-        ]
+        self._beside = [f"{group.name}/beside" for group in groups]
+        self.layers = [record_of(group.attrs) for group in groups]
         if not self.layers or {r.position for r in self.layers} != set(range(self.n_positions)):
             raise ValueError("its layers and positions do not belong together")
         if len({layer.name for layer in self.layers}) < len(self.layers):
@@ -166,6 +158,12 @@ class Acts:
             if weight.ndim < 2 or weight.size == 0 or groups < 1 or len(weight) % groups:
                 raise ValueError(f"the weight of layer {index} has shape {weight.shape}")
             return weight
+
+    def beside(self, index: int) -> Array | None:
+        """Return how large what a layer's outputs (out,) are added to is; None if unknown."""
+        with _reading(self.path):
+            name = self._beside[index]
+            return self._not_negative(name, (None,)) if name in self._file else None
 
     @property
     def has_activations(self) -> bool:
@@ -266,7 +264,7 @@ def _require_ours(file: h5py.File, path: Path) -> None:
     Raises:
         InputError: the file is of another program, of a newer nrcscan, or was not finished.
     """
-    if "format" not in file.attrs or _text(file.attrs["format"]) != FORMAT:
+    if "format" not in file.attrs or text(file.attrs["format"]) != FORMAT:
         raise InputError(
             f"{path}: an HDF5 file, but not one of nrcscan extract;"
             " give a file that nrcscan extract wrote"
@@ -282,9 +280,3 @@ def _require_ours(file: h5py.File, path: Path) -> None:
     if not file.attrs["complete"]:
         raise InputError(f"{path}: was never finished; run nrcscan extract again")
     require_self_contained(file, path)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, bytes):
-        raise TypeError("a name is not a fixed-length string")
-    return value.decode()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import h5py
 import numpy as np
@@ -69,6 +71,23 @@ class Unmeasured:
     name: str
     reason: str
     position: int
+
+
+def unmeasured_in(provenance: Mapping[str, Any]) -> list[Unmeasured]:
+    """Return what a file's provenance says was not measured; nothing in files of before.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    told = provenance.get("unmeasured", [])
+    found = []
+    for one in told if isinstance(told, list) else [told]:
+        match one:
+            case {"name": str(name), "reason": str(reason), "position": int(position)}:
+                found.append(Unmeasured(name, reason, position))
+            case _:
+                raise ValueError("what it says was not measured makes no sense")
+    return found
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.acts_file.kept_in_memory import KeptInMemory
+from nrcscan.acts_file.layer_attributes import attributes, fixed
 from nrcscan.acts_file.row_datasets import CHUNK_BYTES, RowDatasets, chunk_rows
 from nrcscan.acts_file.schema import (
     DOUBLE,
@@ -52,25 +53,31 @@ class Writer:
         self._datasets: dict[str, h5py.Dataset] = {}
         self._groups: dict[str, h5py.Group] = {}
         with self._writing():
-            file.attrs["format"] = _fixed(FORMAT)
+            file.attrs["format"] = fixed(FORMAT)
             file.attrs["version"] = PLAIN_VERSION
             file.attrs["complete"] = 0
 
-    def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
-        """Add a layer, in execution order, with its weight as the network holds it."""
+    def add_layer(
+        self, record: LayerRecord, weight: NDArray[Any], beside: Array | None = None
+    ) -> None:
+        """Add a layer, in execution order, with its weight as the network holds it.
+
+        Args:
+            record: of the layer.
+            weight: (out, in), or a convolution's kernel.
+            beside: how large what each output is added to is, (out,), if that is known.
+        """
         with self._writing():
             index = len(self._group("layers"))
             group = self._group(f"layers/{index:04d}")
             group.attrs["index"] = index
-            group.attrs["name"] = _fixed(record.name)
-            group.attrs["kind"] = _fixed(record.kind)
-            group.attrs["position"] = record.position
-            group.attrs["groups"] = record.groups
-            group.attrs["transposed"] = int(record.transposed)
-            group.attrs["flattened"] = int(record.flattened) if record.acts_alone else 2
+            for name, value in attributes(record).items():
+                group.attrs[name] = value
             self._put(f"layers/{index:04d}/weight", weight)
+            if beside is not None:
+                self._put(f"layers/{index:04d}/beside", beside)
         if self._in_memory is not None:
-            self._in_memory.add_layer(record, weight)
+            self._in_memory.add_layer(record, weight, beside)
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
         """Append rows (n, width) to a dataset, which the first call creates.
@@ -289,8 +296,3 @@ def _write_nowhere(file: h5py.File) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, file.id.get_vfd_handle())
     os.close(nowhere)
-
-
-def _fixed(text: str) -> np.bytes_:
-    """Return text as a fixed-length string: HDF5 can crash on damaged variable-length ones."""
-    return np.bytes_(text.encode(errors="backslashreplace"))

@@ -80,7 +80,8 @@ def doubts_of(
     if moments is None or plan.widths[at] > WIDE_HEAD:
         return ()
     head = KeptInMemory(Path())
-    head.add_layer(replace(plan.records[-1], position=0), to_numpy(plan.weights[-1]))
+    last = replace(plan.records[-1], position=0)
+    head.add_layer(last, to_numpy(plan.weights[-1]), plan.beside[-1])
     found = moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
     head.add_statistics(0, found, accumulated.token_errors(at))
     head.finish(outcome, provenance, passes.feature_epsilon, passes.epsilon)

@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import platform
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -50,6 +51,7 @@ def provenance_of(
             "device": str(run.device),
             "dtype": str(run.dtype).removeprefix("torch."),
         },
+        "unmeasured": [asdict(one) for one in passes.plan.unmeasured],
         "notes": [],
         "versions": versions_used(),
     }

@@ -256,8 +256,9 @@ def _begun(
     with writing.create(
         path, n_samples=total, force=force, compress=compress, in_memory=in_memory
     ) as writer:
-        for record, weight in zip(passes.plan.records, passes.plan.weights, strict=True):
-            writer.add_layer(record, to_numpy(weight))
+        plan = passes.plan
+        for record, weight, beside in zip(plan.records, plan.weights, plan.beside, strict=True):
+            writer.add_layer(record, to_numpy(weight), beside)
         yield writer
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nrcscan.acts_file.reading import Acts
+from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.record import as_json
@@ -81,7 +82,7 @@ def _differences(first: Acts, other: Acts) -> Iterator[str]:
     """Yield in what one file was made unlike the first."""
     if len(first.target_mean) != len(other.target_mean):
         yield f"the number of targets ({len(other.target_mean)}, not {len(first.target_mean)})"
-    if first.layers != other.layers:
+    if _as_before(first.layers) != _as_before(other.layers):
         yield from _layer_differences(first, other)
     else:
         yield from _value_differences(first, other)
@@ -94,10 +95,24 @@ def _differences(first: Acts, other: Acts) -> Iterator[str]:
         yield f"precision (epsilon {other.epsilon:.1e}, not {first.epsilon:.1e})"
 
 
+def told_by_any(parts: Sequence[Acts]) -> list[LayerRecord]:
+    """Return the layers of some parts, each as the first part tells it that knows most of it."""
+    return [
+        next((record for record in records if record.reads_inputs is not None), records[0])
+        for records in zip(*(acts.layers for acts in parts), strict=True)
+    ]
+
+
+def _as_before(layers: Sequence[LayerRecord]) -> list[LayerRecord]:
+    """Return layers without what files of before do not tell, and first samples may differ in."""
+    return [replace(layer, shortcut=False, reads_inputs=None) for layer in layers]
+
+
 def _layer_differences(first: Acts, other: Acts) -> Iterator[str]:
     ours, theirs = ([layer.name for layer in acts.layers] for acts in (first, other))
     if ours == theirs:
-        changed = [a.name for a, b in zip(first.layers, other.layers, strict=True) if a != b]
+        pairs = zip(_as_before(first.layers), _as_before(other.layers), strict=True)
+        changed = [a.name for a, b in pairs if a != b]
         yield f"how {some(changed)} {'is' if len(changed) == 1 else 'are'} used"
         return
     lacking = [name for name in ours if name not in theirs]

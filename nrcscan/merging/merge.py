@@ -6,7 +6,7 @@ import datetime
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from nrcscan.acts_file import schema, writing
 from nrcscan.acts_file.reading import Acts, open_acts
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import write_atomically
-from nrcscan.merging.check_parts import fingerprint, problems, section, sources
+from nrcscan.merging.check_parts import fingerprint, problems, section, sources, told_by_any
 from nrcscan.options.check import several
 from nrcscan.statistics.moments import Array, Moments, Statistics
 from nrcscan.statistics.sketch import Sketch, Sketched
@@ -90,8 +90,10 @@ def merge(
         outcome = _outcome(opened)
         first = opened[0]
         with writing.create(path, n_samples=outcome.n_samples, force=force) as writer:
-            for index, record in enumerate(first.layers):
-                writer.add_layer(record, first.stored_weight(index))
+            for index, record in enumerate(told_by_any(opened)):
+                besides = (acts.beside(index) for acts in opened)
+                beside = next((one for one in besides if one is not None), None)
+                writer.add_layer(record, first.stored_weight(index), beside)
             _append_rows(writer, opened)
             for position, statistics in enumerate(_positions(opened)):
                 per_token = any(acts.per_token(position) for acts in opened)
@@ -266,6 +268,7 @@ def _provenance(parts: Sequence[Acts], notes: Sequence[str]) -> dict[str, Any]:
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **shared,
+        "unmeasured": _unmeasured(parts),
         "notes": [*of_parts, *notes],
         "versions": {
             "nrcscan": metadata.version("nrcscan"),
@@ -275,6 +278,12 @@ def _provenance(parts: Sequence[Acts], notes: Sequence[str]) -> dict[str, Any]:
         },
         "parts": [source for acts in parts for source in sources(acts)],
     }
+
+
+def _unmeasured(parts: Sequence[Acts]) -> list[dict[str, Any]]:
+    """Return every layer that any part says was not measured; files of before do not tell."""
+    found = {one.name: one for acts in parts for one in acts.unmeasured}
+    return [asdict(one) for one in sorted(found.values(), key=lambda one: one.position)]
 
 
 def _shared(parts: Sequence[Acts], name: str) -> dict[str, Any]:

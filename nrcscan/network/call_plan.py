@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nrcscan.acts_file.schema import LayerRecord
+from nrcscan.acts_file.schema import LayerRecord, Unmeasured
 from nrcscan.network.computed_weights import Constants
 from nrcscan.network.features_from_tensor import Layout
 from nrcscan.network.find_layers import LayerWeight
 from nrcscan.network.masks import MaskUse
+from nrcscan.statistics.moments import Array
 
 
 @dataclass
@@ -30,6 +31,10 @@ class CallPlan:
     """Of a network that computes weights from its parameters as it runs."""
     records: list[LayerRecord] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
+    beside: list[Array | None] = field(default_factory=list)
+    """Layer → how large what its outputs are added to is, (out,); None where none is known."""
+    unmeasured: list[Unmeasured] = field(default_factory=list)
+    """The weight layers that run and are not watched."""
     readers: dict[str, int] = field(default_factory=dict)
     """Call whose features stand for a position → that position."""
     layouts: dict[str, Layout] = field(default_factory=dict)

@@ -19,8 +19,10 @@ from nrcscan.inputs.layer_marker import REACHES
 from nrcscan.network.call import Call
 from nrcscan.network.computed_weights import ComputedWeights, Constants
 from nrcscan.network.find_layers import LayerWeight
+from nrcscan.network.lineage import Lineage
 from nrcscan.network.products import product_of
 from nrcscan.network.recurrence import RECURRENT, Recurrence, by_levels
+from nrcscan.network.weight_uses import WeightUses
 
 _aten = torch.ops.aten
 
@@ -70,6 +72,7 @@ class Capture(TorchDispatchMode):
         constants: of a network that may compute weights from its parameters as it runs.
         trace_sources: tell which calls read the same tensor. This keeps every such tensor
             alive to the end of the pass, so it is meant for a pass over a few samples.
+        lineage: follows what tensors depend on, if anything does.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Capture(TorchDispatchMode):
         *,
         constants: Constants | None = None,
         trace_sources: bool = False,
+        lineage: Lineage | None = None,
     ) -> None:
         super().__init__()
         self._layers = {_memory(layer.weight): layer for layer in reversed(layers)}
@@ -90,15 +94,15 @@ class Capture(TorchDispatchMode):
         self._on_call = on_call
         self._uses: Counter[str] = Counter()
         self._padded: tuple[Tensor, Tensor] | None = None
-        self._trace = trace_sources
+        self._trace, self._lineage = trace_sources, lineage
         self._kept: list[Tensor] = []
         self._writes: Counter[int] = Counter()
         self.packed: set[str] = set()
         """Owners of recurrent weights that ran on a packed sequence."""
         self.packed_rows: set[int] = set()
         """How many steps all samples together have in a packed sequence."""
-        self.uses: dict[str, str] = {}
-        """Weight → the last operation that it had a part in; only known of a traced pass."""
+        self.uses = WeightUses(self._stored)
+        """What weights were used in; only known of a traced pass."""
         self.last: tuple[Call, tuple[int, ...]] | None = None
         """The call seen last, and the shape of what reached it, which is not kept alive."""
 
@@ -116,6 +120,16 @@ class Capture(TorchDispatchMode):
     ) -> Any:
         """Look at one operation before it runs."""
         kwargs = kwargs or {}
+        if self._lineage is None:
+            return self._run(func, args, kwargs)
+        self._lineage.begins(func, args, kwargs)
+        if self._lineage.of_samples:
+            self.uses.note_product(func.overloadpacket, args, self._uses.total())
+        out = self._run(func, args, kwargs)
+        self._lineage.ended(func, args, kwargs, out)
+        return out
+
+    def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         packet = func.overloadpacket
         if (
             packet in RECURRENT
@@ -141,7 +155,7 @@ class Capture(TorchDispatchMode):
             for weight, reached in ((args[2], features), (args[3], before)):
                 self._see_weight(weight, reached, _CELLS[packet])
         if self._trace:
-            self._note_uses(packet, args)
+            self.uses.note(packet, args)
             if func._schema.is_mutable:
                 self._count_writes(func, args, kwargs)
         out = func(*args, **kwargs)
@@ -221,18 +235,9 @@ class Capture(TorchDispatchMode):
             weight, groups = layer.acting, 1
         call = Call(layer, name, kind, weight, groups, source)
         self.last = (call, tuple(features.shape))
+        if self._lineage is not None:
+            self._lineage.call(call)
         self._on_call(call, features)
-
-    def _note_uses(self, packet: Any, args: Sequence[Any]) -> None:
-        """Keep which operation each weight has a part in, as it may be no layer's."""
-        name = packet.__name__
-        if packet is _aten.einsum:
-            name = f"einsum {args[0]!r}"
-        given = (one for arg in args for one in (arg if isinstance(arg, list | tuple) else (arg,)))
-        for tensor in given:
-            if isinstance(tensor, Tensor) and tensor.layout is torch.strided:
-                for layer in self._stored.get(tensor.untyped_storage().data_ptr(), ()):
-                    self.uses[layer.name] = name
 
     def _count_writes(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         for argument, value in zip(func._schema.arguments, args, strict=False):

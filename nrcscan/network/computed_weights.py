@@ -41,7 +41,7 @@ class Constants:
                 self._alive.append(tensor)
                 names = frozenset((f"{path}.{leaf}" if path else leaf,))
                 own = isinstance(tensor, nn.Parameter) and tensor.is_floating_point()
-                where = _place(tensor)
+                where = place(tensor)
                 self.origins[where] = self.origins.get(where, frozenset()) | (
                     names if own else frozenset()
                 )
@@ -103,34 +103,34 @@ class ComputedWeights:
 
     def after(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
         """Take note of what an operation has made of its arguments."""
-        given = list(_tensors((*args, *kwargs.values())))
-        places = [_place(tensor) for tensor in given]
+        given = list(tensors((*args, *kwargs.values())))
+        places = [place(tensor) for tensor in given]
         constant = torch.Tag.nondeterministic_seeded not in func.tags and all(
-            place in self._origins for place in places
+            where in self._origins for where in places
         )
         if constant:
-            origins = frozenset().union(*(self._origins[place] for place in places))
-            for tensor in _tensors((out,)):
-                self._origins[_place(tensor)] = origins
+            origins = frozenset().union(*(self._origins[where] for where in places))
+            for tensor in tensors((out,)):
+                self._origins[place(tensor)] = origins
                 self._kept.append(tensor)
         elif func._schema.is_mutable:
             for argument, value in zip(func._schema.arguments, args, strict=False):
                 if argument.alias_info is not None and argument.alias_info.is_write:
-                    for tensor in _tensors((value,)):
-                        self._origins.pop(_place(tensor), None)
+                    for tensor in tensors((value,)):
+                        self._origins.pop(place(tensor), None)
 
     def constant(self, features: Tensor, layer: LayerWeight) -> bool:
         """Say whether what reaches a layer is a constant, which no sample has a part in."""
-        if _place(features) not in self._origins:
+        if place(features) not in self._origins:
             return False
         self._constants.fed.setdefault(layer.name, layer)
         return True
 
     def layer(self, weight: Tensor, features: Tensor) -> LayerWeight | None:
         """Return the layer whose computed weight this is, where features of samples meet it."""
-        place = _place(weight)
-        origins = self._origins.get(place)
-        if not origins or place in self._constants.origins or _place(features) in self._origins:
+        where = place(weight)
+        origins = self._origins.get(where)
+        if not origins or where in self._constants.origins or place(features) in self._origins:
             return None
         return self._constants.layer(origins, weight)
 
@@ -144,15 +144,16 @@ def _held(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, value
 
 
-def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield the tensors among some values, and in lists of them."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, list | tuple):
-            yield from _tensors(value)
+            yield from tensors(value)
 
 
-def _place(tensor: Tensor) -> int:
+def place(tensor: Tensor) -> int:
     """Return where a tensor's storage is; one without has a place of its own."""
     if tensor.layout != torch.strided:
         return -id(tensor)

@@ -47,7 +47,7 @@ def idle_weights(watched: Watched, first: ProbeRun) -> Iterator[str]:
 
 def _idle(layer: LayerWeight, capture: Capture) -> bool:
     """Whether a weight that is no computed one's part had a part in nothing, as a layer should."""
-    return layer.expected or (not layer.known and layer.name not in capture.uses)
+    return layer.expected or (not layer.known and layer.name not in capture.uses.last)
 
 
 def unmeasured(layer: LayerWeight, capture: Capture, called: Iterable[LayerWeight]) -> str:
@@ -55,7 +55,7 @@ def unmeasured(layer: LayerWeight, capture: Capture, called: Iterable[LayerWeigh
     owners = {other.owner for other in called}
     if layer.recurrent and layer.owner in owners:
         return layer.name
-    use = capture.uses.get(layer.name)
+    use = capture.uses.last.get(layer.name)
     if layer.standard or use is None:
         return layer.owner
     kind = layer.owner.rpartition("(")[2].rstrip(")")

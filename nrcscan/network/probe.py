@@ -24,17 +24,22 @@ from nrcscan.network.find_layers import LayerWeight, find_layers, select
 from nrcscan.network.forward import Forward
 from nrcscan.network.idle_weights import idle_weights, unmeasured
 from nrcscan.network.masks import MaskUse
+from nrcscan.network.nothing_measured import nothing_measured
 from nrcscan.network.padding_reach import MaskNotPlacedError, PaddingReach
 from nrcscan.network.probe_rows import APART, chosen_rows
+from nrcscan.network.raw_inputs import RawInputs
 from nrcscan.network.samples_apart import SamplesApart
 from nrcscan.network.state_between_passes import state_of
+from nrcscan.network.surroundings import shortcut_of, surroundings
 from nrcscan.network.trials import tried
+from nrcscan.network.unmeasured_layers import PACKED, left_out, unmeasured_layers
 from nrcscan.wording import listed
 
 
 class _Reached(NamedTuple):
-    """A call that can be watched: what reached it, and where the samples are in that."""
+    """A call that can be watched: its number, what reached it, and where the samples are there."""
 
+    number: int
     call: Call
     features: Tensor
     layout: Layout
@@ -60,6 +65,8 @@ class _Probing:
         self, run: Forward, layers: list[LayerWeight], x: Inputs, note: Callable[[str], None]
     ) -> None:
         self.run, self._x, self.note = run, x, note
+        self.reasons: dict[str, str] = {}
+        """Call that is not measured → why."""
         named = run.named(x)
         run.masks.require_there(named)
         masks = run.masks.of(named)
@@ -69,21 +76,29 @@ class _Probing:
         padded = next((m for m in masks.values() if not bool(m.all())), None)
         self._begin = 0 if padded is None else int((~padded).sum(dim=1).argmax())
         try:
-            self.inputs, self.order = self._rows(self._changing)
-            self.watched, told = acting(run, layers, self.inputs)
-            self.first = tried(run, self.watched, self.inputs)
+            self._begin_with(layers, self._changing)
         except InputError:  # whose cause may be what was changed
-            self.inputs, self.order = self._rows(None)
-            self.watched, told = acting(run, layers, self.inputs)
-            self.first = tried(run, self.watched, self.inputs)
-        for text in told:
-            note(text)
+            self._begin_with(layers, None)
         before = state_of(run.module)
         self.reordered = tried(run, self.watched, self._reordered(self.inputs, self.order))
         self.stateless = not self.reordered.wrote and state_of(run.module) == before
         self.apart = SamplesApart(run, self.watched, self.inputs, self.order)
         self.apart.require(self.first, self.reordered)
         self.padding = PaddingReach(run, self.watched, self.inputs, self.first, x, note)
+
+    def _begin_with(self, layers: list[LayerWeight], changing: list[bool] | None) -> None:
+        """Run a few samples for the first time."""
+        self.inputs, self.order = self._rows(changing)
+        self.raw = RawInputs(self.inputs)
+        self.watched, told = acting(self.run, layers, self.inputs)
+        self.first = tried(self.run, self.watched, self.inputs)
+        self.around = surroundings(self.run, self.first)
+        for text in told:
+            self.note(text)
+
+    def _leave_out(self, call: Call, why: str) -> None:
+        self.note(f"{call.name} is left out: {why}")
+        self.reasons[call.name] = why
 
     def readable(self, chosen: set[str]) -> Iterator[_Reached]:
         """Yield those of the chosen calls that the samples can be told apart in."""
@@ -95,7 +110,7 @@ class _Probing:
             if call.name not in chosen:
                 continue
             if features.is_complex():
-                self.note(f"{call.name} is left out: what reaches it are complex numbers")
+                self._leave_out(call, "what reaches it are complex numbers")
                 continue
             layouts = layouts_of(features, other, self.order)
             if len(layouts) > 1:
@@ -103,20 +118,23 @@ class _Probing:
             packed = features.ndim == 2 and len(features) in self.first.capture.packed_rows
             if packed and (not layouts or layouts[0].startswith("flat")):
                 self.note(f"{call.name} reads a packed sequence, which is not measured")
+                self.reasons[call.name] = PACKED
             elif len(layouts) == 1:
                 try:
                     mask = self.padding.use(index, call, layouts[0])
                 except MaskNotPlacedError as told:
                     unplaced.setdefault(str(told), []).append(call.name)
+                    self.reasons[call.name] = "which of its positions are padding is not known"
                     continue
-                yield _Reached(call, features, layouts[0], mask)
+                yield _Reached(index, call, features, layouts[0], mask)
             elif layouts:
-                self.note(
-                    f"{call.name} is left out: what reaches it has shape {tuple(features.shape)},"
-                    " the same for every sample, so that their axis cannot be told"
+                self._leave_out(
+                    call,
+                    f"what reaches it has shape {tuple(features.shape)}, the same for every sample,"
+                    " so that their axis cannot be told",
                 )
             else:
-                self.note(self.apart.why_not_watched(index, call, features))
+                self._leave_out(call, self.apart.why_not_watched(index, features))
         for positions, names in unplaced.items():
             self.note(
                 f"left out: {listed(names)}, of {positions}, so that which of them are padding is"
@@ -191,6 +209,9 @@ def probe(
     for told in idle_weights(probing.watched, probing.first):
         note(told)
     chosen = _chosen(plan, probing.first.capture, include, exclude)
+    for name in plan.calls:
+        if (why := left_out(name, include, exclude)) is not None:
+            probing.reasons[name] = why
     positions: dict[tuple[Any, ...], int] = {}
     for reached in probing.readable(chosen):
         source = (reached.call.channel_axis, reached.layout, reached.mask, *reached.call.source)
@@ -198,29 +219,10 @@ def probe(
     probing.padding.note_unused()
     plan.whole = probing.padding.required
     if not plan.records:
-        raise _nothing_measured(run, probing, chosen)
+        raise nothing_measured(run, probing.first, len(probing.order), chosen)
+    left = probing.reasons
+    plan.unmeasured = unmeasured_layers(run.module, plan, probing.first, left, constants.used)
     return plan
-
-
-def _nothing_measured(run: Forward, probing: _Probing, chosen: set[str]) -> InputError:
-    """Return the error that nothing which reaches a chosen layer can be measured."""
-    reached_by = [features for call, features in probing.first.calls if call.name in chosen]
-    if all(features.is_complex() for features in reached_by):
-        return InputError(
-            "what reaches every layer are complex numbers, and features are real; name a"
-            " factory that computes with real and imaginary parts side by side"
-        )
-    n, predictions = len(probing.order), run.output.joined(probing.first.output)
-    if predictions.ndim and len(predictions) not in (0, n):
-        return InputError(
-            f"the network makes {len(predictions)} predictions for {n} samples, as where"
-            " view(-1, …) in its forward takes samples of another size; check that data and"
-            " network belong together"
-        )
-    return InputError(
-        "the samples are on no axis of what reaches any layer, so none can be measured;"
-        " have a factory put the samples first"
-    )
 
 
 def _chosen(
@@ -249,7 +251,7 @@ def _chosen(
 
 def _watch(plan: CallPlan, reached: _Reached, position: int, probing: _Probing) -> None:
     """Have a plan watch a call, whose features are those of a position."""
-    call, features, layout, mask = reached
+    number, call, features, layout, mask = reached
     run, n = probing.run, len(probing.order)
     if mask is not None:
         plan.masks[call.name] = mask
@@ -264,6 +266,8 @@ def _watch(plan: CallPlan, reached: _Reached, position: int, probing: _Probing) 
         plan.widths.append(width)
         plan.per_token.append(counts is not None)
     plan.weights.append(call.weight)
+    beside = probing.around[number].beside
+    plan.beside.append(None if beside is None else beside.double().cpu().numpy())
     plan.records.append(
         LayerRecord(
             name=call.name,
@@ -273,5 +277,7 @@ def _watch(plan: CallPlan, reached: _Reached, position: int, probing: _Probing) 
             transposed=call.transposed,
             flattened=run.pool == "flatten" and width != reached.width,
             acts_alone=call.layer.acts_alone,
+            shortcut=shortcut_of(call, probing.first, probing.around),
+            reads_inputs=probing.around[number].first and probing.raw.are(there),
         )
     )

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import each
-from nrcscan.network.call import Call
 from nrcscan.network.features_from_tensor import layouts_of
 from nrcscan.network.find_layers import kind_of
 from nrcscan.network.forward import Forward
@@ -54,9 +53,9 @@ class SamplesApart:
                 " have it take the same path for every sample"
             )
 
-    def why_not_watched(self, index: int, call: Call, features: Tensor) -> str:
+    def why_not_watched(self, index: int, features: Tensor) -> str:
         """Return why samples cannot be told apart in what reached a call of the first trial."""
-        said = f"{call.name} is left out: what reaches it"
+        said = "what reaches it"
         shape = tuple(features.shape)
         again = self._calls(self._inputs)
         if index < len(again) and not alike(again[index], features):

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from nrcscan.inputs.arrays import parts
 from nrcscan.network.call import Call
 from nrcscan.network.capture import Capture
 from nrcscan.network.computed_weights import Constants
 from nrcscan.network.find_layers import LayerWeight
 from nrcscan.network.forward import Forward
+from nrcscan.network.lineage import Lineage
 
 
 class ProbeRun(NamedTuple):
@@ -22,12 +24,14 @@ class ProbeRun(NamedTuple):
         output: what the network returned.
         wrote: whether the network wrote to its own buffers.
         capture: has seen more of it.
+        lineage: has followed which layers tensors depend on.
     """
 
     calls: list[tuple[Call, Tensor]]
     output: Any
     wrote: bool
     capture: Capture
+    lineage: Lineage
 
     @property
     def names(self) -> list[str]:
@@ -54,14 +58,16 @@ def tried(run: Forward, watched: Watched, inputs: Any) -> ProbeRun:
         InputError: the network does not take them.
     """
     calls: list[tuple[Call, Tensor]] = []
+    lineage = Lineage(parts(inputs).values())
     capture = Capture(
         watched.layers,
         lambda call, features: calls.append((call, features.clone())),
         constants=watched.constants,
         trace_sources=True,
+        lineage=lineage,
     )
     output = run.call(inputs, capture)
-    return ProbeRun(calls, output, capture.wrote_to(run.module.buffers()), capture)
+    return ProbeRun(calls, output, capture.wrote_to(run.module.buffers()), capture, lineage)
 
 
 def alike(one: Tensor, other: Tensor) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nrcscan.errors import InputError
+from nrcscan.inputs.branches import Surroundings
 from nrcscan.inputs.checkpoints.onnx_inputs import GraphInput, put
 from nrcscan.inputs.layer_marker import REACHES
 
@@ -70,18 +71,42 @@ class LayerNode:
         return f"{self.op_type}{weight.ndim - 2}d"
 
 
+@dataclass(frozen=True)
+class OtherNode:
+    """A node that holds a weight and is no layer that is measured.
+
+    Attributes:
+        name: of the node.
+        op_type: "LSTM", "Gather", ….
+        layers_before: how many layers run before it.
+    """
+
+    name: str
+    op_type: str
+    layers_before: int
+
+    def __str__(self) -> str:
+        """Return it in words, such as "/lstm/LSTM (LSTM)"."""
+        return f"{self.name} ({self.op_type})"
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether it looks rows of its weight up, as an embedding does."""
+        return self.op_type == "Gather"
+
+
 @dataclass
 class Survey:
     """What was found in a graph.
 
     Attributes:
         layers: in the order in which they run.
-        others: nodes that hold weights and are no such layers, in words.
+        others: nodes that hold weights and are no such layers.
         constants: nodes that compute from what the graph holds alone.
     """
 
     layers: list[LayerNode] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
+    others: list[OtherNode] = field(default_factory=list)
     constants: list[onnx.NodeProto] = field(default_factory=list)
 
 
@@ -105,7 +130,8 @@ def survey(graph: onnx.GraphProto) -> Survey:
         if layer is not None:
             found.layers.append(layer)
         elif _holds_weights(node, graph, origins):
-            found.others.append(f"{node.name or node.output[0]} ({node.op_type})")
+            name = node.name or node.output[0]
+            found.others.append(OtherNode(name, node.op_type, len(found.layers)))
     return found
 
 
@@ -181,6 +207,8 @@ class Graph(nn.Module):
         outputs: the names of the graph's outputs.
         layers: the graph's layers, in order.
         weights: the values of their weights, by the names of their tensors.
+        around: where the layers stand among each other.
+        others: nodes that hold weights and are no such layers, and how many layers come before.
     """
 
     def __init__(
@@ -190,8 +218,11 @@ class Graph(nn.Module):
         outputs: list[str],
         layers: list[LayerNode],
         weights: Mapping[str, NDArray[Any]],
+        around: list[Surroundings],
+        others: list[OtherNode],
     ) -> None:
         super().__init__()
+        self.surroundings, self.others = around, others
         self.takes_indices = not all(one.dtype.is_floating_point for one in inputs)
         """Whether integers among the inputs stay integers."""
         self.said: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.onnx_folding import notes_on_folding
-from nrcscan.inputs.checkpoints.onnx_graph import Graph, Run, Survey, said, survey
+from nrcscan.inputs.checkpoints.onnx_graph import Graph, OtherNode, Run, Survey, said, survey
 from nrcscan.inputs.checkpoints.onnx_inputs import fixed_batch, graph_inputs
+from nrcscan.inputs.checkpoints.onnx_surroundings import surroundings
 from nrcscan.wording import listed
 
 if TYPE_CHECKING:
@@ -54,7 +56,8 @@ def read_onnx(path: Path) -> Contents:
     sources = {one.name for one in inputs}
     features = [layer.features for layer in found.layers if layer.features not in sources]
     run = _session(path, model, [*outputs, *features])
-    module = Graph(run, inputs, outputs, found.layers, held)
+    around = surroundings(model.graph, found.layers, held)
+    module = Graph(run, inputs, outputs, found.layers, held, around, found.others)
     taken = {layer.origin for layer in found.layers}
     state = dict(module.state_dict())
     for name, values in held.items():
@@ -63,7 +66,7 @@ def read_onnx(path: Path) -> Contents:
             state.setdefault(name, torch.from_numpy(np.array(values)))
     notes = [*notes_on_folding(found.layers, model.graph.node)]
     if found.others:
-        others = listed(found.others)
+        others = listed(map(str, found.others))
         notes.append(f"not Linear or convolution layers, so not measured: {others}")
     version = ", ".join(f"{o.domain or 'ai.onnx'} {o.version}" for o in model.opset_import)
     return Contents(
@@ -137,10 +140,14 @@ def _leave_out_stacks(path: Path, found: Survey, held: Mapping[str, NDArray[Any]
         InputError: every matrix of the graph is a stack of several.
     """
     kept = [layer for layer in found.layers if layer.convolves or held[layer.weight].ndim == 2]
-    found.others += [
-        f"{layer.names[0].removesuffix('.weight')} ({layer.op_type})"
-        for layer in found.layers
+    stacks = [
+        OtherNode(layer.names[0].removesuffix(".weight"), layer.op_type, number)
+        for number, layer in enumerate(found.layers)
         if layer not in kept and held[layer.weight].ndim > 2
+    ]
+    found.others = [
+        replace(other, layers_before=sum(la in kept for la in found.layers[: other.layers_before]))
+        for other in (*found.others, *stacks)
     ]
     found.layers = kept
     if not kept:

@@ -1,0 +1,147 @@
+"""Follows through one pass which layers the tensors depend on, and what outputs are added to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nrcscan.inputs.branches import Branches, Surroundings
+from nrcscan.network.call import Call
+from nrcscan.network.computed_weights import place, tensors
+
+_aten = torch.ops.aten
+
+_SUMS = (_aten.add, _aten.add_, _aten.sub, _aten.sub_)
+_BIASES = {_aten.linear: 2, _aten.addmm: 0, _aten.convolution: 2, _aten._convolution: 2} | {
+    getattr(_aten, f"conv{turned}{axes}d"): 2 for turned in ("", "_transpose") for axes in (1, 2, 3)
+}
+
+
+class Lineage:
+    """What each live tensor depends on, by where its storage is.
+
+    It keeps no tensor alive: whatever is made in a storage takes the place of what was there.
+    Should anything go wrong, it stops, and nothing is known; the pass goes on.
+
+    Args:
+        inputs: the tensors that the network is given.
+    """
+
+    def __init__(self, inputs: Iterable[Any]) -> None:
+        self._branches = Branches()
+        self._on = {place(x): self._branches.source() for x in inputs if isinstance(x, Tensor)}
+        self._bare: dict[int, int] = {}
+        """Storage → the call whose output it is, to which nothing but a constant was added."""
+        self._calls: list[Call] = []
+        self._bits: list[int] = []
+        self._squares: dict[int, Tensor] = {}
+        """Call → mean squares of what its outputs are added to."""
+        self._read = 0
+        self._begun = 0
+        self._summed: int | None = None
+        self._lost = False
+
+    def around(self) -> list[Surroundings]:
+        """Return where every call of the pass stands, in order."""
+        if self._lost:
+            return [Surroundings() for _ in self._calls]
+        found = []
+        for number, bit in enumerate(self._bits):
+            squares = self._squares.get(number)
+            found.append(self._branches.around(bit, None if squares is None else squares.sqrt()))
+        return found
+
+    @property
+    def of_samples(self) -> bool:
+        """Whether the operation that has begun has to do with the samples."""
+        return self._lost or bool(self._read)
+
+    def begins(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Take note of an operation before it runs."""
+        self._begun, self._read, self._summed = len(self._calls), 0, None
+        if self._lost:
+            return
+        try:
+            if func.overloadpacket is _aten.lift_fresh:  # made a moment ago, of plain numbers
+                self._on.pop(place(args[0]), None)
+            for tensor in tensors((*args, *kwargs.values())):
+                self._read |= self._of(tensor)
+            if func.overloadpacket in _SUMS:
+                self._sum(args[0], args[1])
+        except Exception:  # of tensors that are not laid out as torch's own
+            self._lost = True
+
+    def call(self, call: Call) -> None:
+        """Take note that the operation is a call of a layer."""
+        self._calls.append(call)
+        self._bits.append(self._branches.call(self._read))
+
+    def ended(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
+        """Take note of what an operation has made."""
+        if self._lost:
+            return
+        try:
+            self._made(func, args, kwargs, out)
+        except Exception:
+            self._lost = True
+
+    def _made(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
+        depends, called = self._read, range(self._begun, len(self._calls))
+        for number in called:
+            depends |= self._bits[number]
+        given = {place(tensor) for tensor in tensors((*args, *kwargs.values()))}
+        written = {place(tensor) for tensor in _written(func, args, kwargs)}
+        only = called[0] if len(called) == 1 and isinstance(out, Tensor) else self._summed
+        for at in written | ({place(tensor) for tensor in tensors((out,))} - given):
+            self._on[at] = depends | (self._on.get(at, 0) if at in written else 0)
+            self._bare.pop(at, None)
+            if only is not None:
+                self._bare[at] = only
+        if len(called) == 1 and func.overloadpacket in _BIASES:
+            where = _BIASES[func.overloadpacket]
+            bias = args[where] if len(args) > where else kwargs.get("bias")
+            if isinstance(bias, Tensor) and not self._of(bias):
+                self._put_beside(called[0], bias.reshape(-1).square())
+
+    def _sum(self, one: Any, other: Any) -> None:
+        """Take note of what is about to be added: two branches, or a constant to one."""
+        first, second = (self._of(x) if isinstance(x, Tensor) else 0 for x in (one, other))
+        for mine, theirs in ((one, other), (other, one)):
+            number = self._bare.get(place(mine)) if isinstance(mine, Tensor) else None
+            if number is None or not self._of(mine):
+                continue
+            if isinstance(theirs, Tensor):
+                axis = self._calls[number].channel_axis
+                beside = theirs.detach().broadcast_to(mine.shape).movedim(axis, -1).flatten(0, -2)
+                self._put_beside(number, beside.double().square().mean(dim=0))
+            if not (first and second):
+                self._summed = number
+        if first and second:
+            self._branches.add(first, second)
+
+    def _put_beside(self, number: int, squares: Tensor) -> None:
+        call = self._calls[number]
+        kernel = call.weight.shape
+        if len(squares) == (int(kernel[1]) * call.groups if call.transposed else int(kernel[0])):
+            self._squares[number] = self._squares.get(number, 0) + squares.double()
+
+    def _of(self, tensor: Tensor) -> int:
+        """Return what a tensor depends on."""
+        return self._on.get(place(tensor), 0) if tensor.numel() else 0
+
+
+def _written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterable[Tensor]:
+    """Return the tensors that an operation writes to."""
+    if not func._schema.is_mutable:
+        return []
+    given = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | dict(kwargs)
+    return tensors(
+        [
+            given.get(argument.name)
+            for argument in func._schema.arguments
+            if argument.alias_info is not None and argument.alias_info.is_write
+        ]
+    )

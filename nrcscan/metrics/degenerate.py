@@ -137,6 +137,11 @@ def notes(layer: Layer, undefined: dict[str, str]) -> Iterator[str]:
         yield f"{n} samples for width {d}: the features have rank {n - 1} at most"
     if "alignment" not in undefined:
         yield from _of_alignment(layer)
+    if "noise_component" not in undefined and 2 * layer.setting.signal_dim > d:
+        yield (
+            f"k = {layer.setting.signal_dim} of {d} directions leave little room for noise, and"
+            " subspaces that are aligned by chance"
+        )
     if "linear_mse" not in undefined and on_cutoff(layer.predictors, layer.setting.epsilon):
         yield (
             "a singular value of the features sits on the cut-off of the linear MSE, which"

@@ -398,7 +398,7 @@ def test_samples_that_are_no_more_than_directions() -> None:
 
 def test_a_width_that_is_no_more_than_k() -> None:
     for k, defined in ((2, True), (3, False)):
-        found = exactly(np.diag([5.0, 4, 3]), np.eye(3), signal_dim=k)
+        found = exactly(np.diag([5.0, 4, 3]), np.diag([3.0, 2, 1]), signal_dim=k)
         assert ("noise_component" in found.values) == ("alignment" in found.values) == defined
         assert "cka" in found.values
 

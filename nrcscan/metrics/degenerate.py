@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from nrcscan.metrics.directions import DIRECTION_CUTOFF, Spectrum
+from nrcscan.metrics.gaps import features_apart, weight_apart
 from nrcscan.metrics.layer_values import Layer
 from nrcscan.metrics.quantities import CATALOGUE, Need
 from nrcscan.statistics.moments import Statistics
@@ -112,6 +113,8 @@ def undefined(layer: Layer, constant: str | None) -> dict[str, str]:
         say(Need.SIGNAL, f"{n} samples have at most {n - 1} directions, and k = {k}")
     if d <= k:
         say(Need.NOISE, f"width {d} leaves nothing beside k = {k} directions")
+    if constant is None:
+        _say_arbitrary(layer, reasons, say)
     if not layer.statistics.target_covariance.any():
         say(Need.TARGETS, "the targets do not vary")
     if layer.setting.model_mse is None:
@@ -130,6 +133,18 @@ def undefined(layer: Layer, constant: str | None) -> dict[str, str]:
     return reasons
 
 
+def _say_arbitrary(
+    layer: Layer, reasons: dict[str, str], say: Callable[[Need, str | None], None]
+) -> None:
+    """Say which of the top directions are arbitrary; the published CKA is of none."""
+    arbitrary = features_apart(layer)
+    say(Need.FEATURES_APART, arbitrary)
+    if layer.setting.published and arbitrary is not None and reasons.get("cka") == arbitrary:
+        del reasons["cka"]
+    if "alignment" not in reasons:
+        say(Need.WEIGHT_APART, weight_apart(layer))
+
+
 def notes(layer: Layer, undefined: dict[str, str]) -> Iterator[str]:
     """Yield what a reader should know about the numbers of a layer whose features vary."""
     n, d = layer.statistics.n_samples, len(layer.statistics.feature_mean)
@@ -137,6 +152,11 @@ def notes(layer: Layer, undefined: dict[str, str]) -> Iterator[str]:
         yield f"{n} samples for width {d}: the features have rank {n - 1} at most"
     if "alignment" not in undefined:
         yield from _of_alignment(layer)
+    if "noise_component" not in undefined and 2 * layer.setting.signal_dim > d:
+        yield (
+            f"k = {layer.setting.signal_dim} of {d} directions leave little room for noise, and"
+            " subspaces that are aligned by chance"
+        )
     if "linear_mse" not in undefined and on_cutoff(layer.predictors, layer.setting.epsilon):
         yield (
             "a singular value of the features sits on the cut-off of the linear MSE, which"

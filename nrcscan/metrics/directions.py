@@ -68,12 +68,15 @@ class WeightDirections:
 
     Attributes:
         vectors: right singular vectors V (d, …) as columns, at least the top k.
+        values: singular values as shares of the first, descending, at least the top k + 1 where
+            there are so many.
         rank: numerical rank: how many directions count (0 … r), or of the top k only.
         stable_rank: ‖W‖²/‖W‖₂² (1 … r).
         whole: whether `rank` is of all directions.
     """
 
     vectors: Array
+    values: Array
     rank: int
     stable_rank: float
     whole: bool = True
@@ -104,7 +107,7 @@ def weight_directions(matrix: Array, k: int) -> WeightDirections:
         matrix = triangle(matrix)
     _, values, vectors = np.linalg.svd(matrix, full_matrices=False)
     relative = values / values[0]
-    return WeightDirections(vectors.T, _count(relative), float(relative @ relative))
+    return WeightDirections(vectors.T, relative, _count(relative), float(relative @ relative))
 
 
 def _by_squares(matrix: Array, k: int) -> WeightDirections | None:
@@ -115,9 +118,10 @@ def _by_squares(matrix: Array, k: int) -> WeightDirections | None:
     squares, vectors = reduced.top(k + 1)
     if not squares[k - 1] - squares[k] >= APART * squares[0]:
         return None
-    values, vectors = np.sqrt(squares[:k]), vectors[:, :k]
+    values, vectors = np.sqrt(np.maximum(squares, 0.0)), vectors[:, :k]
     return WeightDirections(
-        vectors=(scaled.T @ vectors) / values if wide else vectors,
+        vectors=(scaled.T @ vectors) / values[:k] if wide else vectors,
+        values=values / values[0],
         rank=reduced.count_above(DIRECTION_CUTOFF**2 * squares[0]),
         stable_rank=_stable_rank(scaled, values[0]),
     )
@@ -185,13 +189,15 @@ def top_weight_directions(matrix: Array, k: int) -> WeightDirections | None:
         return weight_directions(matrix, k)
     start = np.random.default_rng(0).standard_normal(min(matrix.shape))
     try:
-        left, values, right = scipy.sparse.linalg.svds(matrix, k, v0=start, maxiter=20 * k + 200)
+        left, values, right = scipy.sparse.linalg.svds(
+            matrix, k + 1, v0=start, maxiter=20 * k + 220
+        )
     except scipy.sparse.linalg.ArpackNoConvergence:
         return None
     order = np.argsort(values)[::-1]
     left, values, right = left[:, order], values[order], right[order]
     residual = np.linalg.norm(matrix @ right.T - left * values, axis=0)
-    if not (residual <= CLOSE * values[0]).all():
+    if not (residual[:k] <= CLOSE * values[0]).all():
         return None
-    counted, stable = _count(values / values[0]), _stable_rank(matrix, values[0])
-    return WeightDirections(right.T, counted, stable, whole=False)
+    relative, stable = values / values[0], _stable_rank(matrix, values[0])
+    return WeightDirections(right[:k].T, relative, _count(relative[:k]), stable, whole=False)

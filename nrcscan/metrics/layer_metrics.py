@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from nrcscan.metrics import degenerate, formulas
+from nrcscan.metrics.chance import chance
 from nrcscan.metrics.directions import triangle
 from nrcscan.metrics.error_bounds import bounds, refused
 from nrcscan.metrics.layer_values import Layer, LayerMetrics
@@ -32,6 +33,7 @@ def layer_metrics(layer: Layer, *, dead: str | None = None) -> LayerMetrics:
         result.notes.extend(degenerate.notes(layer, undefined))
         if layer.known.tau:
             _put_bounds(result, layer)
+        result.chance.update(chance(layer, result.values))
     return result
 
 

@@ -25,6 +25,14 @@ class Need(Enum):
     FEATURES = "the features do not vary, as above"
     SIGNAL = "N ≤ k + 1: the samples themselves have no more than k directions"
     NOISE = "d ≤ k: no direction is left for noise"
+    FEATURES_APART = (
+        "the k-th and the next direction of the features are equally strong, as in whitened ones:"
+        " their top k are arbitrary"
+    )
+    WEIGHT_APART = (
+        "the k-th and the next singular value of the weight are equal, as in an orthogonal one:"
+        " its top k directions are arbitrary"
+    )
     TARGETS = "the targets do not vary"
     WHOLE_WEIGHT = "a sketch: of a wide weight only the top k directions are looked for"
     PLAIN_COVARIANCE = "a sketch, in the published convention"
@@ -81,6 +89,7 @@ class Quantity:
 _FROM_FEATURES = frozenset({Need.FEATURES})
 _FROM_WEIGHT = frozenset({Need.WEIGHT})
 _SIGNAL_AND_NOISE = frozenset({Need.FEATURES, Need.SIGNAL, Need.NOISE})
+_TOP = _SIGNAL_AND_NOISE | {Need.FEATURES_APART} | _FROM_WEIGHT
 _FIT = frozenset(
     {Need.FEATURES, Need.SIGNAL, Need.TARGETS, Need.PLAIN_COVARIANCE, Need.SPARE_SAMPLES}
 )
@@ -115,7 +124,15 @@ CATALOGUE = (
         collapsed="1",
         worse="lower",
         unit="share",
-        needs=frozenset({Need.FEATURES, Need.SIGNAL, Need.TARGETS, Need.PLAIN_COVARIANCE}),
+        needs=frozenset(
+            {
+                Need.FEATURES,
+                Need.SIGNAL,
+                Need.FEATURES_APART,
+                Need.TARGETS,
+                Need.PLAIN_COVARIANCE,
+            }
+        ),
         error=_OF_NORMS,
     ),
     Quantity(
@@ -142,7 +159,7 @@ CATALOGUE = (
         collapsed="1",
         worse="lower",
         unit="share",
-        needs=_SIGNAL_AND_NOISE | _FROM_WEIGHT,
+        needs=_TOP | {Need.WEIGHT_APART},
         error="√2·s; refused where it is open how many directions count",
     ),
     Quantity(
@@ -155,7 +172,7 @@ CATALOGUE = (
         collapsed="0",
         worse="higher",
         unit="share",
-        needs=_SIGNAL_AND_NOISE | _FROM_WEIGHT,
+        needs=_TOP | {Need.WEIGHT_APART},
         error="s; likewise",
     ),
     Quantity(
@@ -168,7 +185,7 @@ CATALOGUE = (
         collapsed="1",
         worse="lower",
         unit="share",
-        needs=_SIGNAL_AND_NOISE | _FROM_WEIGHT,
+        needs=_TOP,
         error="s; likewise",
     ),
     Quantity(

@@ -100,20 +100,53 @@ def table(report: Report, shown: Shown = PLAIN) -> RenderableType:
         grid,
         Text(printable(sentences.onsets(report))),
         Text(LEGEND, style="dim"),
+        *(_by_chance(report) if shown.chance else ()),
     ]
-    parts += [Text(f"- {line}", style="dim") for line in remarks(report, shown)]
+    parts += [Text(f"- {line}", style="dim") for line in remarks(report)]
     return Group(*parts)
 
 
-def remarks(report: Report, shown: Shown = PLAIN) -> list[str]:
+def remarks(report: Report) -> list[str]:
     """Return the lines below the table: what is undefined, and every note."""
     lines = [
-        *(sentences.chances(report) if shown.chance else ()),
         *sentences.undefined(report),
         *sentences.bounds(report),
         *sentences.layer_notes(report),
     ]
     return [printable(line) for line in [*lines, *report.notes]]
+
+
+CHANCE = "by chance: the mean, and what one unrelated network in a hundred is beyond"
+
+
+def _chances(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of what every quantity is by chance."""
+    layers = report.layers
+    those = [q for q in quantities.QUANTITIES if any(q in la.metrics.chance for la in layers)]
+    rows = []
+    for layer in layers:
+        cells = [_place(layer), printable(layer.name)]
+        for quantity in those:
+            chance = layer.metrics.chance.get(quantity)
+            told = "—" if chance is None else f"{number(chance.level)} {number(chance.quantile)}"
+            cells.append(told)
+        rows.append(cells)
+    return ["#", "layer", *(q.replace("_", " ") for q in those)], rows
+
+
+def _by_chance(report: Report) -> Iterator[RenderableType]:
+    head, rows = _chances(report)
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in head:
+        grid.add_column(column, justify="left" if column == "layer" else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    yield Text(f"\n{CHANCE}")
+    yield grid
+
+
+def _place(layer: LayerResult) -> str:
+    return INPUTS if layer.inputs else SHORTCUT if layer.step is None else str(layer.step)
 
 
 def _begins(report: Report, layer: LayerResult) -> bool:
@@ -124,8 +157,7 @@ def _begins(report: Report, layer: LayerResult) -> bool:
 def _rows(report: Report, shown: Shown) -> Iterator[tuple[LayerResult, dict[str, str]]]:
     for layer in report.layers:
         numbers = (_number(layer, quantity, shown) for quantity in quantities.COLUMNS)
-        place = INPUTS if layer.inputs else SHORTCUT if layer.step is None else str(layer.step)
-        texts = (place, printable(layer.name), layer.kind, str(layer.width))
+        texts = (_place(layer), printable(layer.name), layer.kind, str(layer.width))
         yield layer, dict(zip(COLUMNS, (*texts, *numbers), strict=True))
 
 
@@ -174,5 +206,9 @@ def _markdown(report: Report, shown: Shown) -> str:
             markdown_row(list({**cells, **marks, "layer": f"`{cells['layer']}`"}.values()))
         )
     lines += ["", escaped(sentences.onsets(report)), "", f"{LEGEND}.", ""]
-    lines += [f"- {escaped(line)}" for line in remarks(report, shown)]
+    if shown.chance:
+        head, rows = _chances(report)
+        rule = ["---" if column == "layer" else "---:" for column in head]
+        lines += [f"{CHANCE}:", "", *map(markdown_row, (head, rule, *rows)), ""]
+    lines += [f"- {escaped(line)}" for line in remarks(report)]
     return "\n".join(lines).rstrip() + "\n"

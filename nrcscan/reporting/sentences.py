@@ -78,19 +78,6 @@ def bounds(report: Report) -> list[str]:
     return [f"not exact: at most, over all layers, these are off by: {shown}"]
 
 
-def chances(report: Report) -> list[str]:
-    """Say what every quantity is by chance: its mean, and what it exceeds once in a hundred."""
-    lines: dict[str, list[str]] = {}
-    for layer in report.layers:
-        told = [
-            f"{quantity.replace('_', ' ')} {chance.level:.3g} (1 % beyond {chance.quantile:.3g})"
-            for quantity, chance in layer.metrics.chance.items()
-        ]
-        if told:
-            lines.setdefault(", ".join(told), []).append(layer.name)
-    return [f"{in_words(names)}: by chance {told}" for told, names in lines.items()]
-
-
 def in_words(names: list[str]) -> str:
     """Name layers, or the first and the last of many."""
     return listed(names) if len(names) <= 4 else f"{len(names)} layers, {names[0]} to {names[-1]}"

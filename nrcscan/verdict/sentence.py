@@ -120,8 +120,20 @@ class _Words:
             return "UNDECIDED: whether the network has learned anything; more samples decide it."
         return (
             f"UNDECIDED: all four conditions may hold {self._span()}, but"
-            f" {self._unknown(Answer.UNDECIDED)}; more samples narrow it."
+            f" {self._unknown(Answer.UNDECIDED)}{self._remedy()}."
         )
+
+    def _remedy(self) -> str:
+        """Say what would decide it; where chance reaches as far, no number of samples does."""
+        assert self.found.stretch is not None
+        first, stop = self.found.stretch
+        for step in self.found.steps[first : stop + 1]:
+            for condition in JUDGED:
+                value = step.metrics.get(condition.quantity)
+                if step.answers[condition.name] is Answer.UNDECIDED and value is not None:
+                    if not within_chance(condition.quantity, value, step.metrics):
+                        return "; more samples narrow it"
+        return ""
 
     def _not_judged(self) -> str:
         if not any(step.number for step in self.found.steps):

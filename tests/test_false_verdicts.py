@@ -100,7 +100,7 @@ def test_noise_is_not_predicted_linearly(tmp_path: Path, seed: int) -> None:
     x, y = rng.standard_normal((150, 20)), rng.standard_normal((150, 2))
     hidden = [rng.standard_normal((128, 20)), rng.standard_normal((128, 128)) / 8]
     h = np.maximum(np.maximum(x @ hidden[0].T, 0) @ hidden[1].T, 0)
-    head = np.linalg.lstsq(h, y, rcond=1e-6)[0].T
+    head = np.asarray(np.linalg.lstsq(h, y, rcond=1e-6)[0].T, np.float64)
     found = of_network(tmp_path, chain(*hidden, head), x, y)
     assert found.learned  # by heart
     for layer in found.layers[1:]:

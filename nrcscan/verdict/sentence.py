@@ -127,13 +127,14 @@ class _Words:
         """Say what would decide it; where chance reaches as far, no number of samples does."""
         assert self.found.stretch is not None
         first, stop = self.found.stretch
-        for step in self.found.steps[first : stop + 1]:
-            for condition in JUDGED:
-                value = step.metrics.get(condition.quantity)
-                if step.answers[condition.name] is Answer.UNDECIDED and value is not None:
-                    if not within_chance(condition.quantity, value, step.metrics):
-                        return "; more samples narrow it"
-        return ""
+        by_samples = any(
+            step.answers[condition.name] is Answer.UNDECIDED
+            and not within_chance(condition.quantity, value, step.metrics)
+            for step in self.found.steps[first : stop + 1]
+            for condition in JUDGED
+            if (value := step.metrics.get(condition.quantity)) is not None
+        )
+        return "; more samples narrow it" if by_samples else ""
 
     def _not_judged(self) -> str:
         if not any(step.number for step in self.found.steps):

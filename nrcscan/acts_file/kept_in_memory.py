@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nrcscan.acts_file.block_datasets import missing
 from nrcscan.acts_file.schema import DOUBLE, LayerRecord, OutputStatistics, Predictions
+from nrcscan.statistics.blocks import Blocks
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -39,6 +41,13 @@ class MeasuredActs(Protocol):
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
 
+    def blocks(self, position: int) -> Blocks | None:
+        """Return what is kept of blocks of samples at a position; None where there are none."""
+
+    @property
+    def no_blocks(self) -> str | None:
+        """Why some positions have no blocks of samples, or all; None where all have them."""
+
 
 class KeptInMemory:
     """Takes what a `Writer` is given, and is then read as its file would be.
@@ -54,6 +63,7 @@ class KeptInMemory:
         self._weights: list[NDArray[Any]] = []
         self._positions: dict[int, Statistics | Sketched] = {}
         self._own_errors: dict[int, Array | None] = {}
+        self._blocks: dict[int, Blocks] = {}
 
     def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
         """Take a layer, in execution order."""
@@ -61,9 +71,15 @@ class KeptInMemory:
         self._weights.append(weight)
 
     def add_statistics(
-        self, position: int, statistics: Statistics | Sketched, squared_error: Array | None
+        self,
+        position: int,
+        statistics: Statistics | Sketched,
+        squared_error: Array | None,
+        blocks: Blocks | None = None,
     ) -> None:
         """Take what a pass has left of the features at a position; see `Writer`."""
+        if blocks is not None:
+            self._blocks[position] = blocks
         self._positions[position] = statistics
         self._own_errors[position] = squared_error
 
@@ -99,3 +115,12 @@ class KeptInMemory:
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
         return self._weights[index].astype(np.float64, copy=False)
+
+    def blocks(self, position: int) -> Blocks | None:
+        """Return what is kept of blocks of samples at a position; None where there are none."""
+        return self._blocks.get(position)
+
+    @property
+    def no_blocks(self) -> str | None:
+        """Why some positions have no blocks of samples, or all; None where all have them."""
+        return missing(self.provenance.get("blocks"), there=bool(self._blocks))

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nrcscan.acts_file import block_datasets
 from nrcscan.acts_file.kept_in_memory import KeptInMemory
 from nrcscan.acts_file.row_datasets import CHUNK_BYTES, RowDatasets, chunk_rows
 from nrcscan.acts_file.schema import (
@@ -27,6 +28,7 @@ from nrcscan.acts_file.schema import (
     OutputStatistics,
 )
 from nrcscan.files.write_atomically import beside, put_in_place, unwritable
+from nrcscan.statistics.blocks import Blocks
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -105,6 +107,7 @@ class Writer:
         *,
         per_token: bool,
         squared_error: Array | None = None,
+        blocks: Blocks | None = None,
     ) -> None:
         """Add what a pass has left of the features at a position, beside the output's.
 
@@ -116,6 +119,7 @@ class Writer:
                 the position then has targets of its own.
             squared_error: of the network, (n_targets,), the mean over tokens; only where
                 `per_token`, and only where it is known.
+            blocks: what is kept of blocks of samples; None where there are none.
         """
         where = f"positions/{position:04d}"
         if not per_token:
@@ -142,8 +146,10 @@ class Writer:
                 self._put(f"{where}/sketch", statistics.sketch)
             else:
                 self._put(f"{where}/covariance", statistics.feature_covariance)
+            if blocks is not None:
+                self._put_blocks(where, blocks, own=per_token)
         if self._in_memory is not None:
-            self._in_memory.add_statistics(position, statistics, squared_error)
+            self._in_memory.add_statistics(position, statistics, squared_error, blocks)
 
     def finish(
         self,
@@ -174,6 +180,15 @@ class Writer:
             self._file.flush()
         if self._in_memory is not None:
             self._in_memory.finish(output, provenance, epsilon, product_epsilon)
+
+    def _put_blocks(self, where: str, blocks: Blocks, *, own: bool) -> None:
+        """Add the digest of a position's blocks, and their targets unless they are there."""
+        for name, values in block_datasets.of_blocks(blocks).items():
+            self._put(f"{where}/blocks/{name}", values)
+        targets = f"{where}/blocks/own_targets" if own else block_datasets.SHARED
+        if targets not in self._groups:
+            for name, values in block_datasets.of_targets(blocks.targets).items():
+                self._put(f"{targets}/{name}", values)
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
         where, _, leaf = name.rpartition("/")

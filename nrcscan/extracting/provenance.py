@@ -50,6 +50,7 @@ def provenance_of(
             "device": str(run.device),
             "dtype": str(run.dtype).removeprefix("torch."),
         },
+        "blocks": {"number": passes.blocks.number, "lacking": passes.blocks.lacking},
         "notes": [],
         "versions": versions_used(),
     }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nrcscan.acts_file.block_datasets import missing
 from nrcscan.acts_file.schema import DOUBLE, LayerRecord, OutputStatistics, Predictions
-from nrcscan.statistics.blocks import Blocks
+from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -28,6 +28,10 @@ class MeasuredActs(Protocol):
     n_positions: int
     layers: list[LayerRecord]
     provenance: dict[str, Any]
+
+    @property
+    def block_targets(self) -> Targets | None:
+        """The targets of blocks of samples, and the network's errors; None without blocks."""
 
     def statistics(self, position: int) -> Statistics | Sketched:
         """Return the statistics of the features at a position."""
@@ -54,6 +58,7 @@ class KeptInMemory:
 
     Attributes:
         complete: whether everything is there.
+        block_targets: the targets of blocks of samples; None without blocks.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,6 +69,7 @@ class KeptInMemory:
         self._positions: dict[int, Statistics | Sketched] = {}
         self._own_errors: dict[int, Array | None] = {}
         self._blocks: dict[int, Blocks] = {}
+        self.block_targets: Targets | None = None
 
     def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
         """Take a layer, in execution order."""
@@ -123,4 +129,4 @@ class KeptInMemory:
     @property
     def no_blocks(self) -> str | None:
         """Why some positions have no blocks of samples, or all; None where all have them."""
-        return missing(self.provenance.get("blocks"), there=bool(self._blocks))
+        return missing(self.provenance.get("blocks"), there=self.block_targets is not None)

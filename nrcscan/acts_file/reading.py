@@ -17,7 +17,7 @@ from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, LayerRecord, Predi
 from nrcscan.acts_file.self_contained import require_self_contained
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely, sniff
-from nrcscan.statistics.blocks import Blocks
+from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.wording import reason
@@ -144,6 +144,16 @@ class Acts:
                 return np.diagonal(self._array(f"{where}/covariance", (None, None))).copy()
             return self._not_negative(f"{where}/variances", (None,))
 
+    @property
+    def block_targets(self) -> Targets | None:
+        """The targets of blocks of samples, and the network's errors; None without blocks."""
+        with _reading(self.path):
+            there = block_datasets.SHARED in self._file
+            return self._block_targets(block_datasets.SHARED) if there else None
+
+    def _block_targets(self, where: str) -> Targets:
+        return block_datasets.targets_from(*self._group(where), len(self.target_mean))
+
     def blocks(self, position: int) -> Blocks | None:
         """Return what is kept of blocks of samples at a position; None where there are none."""
         with _reading(self.path):
@@ -151,8 +161,7 @@ class Acts:
             if where not in self._file:
                 return None
             own = f"{where}/own_targets"
-            beside = own if own in self._file else block_datasets.SHARED
-            targets = block_datasets.targets_from(*self._group(beside), len(self.target_mean))
+            targets = self._block_targets(own if own in self._file else block_datasets.SHARED)
             d = self._file[f"positions/{position:04d}/mean"].shape[0]
             return block_datasets.blocks_from(*self._group(where), targets, d)
 

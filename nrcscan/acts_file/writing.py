@@ -28,7 +28,7 @@ from nrcscan.acts_file.schema import (
     OutputStatistics,
 )
 from nrcscan.files.write_atomically import beside, put_in_place, unwritable
-from nrcscan.statistics.blocks import Blocks
+from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -119,7 +119,8 @@ class Writer:
                 the position then has targets of its own.
             squared_error: of the network, (n_targets,), the mean over tokens; only where
                 `per_token`, and only where it is known.
-            blocks: what is kept of blocks of samples; None where there are none.
+            blocks: what is kept of blocks of samples, which have the targets that were added
+                before, or own ones where `per_token`; None where there are none.
         """
         where = f"positions/{position:04d}"
         if not per_token:
@@ -147,7 +148,10 @@ class Writer:
             else:
                 self._put(f"{where}/covariance", statistics.feature_covariance)
             if blocks is not None:
-                self._put_blocks(where, blocks, own=per_token)
+                for name, values in block_datasets.of_blocks(blocks).items():
+                    self._put(f"{where}/blocks/{name}", values)
+                if per_token:
+                    self._put_block_targets(f"{where}/blocks/own_targets", blocks.targets)
         if self._in_memory is not None:
             self._in_memory.add_statistics(position, statistics, squared_error, blocks)
 
@@ -181,14 +185,16 @@ class Writer:
         if self._in_memory is not None:
             self._in_memory.finish(output, provenance, epsilon, product_epsilon)
 
-    def _put_blocks(self, where: str, blocks: Blocks, *, own: bool) -> None:
-        """Add the digest of a position's blocks, and their targets unless they are there."""
-        for name, values in block_datasets.of_blocks(blocks).items():
-            self._put(f"{where}/blocks/{name}", values)
-        targets = f"{where}/blocks/own_targets" if own else block_datasets.SHARED
-        if targets not in self._groups:
-            for name, values in block_datasets.of_targets(blocks.targets).items():
-                self._put(f"{targets}/{name}", values)
+    def add_block_targets(self, targets: Targets) -> None:
+        """Add the targets of blocks of samples, which positions share unless they have own ones."""
+        with self._writing():
+            self._put_block_targets(block_datasets.SHARED, targets)
+        if self._in_memory is not None:
+            self._in_memory.block_targets = targets
+
+    def _put_block_targets(self, where: str, targets: Targets) -> None:
+        for name, values in block_datasets.of_targets(targets).items():
+            self._put(f"{where}/{name}", values)
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
         where, _, leaf = name.rpartition("/")

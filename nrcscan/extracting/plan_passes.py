@@ -19,6 +19,7 @@ from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.forward import Forward
 from nrcscan.options.choices import Precision
 from nrcscan.options.pass_options import PassOptions
+from nrcscan.statistics.blocks import FEWEST
 from nrcscan.statistics.moments import BLOCK_ROWS, Array, Moments, Statistics
 from nrcscan.statistics.moments_on_gpu import accumulates
 from nrcscan.statistics.sketch import Sketch, Sketched, orthonormal, test_matrix
@@ -193,9 +194,13 @@ class PassPlan:
         """
         output = accumulated.output()
         last = (number + 1) % self.settings["sketch_passes"] == 0
-        found = totals(whole_ones(blocks), self.plan.per_token)
-        if found and all(total.blocks is None for total in found.values()):
+        parts = whole_ones(blocks)
+        targets = Accumulated.targets(parts) if len(parts) >= FEWEST else None
+        if self.blocks.number and targets is None:
             self.blocks = BlockPlan.none(TOO_FEW)
+        elif targets is not None and number == 0:
+            writer.add_block_targets(targets)
+        found = totals(parts, targets, self.plan.per_token)
         accumulated.positions |= {position: total.moments for position, total in found.items()}
         for position in self.order[number]:
             moments = accumulated.positions[position]

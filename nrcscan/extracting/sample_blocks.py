@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from nrcscan.extracting.accumulate import Accumulated, together
 from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.statistics.blocks import (
-    FEWEST,
     Blocks,
     Targets,
     digest,
@@ -32,7 +31,7 @@ def ends(total: int | None, wanted: int, first: int) -> Iterator[int]:
 
     Args:
         total: how many samples there are; None where it is not known. Blocks then begin
-            small, and whenever there are twice as many as wanted, neighbours become one: see `BlockSums`.
+            small; whenever there are twice as many as wanted, neighbours become one.
         wanted: how many blocks.
         first: samples of the first ones, where the total is not known.
     """
@@ -163,11 +162,14 @@ class Total:
     blocks: Blocks | None
 
 
-def totals(blocks: Sequence[Accumulated], per_token: Sequence[bool]) -> dict[int, Total]:
+def totals(
+    blocks: Sequence[Accumulated], targets: Targets | None, per_token: Sequence[bool]
+) -> dict[int, Total]:
     """Return position → what its blocks of samples come to, of those that have blocks.
 
     Args:
         blocks: in order.
+        targets: of the blocks; None where these are too few for error bars.
         per_token: position → whether every token counts as a sample there.
 
     Raises:
@@ -175,12 +177,10 @@ def totals(blocks: Sequence[Accumulated], per_token: Sequence[bool]) -> dict[int
     """
     if not blocks:
         return {}
-    enough = len(blocks) >= FEWEST
-    targets = Accumulated.targets(blocks) if enough else None
 
     def at(position: int) -> Total:
         own = targets
-        if enough and per_token[position]:
+        if targets is not None and per_token[position]:
             own = Accumulated.targets(blocks, position)
         return _total([block.positions[position] for block in blocks], own)
 

@@ -14,6 +14,7 @@ from nrcscan.metrics.directions import triangle
 from nrcscan.metrics.error_bounds import bounds, refused
 from nrcscan.metrics.layer_values import Layer, LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES
+from nrcscan.metrics.standard_errors import put_errors
 from nrcscan.statistics.moments import Array
 
 
@@ -32,6 +33,7 @@ def layer_metrics(layer: Layer, *, dead: str | None = None) -> LayerMetrics:
         result.notes.extend(degenerate.notes(layer, undefined))
         if layer.known.tau:
             _put_bounds(result, layer)
+        put_errors(result, layer)
     return result
 
 

@@ -29,10 +29,13 @@ class Need(Enum):
     PLAIN_COVARIANCE = "a sketch, in the published convention"
     PREDICTIONS = "the network makes no predictions: an encoder without a head"
     SPARE_SAMPLES = "features of rank N − 1: any targets would be fitted"
+    HALF_THE_SAMPLES = "features of rank over N/2: a fit on other samples says little"
+    ERRORS = "the network's MSE is nothing but rounding of its precision: it errs nowhere"
 
 
-Unit = Literal["share", "directions", "Y²", "var Y"]
-"""A share of a whole; a number of directions; the targets' unit, squared; their variance."""
+Unit = Literal["share", "directions", "Y²", "var Y", "ratio"]
+"""A share of a whole; a number of directions; the targets' unit, squared; their variance; how many
+times another number."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Quantity:
         error: what bounds its error where the covariance is known to a resolution only; empty
             where it is exact, or where no bound is known and it is refused.
         digits: after the point in a table; 0 for a whole number.
+        sampled: whether samples move it, by less than whole numbers: then it has an error bar.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Quantity:
     needs: frozenset[Need]
     error: str = ""
     digits: int = 3
+    sampled: bool = True
 
     @property
     def range(self) -> str:
@@ -184,6 +189,33 @@ CATALOGUE = (
         error=_OF_FIT,
     ),
     Quantity(
+        name="linear_mse_held_out",
+        column=None,
+        words="error of linear predictions on samples that they were not fitted to",
+        formula="each block of samples predicted by the fit on all others; without blocks"
+        " `linear_mse` / (1 − (rank + 1)/N)²",
+        lower=0,
+        upper=None,
+        collapsed="the network's MSE",
+        worse="higher",
+        unit="Y²",
+        needs=_FIT | {Need.HALF_THE_SAMPLES},
+        error=_OF_FIT,
+    ),
+    Quantity(
+        name="error_ratio",
+        column=None,
+        words="error of linear predictions, as a multiple of the network's",
+        formula="`linear_mse_held_out` / network MSE",
+        lower=0,
+        upper=None,
+        collapsed="1",
+        worse=None,
+        unit="ratio",
+        needs=_FIT | {Need.HALF_THE_SAMPLES, Need.PREDICTIONS, Need.ERRORS},
+        error=_OF_FIT,
+    ),
+    Quantity(
         name="excess",
         column=None,
         words="how much worse than the network the best linear prediction is",
@@ -222,6 +254,7 @@ CATALOGUE = (
         unit="directions",
         needs=_FROM_WEIGHT,
         digits=2,
+        sampled=False,
     ),
     Quantity(
         name="feature_rank",
@@ -236,6 +269,7 @@ CATALOGUE = (
         needs=_FROM_FEATURES,
         error="0; refused where an eigenvalue could be on either side of the cut-off",
         digits=0,
+        sampled=False,
     ),
     Quantity(
         name="weight_rank",
@@ -249,6 +283,7 @@ CATALOGUE = (
         unit="directions",
         needs=_FROM_WEIGHT | {Need.WHOLE_WEIGHT},
         digits=0,
+        sampled=False,
     ),
 )
 """In the order of the report."""

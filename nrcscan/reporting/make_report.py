@@ -20,7 +20,7 @@ from nrcscan.metrics.directions import Spectrum, spectrum
 from nrcscan.metrics.error_bounds import resolution, spectrum_of
 from nrcscan.metrics.formulas import stable_rank
 from nrcscan.metrics.layer_metrics import input_matrix, layer_metrics
-from nrcscan.metrics.layer_values import Layer, LayerMetrics, Setting
+from nrcscan.metrics.layer_values import FLATTENED, Layer, LayerMetrics, Setting
 from nrcscan.metrics.quantities import CONDITIONS, learned
 from nrcscan.options.check import checked
 from nrcscan.options.choices import Convention
@@ -171,6 +171,7 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
         width = len(statistics.feature_mean)
         errors = acts.own_squared_error(position)
         own = setting if errors is None else replace(setting, model_mse=float(errors.mean()))
+        blocks = acts.blocks(position)
         return {
             index: layer_metrics(
                 Layer(
@@ -179,7 +180,8 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
                     _matrix(acts, index, width),
                     own,
                     known,
-                    *([] if record.acts_alone else [_NOT_ALONE]),
+                    FLATTENED if record.acts_alone else _NOT_ALONE,
+                    blocks,
                 ),
                 dead=dead[position],
             )

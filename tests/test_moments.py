@@ -204,7 +204,7 @@ def test_inputs_of_unit_scale() -> None:
         for sign in (1, -1):
             seen = Accumulated({}, 1)
             x = np.array([[sign * largest], [0.0]])
-            seen.update(x, np.zeros((2, 1)), np.zeros((2, 1)), {})
+            seen.look_at(x)
             assert seen.far_from_unit_scale == far
 
 

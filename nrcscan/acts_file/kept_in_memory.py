@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nrcscan.acts_file.block_datasets import missing
 from nrcscan.acts_file.schema import (
     DOUBLE,
     LayerRecord,
@@ -16,6 +17,7 @@ from nrcscan.acts_file.schema import (
     Unmeasured,
     unmeasured_in,
 )
+from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -35,6 +37,10 @@ class MeasuredActs(Protocol):
     unmeasured: list[Unmeasured]
     provenance: dict[str, Any]
 
+    @property
+    def block_targets(self) -> Targets | None:
+        """The targets of blocks of samples, and the network's errors; None without blocks."""
+
     def statistics(self, position: int) -> Statistics | Sketched:
         """Return the statistics of the features at a position."""
 
@@ -50,12 +56,20 @@ class MeasuredActs(Protocol):
     def beside(self, index: int) -> Array | None:
         """Return how large what a layer's outputs (out,) are added to is; None if unknown."""
 
+    def blocks(self, position: int) -> Blocks | None:
+        """Return what is kept of blocks of samples at a position; None where there are none."""
+
+    @property
+    def no_blocks(self) -> str | None:
+        """Why some positions have no blocks of samples, or all; None where all have them."""
+
 
 class KeptInMemory:
     """Takes what a `Writer` is given, and is then read as its file would be.
 
     Attributes:
         complete: whether everything is there.
+        block_targets: the targets of blocks of samples; None without blocks.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,6 +80,8 @@ class KeptInMemory:
         self._beside: list[Array | None] = []
         self._positions: dict[int, Statistics | Sketched] = {}
         self._own_errors: dict[int, Array | None] = {}
+        self._blocks: dict[int, Blocks] = {}
+        self.block_targets: Targets | None = None
 
     def add_layer(
         self, record: LayerRecord, weight: NDArray[Any], beside: Array | None = None
@@ -76,9 +92,15 @@ class KeptInMemory:
         self._beside.append(beside)
 
     def add_statistics(
-        self, position: int, statistics: Statistics | Sketched, squared_error: Array | None
+        self,
+        position: int,
+        statistics: Statistics | Sketched,
+        squared_error: Array | None,
+        blocks: Blocks | None = None,
     ) -> None:
         """Take what a pass has left of the features at a position; see `Writer`."""
+        if blocks is not None:
+            self._blocks[position] = blocks
         self._positions[position] = statistics
         self._own_errors[position] = squared_error
 
@@ -119,3 +141,12 @@ class KeptInMemory:
     def beside(self, index: int) -> Array | None:
         """Return how large what a layer's outputs (out,) are added to is; None if unknown."""
         return self._beside[index]
+
+    def blocks(self, position: int) -> Blocks | None:
+        """Return what is kept of blocks of samples at a position; None where there are none."""
+        return self._blocks.get(position)
+
+    @property
+    def no_blocks(self) -> str | None:
+        """Why some positions have no blocks of samples, or all; None where all have them."""
+        return missing(self.provenance.get("blocks"), there=self.block_targets is not None)

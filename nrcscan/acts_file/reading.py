@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nrcscan.acts_file import block_datasets
 from nrcscan.acts_file.layer_attributes import record_of, text
 from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, Predictions, unmeasured_in
 from nrcscan.acts_file.self_contained import require_self_contained
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely, sniff
+from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.wording import reason
@@ -134,6 +136,41 @@ class Acts:
             if f"{where}/variances" not in self._file:  # only a covariance must be there
                 return np.diagonal(self._array(f"{where}/covariance", (None, None))).copy()
             return self._not_negative(f"{where}/variances", (None,))
+
+    @property
+    def block_targets(self) -> Targets | None:
+        """The targets of blocks of samples, and the network's errors; None without blocks."""
+        with _reading(self.path):
+            there = block_datasets.SHARED in self._file
+            return self._block_targets(block_datasets.SHARED) if there else None
+
+    def _block_targets(self, where: str) -> Targets:
+        return block_datasets.targets_from(*self._group(where), len(self.target_mean))
+
+    def blocks(self, position: int) -> Blocks | None:
+        """Return what is kept of blocks of samples at a position; None where there are none."""
+        with _reading(self.path):
+            where = f"positions/{position:04d}/blocks"
+            if where not in self._file:
+                return None
+            own = f"{where}/own_targets"
+            targets = self._block_targets(own if own in self._file else block_datasets.SHARED)
+            d = self._file[f"positions/{position:04d}/mean"].shape[0]
+            return block_datasets.blocks_from(*self._group(where), targets, d)
+
+    def _group(self, where: str) -> tuple[block_datasets.Read, Callable[[str], bool]]:
+        """Return what reads a dataset of a group, and what says whether it is there."""
+        return (
+            lambda name, shape: self._array(f"{where}/{name}", shape),
+            lambda name: f"{where}/{name}" in self._file,
+        )
+
+    @property
+    def no_blocks(self) -> str | None:
+        """Why some positions have no blocks of samples, or all; None where all have them."""
+        return block_datasets.missing(
+            self.provenance.get("blocks"), there=block_datasets.SHARED in self._file
+        )
 
     def test_matrix(self, position: int) -> Array:
         """Return the directions of the sketch (width, rank) at a position: none if it is exact."""

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nrcscan.acts_file import block_datasets
 from nrcscan.acts_file.kept_in_memory import KeptInMemory
 from nrcscan.acts_file.layer_attributes import attributes, fixed
 from nrcscan.acts_file.row_datasets import CHUNK_BYTES, RowDatasets, chunk_rows
@@ -28,6 +29,7 @@ from nrcscan.acts_file.schema import (
     OutputStatistics,
 )
 from nrcscan.files.write_atomically import beside, put_in_place, unwritable
+from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -112,6 +114,7 @@ class Writer:
         *,
         per_token: bool,
         squared_error: Array | None = None,
+        blocks: Blocks | None = None,
     ) -> None:
         """Add what a pass has left of the features at a position, beside the output's.
 
@@ -123,6 +126,8 @@ class Writer:
                 the position then has targets of its own.
             squared_error: of the network, (n_targets,), the mean over tokens; only where
                 `per_token`, and only where it is known.
+            blocks: what is kept of blocks of samples, which have the targets that were added
+                before, or own ones where `per_token`; None where there are none.
         """
         where = f"positions/{position:04d}"
         if not per_token:
@@ -149,8 +154,13 @@ class Writer:
                 self._put(f"{where}/sketch", statistics.sketch)
             else:
                 self._put(f"{where}/covariance", statistics.feature_covariance)
+            if blocks is not None:
+                for name, values in block_datasets.of_blocks(blocks).items():
+                    self._put(f"{where}/blocks/{name}", values)
+                if per_token:
+                    self._put_block_targets(f"{where}/blocks/own_targets", blocks.targets)
         if self._in_memory is not None:
-            self._in_memory.add_statistics(position, statistics, squared_error)
+            self._in_memory.add_statistics(position, statistics, squared_error, blocks)
 
     def finish(
         self,
@@ -181,6 +191,17 @@ class Writer:
             self._file.flush()
         if self._in_memory is not None:
             self._in_memory.finish(output, provenance, epsilon, product_epsilon)
+
+    def add_block_targets(self, targets: Targets) -> None:
+        """Add the targets of blocks of samples, which positions share unless they have own ones."""
+        with self._writing():
+            self._put_block_targets(block_datasets.SHARED, targets)
+        if self._in_memory is not None:
+            self._in_memory.block_targets = targets
+
+    def _put_block_targets(self, where: str, targets: Targets) -> None:
+        for name, values in block_datasets.of_targets(targets).items():
+            self._put(f"{where}/{name}", values)
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
         where, _, leaf = name.rpartition("/")

@@ -18,6 +18,7 @@ from nrcscan.extracting.input_rounding import InputRounding
 from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.inputs.arrays import Inputs, parts
 from nrcscan.network.predictions import to_numpy
+from nrcscan.statistics.blocks import Targets, targets_of
 from nrcscan.statistics.moments import Array, Moments
 from nrcscan.statistics.moments_on_gpu import OnDevice
 
@@ -41,6 +42,7 @@ class Accumulated:
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.positions = positions
+        self._dtype = dtype
         self.rounding = InputRounding(dtype)
         self._on_device: dict[int, OnDevice] = {}
         # Predictions beside residuals: each keeps its own small variance.
@@ -66,36 +68,36 @@ class Accumulated:
 
     def update(
         self,
-        x: Inputs,
         predictions: Array | None,
         y: Array,
         counts: Mapping[int, NDArray[np.int64]],
     ) -> None:
-        """Take in a batch.
+        """Take in what the network made of a batch.
 
         Args:
-            x: inputs.
             predictions: (n, n_targets), if there are any.
             y: targets (n, n_targets).
             counts: position where every token counts as a sample → tokens of each sample (n,).
         """
-        self.rounding.update(x)
         for position, tokens in counts.items():
             if predictions is None:  # of which there are no errors
                 break
-            if position in self.positions or position in self._on_device:
-                self._tokens[position] += int(tokens.sum())
-                errors = tokens @ (predictions - y) ** 2
-                self._token_errors[position] += errors
+            self._tokens[position] += int(tokens.sum())
+            errors = tokens @ (predictions - y) ** 2
+            self._token_errors[position] += errors
+        self._predicts = self._predicts and predictions is not None
+        made = np.zeros_like(y) if predictions is None else predictions
+        self._output.update(np.hstack([made, made - y]), y)
+
+    def look_at(self, x: Inputs) -> None:
+        """Take in the inputs of a batch."""
+        self.rounding.update(x)
         for part in parts(x).values():
             if part.size:
                 self._lowest = min(self._lowest, float(part.min()))
                 self._highest = max(self._highest, float(part.max()))
                 if self.whole_inputs and part.dtype.kind not in "biu":
                     self.whole_inputs = bool((part == np.floor(part)).all())
-        self._predicts = self._predicts and predictions is not None
-        made = np.zeros_like(y) if predictions is None else predictions
-        self._output.update(np.hstack([made, made - y]), y)
 
     def move(self, device: torch.device) -> None:
         """Have features added up on the device that they come from; see `bring_back`.
@@ -122,7 +124,22 @@ class Accumulated:
             return self._on_device[position].take(rows, y)
         if position in self.positions:
             return self.positions[position].take(to_numpy(rows), y)
-        return True  # another pass will tell
+        return True  # another pass will tell, or a block
+
+    def fresh(self) -> Accumulated:
+        """Return an empty one for the next block of samples; this one is closed."""
+        positions = {position: sums.fresh() for position, sums in self.positions.items()}
+        return Accumulated(positions, self._t, self._dtype)
+
+    def close(self) -> None:
+        """Let go of the memory that rows waited in."""
+        for moments in (self._output, *self.positions.values()):
+            moments.close()
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples have been seen."""
+        return self._output.n_samples
 
     def merge(self, other: Accumulated) -> None:
         """Take in everything that another worker has seen, which is then of no more use."""
@@ -146,6 +163,28 @@ class Accumulated:
         """
         errors = self._token_errors.get(position)
         return None if errors is None else errors / self._tokens[position]
+
+    @staticmethod
+    def targets(blocks: Sequence[Accumulated], position: int | None = None) -> Targets:
+        """Return the targets of blocks of samples, and the network's errors on them.
+
+        Args:
+            blocks: in order.
+            position: where every token counts as a sample: which one, at which they differ.
+        """
+        if position is None:
+            made = [block.output().predictions for block in blocks]
+            squared = [one.squared_error for one in made if one is not None]
+            return targets_of(
+                [block._output for block in blocks],
+                np.array(squared) if len(squared) == len(blocks) else None,
+            )
+        own = [block.token_errors(position) for block in blocks]
+        known = [errors for errors in own if errors is not None]
+        return targets_of(
+            [block.positions[position] for block in blocks],
+            np.array(known) if len(known) == len(blocks) else None,
+        )
 
     def output(self) -> schema.OutputStatistics:
         """Return the statistics of predictions and targets.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from nrcscan.acts_file.writing import Writer
 from nrcscan.extracting.accumulate import Accumulated, together
 from nrcscan.extracting.plan_passes import PassPlan
+from nrcscan.extracting.sample_blocks import BlockSums, Cuts, WorkerSums
 from nrcscan.extracting.worker_threads import ahead, in_order, threads_for
 from nrcscan.inputs.arrays import Inputs
 from nrcscan.network.call_plan import CallPlan, Features
@@ -42,12 +43,14 @@ class NumberedBatch:
         x: inputs.
         y: targets.
         sent: the inputs as the network takes them, where they are on its device already.
+        pieces: which of its rows are of which block of samples.
     """
 
     first_sample: int
     x: Inputs
     y: Array
     sent: Any = None
+    pieces: tuple[tuple[int, slice], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,12 @@ class Taken:
     Attributes:
         y: its targets.
         features: of every position, as they are stored; empty where none are.
+        blocks: the first and the last block of samples that it is of.
     """
 
     y: Array
     features: dict[int, NDArray[Any]]
+    blocks: tuple[int, int]
 
 
 class RowStore:
@@ -102,13 +107,15 @@ class Part:
     """What some of the samples, or all, have added up to.
 
     Attributes:
-        accumulated: the sums.
+        accumulated: the sums of all samples as one.
+        blocks: block of samples → its sums, of the positions that have blocks.
         targets: batches of targets, in order, where they have not been written yet.
         n_samples: how many there were.
         rows: files that hold what else has not been written yet, in order.
     """
 
     accumulated: Accumulated
+    blocks: dict[int, Accumulated]
     targets: list[Array]
     n_samples: int
     rows: list[Path] = field(default_factory=list)
@@ -133,23 +140,30 @@ def add_up(
     run, plan = passes.run, passes.plan
     sums = passes.accumulators(group)
     on_gpu = accumulates(run.device)
+    cuts = Cuts(passes.block_ends())
+    batches = (replace(b, pieces=cuts.of(b.first_sample, len(b.y))) for b in batches)
     if on_gpu:
         for one in sums:
-            one.move(run.device)
+            one.whole.move(run.device)
         batches = ahead(map(partial(_sent, run), batches), SENT_AHEAD)
     keep = rows is not None and rows.features
     workers = [worker(run, plan, one, keep=keep) for one in sums]
-    done = 0
+    blocks = BlockSums(sums, passes.most_blocks)
+    done = last = 0
     with threads_for(passes.n_workers, widest=max(plan.widths), work=plan.work * plan.batch):
         for taken in in_order(batches, workers, busy=on_gpu and keep):
             if rows is not None:
                 rows.take(taken)
             done += len(taken.y)
+            first, last = taken.blocks
+            blocks.gather(first, before=last)
             progress(done)
         files = [] if rows is None else rows.end()
+        blocks.gather(last, before=last + 1)
         for one in sums:
-            one.bring_back()
-        return Part(together(sums), [] if rows is None else rows.targets, done, files)
+            one.whole.bring_back()
+        whole = together([one.whole for one in sums])
+        return Part(whole, blocks.found, [] if rows is None else rows.targets, done, files)
 
 
 def _sent(run: Forward, batch: NumberedBatch) -> NumberedBatch:
@@ -158,37 +172,43 @@ def _sent(run: Forward, batch: NumberedBatch) -> NumberedBatch:
 
 
 def worker(
-    run: Forward, plan: CallPlan, accumulated: Accumulated, *, keep: bool
+    run: Forward, plan: CallPlan, sums: WorkerSums, *, keep: bool
 ) -> Callable[[NumberedBatch], Taken]:
-    """Return what takes a batch through the network and into an accumulator of its own.
+    """Return what takes a batch through the network and into sums of its own.
 
     Args:
         run: the network, shared with other workers.
         plan: which of its layers are watched.
-        accumulated: this worker's own.
+        sums: this worker's own.
         keep: whether the features are wanted afterwards, to be stored.
     """
 
     def work(batch: NumberedBatch) -> Taken:
         kept: dict[int, NDArray[Any]] = {}
         tokens: dict[int, NDArray[np.int64]] = {}
+        pieces = [(found, rows) for b, rows in batch.pieces if (found := sums.of(b)) is not None]
 
         def take(position: int, reached: Features) -> bool:
             rows, counts = reached
-            y = batch.y
+            y, ends = batch.y, None
             if counts is not None:
                 tokens[position] = counts
-                y = np.repeat(y, counts, axis=0)
+                y, ends = np.repeat(y, counts, axis=0), np.append(0, np.cumsum(counts))
             if keep:  # as a copy: the network may still write to these
                 kept[position] = to_numpy(rows).astype(run.stored_dtype)
-            return accumulated.take(position, rows, y)
+            finite = sums.whole.take(position, rows, y)
+            for block, samples in pieces:
+                own = samples if ends is None else slice(ends[samples.start], ends[samples.stop])
+                finite &= block.take(position, rows[own], y[own])
+            return finite
 
         with torch.inference_mode():  # known to each thread alone
             inputs = run.inputs(batch.x, batch.first_sample) if batch.sent is None else batch.sent
-            predictions = run.forward(
-                inputs, batch.y, plan, first_sample=batch.first_sample, take=take
-            )
-        accumulated.update(batch.x, predictions, batch.y, tokens)
-        return Taken(batch.y, kept)
+            made = run.forward(inputs, batch.y, plan, first_sample=batch.first_sample, take=take)
+        sums.whole.look_at(batch.x)
+        for accumulated, of in ((sums.whole, slice(None)), *pieces):
+            counted = {position: counts[of] for position, counts in tokens.items()}
+            accumulated.update(None if made is None else made[of], batch.y[of], counted)
+        return Taken(batch.y, kept, (batch.pieces[0][0], batch.pieces[-1][0]))
 
     return work

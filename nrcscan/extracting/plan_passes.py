@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,14 +12,21 @@ from nrcscan.acts_file import writing
 from nrcscan.errors import UsageError
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.check_resources import memory_of_machine
+from nrcscan.extracting.plan_blocks import TOO_FEW, BlockPlan, first_block, planned, that_fit
+from nrcscan.extracting.sample_blocks import WorkerSums, ends, totals, whole_ones
 from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.forward import Forward
 from nrcscan.options.choices import Precision
 from nrcscan.options.pass_options import PassOptions
-from nrcscan.statistics.moments import BLOCK_ROWS, Array, Moments
-from nrcscan.statistics.sketch import Sketch, orthonormal, test_matrix
+from nrcscan.statistics.blocks import FEWEST
+from nrcscan.statistics.moments import BLOCK_ROWS, Array, Moments, Statistics
+from nrcscan.statistics.moments_on_gpu import accumulates
+from nrcscan.statistics.sketch import Sketch, Sketched, orthonormal, test_matrix
 from nrcscan.wording import listed
+
+OPEN_BLOCKS = 2
+"""Blocks that a worker has begun and that are not gathered yet, as a rule."""
 
 SHARE = 4
 """More workers than one may take this part of the machine's memory; they only save time."""
@@ -31,6 +39,7 @@ class PassPlan:
         run: the network.
         plan: which of its calls are watched.
         settings: the options.
+        blocks: into which samples are divided.
         order: the positions that are added up together, pass by pass.
         n_workers: how many batches are worked on at once.
         precision: of the products.
@@ -39,7 +48,15 @@ class PassPlan:
         UsageError: one position alone needs more memory than there is.
     """
 
-    def __init__(self, run: Forward, plan: CallPlan, n_targets: int, settings: PassOptions) -> None:
+    def __init__(
+        self,
+        run: Forward,
+        plan: CallPlan,
+        n_targets: int,
+        settings: PassOptions,
+        total: int | None = None,
+    ) -> None:
+        self._total = total
         self.run, self.plan, self.settings, self._t = run, plan, settings, n_targets
         self.precision: Precision = settings["precision"]
         if settings["sketch"] is not None and run.dtype.itemsize <= 4:
@@ -50,8 +67,19 @@ class PassPlan:
         every = list(range(len(plan.widths)))
         alone = not plan.stateless or run.device.type != "cpu"
         n_workers = 1 if alone else settings["n_workers"] or most_workers()
-        needed = sum(map(self.bytes, every))
-        self.n_workers = max(1, min(n_workers, self._budget // max(needed, 1)))
+        asked = settings["blocks"]
+        on_gpu = accumulates(run.device)
+        self.blocks = BlockPlan.none("")
+        self.blocks = that_fit(
+            planned(asked, plan.widths, self.tests, total, on_gpu=on_gpu),
+            asked,
+            self._budget,
+            lambda blocks: sum(self.bytes(p) + self._bytes_of_blocks(p, blocks) for p in every),
+        )
+        kept = sum(self._bytes_of_blocks(p, self.blocks) for p in every)
+        own = sum(map(self.bytes, every)) - kept
+        needed = kept + own
+        self.n_workers = max(1, min(n_workers, (self._budget - kept) // max(own, 1)))
         groups = self._grouped(every) if needed > self._limit else [every]
         self.order = [group for group in groups for _ in range(settings["sketch_passes"])]
 
@@ -80,18 +108,40 @@ class PassPlan:
 
     def bytes(self, position: int) -> int:
         """Return how much memory a position's accumulator takes, at its largest."""
-        size = self.plan.widths[position] + self._t + 1
+        size = self._size(position)
+        blocks = self._bytes_of_blocks(position, self.blocks)
         if position in self.tests:
             columns = self.tests[position].shape[1]
             return 8 * size * (4 * (columns + self._t + 1) + BLOCK_ROWS)
-        return 8 * size * (3 * size + BLOCK_ROWS)
+        return 8 * size * (3 * size + BLOCK_ROWS) + blocks
 
-    def accumulators(self, group: Sequence[int]) -> list[Accumulated]:
-        """Return empty accumulators for a group of positions, one set per worker."""
-        return [
-            Accumulated({p: self._empty(p) for p in group}, self._t, self.run.dtype)
-            for _ in range(self.n_workers)
-        ]
+    def _bytes_of_blocks(self, position: int, blocks: BlockPlan) -> int:
+        """Return how much memory a position's blocks take, those that are open counted in."""
+        count = blocks.most(self._total) + OPEN_BLOCKS if position in blocks.positions else 0
+        return 8 * self._size(position) ** 2 * count
+
+    def _size(self, position: int) -> int:
+        return self.plan.widths[position] + self._t + 1
+
+    @property
+    def most_blocks(self) -> int:
+        """Blocks of samples at which neighbours are merged: more than there are, where known."""
+        return 2 * self.blocks.number if self._total is None else self._total + 1
+
+    def block_ends(self) -> Iterator[int]:
+        """Yield the sample after the last of every block."""
+        number = max(self.blocks.number, 1)
+        return ends(self._total, number, first_block(self.plan.widths))
+
+    def accumulators(self, group: Sequence[int]) -> list[WorkerSums]:
+        """Return empty sums for a group of positions, one set per worker."""
+        own = [p for p in group if p in self.blocks.positions]
+        rest = [p for p in group if p not in self.blocks.positions]
+        empty = partial(self._accumulator, own) if self.blocks.number else None
+        return [WorkerSums(self._accumulator(rest), empty) for _ in range(self.n_workers)]
+
+    def _accumulator(self, positions: Sequence[int]) -> Accumulated:
+        return Accumulated({p: self._empty(p) for p in positions}, self._t, self.run.dtype)
 
     def _empty(self, position: int) -> Moments:
         if position in self.tests:
@@ -124,23 +174,46 @@ class PassPlan:
             filled += needed
         return groups
 
-    def keep(self, number: int, accumulated: Accumulated, writer: writing.Writer) -> None:
+    def keep(
+        self,
+        number: int,
+        accumulated: Accumulated,
+        blocks: dict[int, Accumulated],
+        writer: writing.Writer,
+    ) -> None:
         """Write what a pass has left, or take from it where the next one looks more closely.
+
+        Args:
+            number: of the pass.
+            accumulated: of all samples as one; takes the total of the blocks.
+            blocks: the sums of blocks of samples.
+            writer: of the file.
 
         Raises:
             ValueError: the values' squares overflow float64.
         """
         output = accumulated.output()
         last = (number + 1) % self.settings["sketch_passes"] == 0
-        for position, moments in accumulated.positions.items():
+        parts = whole_ones(blocks)
+        targets = Accumulated.targets(parts) if len(parts) >= FEWEST else None
+        if self.blocks.number and targets is None:
+            self.blocks = BlockPlan.none(TOO_FEW)
+        elif targets is not None and number == 0:
+            writer.add_block_targets(targets)
+        found = totals(parts, targets, self.plan.per_token)
+        accumulated.positions |= {position: total.moments for position, total in found.items()}
+        for position in self.order[number]:
+            moments = accumulated.positions[position]
             if isinstance(moments, Sketch) and not last:
                 self.tests[position] = orthonormal(moments.sketched().sketch)
                 continue
-            found = moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
-            per_token = self.plan.per_token[position]
-            errors = accumulated.token_errors(position)
             writer.add_statistics(
-                position, found, output, per_token=per_token, squared_error=errors
+                position,
+                found[position].statistics if position in found else _statistics(moments),
+                output,
+                per_token=self.plan.per_token[position],
+                squared_error=accumulated.token_errors(position),
+                blocks=found[position].blocks if position in found else None,
             )
 
     def announcement(self) -> str | None:
@@ -154,3 +227,7 @@ class PassPlan:
             f"the covariances need {needed / 1e9:.3g} GB at once and {self._limit / 1e9:.3g} GB"
             f" are allowed: {len(self.order)} passes over the data, for {sizes} positions"
         )
+
+
+def _statistics(moments: Moments) -> Statistics | Sketched:
+    return moments.sketched() if isinstance(moments, Sketch) else moments.statistics()

@@ -52,6 +52,7 @@ def provenance_of(
             "dtype": str(run.dtype).removeprefix("torch."),
         },
         "unmeasured": [asdict(one) for one in passes.plan.unmeasured],
+        "blocks": {"number": passes.blocks.number, "lacking": passes.blocks.lacking},
         "notes": [],
         "versions": versions_used(),
     }

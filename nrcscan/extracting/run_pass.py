@@ -132,7 +132,7 @@ class _Job:
         for file in part.rows:
             writer.append_from(file)
         with overflow(self.dataset):
-            self.passes.keep(number, part.accumulated, writer)
+            self.passes.keep(number, part.accumulated, part.blocks, writer)
 
 
 def run_pass(
@@ -239,7 +239,7 @@ def _planned(
         batches = _batches(dataset, plan.batch, settings)
     else:
         batches = chain([first], batches)
-    return PassPlan(run, plan, y.shape[1], settings), batches
+    return PassPlan(run, plan, y.shape[1], settings, _samples(dataset, settings)), batches
 
 
 @contextmanager

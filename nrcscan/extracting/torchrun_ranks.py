@@ -99,6 +99,10 @@ class Team:
             return None
         return Part(
             together([part.accumulated for part in parts]),
+            {
+                block: together([part.blocks[block] for part in parts if block in part.blocks])
+                for block in sorted({block for part in parts for block in part.blocks})
+            },
             [y for part in parts for y in part.targets],
             sum(part.n_samples for part in parts),
             [path for part in parts for path in part.rows],

@@ -40,6 +40,12 @@ Rounding each feature by ε moves a singular value by ε ‖H‖_F at most, whic
 10 covers features of up to a hundred equal directions.
 """
 
+ROUNDINGS_OF_OUTPUT = 4
+"""Predictions are off by so many times ε of their size where they are what was to be predicted.
+
+Each layer rounds what it makes by ε/2 at most, in either direction: 64 layers come to 4ε.
+"""
+
 NO_PREDICTIONS = "the network makes no predictions"
 
 PUBLISHED_RESOLUTION = 1e-7
@@ -130,6 +136,11 @@ def undefined(layer: Layer, constant: str | None) -> dict[str, str]:
         if rank >= n - 1:
             why = f"{n} samples for features of rank {rank}: any targets would be fitted"
             say(Need.SPARE_SAMPLES, why)
+        if 2 * rank > n:
+            why = f"features of rank {rank} for {n} samples: a fit on other samples says little"
+            say(Need.HALF_THE_SAMPLES, why)
+    if not _errs(layer):
+        say(Need.ERRORS, "the network's MSE is nothing but rounding")
     return reasons
 
 
@@ -143,6 +154,13 @@ def _say_arbitrary(
         del reasons["cka"]
     if "alignment" not in reasons:
         say(Need.WEIGHT_APART, weight_apart(layer))
+
+
+def _errs(layer: Layer) -> bool:
+    """Say whether the network's MSE is more than the rounding of its own predictions."""
+    mse, s = layer.setting.model_mse, layer.statistics
+    size = layer.target_variance + float((s.target_mean**2).mean())
+    return mse is None or mse > (ROUNDINGS_OF_OUTPUT * layer.setting.epsilon) ** 2 * size
 
 
 def notes(layer: Layer, undefined: dict[str, str]) -> Iterator[str]:

@@ -30,16 +30,13 @@ ROUNDINGS_OF_SUMS = 64
 """Likewise of the trace: long sums of squares round with a bias, twice √rows of a block."""
 
 WIDEST = 0.05
-"""A wider bound, absolute for a share and relative for a number of directions, is refused: it is
-as wide as what lies between collapsed layers and the thresholds of the paper's figures."""
+"""A wider bound, absolute for a share and relative for a number of directions or a ratio, is
+refused: it is as wide as what lies between collapsed layers and the thresholds of the paper's
+figures."""
 
 WIDEST_MSE = 0.01
 """A wider bound on the linear MSE, as a share of the targets' variance, is refused: a fifth of the
 excess up to which NRC4 holds."""
-
-
-WIDEST_RATIO = 0.1
-"""A wider bound on the ratio of two errors, as a share of it, is refused."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +126,7 @@ def bounds(
         mse = _explained_error(features, cross_covariance, off, tau) / len(target_covariance)
         variance = float(np.trace(target_covariance)) / len(target_covariance)
         found.update(linear_mse=mse, excess=mse / variance)
-        if values.get("linear_mse", 0.0) > 0:
-            found["error_ratio"] = values.get("error_ratio", 0.0) * mse / values["linear_mse"]
+        found.update(_held_out_errors(mse, values))
     for quantity in values:
         if Need.FEATURES in ENTRIES[quantity].needs:
             found.setdefault(quantity, np.inf)  # nothing is known of its error
@@ -157,9 +153,26 @@ def refused(bounds: dict[str, float], values: dict[str, float], variance: float)
             case "var Y":
                 return WIDEST_MSE
             case "ratio":
-                return WIDEST_RATIO * values[quantity]
+                return WIDEST * values[quantity]
 
     return [quantity for quantity, bound in bounds.items() if not bound <= widest(quantity)]
+
+
+def _held_out_errors(mse: float, values: dict[str, float]) -> dict[str, float]:
+    """Return how far errors on held-out samples can be off: as far as the linear MSE, scaled.
+
+    Args:
+        mse: how far the linear MSE can be off.
+        values: of all quantities.
+    """
+    in_sample = values.get("linear_mse", 0.0)
+    held_out = values.get("linear_mse_held_out", 0.0)
+    error = mse * max(held_out / in_sample, 1.0) if in_sample > 0 else np.inf
+    network = held_out / ratio if (ratio := values.get("error_ratio", 0.0)) > 0 else 0.0
+    return {
+        "linear_mse_held_out": error,
+        "error_ratio": error / network if network > 0 else np.inf,
+    }
 
 
 def _sine(features: Spectrum, k: int, tau: float) -> float:

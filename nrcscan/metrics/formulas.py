@@ -82,17 +82,28 @@ def linear_mse(layer: Layer) -> float:
     return max(float(np.trace(targets) - explained), 0.0) / len(targets)
 
 
+def linear_mse_held_out(layer: Layer) -> float:
+    """MSE of linear predictions on samples that they were not fitted to.
+
+    From blocks of samples, each predicted by a fit on all others. Without blocks by generalised
+    cross-validation (Golub, Heath & Wahba 1979): the linear MSE over (1 - (rank + 1)/N)².
+    """
+    if layer.fits is not None and layer.blocks is not None:
+        return float(np.average(layer.fits.held_out.mean(axis=1), weights=layer.blocks.n_samples))
+    free = 1 - (layer.predictors.rank + 1) / layer.statistics.n_samples
+    return linear_mse(layer) / free**2
+
+
+def error_ratio(layer: Layer) -> float:
+    """NRC4: the held-out linear MSE over the network's own MSE; close to 1 when collapsed."""
+    assert layer.setting.model_mse is not None
+    return linear_mse_held_out(layer) / layer.setting.model_mse
+
+
 def excess(layer: Layer) -> float:
     """How far the linear MSE is above the network's own, as a share of the targets' variance."""
     assert layer.setting.model_mse is not None
     return (linear_mse(layer) - layer.setting.model_mse) / layer.target_variance
-
-
-def error_ratio(layer: Layer) -> float:
-    """NRC4 (paper section 3): the linear MSE on new samples over the network's own."""
-    assert layer.setting.model_mse is not None
-    left = 1 - (layer.predictors.rank + 1) / layer.statistics.n_samples
-    return linear_mse(layer) / left**2 / layer.setting.model_mse
 
 
 def feature_stable_rank(layer: Layer) -> float:

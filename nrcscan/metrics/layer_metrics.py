@@ -15,6 +15,7 @@ from nrcscan.metrics.directions import triangle
 from nrcscan.metrics.error_bounds import bounds, refused
 from nrcscan.metrics.layer_values import Layer, LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES
+from nrcscan.metrics.standard_errors import put_errors
 from nrcscan.statistics.moments import Array
 
 
@@ -34,6 +35,7 @@ def layer_metrics(layer: Layer, *, dead: str | None = None) -> LayerMetrics:
         if layer.known.tau:
             _put_bounds(result, layer)
         result.chance.update(chance(layer, result.values))
+        put_errors(result, layer)
     return result
 
 

@@ -17,10 +17,13 @@ from nrcscan.metrics.directions import (
 )
 from nrcscan.metrics.error_bounds import Resolution
 from nrcscan.options.choices import Convention
+from nrcscan.statistics.blocks import Blocks, Fits
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
 EXACT = Resolution()
+
+FLATTENED = "the weight does not act on flattened features"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Layer:
         setting: what it shares with the network's other layers.
         known: how well the covariance is known.
         no_weight: why W is None, where it is.
+        blocks: of the samples; None where there are none.
     """
 
     statistics: Statistics | Sketched
@@ -65,7 +69,8 @@ class Layer:
     weight: Array | None
     setting: Setting
     known: Resolution = EXACT
-    no_weight: str = "the weight does not act on flattened features"
+    no_weight: str = FLATTENED
+    blocks: Blocks | None = None
 
     @property
     def target_variance(self) -> float:
@@ -81,6 +86,11 @@ class Layer:
         if self.known.sketched:
             return top_weight_directions(self.weight, self.setting.signal_dim)
         return weight_directions(self.weight, self.setting.signal_dim)
+
+    @property
+    def fits(self) -> Fits | None:
+        """Errors of linear fits without blocks of samples; None where there are none."""
+        return None if self.blocks is None or self.setting.published else self.blocks.fits
 
     @cached_property
     def predictors(self) -> Spectrum:
@@ -113,6 +123,8 @@ class LayerMetrics:
         bounds: quantity → how far it can be off, where the covariance is not exact.
         standard_errors: quantity → its standard error over samples; empty without blocks.
         without_block: quantity → its values without each block of samples, shape (B,).
+        corrected: quantity → its value with the bias taken off, where that is large beside its
+            standard error: the centre of its interval.
         chance: quantity → what it is by chance.
         floor: noise component that the rounding of the features alone can make; None if unknown.
         varies: whether the features vary at all; nothing holds at a layer where they do not.
@@ -124,6 +136,7 @@ class LayerMetrics:
     bounds: dict[str, float] = field(default_factory=dict)
     standard_errors: dict[str, float] = field(default_factory=dict)
     without_block: dict[str, Array] = field(default_factory=dict)
+    corrected: dict[str, float] = field(default_factory=dict)
     chance: dict[str, Chance] = field(default_factory=dict)
     floor: float | None = None
     varies: bool = True

@@ -38,11 +38,13 @@ class Need(Enum):
     PLAIN_COVARIANCE = "a sketch, in the published convention"
     PREDICTIONS = "the network makes no predictions: an encoder without a head"
     SPARE_SAMPLES = "features of rank N − 1: any targets would be fitted"
+    HALF_THE_SAMPLES = "features of rank over N/2: a fit on other samples says little"
+    ERRORS = "the network's MSE is nothing but rounding of its precision: it errs nowhere"
 
 
 Unit = Literal["share", "directions", "Y²", "var Y", "ratio"]
-"""A share of a whole; a number of directions; the targets' unit, squared; their variance; a ratio
-of two errors."""
+"""A share of a whole; a number of directions; the targets' unit, squared; their variance; how many
+times another number."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Quantity:
         error: what bounds its error where the covariance is known to a resolution only; empty
             where it is exact, or where no bound is known and it is refused.
         digits: after the point in a table; 0 for a whole number.
+        sampled: whether samples move it, by less than whole numbers: then it has an error bar.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Quantity:
     needs: frozenset[Need]
     error: str = ""
     digits: int = 3
+    sampled: bool = True
 
     @property
     def range(self) -> str:
@@ -203,6 +207,34 @@ CATALOGUE = (
         error=_OF_FIT,
     ),
     Quantity(
+        name="linear_mse_held_out",
+        column=None,
+        words="error of linear predictions on samples that they were not fitted to",
+        formula="each block of samples predicted by the fit on all others; without blocks"
+        " `linear_mse` / (1 − (rank + 1)/N)²",
+        lower=0,
+        upper=None,
+        collapsed="the network's MSE",
+        worse="higher",
+        unit="Y²",
+        needs=_FIT | {Need.HALF_THE_SAMPLES},
+        error=_OF_FIT,
+    ),
+    Quantity(
+        name="error_ratio",
+        column="ratio",
+        words="error of linear predictions, as a multiple of the network's",
+        formula="`linear_mse_held_out` / network MSE",
+        lower=0,
+        upper=None,
+        collapsed="1",
+        worse=None,
+        unit="ratio",
+        needs=_FIT | {Need.HALF_THE_SAMPLES, Need.PREDICTIONS, Need.ERRORS},
+        error=_OF_FIT,
+        digits=2,
+    ),
+    Quantity(
         name="excess",
         column=None,
         words="how much worse than the network the best linear prediction is",
@@ -214,20 +246,6 @@ CATALOGUE = (
         unit="var Y",
         needs=_FIT | {Need.PREDICTIONS},
         error=_OF_FIT,
-    ),
-    Quantity(
-        name="error_ratio",
-        column="ratio",
-        words="held-out error of the best linear prediction beside the network's own",
-        formula="`linear_mse` held out / network MSE",
-        lower=0,
-        upper=None,
-        collapsed="1",
-        worse=None,
-        unit="ratio",
-        needs=_FIT | {Need.PREDICTIONS},
-        error=_OF_FIT,
-        digits=2,
     ),
     Quantity(
         name="feature_stable_rank",
@@ -255,6 +273,7 @@ CATALOGUE = (
         unit="directions",
         needs=_FROM_WEIGHT,
         digits=2,
+        sampled=False,
     ),
     Quantity(
         name="feature_rank",
@@ -269,6 +288,7 @@ CATALOGUE = (
         needs=_FROM_FEATURES,
         error="0; refused where an eigenvalue could be on either side of the cut-off",
         digits=0,
+        sampled=False,
     ),
     Quantity(
         name="weight_rank",
@@ -282,6 +302,7 @@ CATALOGUE = (
         unit="directions",
         needs=_FROM_WEIGHT | {Need.WHOLE_WEIGHT},
         digits=0,
+        sampled=False,
     ),
 )
 """In the order of the report."""

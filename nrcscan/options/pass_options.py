@@ -355,6 +355,17 @@ class PassOptions(CheckpointOptions, total=False):
             changes_numbers=False,
         ),
     ]
+    blocks: Annotated[
+        int | None,
+        Option(
+            help="Blocks of samples that error bars are made from, 0 for none; by default 20 where"
+            " layers are up to 1024 wide and memory allows.",
+            minimum=0,
+            maximum=40,
+            group="Cost",
+            shards_may_differ=True,
+        ),
+    ]
     batch_size: Annotated[
         int | None,
         Option(

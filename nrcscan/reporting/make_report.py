@@ -20,8 +20,9 @@ from nrcscan.metrics.directions import Spectrum, spectrum
 from nrcscan.metrics.error_bounds import resolution, spectrum_of
 from nrcscan.metrics.formulas import stable_rank
 from nrcscan.metrics.layer_metrics import input_matrix, layer_metrics
-from nrcscan.metrics.layer_values import Layer, LayerMetrics, Setting
+from nrcscan.metrics.layer_values import FLATTENED, Layer, LayerMetrics, Setting
 from nrcscan.metrics.quantities import CONDITIONS, learned
+from nrcscan.metrics.standard_errors import model_errors
 from nrcscan.options.check import checked
 from nrcscan.options.choices import Convention
 from nrcscan.options.describe import described
@@ -87,7 +88,11 @@ def report_of(
     in_depth = steps(acts.layers, measured, acts.unmeasured, thresholds, learned=predicts)
     begins, stretches = _through_depth(in_depth)
     doubtful = _doubts(acts, measured[-1], r2, mse, variance)
-    fit = NetworkFit(acts.n_samples, mse, r2, variance, doubtful=bool(doubtful))
+    errors = None if acts.block_targets is None else model_errors(acts.block_targets)
+    mse_error, r2_error = (None, None) if errors is None else (errors.mse, errors.r2)
+    fit = NetworkFit(
+        acts.n_samples, mse, r2, variance, mse_error, r2_error, doubtful=bool(doubtful)
+    )
     return Report(
         n_samples=acts.n_samples,
         signal_dim=k,
@@ -108,9 +113,12 @@ def report_of(
             *acts.provenance.get("notes", ()),
             *doubtful,
             *_target_notes(acts, target_rank, k, source),
+            *([] if acts.no_blocks is None else [f"no error bars: {acts.no_blocks}"]),
         ),
         provenance=acts.provenance,
         doubts=doubtful,
+        mse_error=mse_error,
+        r2_error=r2_error,
     )
 
 
@@ -186,6 +194,7 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
         width = len(statistics.feature_mean)
         errors = acts.own_squared_error(position)
         own = setting if errors is None else replace(setting, model_mse=float(errors.mean()))
+        blocks = acts.blocks(position)
         return {
             index: layer_metrics(
                 Layer(
@@ -194,7 +203,8 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
                     _matrix(acts, index, width),
                     own,
                     known,
-                    *([] if record.acts_alone else [_NOT_ALONE]),
+                    FLATTENED if record.acts_alone else _NOT_ALONE,
+                    blocks,
                 ),
                 dead=dead[position],
             )

@@ -64,6 +64,7 @@ class LayerResult:
             "met": self.met,
             "answers": {condition: answer.value for condition, answer in self.answers.items()},
             "standard_error": self.metrics.standard_errors,
+            "corrected": self.metrics.corrected,
             "chance": {
                 quantity: {"level": chance.level, "quantile": chance.quantile}
                 for quantity, chance in self.metrics.chance.items()

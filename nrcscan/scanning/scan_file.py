@@ -36,7 +36,7 @@ _NO_NUMBERS = (
     "bounds",
     "standard_error",
     "chance",
-    "without_block",
+    "corrected",
 )
 
 

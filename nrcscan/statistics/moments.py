@@ -7,6 +7,7 @@ moments minus the squared mean cancel exactly the small eigenvalues of interest.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -87,6 +88,7 @@ class Moments:
         self.precision = precision
         self._dtype = np.dtype(precision)
         self._known: _Sums | None = None
+        self._about: Array | None = None
         self._features: NDArray[Any] = np.empty((0, width), np.float32)
         self._targets = np.empty((0, n_targets))
         self._filled = 0
@@ -154,6 +156,51 @@ class Moments:
         theirs = other._closed(copy=True)
         self._known = self._plus(self._closed(), theirs)
         self._filled = 0
+
+    def close(self) -> None:
+        """Count in the rows that wait, and let go of their memory; more may still come."""
+        self._known = self._closed()
+        self._features = np.empty((0, self.width), np.float32)
+        self._targets = np.empty((0, self.n_targets))
+        self._filled = 0
+
+    def fresh(self) -> Moments:
+        """Return an empty accumulator about the same shift: to merge both, sums are added.
+
+        What rows waited in here becomes the new one's: this one is closed.
+        """
+        new = Moments(self.width, self.n_targets, precision=self.precision)
+        waiting = self._features, self._targets
+        self.close()
+        new._features, new._targets = waiting
+        new._about = None if self._known is None else self._known.shift
+        return new
+
+    @property
+    def sums(self) -> tuple[int, Array, Array]:
+        """Return n, the shift s (d + t,), and Σ z zᵀ of z = [h, y] - s and a 1; not a copy."""
+        self.close()
+        if self._known is None:
+            raise ValueError("no samples: their sums are undefined")
+        return self._known.n, self._known.shift, self._known.products
+
+    @classmethod
+    def merged(cls, parts: Sequence[Moments]) -> Moments:
+        """Return what merging these in order comes to; they stay as they are."""
+        first, *others = parts
+        whole = cls(first.width, first.n_targets, precision=first.precision)
+        whole._known = first._closed(copy=True)
+        for other in others:
+            theirs = other._closed(copy=other._filled > 0)
+            same = theirs and whole._known and np.array_equal(theirs.shift, whole._known.shift)
+            if not same or theirs is None or whole._known is None:
+                whole.merge(other)
+                continue
+            with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
+                ours = whole._known.products
+                ours += theirs.products
+            whole._known = whole._known._replace(n=whole._known.n + theirs.n)
+        return whole
 
     def absorb(self, n: int, shift: Array, products: Array, squares: Array) -> None:
         """Take over sums of n samples that were added up elsewhere, as `_Sums` describes them."""
@@ -258,7 +305,9 @@ class Moments:
     def _with(self, known: _Sums | None, features: NDArray[Any], targets: NDArray[Any]) -> _Sums:
         """Return sums, which are taken over, with some more rows counted in."""
         with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
-            shift = self._shift_for(features, targets) if known is None else known.shift
+            shift = known.shift if known else self._about
+            if shift is None:
+                shift = self._shift_for(features, targets)
             added, squares = self._products(features, targets, shift)
             alone = np.s_[self.width :, -self.n_targets - 1 :]  # of [y, 1] with itself
             if known is None:
@@ -293,8 +342,8 @@ class Moments:
                 left, right = products[:, -1].copy(), products[-1].copy()
                 moved = self._projected(move)
                 squares = squares + (2 * left * move + theirs.n * move**2)[: len(squares)]
-                products += np.outer(left, moved)
-                products += np.outer(move, right + theirs.n * moved)
+                both = np.stack([left, move]), np.stack([moved, right + theirs.n * moved])
+                products += both[0].T @ both[1]
             products += ours.products
             squares = squares + ours.squares
         return _Sums(ours.n + theirs.n, ours.shift, products, squares)

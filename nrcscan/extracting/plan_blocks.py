@@ -1,0 +1,106 @@
+"""Into how many blocks samples are divided for error bars, and which positions have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from nrcscan.errors import UsageError
+from nrcscan.statistics.blocks import FEWEST
+
+AUTOMATIC = 20
+"""Blocks, unless told otherwise: standard errors are then known to a sixth of themselves."""
+
+WIDEST = 1024
+"""Width up to which positions have blocks unless told otherwise: beyond, they cost as much as the
+pass where there are few samples."""
+
+NARROW, FIRST, FIRST_OF_WIDE = 128, 32, 256
+"""Samples of the first blocks where their number is not known: few, where a block costs little."""
+
+
+TOO_FEW = f"the samples are too few for {FEWEST} blocks of them"
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """Blocks of samples.
+
+    Attributes:
+        number: how many; 0 for none.
+        positions: that have them.
+        lacking: why some positions have none, or all; None where all have them.
+    """
+
+    number: int
+    positions: frozenset[int]
+    lacking: str | None
+
+    @classmethod
+    def none(cls, why: str) -> BlockPlan:
+        """Return no blocks, for this reason."""
+        return cls(0, frozenset(), why)
+
+    def most(self, total: int | None) -> int:
+        """Return how many blocks there can be at a time."""
+        return self.number if total is not None else 2 * self.number
+
+
+def planned(
+    asked: int | None,
+    widths: Sequence[int],
+    sketched: Collection[int],
+    total: int | None,
+    *,
+    on_gpu: bool,
+) -> BlockPlan:
+    """Return the blocks that are asked for, or that suit these positions.
+
+    Args:
+        asked: how many; 0 for none, None for what suits.
+        widths: of the positions.
+        sketched: those of which there is a sketch.
+        total: how many samples there are, if that is known.
+        on_gpu: whether sums are made on a GPU.
+
+    Raises:
+        UsageError: fewer blocks are asked for than say anything.
+    """
+    if asked is not None and 0 < asked < FEWEST:
+        raise UsageError(f"--blocks {asked}: give 0 for none, or at least {FEWEST}")
+    if asked == 0:
+        return BlockPlan.none("--blocks 0")
+    if sketched:
+        return BlockPlan.none("of a sketch no blocks of samples are kept")
+    if on_gpu:
+        return BlockPlan.none("on a GPU no blocks of samples are kept")
+    number = asked or AUTOMATIC
+    if total is not None:
+        number = min(number, total // 2)
+        if number < FEWEST:
+            return BlockPlan.none(TOO_FEW)
+    positions = frozenset(p for p, w in enumerate(widths) if asked or w <= WIDEST)
+    lacking = None
+    if len(positions) < len(widths):
+        lacking = (
+            f"layers wider than {WIDEST} have no blocks of samples unless --blocks"
+            f" {AUTOMATIC} asks for them"
+        )
+    return BlockPlan(number if positions else 0, positions, lacking)
+
+
+def that_fit(
+    plan: BlockPlan, asked: int | None, limit: int, needed: Callable[[BlockPlan], int]
+) -> BlockPlan:
+    """Return blocks, or none where they are not asked for and take more memory than this."""
+    if asked is None and plan.number and needed(plan) > limit:
+        return BlockPlan.none(
+            f"blocks of samples take {needed(plan) / 1e9:.3g} GB of memory and"
+            f" {limit / 1e9:.3g} GB are allowed"
+        )
+    return plan
+
+
+def first_block(widths: Sequence[int]) -> int:
+    """Return how many samples the first blocks have where their number is not known."""
+    return FIRST if max(widths) <= NARROW else FIRST_OF_WIDE

@@ -118,8 +118,9 @@ class _Words:
     def _undecided(self) -> str:
         if self.found.fit.learned is Answer.UNDECIDED:
             return "UNDECIDED: whether the network has learned anything; more samples decide it."
+        share = "" if self.sure is None else f" (as in {self.sure.share:.0%} of draws)"
         return (
-            f"UNDECIDED: all four conditions may hold {self._span()}, but"
+            f"UNDECIDED: all four conditions may hold {self._span()}{share}, but"
             f" {self._unknown(Answer.UNDECIDED)}{self._remedy()}."
         )
 

@@ -171,6 +171,15 @@ def two_inputs() -> nn.Module:
     return Of(run, wide=nn.Linear(8, 2), deep=mlp(8, 8, 2))
 
 
+def widened() -> nn.Module:
+    """A sum in which one side is repeated along an axis."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        return m.head(torch.relu(m.whole(x.mean(1))[:, None] + m.each(x)).mean(1))
+
+    return Of(run, whole=nn.Linear(8, 8), each=nn.Linear(8, 8), head=nn.Linear(8, 2))
+
+
 def diffusion() -> nn.Module:
     """Blocks to which a projection of another input is added."""
 
@@ -204,6 +213,7 @@ def diffusion() -> nn.Module:
         (squeeze(), IMAGES, []),
         (recurrent(), STEPS, []),
         (two_inputs(), (FLAT, FLAT[::-1].copy()), []),
+        (widened(), STEPS, []),
         (diffusion(), (FLAT, FLAT[::-1].copy()), ["shifts.1"]),  # past the first block's
         (nn.Sequential(mlp(8, 8), nn.Linear(8, 2)), FLAT, []),
     ],
@@ -546,6 +556,11 @@ def test_damaged_facts_are_one_message(tmp_path: Path) -> None:
 
 
 # --- dead branches -----------------------------------------------------------------------------
+
+
+def test_a_sum_that_repeats_one_side_is_followed(tmp_path: Path) -> None:
+    found = facts(widened(), STEPS, tmp_path)
+    assert all(one is not None for one in found.beside.values())
 
 
 def test_what_stands_beside_an_output(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.errors import InputError
-from nrcscan.inputs.arrays import Inputs, each
+from nrcscan.inputs.arrays import Inputs, each, parts
 from nrcscan.network.acting_layers import acting
 from nrcscan.network.call import Call
 from nrcscan.network.call_plan import CallPlan
@@ -23,6 +23,7 @@ from nrcscan.network.features_from_tensor import Layout, layouts_of, placed
 from nrcscan.network.find_layers import LayerWeight, find_layers, select
 from nrcscan.network.forward import Forward
 from nrcscan.network.idle_weights import idle_weights, unmeasured
+from nrcscan.network.lineage import Lineage
 from nrcscan.network.masks import MaskUse
 from nrcscan.network.nothing_measured import nothing_measured
 from nrcscan.network.padding_reach import MaskNotPlacedError, PaddingReach
@@ -96,8 +97,9 @@ class _Probing:
         self.inputs, self.order = self._rows(changing)
         self.raw = RawInputs(self.inputs)
         self.watched, told = acting(self.run, layers, self.inputs)
-        self.first = tried(self.run, self.watched, self.inputs)
-        self.around = surroundings(self.run.module, self.first, self.raw)
+        lineage = Lineage(parts(self.inputs).values())
+        self.first = tried(self.run, self.watched, self.inputs, lineage)
+        self.around = surroundings(self.run.module, self.first, lineage, self.raw)
         for text in told:
             self.note(text)
 

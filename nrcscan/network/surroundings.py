@@ -7,11 +7,14 @@ from dataclasses import replace
 from torch import nn
 
 from nrcscan.inputs.branches import Surroundings
+from nrcscan.network.lineage import Lineage
 from nrcscan.network.raw_inputs import RawInputs
 from nrcscan.network.trials import ProbeRun
 
 
-def surroundings(module: nn.Module, first: ProbeRun, raw: RawInputs) -> list[Surroundings]:
+def surroundings(
+    module: nn.Module, first: ProbeRun, lineage: Lineage, raw: RawInputs
+) -> list[Surroundings]:
     """Return where every call of a run stands, in order.
 
     A layer that is called several times is a shortcut if it is one each time. So the layers of a
@@ -21,11 +24,12 @@ def surroundings(module: nn.Module, first: ProbeRun, raw: RawInputs) -> list[Sur
     Args:
         module: the network.
         first: its run.
+        lineage: followed that.
         raw: the inputs of that run.
     """
     found = getattr(module, "surroundings", None)  # of a graph, which runs outside torch
     if found is None:
-        found = first.lineage.around()
+        found = lineage.around()
     if len(found) != len(first.calls):
         found = [Surroundings() for _ in first.calls]
     both = list(zip(first.calls, found, strict=True))

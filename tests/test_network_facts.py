@@ -171,6 +171,12 @@ def two_inputs() -> nn.Module:
     return Of(run, wide=nn.Linear(8, 2), deep=mlp(8, 8, 2))
 
 
+def beside_lstm() -> nn.Module:
+    run = lambda m, x: m.head((m.lstm(x)[0] + m.skip(x))[:, -1])  # noqa: E731
+    lstm = nn.LSTM(8, 8, batch_first=True)
+    return Of(run, lstm=lstm, skip=nn.Linear(8, 8), head=nn.Linear(8, 2))
+
+
 def widened() -> nn.Module:
     """A sum in which one side is repeated along an axis."""
 
@@ -214,6 +220,7 @@ def diffusion() -> nn.Module:
         (recurrent(), STEPS, []),
         (two_inputs(), (FLAT, FLAT[::-1].copy()), []),
         (widened(), STEPS, []),
+        (beside_lstm(), STEPS, ["skip"]),
         (diffusion(), (FLAT, FLAT[::-1].copy()), ["shifts.1"]),  # past the first block's
         (nn.Sequential(mlp(8, 8), nn.Linear(8, 2)), FLAT, []),
     ],
@@ -546,7 +553,13 @@ def test_merged_parts_keep_what_any_of_them_knows(older: list[int], tmp_path: Pa
 
 
 def test_damaged_facts_are_one_message(tmp_path: Path) -> None:
-    path = parts(tmp_path)[0]
+    path, other = parts(tmp_path)
+    with h5py.File(other, "r+") as file:
+        name = file["layers/0001/weight"].name.replace("weight", "beside")
+        del file[name]
+        file[name] = np.ones(5)
+    with pytest.raises(InputError, match="damaged or cut short"):
+        report(other)
     with h5py.File(path, "r+") as file:
         told = bytes(file["provenance"][:]).replace(b'"position": 1', b'"position": []')
         del file["provenance"]

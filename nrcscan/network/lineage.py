@@ -81,9 +81,12 @@ class Lineage:
             self._lost = True
 
     def call(self, call: Call) -> None:
-        """Take note that the operation is a call of a layer."""
+        """Take note that the operation is a call of a layer, or of the next weight of one."""
+        read = self._read
+        for bit in self._bits[self._begun :]:
+            read |= bit
         self._calls.append(call)
-        self._bits.append(self._branches.call(self._read))
+        self._bits.append(self._branches.call(read))
 
     def ended(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
         """Take note of what an operation has made."""

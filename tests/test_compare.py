@@ -78,7 +78,7 @@ def test_the_weight_decay_study(acts: dict[str, Path]) -> None:
     assert re.search(r"^8 +layers\.14 +▼0\.057 ✓✓✓✓ +5\.7e-6 ✓✓✓✓ +— ✗✗✗✗$", text, re.M)
     assert "- wd0.05 (R² 0.000) has learned nothing" in text
     assert (
-        "- wd0.05, 6 layers, layers.4 to layers.14: noise, CKA, align and excess undefined" in text
+        "- wd0.05, 7 layers, layers.2 to layers.14: noise, CKA, align and excess undefined" in text
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nrcscan import Moments
-from nrcscan.metrics.degenerate import on_cutoff, unresolved, vanished
+from nrcscan.metrics.degenerate import CONSTANT_OUTPUT, constant, on_cutoff, unresolved
 from nrcscan.metrics.directions import (
     Spectrum,
     spectrum,
@@ -22,6 +22,7 @@ from nrcscan.metrics.error_bounds import Resolution
 from nrcscan.metrics.formulas import linear_mse, noise_component
 from nrcscan.metrics.layer_metrics import input_matrix, layer_metrics
 from nrcscan.metrics.layer_values import Layer, LayerMetrics, Setting
+from nrcscan.metrics.passed_on import Kernel, lost, passed_on
 from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.statistics.moments import Statistics
 
@@ -304,21 +305,8 @@ def test_noise_is_also_what_lies_in_no_known_direction() -> None:
 
 
 def test_where_a_constant_output_begins() -> None:
-    for output, dead in ((0.99e-10, True), (1e-10, True), (1.01e-10, False)):
-        why = vanished([1.0, 1e-9], output)[1]
-        assert why == ("the features do not vary, nor does the network's output" if dead else None)
-
-
-def test_where_features_of_a_dead_network_vanish() -> None:
-    for variance, dead in ((1.99e-6, True), (2e-6, True), (2.01e-6, False)):
-        assert (vanished([2.0, variance], 0.0)[1] is not None) == dead
-        assert vanished([2.0, variance], 1.0)[1] is None
-
-
-def test_where_a_dead_branch_begins() -> None:
-    for variance, dead in ((0.99e-12, True), (1e-12, True), (1.01e-12, False)):
-        why = vanished([5.0, 1.0, variance], 0.9)[2]
-        assert why == ("the features do not vary beside those of the other layers" * dead or None)
+    for share, dead in ((0.99, True), (1, True), (1.01, False)):
+        assert constant(share * CONSTANT_OUTPUT) == dead
 
 
 def test_features_vary_from_four_roundings_of_their_own_values_on() -> None:
@@ -442,24 +430,74 @@ def test_a_noise_component_below_its_bound_is_shown_as_the_bound() -> None:
         assert any("all that can be resolved" in note for note in found.notes) == (total > 1e-3)
 
 
-# --- the dead network ------------------------------------------------------------------------
+# --- the dead branch -------------------------------------------------------------------------
+
+BESIDE = np.array([1.0, 2.0, 4.0])
 
 
-def test_vanished_features_in_a_network_of_constant_output() -> None:
-    variances = [1.0, 2e-3, 4e-5, 4e-10, 4e-14]
-    assert [why is not None for why in vanished(variances, 1e-16)] == [False] * 3 + [True] * 2
-    # the same features in a network that answers: small, but they are what it works with
-    assert not any(vanished(variances, 1e-3))
+def alive(kernel: Kernel, h: Matrix, beside: Matrix = BESIDE, epsilon: float = 2.0**-23) -> bool:
+    return not lost(kernel, np.atleast_2d(np.cov(h.T, bias=True)), beside, epsilon)
 
 
-def test_a_dead_branch_of_a_living_network() -> None:
-    found = vanished([1.0, 0.5, 1e-20, 0.7], 0.9)
-    assert [why is not None for why in found] == [False, False, True, False]
+@pytest.mark.parametrize(
+    ("kernel", "layer"),
+    [
+        (Kernel(np.ones((3, 4))), nn.Linear(4, 3)),
+        (Kernel(np.ones((3, 4, 1, 1))), nn.Conv2d(4, 3, 1)),
+        (Kernel(np.ones((6, 2, 1)), 2), nn.Conv1d(4, 6, 1, groups=2)),
+        (Kernel(np.ones((4, 3, 1)), 2, transposed=True), nn.ConvTranspose1d(4, 6, 1, groups=2)),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_what_a_layer_passes_on(kernel: Kernel, layer: nn.Module) -> None:
+    rng = np.random.default_rng(0)
+    h = rng.normal(size=(50, 4)) @ rng.normal(size=(4, 4))
+    weight = rng.normal(size=kernel.weight.shape)
+    x = torch.from_numpy(h.reshape(50, 4, *[1] * (weight.ndim - 2)))
+    module = layer.double()
+    with torch.no_grad():
+        next(module.parameters()).copy_(torch.from_numpy(weight))
+        out = module(x).reshape(50, -1).numpy()
+    covariance = np.cov(h.T, bias=True)
+    for known in (covariance, spectrum(covariance)):
+        found = np.concatenate([*passed_on(kernel._replace(weight=weight), known)])
+        assert found == pytest.approx(out.var(axis=0))
 
 
-def test_raw_inputs_of_any_unit_are_not_dead() -> None:
-    assert not any(vanished([1e14, 0.5, 0.7, 0.3], 0.9))
-    assert not any(vanished([1e-16, 0.5, 0.7, 0.3], 0.9))
+def test_a_branch_is_dead_within_four_roundings_of_what_it_joins_at_every_output() -> None:
+    h = np.array([[1.0], [-1.0]])  # of spread 1
+    for spread, dead in ((3.99, True), (4.0, True), (4.01, False)):
+        outputs = (spread * 2.0**-23 * BESIDE)[:, None]
+        assert alive(Kernel(outputs), h) == (not dead)
+    assert alive(Kernel(np.array([[0.0], [0.0], [1.0]])), h)
+
+
+def test_no_weight_is_no_dead_branch() -> None:
+    assert alive(Kernel(np.zeros((3, 1))), np.array([[1.0], [-1.0]]))
+
+
+def test_what_a_sketch_has_not_seen_may_get_through() -> None:
+    seen = Spectrum(np.array([1e-30]), np.eye(2)[:, :1], residual=1.0)
+    assert not lost(Kernel(np.ones((3, 2))), seen, BESIDE, 2.0**-23)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    powers=st.lists(st.integers(-60, 60), min_size=5, max_size=5),
+    spread=st.integers(-40, 20),
+    seed=st.integers(0, 5),
+)
+def test_rescaled_hidden_units_are_as_alive_as_before(
+    powers: list[int], spread: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    scales = 2.0 ** np.array(powers)
+    h = rng.normal(size=(30, 5)) * 2.0**spread
+    weight = rng.normal(size=(3, 5))
+    assert alive(Kernel(weight / scales), h * scales) == alive(Kernel(weight), h)
+    outputs = scales[:3]
+    scaled = Kernel(weight * outputs[:, None])
+    assert alive(scaled, h, BESIDE * outputs) == alive(Kernel(weight), h)
 
 
 # --- weights ---------------------------------------------------------------------------------

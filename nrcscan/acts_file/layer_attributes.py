@@ -9,9 +9,15 @@ import numpy as np
 
 from nrcscan.acts_file.schema import LayerRecord
 
+_READS_INPUTS, _SHORTCUT = 1, 2
+"""Bits of a layer's role, which files of before do not tell."""
+
 
 def attributes(record: LayerRecord) -> dict[str, Any]:
-    """Return the attributes of a layer's group."""
+    """Return the attributes of a layer's group, beside its index: seven at most.
+
+    Of more than eight HDF5 makes a tree, which crashes when the disk is full.
+    """
     found = {
         "name": fixed(record.name),
         "kind": fixed(record.kind),
@@ -19,10 +25,9 @@ def attributes(record: LayerRecord) -> dict[str, Any]:
         "groups": record.groups,
         "transposed": int(record.transposed),
         "flattened": int(record.flattened) if record.acts_alone else 2,
-        "shortcut": int(record.shortcut),
     }
     if record.reads_inputs is not None:
-        found["reads_inputs"] = int(record.reads_inputs)
+        found["role"] = _READS_INPUTS * record.reads_inputs | _SHORTCUT * record.shortcut
     return found
 
 
@@ -33,7 +38,7 @@ def record_of(attributes: Mapping[str, Any]) -> LayerRecord:
         KeyError: one that every version has is not there.
         TypeError: a name is not a fixed-length string.
     """
-    reads = attributes.get("reads_inputs")  # which files of before lack, as the next
+    role = int(attributes.get("role", 0))
     return LayerRecord(
         name=text(attributes["name"]),
         kind=text(attributes["kind"]),
@@ -42,8 +47,8 @@ def record_of(attributes: Mapping[str, Any]) -> LayerRecord:
         transposed=bool(attributes["transposed"]),
         flattened=int(attributes["flattened"]) == 1,
         acts_alone=int(attributes["flattened"]) != 2,
-        shortcut=bool(attributes.get("shortcut", 0)),
-        reads_inputs=None if reads is None else bool(reads),
+        shortcut=bool(role & _SHORTCUT),
+        reads_inputs=bool(role & _READS_INPUTS) if "role" in attributes else None,
     )
 
 

@@ -199,8 +199,12 @@ class Acts:
     def beside(self, index: int) -> Array | None:
         """Return how large what a layer's outputs (out,) are added to is; None if unknown."""
         with _reading(self.path):
-            name = self._beside[index]
-            return self._not_negative(name, (None,)) if name in self._file else None
+            name, layer = self._beside[index], self.layers[index]
+            if name not in self._file:
+                return None
+            rows, columns, *_ = self._file[self._weights[index]].shape
+            out = columns * layer.groups if layer.transposed else rows
+            return self._not_negative(name, (out,))
 
     @property
     def has_activations(self) -> bool:

@@ -66,11 +66,15 @@ class Unmeasured:
         name: in the network.
         reason: why it is not there, such as "left out by --exclude".
         position: how many positions that are in the file begin before it.
+        shortcut: whether it leads past the main branch of its block.
+        reads_inputs: whether what reaches it is the network's inputs as they are given.
     """
 
     name: str
     reason: str
     position: int
+    shortcut: bool = False
+    reads_inputs: bool = False
 
 
 def unmeasured_in(provenance: Mapping[str, Any]) -> list[Unmeasured]:
@@ -83,8 +87,14 @@ def unmeasured_in(provenance: Mapping[str, Any]) -> list[Unmeasured]:
     found = []
     for one in told if isinstance(told, list) else [told]:
         match one:
-            case {"name": str(name), "reason": str(reason), "position": int(position)}:
-                found.append(Unmeasured(name, reason, position))
+            case {
+                "name": str(name),
+                "reason": str(reason),
+                "position": int(position),
+                "shortcut": bool(shortcut),
+                "reads_inputs": bool(reads_inputs),
+            }:
+                found.append(Unmeasured(name, reason, position, shortcut, reads_inputs))
             case _:
                 raise ValueError("what it says was not measured makes no sense")
     return found

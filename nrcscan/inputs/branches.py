@@ -13,13 +13,14 @@ class Surroundings:
 
     Attributes:
         shortcut: whether it leads past the main branch of its block.
-        first: whether it reads what no layer has made.
+        on_inputs: whether no layer made what it reads; in the end, whether that is the network's
+            inputs, just as they are given.
         beside: how large what its outputs are added to is, a root mean square for each, shape
             (out,): its bias, another branch, or both. None where nothing is known to be added.
     """
 
     shortcut: bool = False
-    first: bool = True
+    on_inputs: bool = True
     beside: Tensor | None = None
 
 

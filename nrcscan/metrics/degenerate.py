@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -20,19 +20,6 @@ A spread of 1e-5 of the targets' cannot lift R² by more than 2e-5, whatever it 
 rounds predictions near the targets' mean to 1e-7 of their spread, a share of 1e-14.
 """
 
-VANISHED_DEAD = 1e-6
-"""In a network of constant output: variance, as a share of the inputs', that counts as none.
-
-A spread a thousandth of the inputs', by convention: where the output is constant, features shrink
-by a factor at every layer and pass it on the way; the rounding of float32, 1e-14, is far below.
-"""
-
-VANISHED = 1e-12
-"""In any network: variance, as a share of the typical layer's, that counts as none.
-
-A spread of 1e-6 is a few roundings of float32 beside what the branch is added to, 1.2e-7 each.
-"""
-
 CUTOFF_ROUNDINGS = 10
 """A singular value within so many roundings of the cut-off can fall on either side of it.
 
@@ -46,6 +33,13 @@ ROUNDINGS_OF_OUTPUT = 4
 Each layer rounds what it makes by ε/2 at most, in either direction: 64 layers come to 4ε.
 """
 
+NOTHING_ARRIVES = "the features do not vary to any effect: the network's output is constant"
+
+LOST = (
+    "nothing of the features gets through the layer: the spread of what it makes of them is lost in"
+    " the rounding of what is added to that, its bias or another branch"
+)
+
 NO_PREDICTIONS = "the network makes no predictions"
 
 PUBLISHED_RESOLUTION = 1e-7
@@ -53,28 +47,19 @@ PUBLISHED_RESOLUTION = 1e-7
 half a unit in the last place of the largest, 6e-8, and as much again from the product."""
 
 
-def vanished(variances: Sequence[float], output_variance: float) -> list[str | None]:
-    """Say, per position in depth, why its features count as not varying, or None.
+def constant(output_variance: float) -> bool:
+    """Say whether a network's output is constant.
 
-    Too much weight decay shrinks features geometrically with depth until the output is
-    constant. Their shape survives in floating point, and reads as perfect collapse, but nothing
-    of it reaches the output.
+    Too much weight decay shrinks features geometrically with depth until the output does not vary.
+    Their shape survives in floating point, and reads as perfect collapse, but nothing of it reaches
+    the output. Where on the way it was lost is no property of the network: in one of ReLUs any
+    layer can be multiplied and the next divided, so that the same function shrinks elsewhere. What
+    is lost in the end is lost for every layer that reads no inputs.
 
     Args:
-        variances: mean variance of a feature at each position; the first is the inputs'.
         output_variance: variance of the predictions, as a share of the targets'.
     """
-    inputs, typical = variances[0], float(np.median(variances))
-    constant = output_variance <= CONSTANT_OUTPUT
-    found: list[str | None] = [None]
-    for variance in variances[1:]:
-        if constant and variance <= VANISHED_DEAD * inputs:
-            found.append("the features do not vary, nor does the network's output")
-        elif variance <= VANISHED * typical:
-            found.append("the features do not vary beside those of the other layers")
-        else:
-            found.append(None)
-    return found
+    return output_variance <= CONSTANT_OUTPUT
 
 
 def unresolved(statistics: Statistics | Sketched, epsilon: float) -> str | None:

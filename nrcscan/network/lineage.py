@@ -19,6 +19,9 @@ _BIASES = {_aten.linear: 2, _aten.addmm: 0, _aten.convolution: 2, _aten._convolu
     getattr(_aten, f"conv{turned}{axes}d"): 2 for turned in ("", "_transpose") for axes in (1, 2, 3)
 }
 
+_NOWHERE = 0
+"""Where the storage of every empty tensor is."""
+
 
 class Lineage:
     """What each live tensor depends on, by where its storage is.
@@ -32,7 +35,8 @@ class Lineage:
 
     def __init__(self, inputs: Iterable[Any]) -> None:
         self._branches = Branches()
-        self._on = {place(x): self._branches.source() for x in inputs if isinstance(x, Tensor)}
+        given = {place(x) for x in inputs if isinstance(x, Tensor)} - {_NOWHERE}
+        self._on = {at: self._branches.source() for at in sorted(given)}
         self._bare: dict[int, int] = {}
         """Storage → the call whose output it is, to which nothing but a constant was added."""
         self._calls: list[Call] = []
@@ -40,6 +44,7 @@ class Lineage:
         self._squares: dict[int, Tensor] = {}
         """Call → mean squares of what its outputs are added to."""
         self._read = 0
+        self._given: set[int] = set()
         self._begun = 0
         self._summed: int | None = None
         self._lost = False
@@ -67,17 +72,21 @@ class Lineage:
         try:
             if func.overloadpacket is _aten.lift_fresh:  # made a moment ago, of plain numbers
                 self._on.pop(place(args[0]), None)
-            for tensor in tensors((*args, *kwargs.values())):
-                self._read |= self._of(tensor)
+            self._given = set(map(place, tensors((*args, *kwargs.values()))))
+            for at in self._given:
+                self._read |= self._on.get(at, 0)
             if func.overloadpacket in _SUMS:
                 self._sum(args[0], args[1])
         except Exception:  # of tensors that are not laid out as torch's own
             self._lost = True
 
     def call(self, call: Call) -> None:
-        """Take note that the operation is a call of a layer."""
+        """Take note that the operation is a call of a layer, or of the next weight of one."""
+        read = self._read
+        for bit in self._bits[self._begun :]:
+            read |= bit
         self._calls.append(call)
-        self._bits.append(self._branches.call(self._read))
+        self._bits.append(self._branches.call(read))
 
     def ended(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
         """Take note of what an operation has made."""
@@ -92,10 +101,10 @@ class Lineage:
         depends, called = self._read, range(self._begun, len(self._calls))
         for number in called:
             depends |= self._bits[number]
-        given = {place(tensor) for tensor in tensors((*args, *kwargs.values()))}
         written = {place(tensor) for tensor in _written(func, args, kwargs)}
         only = called[0] if len(called) == 1 and isinstance(out, Tensor) else self._summed
-        for at in written | ({place(tensor) for tensor in tensors((out,))} - given):
+        made = {place(tensor) for tensor in tensors((out,))} - self._given
+        for at in (written | made) - {_NOWHERE}:
             self._on[at] = depends | (self._on.get(at, 0) if at in written else 0)
             self._bare.pop(at, None)
             if only is not None:
@@ -104,7 +113,7 @@ class Lineage:
             where = _BIASES[func.overloadpacket]
             bias = args[where] if len(args) > where else kwargs.get("bias")
             if isinstance(bias, Tensor) and not self._of(bias):
-                self._put_beside(called[0], bias.reshape(-1).square())
+                self._put_beside(called[0], bias.detach().reshape(-1).abs().double().square())
 
     def _sum(self, one: Any, other: Any) -> None:
         """Take note of what is about to be added: two branches, or a constant to one."""
@@ -114,9 +123,9 @@ class Lineage:
             if number is None or not self._of(mine):
                 continue
             if isinstance(theirs, Tensor):
-                axis = self._calls[number].channel_axis
-                beside = theirs.detach().broadcast_to(mine.shape).movedim(axis, -1).flatten(0, -2)
-                self._put_beside(number, beside.double().square().mean(dim=0))
+                beside = torch.broadcast_tensors(theirs.detach(), mine)[0].abs().double().square()
+                channels = beside.movedim(self._calls[number].channel_axis, -1)
+                self._put_beside(number, channels.reshape(-1, channels.shape[-1]).mean(dim=0))
             if not (first and second):
                 self._summed = number
         if first and second:
@@ -126,11 +135,11 @@ class Lineage:
         call = self._calls[number]
         kernel = call.weight.shape
         if len(squares) == (int(kernel[1]) * call.groups if call.transposed else int(kernel[0])):
-            self._squares[number] = self._squares.get(number, 0) + squares.double()
+            self._squares[number] = self._squares.get(number, 0) + squares
 
     def _of(self, tensor: Tensor) -> int:
         """Return what a tensor depends on."""
-        return self._on.get(place(tensor), 0) if tensor.numel() else 0
+        return self._on.get(place(tensor), 0)
 
 
 def _written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterable[Tensor]:

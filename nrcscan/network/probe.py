@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nrcscan.acts_file.schema import LayerRecord
 from nrcscan.errors import InputError
-from nrcscan.inputs.arrays import Inputs, each
+from nrcscan.inputs.arrays import Inputs, each, parts
 from nrcscan.network.acting_layers import acting
 from nrcscan.network.call import Call
 from nrcscan.network.call_plan import CallPlan
@@ -23,6 +23,7 @@ from nrcscan.network.features_from_tensor import Layout, layouts_of, placed
 from nrcscan.network.find_layers import LayerWeight, find_layers, select
 from nrcscan.network.forward import Forward
 from nrcscan.network.idle_weights import idle_weights, unmeasured
+from nrcscan.network.lineage import Lineage
 from nrcscan.network.masks import MaskUse
 from nrcscan.network.nothing_measured import nothing_measured
 from nrcscan.network.padding_reach import MaskNotPlacedError, PaddingReach
@@ -30,9 +31,14 @@ from nrcscan.network.probe_rows import APART, chosen_rows
 from nrcscan.network.raw_inputs import RawInputs
 from nrcscan.network.samples_apart import SamplesApart
 from nrcscan.network.state_between_passes import state_of
-from nrcscan.network.surroundings import shortcut_of, surroundings
+from nrcscan.network.surroundings import surroundings
 from nrcscan.network.trials import tried
-from nrcscan.network.unmeasured_layers import PACKED, left_out, unmeasured_layers
+from nrcscan.network.unmeasured_layers import (
+    PACKED,
+    left_out,
+    unmeasured_calls,
+    unmeasured_weights,
+)
 from nrcscan.wording import listed
 
 
@@ -91,8 +97,9 @@ class _Probing:
         self.inputs, self.order = self._rows(changing)
         self.raw = RawInputs(self.inputs)
         self.watched, told = acting(self.run, layers, self.inputs)
-        self.first = tried(self.run, self.watched, self.inputs)
-        self.around = surroundings(self.run, self.first)
+        lineage = Lineage(parts(self.inputs).values())
+        self.first = tried(self.run, self.watched, self.inputs, lineage)
+        self.around = surroundings(self.run.module, self.first, lineage, self.raw)
         for text in told:
             self.note(text)
 
@@ -209,9 +216,6 @@ def probe(
     for told in idle_weights(probing.watched, probing.first):
         note(told)
     chosen = _chosen(plan, probing.first.capture, include, exclude)
-    for name in plan.calls:
-        if (why := left_out(name, include, exclude)) is not None:
-            probing.reasons[name] = why
     positions: dict[tuple[Any, ...], int] = {}
     for reached in probing.readable(chosen):
         source = (reached.call.channel_axis, reached.layout, reached.mask, *reached.call.source)
@@ -220,8 +224,11 @@ def probe(
     plan.whole = probing.padding.required
     if not plan.records:
         raise nothing_measured(run, probing.first, len(probing.order), chosen)
-    left = probing.reasons
-    plan.unmeasured = unmeasured_layers(run.module, plan, probing.first, left, constants.used)
+    reasons = {n: why for n in plan.calls if (why := left_out(n, include, exclude)) is not None}
+    plan.unmeasured = [
+        *unmeasured_calls(plan, probing.around, reasons | probing.reasons),
+        *unmeasured_weights(run.module, plan, probing.first, constants.used),
+    ]
     return plan
 
 
@@ -252,7 +259,7 @@ def _chosen(
 def _watch(plan: CallPlan, reached: _Reached, position: int, probing: _Probing) -> None:
     """Have a plan watch a call, whose features are those of a position."""
     number, call, features, layout, mask = reached
-    run, n = probing.run, len(probing.order)
+    run, n, around = probing.run, len(probing.order), probing.around[number]
     if mask is not None:
         plan.masks[call.name] = mask
     there = placed(features, call.channel_axis, layout, n)
@@ -266,7 +273,7 @@ def _watch(plan: CallPlan, reached: _Reached, position: int, probing: _Probing) 
         plan.widths.append(width)
         plan.per_token.append(counts is not None)
     plan.weights.append(call.weight)
-    beside = probing.around[number].beside
+    beside = around.beside
     plan.beside.append(None if beside is None else beside.double().cpu().numpy())
     plan.records.append(
         LayerRecord(
@@ -277,7 +284,7 @@ def _watch(plan: CallPlan, reached: _Reached, position: int, probing: _Probing) 
             transposed=call.transposed,
             flattened=run.pool == "flatten" and width != reached.width,
             acts_alone=call.layer.acts_alone,
-            shortcut=shortcut_of(call, probing.first, probing.around),
-            reads_inputs=probing.around[number].first and probing.raw.are(there),
+            shortcut=around.shortcut,
+            reads_inputs=around.on_inputs,
         )
     )

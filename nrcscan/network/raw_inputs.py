@@ -8,31 +8,35 @@ import torch
 from torch import Tensor
 
 from nrcscan.inputs.arrays import parts
-from nrcscan.network.features_from_tensor import Placed
 
 
 class RawInputs:
     """Keeps a few samples' inputs, as the network may write to the ones it is given.
 
     Args:
-        inputs: as the network takes them, the samples on the first axis.
+        inputs: as the network takes them.
     """
 
     def __init__(self, inputs: Any) -> None:
         given = [x for x in parts(inputs).values() if isinstance(x, Tensor)]
         self._given = [x.detach().clone() for x in given]
+        self._sorted: dict[torch.dtype, Tensor] = {}
 
-    def are(self, reached: Placed) -> bool:
-        """Say whether every number that reached a layer is one of its sample's inputs.
+    def are(self, features: Tensor) -> bool:
+        """Say whether every number that reached a layer is one of the inputs.
 
         They may be cast, arranged anew, side by side, and padded with zeros; not all may be zero.
         """
-        features = reached.features.detach()
-        if not bool(features.any()):
+        if features.is_complex() or not bool(features.any()):
             return False
-        for sample, numbers in enumerate(features):
-            allowed = [x[sample].to(features.dtype).reshape(-1) for x in self._given]
-            known = torch.cat([torch.zeros_like(allowed[0][:1]), *allowed]).double()
-            if not bool(torch.isin(numbers.double().reshape(-1), known).all()):
-                return False
-        return True
+        known, asked = self._known(features.dtype), features.double().reshape(-1)
+        at = torch.searchsorted(known, asked).clamp(max=len(known) - 1)
+        return torch.equal(known[at], asked)
+
+    def _known(self, dtype: torch.dtype) -> Tensor:
+        """Return zero and the inputs in some precision, in order."""
+        if dtype not in self._sorted:
+            cast = [x.to(dtype).double().reshape(-1) for x in self._given]
+            zero = torch.zeros_like(cast[0][:1])
+            self._sorted[dtype] = torch.cat([zero, *cast]).sort().values
+        return self._sorted[dtype]

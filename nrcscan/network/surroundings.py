@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
 
 from nrcscan.inputs.branches import Surroundings
-from nrcscan.network.call import Call
-from nrcscan.network.forward import Forward
+from nrcscan.network.lineage import Lineage
+from nrcscan.network.raw_inputs import RawInputs
 from nrcscan.network.trials import ProbeRun
 
 
-def surroundings(run: Forward, first: ProbeRun) -> list[Surroundings]:
-    """Return where every call of a run stands, in order."""
-    told = getattr(run.module, "surroundings", None)  # by a graph, which runs outside torch
-    if told is None:
-        return first.lineage.around()
-    return list(told) if len(told) == len(first.calls) else [Surroundings()] * len(first.calls)
+def surroundings(
+    module: nn.Module, first: ProbeRun, lineage: Lineage, raw: RawInputs
+) -> list[Surroundings]:
+    """Return where every call of a run stands, in order.
 
+    A layer that is called several times is a shortcut if it is one each time. So the layers of a
+    recurrent network, written step by step, are none: there each step's input leads past all steps
+    before it.
 
-def shortcut_of(call: Call, first: ProbeRun, around: Sequence[Surroundings]) -> bool:
-    """Say whether a call is of a layer that leads past others, each time that it is used.
-
-    So the layers of a recurrent network, written step by step, are none: each step's input leads
-    past all steps before it.
+    Args:
+        module: the network.
+        first: its run.
+        lineage: followed that.
+        raw: the inputs of that run.
     """
-    return all(
-        there.shortcut
-        for (other, _), there in zip(first.calls, around, strict=True)
-        if other.layer is call.layer
-    )
+    found = getattr(module, "surroundings", None)  # of a graph, which runs outside torch
+    if found is None:
+        found = lineage.around()
+    if len(found) != len(first.calls):
+        found = [Surroundings() for _ in first.calls]
+    both = list(zip(first.calls, found, strict=True))
+    main = {call.layer.name for (call, _), there in both if not there.shortcut}
+    return [
+        replace(
+            there,
+            shortcut=call.layer.name not in main,
+            on_inputs=there.on_inputs and raw.are(features),
+        )
+        for (call, features), there in both
+    ]

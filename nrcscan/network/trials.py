@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nrcscan.inputs.arrays import parts
 from nrcscan.network.call import Call
 from nrcscan.network.capture import Capture
 from nrcscan.network.computed_weights import Constants
@@ -24,14 +23,12 @@ class ProbeRun(NamedTuple):
         output: what the network returned.
         wrote: whether the network wrote to its own buffers.
         capture: has seen more of it.
-        lineage: has followed which layers tensors depend on.
     """
 
     calls: list[tuple[Call, Tensor]]
     output: Any
     wrote: bool
     capture: Capture
-    lineage: Lineage
 
     @property
     def names(self) -> list[str]:
@@ -51,14 +48,19 @@ class Watched(NamedTuple):
     constants: Constants
 
 
-def tried(run: Forward, watched: Watched, inputs: Any) -> ProbeRun:
+def tried(run: Forward, watched: Watched, inputs: Any, lineage: Lineage | None = None) -> ProbeRun:
     """Run a few samples.
+
+    Args:
+        run: the network.
+        watched: what to look out for in it.
+        inputs: the samples, as the network takes them.
+        lineage: of these inputs, to follow what depends on them.
 
     Raises:
         InputError: the network does not take them.
     """
     calls: list[tuple[Call, Tensor]] = []
-    lineage = Lineage(parts(inputs).values())
     capture = Capture(
         watched.layers,
         lambda call, features: calls.append((call, features.clone())),
@@ -67,7 +69,7 @@ def tried(run: Forward, watched: Watched, inputs: Any) -> ProbeRun:
         lineage=lineage,
     )
     output = run.call(inputs, capture)
-    return ProbeRun(calls, output, capture.wrote_to(run.module.buffers()), capture, lineage)
+    return ProbeRun(calls, output, capture.wrote_to(run.module.buffers()), capture)
 
 
 def alike(one: Tensor, other: Tensor) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
 
 from nrcscan.acts_file.schema import Unmeasured
+from nrcscan.inputs.branches import Surroundings
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.find_layers import LayerWeight
 from nrcscan.network.trials import ProbeRun
@@ -28,51 +29,54 @@ def left_out(name: str, include: Sequence[str], exclude: Sequence[str]) -> str |
     return None
 
 
-def unmeasured_layers(
-    module: nn.Module,
-    plan: CallPlan,
-    first: ProbeRun,
-    reasons: Mapping[str, str],
-    used: frozenset[str],
-) -> list[Unmeasured]:
-    """Return every weight layer that ran and is not in the plan, in the order in which they ran.
+def unmeasured_calls(
+    plan: CallPlan, around: Sequence[Surroundings], reasons: Mapping[str, str]
+) -> Iterator[Unmeasured]:
+    """Yield the calls of layers that are not measured, in order.
+
+    Args:
+        plan: with those that are.
+        around: where every call stands.
+        reasons: call that is not measured → why.
+    """
+    for at, (name, there) in enumerate(zip(plan.calls, around, strict=True)):
+        if name in reasons:
+            begun, why = _begun(plan, at), reasons[name]
+            yield Unmeasured(name, why, begun, there.shortcut, there.on_inputs)
+
+
+def unmeasured_weights(
+    module: nn.Module, plan: CallPlan, first: ProbeRun, used: frozenset[str]
+) -> Iterator[Unmeasured]:
+    """Yield what acts on features by a weight, and not as a layer that can be measured.
 
     Args:
         module: the network.
-        plan: with the calls that are measured.
-        first: the run in which they were found.
-        reasons: call that is not → why.
+        plan: with what is measured.
+        first: the run in which that was found.
         used: parameters of which weights are computed, which are no layers of their own.
     """
-    names = first.names
-    begins = [names.index(reader) for reader in plan.readers]
-
-    def position(calls_before: int) -> int:
-        return sum(begin < calls_before for begin in begins)
-
-    found = [
-        (at, Unmeasured(name, reasons[name], position(at)))
-        for at, name in enumerate(names)
-        if name in reasons
-    ]
     for node in getattr(module, "others", ()):  # of a graph, which runs outside torch
         if not node.looks_up:
-            reason = f"{node.op_type} is not measured"
-            at = node.layers_before
-            found.append((at, Unmeasured(node.name, reason, position(at))))
+            why = f"{node.op_type} is not measured"
+            yield Unmeasured(node.name, why, _begun(plan, node.layers_before))
     called = [call.layer for call, _ in first.calls]
-    others = {}
+    told = set()
     for layer in plan.layers:
         use = first.capture.uses.products.get(layer.name)
         ran = any(layer is own or layer.weight is own.weight for own in called)
-        if use is None or ran or layer.parameter in used:
+        name = _module(layer)
+        if use is None or ran or layer.parameter in used or name in told:
             continue
-        name, at = _module(layer), use.calls_before
-        reason = f"its weight acts in {use.operation}, which is not measured"
-        if layer.owner in first.capture.packed:
-            reason = PACKED
-        others[name] = (at, Unmeasured(name, reason, position(at)))
-    return [one for _, one in sorted([*found, *others.values()], key=lambda each: each[0])]
+        told.add(name)
+        why = f"its weight acts in {use.operation}, which is not measured"
+        packed = layer.owner in first.capture.packed
+        yield Unmeasured(name, PACKED if packed else why, _begun(plan, use.calls_before))
+
+
+def _begun(plan: CallPlan, calls_before: int) -> int:
+    """Return how many positions that are measured begin within the first calls."""
+    return sum(plan.calls.index(reader) < calls_before for reader in plan.readers)
 
 
 def _module(layer: LayerWeight) -> str:

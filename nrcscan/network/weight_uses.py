@@ -23,7 +23,7 @@ _PRODUCTS = {
 """Operations by which a weight acts on features, and does not merely scale or shift them."""
 
 
-class Product(NamedTuple):
+class ProductUse(NamedTuple):
     """A product of a weight with features: the operation, and how many calls came before it."""
 
     operation: str
@@ -41,7 +41,7 @@ class WeightUses:
         self._stored = stored
         self.last: dict[str, str] = {}
         """Weight → the last operation that it had a part in."""
-        self.products: dict[str, Product] = {}
+        self.products: dict[str, ProductUse] = {}
         """Weight → the last product with features that it had a part in."""
 
     def note(self, packet: Any, args: Sequence[Any]) -> None:
@@ -53,7 +53,7 @@ class WeightUses:
         """Keep which weights meet features in an operation, if it is a product."""
         if packet in _PRODUCTS:
             for layer in self._among(args):
-                self.products[layer.name] = Product(_name(packet, args), calls_before)
+                self.products[layer.name] = ProductUse(_name(packet, args), calls_before)
 
     def _among(self, args: Sequence[Any]) -> list[LayerWeight]:
         return [

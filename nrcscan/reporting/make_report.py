@@ -15,12 +15,13 @@ from nrcscan.acts_file.kept_in_memory import MeasuredActs
 from nrcscan.acts_file.reading import open_acts
 from nrcscan.cpu_threads import WIDE, allowed_threads, blas_threads
 from nrcscan.errors import InputError
-from nrcscan.metrics.degenerate import vanished
+from nrcscan.metrics import degenerate
 from nrcscan.metrics.directions import Spectrum, spectrum
 from nrcscan.metrics.error_bounds import resolution, spectrum_of
 from nrcscan.metrics.formulas import stable_rank
 from nrcscan.metrics.layer_metrics import input_matrix, layer_metrics
 from nrcscan.metrics.layer_values import FLATTENED, Layer, LayerMetrics, Setting
+from nrcscan.metrics.passed_on import Kernel, lost
 from nrcscan.metrics.quantities import CONDITIONS, learned
 from nrcscan.metrics.standard_errors import model_errors
 from nrcscan.options.check import checked
@@ -184,7 +185,6 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
     made, targets = acts.predictions, float(np.trace(acts.target_covariance))
     known = made is not None and targets > 0
     output = float(np.trace(made.covariance)) / targets if made and known else math.inf
-    dead = vanished([float(v.mean()) for v in variances], output)
 
     def at(position: int) -> dict[int, LayerMetrics]:
         statistics = acts.statistics(position)
@@ -195,6 +195,8 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
         errors = acts.own_squared_error(position)
         own = setting if errors is None else replace(setting, model_mse=float(errors.mean()))
         blocks = acts.blocks(position)
+        whole = features if isinstance(statistics, Sketched) else statistics.feature_covariance
+        dead = _dead(acts, position, whole, constant=degenerate.constant(output))
         return {
             index: layer_metrics(
                 Layer(
@@ -206,7 +208,7 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
                     FLATTENED if record.acts_alone else _NOT_ALONE,
                     blocks,
                 ),
-                dead=dead[position],
+                dead=dead,
             )
             for index, record in enumerate(acts.layers)
             if record.position == position
@@ -216,6 +218,29 @@ def _measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerM
     with blas_threads(threads if wide else 1), ThreadPoolExecutor(1 if wide else threads) as pool:
         found = {i: m for some in pool.map(at, range(acts.n_positions)) for i, m in some.items()}
     return [found[index] for index in sorted(found)]
+
+
+def _dead(
+    acts: MeasuredActs, position: int, covariance: Array | Spectrum, *, constant: bool
+) -> str | None:
+    """Say why nothing of what is at a position gets on, although it varies; None if it does.
+
+    Of the network's inputs, which are data, that is not asked.
+    """
+    readers = [(i, record) for i, record in enumerate(acts.layers) if record.position == position]
+    told = [record.reads_inputs for _, record in readers]
+    if any(told) or (position == 0 and None in told):
+        return None
+    if constant:
+        return degenerate.NOTHING_ARRIVES
+    for index, record in readers:
+        beside = acts.beside(index)
+        if beside is None or record.flattened or not record.acts_alone:
+            return None
+        weight = Kernel(acts.weight(index), record.groups, record.transposed)
+        if not lost(weight, covariance, beside, acts.epsilon):
+            return None
+    return degenerate.LOST
 
 
 _NOT_ALONE = "the weight does not act on the features alone: adapters stand beside it"

@@ -75,7 +75,8 @@ def steps(
         learned: whether the network predicts anything.
     """
     layers = list(zip(records, metrics, are_inputs(records), strict=True))
-    waiting = sorted(unmeasured, key=lambda one: one.position)
+    missed = [one for one in unmeasured if not (one.shortcut or one.reads_inputs)]
+    waiting = sorted(missed, key=lambda one: one.position)
     found: list[Step] = []
     number = 0
     for position in sorted({record.position for record in records}):

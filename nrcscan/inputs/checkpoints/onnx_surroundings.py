@@ -34,9 +34,12 @@ def surroundings(
     numbers = {layer.output: number for number, layer in enumerate(layers)}
     on = {given.name: branches.source() for given in graph.input if given.name not in held}
     bits = [0] * len(layers)
+    held = dict(held)
     biases: dict[str, NDArray[Any]] = {}
     """Output of a layer → the constant that is added to it."""
     for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in held:
+            held[node.output[0]] = held[node.input[0]]
         given = [on.get(name, 0) for name in node.input if name]
         depends = 0
         for one in given:

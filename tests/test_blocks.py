@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-from conftest import FIXTURES
 
-from nrcscan import extract, report
-from nrcscan.acts_file.reading import Acts, open_acts
+from nrcscan.acts_file.reading import Acts
 from nrcscan.metrics import formulas
 from nrcscan.metrics.directions import spectrum
-from nrcscan.metrics.jackknife import standard_error
 from nrcscan.metrics.layer_metrics import input_matrix
 from nrcscan.metrics.layer_values import Layer, Setting
 from nrcscan.metrics.quantities import CATALOGUE

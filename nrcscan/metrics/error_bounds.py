@@ -31,7 +31,8 @@ ROUNDINGS_OF_SUMS = 64
 
 WIDEST = 0.05
 """A wider bound, absolute for a share and relative for a number of directions or a ratio, is
-refused: it is as wide as what lies between collapsed layers and the thresholds of the paper's figures."""
+refused: it is as wide as what lies between collapsed layers and the thresholds of the paper's
+figures."""
 
 WIDEST_MSE = 0.01
 """A wider bound on the linear MSE, as a share of the targets' variance, is refused: a fifth of the

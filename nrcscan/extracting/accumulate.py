@@ -127,12 +127,12 @@ class Accumulated:
         return True  # another pass will tell, or a block
 
     def fresh(self) -> Accumulated:
-        """Return an empty one for the next block of samples; this one is closed."""
+        """Return an empty one for the next block of samples."""
         positions = {position: sums.fresh() for position, sums in self.positions.items()}
         return Accumulated(positions, self._t, self._dtype)
 
     def close(self) -> None:
-        """Let go of the memory that rows waited in."""
+        """Count in the rows that wait, and let go of their memory."""
         for moments in (self._output, *self.positions.values()):
             moments.close()
 

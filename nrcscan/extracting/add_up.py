@@ -209,6 +209,8 @@ def worker(
         for accumulated, of in ((sums.whole, slice(None)), *pieces):
             counted = {position: counts[of] for position, counts in tokens.items()}
             accumulated.update(None if made is None else made[of], batch.y[of], counted)
-        return Taken(batch.y, kept, (batch.pieces[0][0], batch.pieces[-1][0]))
+        first, last = batch.pieces[0][0], batch.pieces[-1][0]
+        sums.close(before=last)
+        return Taken(batch.y, kept, (first, last))
 
     return work

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 
 from nrcscan.extracting.accumulate import Accumulated, together
 from nrcscan.extracting.worker_threads import most_workers
@@ -77,24 +78,36 @@ class WorkerSums:
         self.whole = whole
         self._empty = empty
         self._blocks: dict[int, Accumulated] = {}
-        self._last: Accumulated | None = None
+        self._next: Accumulated | None = None
+        self._lock = Lock()
 
     def of(self, block: int) -> Accumulated | None:
-        """Return what takes the samples of a block; None where there are no blocks.
-
-        Blocks come in order: those before it are closed.
-        """
+        """Return what takes the samples of a block; None where there are no blocks."""
         if self._empty is None:
             return None
-        found = self._blocks.get(block)
-        if found is None:
-            found = self._empty() if self._last is None else self._last.fresh()
-            self._blocks[block] = self._last = found
-        return found
+        with self._lock:
+            if block not in self._blocks:
+                last = next(reversed(self._blocks.values()), None)
+                new = self._next if last is None else last.fresh()
+                self._blocks[block], self._next = new or self._empty(), None
+            return self._blocks[block]
+
+    def close(self, before: int) -> None:
+        """Close blocks that this worker will not add to any more."""
+        with self._lock:
+            for block, sums in self._blocks.items():
+                if block < before:
+                    sums.close()
 
     def handed_over(self, block: int) -> Accumulated | None:
         """Let go of a finished block, if there is any of it here."""
-        return self._blocks.pop(block, None)
+        with self._lock:
+            found = self._blocks.pop(block, None)
+            if found is not None:
+                found.close()
+                if not self._blocks:
+                    self._next = found.fresh()
+            return found
 
 
 class BlockSums:
@@ -122,7 +135,6 @@ class BlockSums:
             held = [found for one in self._workers if (found := one.handed_over(block)) is not None]
             if held:
                 self.found[block] = together(held)
-                self.found[block].close()
             if len(self.found) == self._most:
                 self.found = paired(self.found)
         self._next = before

@@ -1,10 +1,18 @@
-"""Linear fits that leave out a block of samples, from sums alone: no sample is seen again."""
+"""Linear fits that leave out blocks of samples, from sums alone: no sample is seen again.
+
+All is about the total's mean, and beside a constant 1: z = [1, h]. A fit solves A w = K, where
+A = Σ z zᵀ and K = Σ z yᵀ; without a block, its own sums are taken off both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 from scipy.linalg import lapack
 
 from nrcscan.statistics.blocks import Fits, Targets
@@ -13,19 +21,116 @@ from nrcscan.statistics.moments import Array, Moments, Statistics
 CUTOFF = 1e-6
 """Share of the largest eigenvalue from which on a direction counts, as in the linear MSE."""
 
+NEAR = 4
+"""Directions within this factor of the cut-off may lie on the other side without a block."""
+
 MOST_FITTED = 0.5
 """Directions per sample from which on a fit says little: over half of it would be chance."""
 
-_CONDITION = 1e-9
-"""Reciprocal condition of the others' covariance under which directions are left out of it."""
+PAIRS_UP_TO = 160
+"""Directions up to which fits without pairs of blocks take no time to speak of."""
+
+
+_FIRST = 8
+"""Of the total's directions, so many hold the first one of any share of the samples."""
+
+
+class _Sums(NamedTuple):
+    """Sums over samples: A (r+1, r+1), K (r+1, t), Σ y² (t,), and how many samples."""
+
+    a: Array
+    k: Array
+    y: Array
+    n: float
+
+    def less(self, *others: _Sums) -> _Sums:
+        """Return those of the samples that are not among the others."""
+        a, k, y, n = self
+        for other in others:
+            a, k, y, n = a - other.a, k - other.k, y - other.y, n - other.n
+        return _Sums(a, k, y, n)
+
+    def errors(self, fit: Array, acted: Array | None = None) -> Array:
+        """Return a fit's squared errors, summed over these samples, per target."""
+        acted = self.a @ fit if acted is None else acted
+        found: Array = self.y + (fit * (acted - 2 * self.k)).sum(axis=0)
+        return np.maximum(found, 0.0)
+
+
+@dataclass(frozen=True)
+class _Directions:
+    """What is fitted along: orthonormal columns (d, r), those near the cut-off last.
+
+    Attributes:
+        columns: None where they are all, and none is near.
+        near: how many are near the cut-off.
+        cutoff: the eigenvalue itself.
+    """
+
+    columns: Array | None
+    near: int
+    cutoff: float
+
+    @classmethod
+    def of(cls, covariance: Array, basis: Array) -> _Directions:
+        """Return those of a covariance, whose first direction the basis (d, m) holds."""
+        cutoff = CUTOFF * float(np.linalg.eigvalsh(basis.T @ covariance @ basis)[-1])
+        shifted = covariance.copy()
+        shifted.flat[:: len(covariance) + 1] -= NEAR * cutoff
+        _, failed = lapack.dpotrf(shifted.T, lower=1, overwrite_a=1, clean=0)
+        if not failed:
+            return cls(None, 0, cutoff)
+        values, vectors = np.linalg.eigh(covariance)
+        counted = np.flatnonzero(values > cutoff / NEAR)[::-1]
+        near = int((values[counted] < NEAR * cutoff).sum())
+        return cls(np.ascontiguousarray(vectors[:, counted]), near, cutoff)
+
+    def fit(self, sums: _Sums) -> Array:
+        """Return the least-squares fit to samples, shape (r + 1, t).
+
+        Of the directions near the cut-off, those under it are left out. They are told by the
+        Schur complement: what of their variance the other directions do not explain.
+        """
+        factor, failed = lapack.dpotrf(sums.a.T, lower=1, clean=0)  # symmetric: nothing is copied
+        size, floor = len(sums.a), self._floor(sums)
+        sure = size - self.near
+        lost = failed or (np.diagonal(factor)[1:sure] ** 2 < floor / NEAR).any()
+        if lost and self.near < size - 1:
+            return _Directions(self.columns, size - 1, self.cutoff).fit(sums)
+        if lost:
+            rest = sums.a[1:, 1:] - np.outer(sums.a[1:, 0], sums.a[0, 1:]) / sums.n
+            sides = sums.k[1:] - np.outer(sums.a[1:, 0], sums.k[0]) / sums.n
+            slopes = _above(rest, sides, floor)
+            return np.vstack([(sums.k[0] - sums.a[0, 1:] @ slopes) / sums.n, slopes])
+        z = scipy.linalg.solve_triangular(factor, sums.k, lower=True, check_finite=False)
+        if self.near:
+            last = np.tril(factor[sure:, sure:])
+            z[sure:] = last.T @ _above(last @ last.T, last @ z[sure:], floor)
+        found: Array = scipy.linalg.solve_triangular(
+            factor, z, lower=True, trans="T", check_finite=False
+        )
+        return found
+
+    def _floor(self, sums: _Sums) -> float:
+        """Return the cut-off for these samples, as an eigenvalue of their sums."""
+        if not self.near or self.columns is None:
+            return sums.n * self.cutoff
+        top = sums.a[: _FIRST + 1, : _FIRST + 1]
+        centred = top[1:, 1:] - np.outer(top[1:, 0], top[0, 1:]) / sums.n
+        return CUTOFF * float(np.linalg.eigvalsh(centred)[-1])
+
+
+def _above(matrix: Array, sides: Array, floor: float) -> Array:
+    """Return the solution of a symmetric system along its eigenvalues above the floor."""
+    values, vectors = np.linalg.eigh(matrix)
+    vectors = vectors[:, values > floor]
+    return np.asarray(vectors @ ((vectors.T @ sides) / values[values > floor, None]))
 
 
 def fits_without_blocks(
     parts: list[Moments], total: Statistics, targets: Targets, basis: Array
 ) -> Fits | None:
     """Return the errors of least-squares fits, each without a block of samples.
-
-    Predictions are affine, along the directions of the total that the linear MSE counts.
 
     Args:
         parts: the sums of each block.
@@ -36,95 +141,83 @@ def fits_without_blocks(
     Returns:
         None where there are more directions than half of the samples.
     """
-    top = np.linalg.eigvalsh(basis.T @ total.feature_covariance @ basis)[-1]
-    kept = _kept(total.feature_covariance, float(top))
-    rank = len(total.feature_covariance) if kept is None else kept.shape[1]
+    along = _Directions.of(total.feature_covariance, basis)
+    d = len(total.feature_mean)
+    rank = (d if along.columns is None else along.columns.shape[1]) - along.near
     if rank > MOST_FITTED * total.n_samples:
         return None
-    whole, cross = total.feature_covariance, total.cross_covariance
-    if kept is not None:
-        whole, cross = kept.T @ whole @ kept, kept.T @ cross
-    n, rest = targets.n_samples, targets.rest
-    y_at = targets.mean - total.target_mean
-    y_own = np.diagonal(targets.covariance, axis1=1, axis2=2) + y_at**2
-    y_whole = np.diagonal(total.target_covariance)
-    weight = _solved(whole, cross)
+    whole = _whole(total, along)
+    n, rest = targets.n_samples[:, None], targets.rest[:, None]
+    pairs = rank <= PAIRS_UP_TO or len(parts) ** 2 * rank**3 < 6 * total.n_samples * d**2
+    blocks: Iterable[_Sums] = _of_blocks(parts, total, targets, along)
+    if pairs:
+        blocks = list(blocks)
     held_out, others, slopes, moved, level = [], [], [], [], []
-    for b, (square, beside, at) in enumerate(_about_the_mean(parts, total, kept, targets)):
-        h_rest, y_rest = -n[b] / rest[b] * at, -n[b] / rest[b] * y_at[b]
-        left = (total.n_samples * whole - n[b] * square) / rest[b] - np.outer(h_rest, h_rest)
-        sides = (total.n_samples * cross - n[b] * beside) / rest[b] - np.outer(h_rest, y_rest)
-        own = _solved(left, sides)
-        intercept = y_rest - h_rest @ own
-        acted = square @ own
-        held_out.append(_error(y_own[b], beside, acted, own, y_at[b], at, intercept))
-        spread = (total.n_samples * y_whole - n[b] * y_own[b]) / rest[b] - y_rest**2
-        others.append(np.maximum(spread - (own * sides).sum(axis=0), 0.0))
-        # To first order in what a second block changes: how the error on this one goes with it.
-        residual = beside - acted - np.outer(at, intercept)
-        slopes.append(np.vstack([residual, y_at[b] - at @ own - intercept]))
-        change = own - weight
-        moved.append(np.vstack([change, intercept]))
-        level.append((change * (left @ change)).sum(axis=0) + (h_rest @ change + intercept) ** 2)
+    first = along.fit(whole)
+    for block in blocks:
+        left = whole.less(block)
+        fit = along.fit(left)
+        acted = block.a @ fit
+        held_out.append(block.errors(fit, acted))
+        others.append(left.errors(fit))
+        if not pairs:
+            slopes.append(block.k - acted)
+            moved.append(fit - first)
+            level.append((moved[-1] * (left.a @ moved[-1])).sum(axis=0))
     errors = np.array(held_out)
-    first = -2 * np.einsum("jrt,brt->bjt", np.array(slopes), np.array(moved))
-    without = n[:, None] * (errors + first)  # (b, j, t): of block j, b left out of its fit
-    without[np.arange(len(n)), np.arange(len(n))] = 0
-    of_others = without.sum(axis=1) / rest[:, None] + np.array(level)
-    return Fits(errors, np.array(others), of_others)
+    if pairs:
+        of_others = _without_pairs(whole, list(blocks), along)
+    else:  # to first order in what leaving out a second block changes
+        change = -2 * np.einsum("jrt,brt->bjt", np.array(slopes), np.array(moved))
+        change[np.arange(len(n)), np.arange(len(n))] = -errors
+        of_others = (errors + change).sum(axis=1) + np.array(level)
+    return Fits(errors / n, np.array(others) / rest, of_others / rest)
 
 
-def _error(
-    y_own: Array, beside: Array, acted: Array, own: Array, y_at: Array, at: Array, intercept: Array
-) -> Array:
-    """Return a fit's mean squared error on a block, per target, from its second moments."""
-    explained = 2 * ((own * beside).sum(axis=0) + intercept * y_at)
-    predicted = (own * acted).sum(axis=0) + 2 * intercept * (at @ own) + intercept**2
-    return np.maximum(y_own - explained + predicted, 0.0)
+def _without_pairs(whole: _Sums, blocks: list[_Sums], along: _Directions) -> Array:
+    """Return the squared errors without each block, summed over the others, shape (B, t).
 
-
-def _kept(covariance: Array, largest: float) -> Array | None:
-    """Return the directions (d, r) above the cut-off; None where they are all."""
-    shifted = covariance.copy()
-    shifted.flat[:: len(covariance) + 1] -= CUTOFF * largest
-    _, failed = lapack.dpotrf(shifted.T, lower=1, overwrite_a=1, clean=0)
-    if not failed:
-        return None
-    values, vectors = np.linalg.eigh(covariance)
-    return np.ascontiguousarray(vectors[:, values > CUTOFF * values[-1]])
-
-
-def _solved(covariance: Array, sides: Array) -> Array:
-    """Return the least-squares solution; what hardly varies is left out."""
-    factor, failed = lapack.dpotrf(covariance.T, lower=1, clean=0)  # symmetric: no copy by rows
-    if not failed:
-        norm = float(np.abs(covariance).sum(axis=0).max())
-        reciprocal, _ = lapack.dpocon(factor, norm, uplo="L")
-        if reciprocal > _CONDITION:
-            solution, _ = lapack.dpotrs(factor, sides, lower=1)
-            return np.asarray(solution)
-    values, vectors = np.linalg.eigh(covariance)
-    counted = values > CUTOFF * max(values[-1], 0.0)
-    vectors = vectors[:, counted]
-    return np.asarray(vectors @ ((vectors.T @ sides) / values[counted, None]))
-
-
-def _about_the_mean(
-    parts: list[Moments], total: Statistics, kept: Array | None, targets: Targets
-) -> Iterator[tuple[Array, Array, Array]]:
-    """Yield each block's second moments about the total's mean: of features, beside targets.
-
-    Along the directions kept; and how far its own mean is from that, in them.
+    Each of the others is predicted by a fit that has seen neither.
     """
+    found = np.zeros((len(blocks), len(whole.y)))
+    for i, j in combinations(range(len(blocks)), 2):
+        fit = along.fit(whole.less(blocks[i], blocks[j]))
+        found[i] += blocks[j].errors(fit)
+        found[j] += blocks[i].errors(fit)
+    return found
+
+
+def _whole(total: Statistics, along: _Directions) -> _Sums:
+    """Return the sums of all samples."""
+    n, square, beside = total.n_samples, total.feature_covariance, total.cross_covariance
+    if along.columns is not None:
+        square = along.columns.T @ square @ along.columns
+        beside = along.columns.T @ beside
+    a = n * np.pad(square, ((1, 0), (1, 0)))
+    a[0, 0] = n
+    return _Sums(
+        a, n * np.pad(beside, ((1, 0), (0, 0))), n * np.diagonal(total.target_covariance), n
+    )
+
+
+def _of_blocks(
+    parts: list[Moments], total: Statistics, targets: Targets, along: _Directions
+) -> Iterator[_Sums]:
+    """Yield the sums of each block."""
     d = len(total.feature_mean)
     for b, part in enumerate(parts):
         n, shift, products = part.sums
-        left = products[:d, -1] / n
-        at = shift[:d] + left - total.feature_mean
-        square, beside = products[:d, :d], products[:d, d:-1] / n
-        y_left = products[d:-1, -1] / n
-        beside = beside - np.outer(left, y_left) + np.outer(at, targets.mean[b] - total.target_mean)
-        if kept is not None:
-            square = kept.T @ (square @ kept)
-            beside, left, at = kept.T @ beside, left @ kept, at @ kept
-        yield square / n + np.stack([-left, at]).T @ np.stack([left, at]), beside, at
+        sums, y_sums = products[:d, -1], products[d:-1, -1]
+        at = shift[:d] + sums / n - total.feature_mean
+        y_at = targets.mean[b] - total.target_mean
+        square = products[:d, :d]
+        beside = products[:d, d:-1] - np.outer(sums, y_sums / n) + n * np.outer(at, y_at)
+        if along.columns is not None:
+            square = along.columns.T @ (square @ along.columns)
+            beside, sums, at = along.columns.T @ beside, sums @ along.columns, at @ along.columns
+        a = np.empty((len(at) + 1, len(at) + 1))
+        a[0, 0], a[0, 1:], a[1:, 0] = n, n * at, n * at
+        np.matmul(np.stack([-sums / n, n * at]).T, np.stack([sums, at]), out=a[1:, 1:])
+        a[1:, 1:] += square
+        squares = n * (np.diagonal(targets.covariance[b]) + y_at**2)
+        yield _Sums(a, np.vstack([n * y_at, beside]), squares, n)

@@ -165,15 +165,12 @@ class Moments:
         self._filled = 0
 
     def fresh(self) -> Moments:
-        """Return an empty accumulator about the same shift: to merge both, sums are added.
-
-        What rows waited in here becomes the new one's: this one is closed.
-        """
+        """Return an empty accumulator about the same shift: to merge both, sums are added."""
         new = Moments(self.width, self.n_targets, precision=self.precision)
-        waiting = self._features, self._targets
-        self.close()
-        new._features, new._targets = waiting
-        new._about = None if self._known is None else self._known.shift
+        if self._known is None and self._about is None and self._filled:
+            waiting = self._features[: self._filled], self._targets[: self._filled]
+            self._about = self._shift_for(*waiting)
+        new._about = self._about if self._known is None else self._known.shift
         return new
 
     @property

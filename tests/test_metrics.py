@@ -43,6 +43,20 @@ def measure(
     return found
 
 
+def debiased_cka(h: Matrix, y: Matrix) -> float:
+    """As arXiv 2405.01012 has it, from Gram matrices without their diagonals."""
+
+    def hsic(k: Matrix, m: Matrix) -> float:
+        n = len(k)
+        k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+        every = k.sum() * m.sum() / ((n - 1) * (n - 2))
+        rows = 2 * (k.sum(0) @ m.sum(0)) / (n - 2)
+        return float((k * m).sum() + every - rows) / (n * (n - 3))
+
+    k, m = ((x - x.mean(0)) @ (x - x.mean(0)).T for x in (h, y))
+    return hsic(k, m) / float(np.sqrt(hsic(k, k) * hsic(m, m)))
+
+
 def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:
     """Straight from the definitions, on the samples themselves."""
     hc, yc = h - h.mean(0), y - y.mean(0)
@@ -65,6 +79,7 @@ def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:
         "noise_component": float((s[k:] ** 2).sum() / (s**2).sum()),
         "cka": cka(projected),
         "cka_full": cka(hc),
+        "cka_debiased": debiased_cka(h, y),
         "alignment": float(cosines.mean()),
         "noise_alignment": float(sines.mean()),
         "weight_signal_energy": float(np.linalg.norm(w @ top) ** 2 / np.linalg.norm(w) ** 2),

@@ -142,6 +142,8 @@ class Writer:
                 self._put(f"{where}/sketch", statistics.sketch)
             else:
                 self._put(f"{where}/covariance", statistics.feature_covariance)
+                if statistics.norms is not None:
+                    self._put(f"{where}/norms", statistics.norms)
         if self._in_memory is not None:
             self._in_memory.add_statistics(position, statistics, squared_error)
 

@@ -43,6 +43,10 @@ def chance(layer: Layer, values: dict[str, float]) -> dict[str, Chance]:
     for quantity, eigenvalues in own.items():
         if quantity in values and eigenvalues.any():
             found[quantity] = of_cka(eigenvalues, targets, n)
+    if "cka_debiased" in values:
+        reach = _beyond_level(layer.features.values, targets, n)
+        # Both its numerator, when targets are permuted, and its denominator are debiased.
+        found["cka_debiased"] = Chance(0.0, min(reach, 1.0))
     if "linear_mse" in values:
         rank, variance = layer.predictors.rank, layer.target_variance
         r2 = of_linear_r2(rank, targets, n)
@@ -65,10 +69,15 @@ def of_cka(features: Array, targets: Array, n: int) -> Chance:
     """
     norms = float(np.linalg.norm(features) * np.linalg.norm(targets)) * (n - 1)
     level = float(features.sum() * targets.sum()) / norms
-    spread = math.sqrt(2) / (n - 1)
+    return Chance(min(level, 1.0), min(level + _beyond_level(features, targets, n), 1.0))
+
+
+def _beyond_level(features: Array, targets: Array, n: int) -> float:
+    """Return how far above its level the quantile of a CKA by chance is."""
+    norms = float(np.linalg.norm(features) * np.linalg.norm(targets))
     third = float((features**3).sum() * (targets**3).sum())
-    skewness = 2 * math.sqrt(2) * third / (norms / (n - 1)) ** 3
-    return Chance(min(level, 1.0), min(level + spread * _gamma_quantile(skewness), 1.0))
+    skewness = 2 * math.sqrt(2) * third / norms**3
+    return math.sqrt(2) / (n - 1) * _gamma_quantile(skewness)
 
 
 def of_linear_r2(rank: int, targets: Array, n: int) -> Chance:

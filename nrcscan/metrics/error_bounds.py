@@ -87,6 +87,7 @@ def bounds(
     values: dict[str, float],
     k: int,
     known: Resolution,
+    inflation: float = 1.0,
 ) -> dict[str, float]:
     """Return quantity → the most that its value can be off, in its own unit.
 
@@ -97,6 +98,7 @@ def bounds(
         values: what was computed from them.
         k: signal dimension.
         known: how well the covariance is known.
+        inflation: how much wider debiasing makes an error of the CKA.
     """
     tau, largest = known.tau, features.values[0]
     counted = min(k, features.rank)
@@ -122,6 +124,7 @@ def bounds(
         for quantity, own, turn in (("cka_full", norm, 0.0), ("cka", top, signal * cross)):
             scaled = values.get(quantity, 0.0) * known.total / (own + known.total)
             found[quantity] = (turn + rounded) / (own * targets) + scaled
+        found["cka_debiased"] = found["cka_full"] * inflation
         mse = _explained_error(features, cross_covariance, off, tau) / len(target_covariance)
         variance = float(np.trace(target_covariance)) / len(target_covariance)
         found.update(linear_mse=mse, excess=mse / variance)

@@ -13,6 +13,7 @@ import math
 import numpy as np
 import scipy.linalg
 
+from nrcscan.metrics import debiasing
 from nrcscan.metrics.directions import DIRECTION_CUTOFF, Spectrum, WeightDirections
 from nrcscan.metrics.layer_values import Layer
 from nrcscan.statistics.moments import Array, Statistics
@@ -41,6 +42,11 @@ def cka_full(layer: Layer) -> float:
     """Linear CKA of H with Y; ‖Σ_H‖ is that of its eigenvalues."""
     s = layer.statistics
     return _cka(s.cross_covariance, layer.features.values, s.target_covariance)
+
+
+def cka_debiased(layer: Layer) -> float:
+    """Linear CKA of H with Y from unbiased estimates (Song et al. 2012; arXiv 2405.01012)."""
+    return debiasing.joint(layer) / debiasing.norms(layer)
 
 
 def alignment(layer: Layer) -> float:

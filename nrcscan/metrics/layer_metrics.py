@@ -11,6 +11,7 @@ import scipy.linalg
 
 from nrcscan.metrics import degenerate, formulas
 from nrcscan.metrics.chance import chance
+from nrcscan.metrics.debiasing import inflation
 from nrcscan.metrics.directions import triangle
 from nrcscan.metrics.error_bounds import bounds, refused
 from nrcscan.metrics.layer_values import Layer, LayerMetrics
@@ -67,6 +68,7 @@ def _put_bounds(result: LayerMetrics, layer: Layer) -> None:
         result.values,
         layer.setting.signal_dim,
         layer.known,
+        inflation(layer) if "cka_debiased" in result.values else 1.0,
     )
     for quantity in refused(found, result.values, layer.target_variance):
         del result.values[quantity]

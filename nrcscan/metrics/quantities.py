@@ -33,6 +33,9 @@ class Need(Enum):
         " its top k directions are arbitrary"
     )
     TARGETS = "the targets do not vary"
+    NORMS = (
+        "the squared norms of samples were not kept: by a sketch, or in a file of before; or N < 4"
+    )
     WHOLE_WEIGHT = "a sketch: of a wide weight only the top k directions are looked for"
     PLAIN_COVARIANCE = "a sketch, in the published convention"
     PREDICTIONS = "the network makes no predictions: an encoder without a head"
@@ -145,6 +148,19 @@ CATALOGUE = (
         unit="share",
         needs=frozenset({Need.FEATURES, Need.TARGETS}),
         error=_OF_NORMS,
+    ),
+    Quantity(
+        name="cka_debiased",
+        column=None,
+        words="the same without what chance adds for few samples or many features",
+        formula="HSIC₁(H, Y) / √(HSIC₁(H, H) HSIC₁(Y, Y)), HSIC₁ unbiased for N samples",
+        lower=-1,
+        upper=1,
+        collapsed="1",
+        worse="lower",
+        unit="share",
+        needs=frozenset({Need.FEATURES, Need.TARGETS, Need.NORMS}),
+        error="that of `cka_full`, times the ratio of its denominator to the debiased one",
     ),
     Quantity(
         name="alignment",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 
-from nrcscan.metrics import degenerate, formulas
+from nrcscan.metrics import degenerate, formulas, precision_floor
 from nrcscan.metrics.chance import chance
 from nrcscan.metrics.debiasing import inflation
 from nrcscan.metrics.directions import triangle
@@ -34,6 +34,7 @@ def layer_metrics(layer: Layer, *, dead: str | None = None) -> LayerMetrics:
         result.notes.extend(degenerate.notes(layer, undefined))
         if layer.known.tau:
             _put_bounds(result, layer)
+        _put_floor(result, layer)
         result.chance.update(chance(layer, result.values))
     return result
 
@@ -57,6 +58,20 @@ def input_matrix(weight: Array, *, groups: int = 1, transposed: bool = False) ->
     if groups == 1:
         return np.ascontiguousarray(kernel[0].T)
     return np.asarray(scipy.linalg.block_diag(*(triangle(block.T) for block in kernel)))
+
+
+def _put_floor(result: LayerMetrics, layer: Layer) -> None:
+    """Say what rounding of the features makes of no noise at all, and where that is all there is.
+
+    Where a bound on the products is wider, it has been said.
+    """
+    noise, epsilon = result.values.get("noise_component"), layer.setting.epsilon
+    if noise is None:
+        return
+    result.floor = precision_floor.precision_floor(layer)
+    if result.floor is not None and noise > result.bounds.get("noise_component", 0.0):
+        told = precision_floor.note(noise, result.floor, epsilon)
+        result.notes.extend([] if told is None else [told])
 
 
 def _put_bounds(result: LayerMetrics, layer: Layer) -> None:

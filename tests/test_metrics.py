@@ -22,7 +22,7 @@ from nrcscan.metrics.error_bounds import Resolution
 from nrcscan.metrics.formulas import linear_mse, noise_component
 from nrcscan.metrics.layer_metrics import input_matrix, layer_metrics
 from nrcscan.metrics.layer_values import Layer, LayerMetrics, Setting
-from nrcscan.metrics.quantities import QUANTITIES
+from nrcscan.metrics.quantities import OF_RANK, QUANTITIES
 from nrcscan.statistics.moments import Statistics
 
 pytestmark = pytest.mark.numerical
@@ -75,7 +75,7 @@ def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:
     cosines = np.linalg.svd(top.T @ tw, compute_uv=False)
     sines = np.linalg.svd(tw - top @ (top.T @ tw), compute_uv=False)
     mse = float(((fitted - yc) ** 2).mean())
-    return {
+    found = {
         "noise_component": float((s[k:] ** 2).sum() / (s**2).sum()),
         "cka": cka(projected),
         "cka_full": cka(hc),
@@ -90,6 +90,7 @@ def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:
         "feature_rank": int((s > 1e-3 * s[0]).sum()),
         "weight_rank": int((sw > 1e-3 * sw[0]).sum()),
     }
+    return found | {name: found[of_k] for name, of_k in OF_RANK.items()}
 
 
 def case(n: int = 400, d: int = 12, t: int = 3, out: int = 9, seed: int = 0) -> tuple[Matrix, ...]:
@@ -203,7 +204,7 @@ def test_narrow_layer(d: int) -> None:
     found = measure(h, y, w)
     expected = f"width {d} leaves nothing beside k = 3 directions"
     assert found.undefined == dict.fromkeys(
-        ["noise_component", "alignment", "noise_alignment", "weight_signal_energy"], expected
+        [*OF_RANK, *OF_RANK.values(), "weight_signal_energy"], expected
     )
     assert found.values["cka"] == pytest.approx(found.values["cka_full"])
 

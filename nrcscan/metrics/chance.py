@@ -16,6 +16,7 @@ from scipy import special
 
 from nrcscan.metrics.chance_level import Chance
 from nrcscan.metrics.layer_values import Layer
+from nrcscan.metrics.quantities import OF_RANK
 from nrcscan.statistics.moments import Array, Statistics
 
 BEYOND = 0.99
@@ -55,7 +56,9 @@ def chance(layer: Layer, values: dict[str, float]) -> dict[str, Chance]:
             mse = layer.setting.model_mse or 0.0
             level, quantile = found["linear_mse"].level, found["linear_mse"].quantile
             found["excess"] = Chance((level - mse) / variance, (quantile - mse) / variance)
-    found.update(_of_directions(layer, values))
+    found.update(_of_directions(layer))
+    of_rank = _of_directions(layer.at_rank)
+    found.update({name: of_rank[k] for name, k in OF_RANK.items() if k in of_rank})
     return {quantity: found[quantity] for quantity in values if quantity in found}
 
 
@@ -181,11 +184,11 @@ def _bartlett(draw: np.random.Generator, count: int, p: int, freedom: int) -> Ar
     return factors
 
 
-def _of_directions(layer: Layer, values: dict[str, float]) -> dict[str, Chance]:
+def _of_directions(layer: Layer) -> dict[str, Chance]:
     """Return the chance of what compares the features' directions with the weight's."""
-    if layer.directions is None or not {"alignment", "weight_signal_energy"} & set(values):
-        return {}
     k, width = layer.setting.signal_dim, len(layer.statistics.feature_mean)
+    if layer.directions is None or k >= width:
+        return {}
     a, b = layer.signal.shape[1], layer.weight_signal.shape[1]
     compared = (k, k) if layer.setting.published else (a, b)
     return {

@@ -10,7 +10,7 @@ from nrcscan.metrics import debiasing
 from nrcscan.metrics.directions import DIRECTION_CUTOFF, Spectrum
 from nrcscan.metrics.gaps import features_apart, weight_apart
 from nrcscan.metrics.layer_values import Layer
-from nrcscan.metrics.quantities import CATALOGUE, Need
+from nrcscan.metrics.quantities import CATALOGUE, OF_RANK, Need
 from nrcscan.statistics.moments import Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -118,6 +118,8 @@ def undefined(layer: Layer, constant: str | None) -> dict[str, str]:
         _say_arbitrary(layer, reasons, say)
     if not layer.statistics.target_covariance.any():
         say(Need.TARGETS, "the targets do not vary")
+    at_rank = reasons if layer.at_rank is layer else undefined(layer.at_rank, constant)
+    reasons.update({name: at_rank[k] for name, k in OF_RANK.items() if k in at_rank})
     say(Need.NORMS, _no_norms(layer, constant))
     if layer.setting.model_mse is None:
         say(Need.PREDICTIONS, NO_PREDICTIONS)

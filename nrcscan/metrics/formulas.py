@@ -69,6 +69,21 @@ def noise_alignment(layer: Layer) -> float:
     return float(scipy.linalg.svdvals(v - u @ (u.T @ v)).mean())
 
 
+def noise_component_r(layer: Layer) -> float:
+    """NRC1 with the targets' rank r for k, as in the paper's figure 3."""
+    return noise_component(layer.at_rank)
+
+
+def alignment_r(layer: Layer) -> float:
+    """NRC3 with r for k."""
+    return alignment(layer.at_rank)
+
+
+def noise_alignment_r(layer: Layer) -> float:
+    """NRC3, noise side, with r for k: the weight's top r directions against all but the top r."""
+    return noise_alignment(layer.at_rank)
+
+
 def weight_signal_energy(layer: Layer) -> float:
     """‖W U_k‖_F² / ‖W‖_F²: the share of W that acts on the signal."""
     matrix = np.asarray(layer.weight)

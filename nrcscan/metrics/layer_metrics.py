@@ -84,15 +84,15 @@ def _put_bounds(result: LayerMetrics, layer: Layer) -> None:
         layer.setting.signal_dim,
         layer.known,
         inflation(layer) if "cka_debiased" in result.values else 1.0,
+        layer.at_rank.setting.signal_dim,
     )
     for quantity in refused(found, result.values, layer.target_variance):
         del result.values[quantity]
         result.undefined[quantity] = layer.known.refusal(found.pop(quantity))
     result.bounds.update(found)
-    noise = result.values.get("noise_component")
-    if noise is not None and noise < found["noise_component"]:
-        floor = found["noise_component"]
-        result.values["noise_component"] = floor
-        result.notes.append(
-            f"the noise component is {floor:.1g} at most, which is all that can be resolved"
-        )
+    for quantity in ("noise_component", "noise_component_r"):
+        noise = result.values.get(quantity)
+        if noise is not None and noise < found[quantity]:
+            result.values[quantity] = found[quantity]
+            text = f"the noise component is {found[quantity]:.1g} at most, which is all that can be"
+            result.notes.extend({f"{text} resolved"} - set(result.notes))

@@ -37,6 +37,7 @@ class Need(Enum):
         "the squared norms of samples were not kept: by a sketch, or in a file of before; or N < 4"
     )
     WHOLE_WEIGHT = "a sketch: of a wide weight only the top k directions are looked for"
+    RANK = "what they are named after is, with the targets' rank r for k"
     PLAIN_COVARIANCE = "a sketch, in the published convention"
     PREDICTIONS = "the network makes no predictions: an encoder without a head"
     SPARE_SAMPLES = "features of rank N − 1: any targets would be fitted"
@@ -190,6 +191,45 @@ CATALOGUE = (
         error="s; likewise",
     ),
     Quantity(
+        name="noise_component_r",
+        column=None,
+        words="share of the features' variance outside their top r directions, r the targets' rank",
+        formula="`noise_component` with min(k, r) for k",
+        lower=0,
+        upper=1,
+        collapsed="0",
+        worse="higher",
+        unit="share",
+        needs=_FROM_FEATURES | {Need.RANK},
+        error="tr E / tr Σ_H; a smaller value is shown as this bound, with a note",
+    ),
+    Quantity(
+        name="alignment_r",
+        column=None,
+        words="alignment of the features' top r directions with the weight's",
+        formula="`alignment` with min(k, r) for k",
+        lower=0,
+        upper=1,
+        collapsed="1",
+        worse="lower",
+        unit="share",
+        needs=_FROM_FEATURES | _FROM_WEIGHT | {Need.RANK},
+        error="√2·s; refused where it is open how many directions count",
+    ),
+    Quantity(
+        name="noise_alignment_r",
+        column=None,
+        words="alignment of the weight's top r directions with all but the features' top r",
+        formula="`noise_alignment` with min(k, r) for k",
+        lower=0,
+        upper=1,
+        collapsed="0",
+        worse="higher",
+        unit="share",
+        needs=_FROM_FEATURES | _FROM_WEIGHT | {Need.RANK},
+        error="s; likewise",
+    ),
+    Quantity(
         name="weight_signal_energy",
         column=None,
         words="share of the weight that acts on the features' top directions",
@@ -334,6 +374,9 @@ JUDGED = (
     Condition("nrc4", "excess", "excess_max", beside="linear_mse", of_learned=True),
 )
 """In the order of the report."""
+
+OF_RANK = {f"{name}_r": name for name in ("noise_component", "alignment", "noise_alignment")}
+"""What is measured with the targets' rank r for k → what it is with k."""
 
 CONDITIONS = tuple(condition.name for condition in JUDGED)
 """Their names."""

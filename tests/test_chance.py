@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_metrics import Matrix, measure
+from test_metrics import Matrix, debiased_cka, measure
+from torch import nn
 
+from nrcscan import Moments, extract, merge, report
 from nrcscan.metrics import chance as of
 from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import JUDGED
+from nrcscan.options.choices import Precision
 from nrcscan.options.report_options import Thresholds
+from nrcscan.statistics.moments_on_gpu import OnDevice
 
 pytestmark = pytest.mark.numerical
 
@@ -42,6 +50,7 @@ def test_directions_by_chance_are_those_of_random_subspaces(sizes: str) -> None:
     assert noise.quantile == pytest.approx(np.quantile(sines, 0.01), abs=0.05)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(2, 40))
 def test_chance_of_directions_is_in_range_and_knows_no_order(a: int, b: int, width: int) -> None:
     a, b = min(a, width - 1), min(b, width - 1)
@@ -142,3 +151,119 @@ def test_chance_of_what_is_undefined_is_not_told() -> None:
     found = measure(draw.standard_normal((50, 4)), draw.standard_normal((50, 2)), None)
     assert {"cka", "cka_full", "linear_mse", "excess"} <= set(found.chance)
     assert "alignment" not in found.chance
+
+
+# --- debiased CKA -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize(("n", "d", "t"), [(4, 5, 2), (10, 30, 3), (300, 6, 1), (80, 400, 2)])
+def test_the_debiased_cka_is_that_of_gram_matrices(n: int, d: int, t: int, offset: float) -> None:
+    draw = np.random.default_rng(n)
+    h, y = draw.standard_normal((n, d)), draw.standard_normal((n, t)) - 7
+    h[:, 0] += y[:, 0]
+    found = measure(h + offset, y, None, k=1).values["cka_debiased"]
+    assert found == pytest.approx(debiased_cka(h, y), rel=1e-9, abs=1e-12)
+
+
+def test_debiasing_takes_away_what_few_samples_add() -> None:
+    draw = np.random.default_rng(0)
+    values, chances = [], []
+    for _ in range(200):
+        h, y = draw.standard_normal((40, 30)), draw.standard_normal((40, 2))
+        found = measure(h, y, None)
+        values.append((found.values["cka_full"], found.values["cka_debiased"]))
+        chances.append(found.chance["cka_debiased"].quantile)
+    plain, debiased = np.mean(values, axis=0)
+    assert plain > 0.14
+    assert abs(debiased) < 0.01
+    assert np.quantile([v[1] for v in values], 0.99) == pytest.approx(np.mean(chances), rel=0.25)
+
+
+@settings(deadline=None)
+@given(
+    cuts=st.lists(st.integers(0, 60), max_size=4),
+    offset=st.sampled_from([0.0, -30.0, 1e4]),
+    seed=st.integers(0, 99),
+)
+def test_norms_are_those_of_all_samples_however_they_came(
+    cuts: list[int], offset: float, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    h, y = draw.standard_normal((60, 4)) + offset, draw.standard_normal((60, 2)) ** 3
+    h[30:] += 5  # parts have other means, and so other shifts
+    whole, parts = Moments(4, 2), Moments(4, 2)
+    for a, b in itertools.pairwise([0, *sorted(cuts), 60]):
+        part = Moments(4, 2)
+        part.update(h[a:b], y[a:b])
+        if a < b:  # through what a file keeps
+            part = Moments.from_statistics(part.statistics())
+        parts.merge(part)
+    whole.update(h, y)
+    hc, yc = h - h.mean(0), y - y.mean(0)
+    c = np.stack([(hc**2).sum(1), (yc**2).sum(1)])
+    expected = c @ np.hstack([hc, yc, c.T]) / 60
+    size = np.abs(expected).max()
+    for found in (whole, parts):
+        norms = found.statistics().norms
+        assert norms is not None
+        assert norms == pytest.approx(expected, rel=1e-9, abs=1e-9 * size)
+
+
+def test_norms_that_overflow_are_not_kept_and_the_rest_is() -> None:
+    draw = np.random.default_rng(0)
+    moments = Moments(3, 1)
+    moments.update(1e90 * draw.standard_normal((20, 3)), draw.standard_normal((20, 1)))
+    found = moments.statistics()
+    assert found.norms is None
+    assert np.isfinite(found.feature_covariance).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_file_keeps_what_debiasing_takes(tmp_path: Path, precision: Precision) -> None:
+    x, y = (np.random.default_rng(0).standard_normal((70, 3)) for _ in range(2))
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3))
+    path = tmp_path / "acts.h5"
+    extract(model, (x, y), path, precision=precision, dtype="float64", batch_size=16)
+    with torch.no_grad():
+        h = model.double()[:2](torch.from_numpy(x)).numpy()
+    found = report(path).layers[1].metrics
+    assert found.values["cka_debiased"] == pytest.approx(debiased_cka(h, y), rel=1e-5)
+    if precision == "float32":
+        assert 0 < found.bounds["cka_debiased"] < 1e-3
+    parts = []
+    for part in (slice(0, 20), slice(20, 70)):
+        parts.append(tmp_path / f"{part.start}.h5")
+        extract(model, (x[part], y[part]), parts[-1], precision=precision, dtype="float64")
+    merged = (
+        report(merge(parts, tmp_path / "merged.h5").path).layers[1].metrics.values["cka_debiased"]
+    )
+    assert merged == pytest.approx(found.values["cka_debiased"], rel=1e-5)
+
+
+def test_a_file_of_before_and_a_sketch_say_why_there_is_none(tmp_path: Path) -> None:
+    x, y = (np.random.default_rng(0).standard_normal((70, 3)) for _ in range(2))
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3))
+    path = tmp_path / "acts.h5"
+    extract(model, (x, y), path)
+    with h5py.File(path, "r+") as file:
+        for position in file["positions"].values():
+            del position["norms"]
+    assert "of an nrcscan that did not" in report(path).layers[1].metrics.undefined["cka_debiased"]
+    extract(model, (x, y), path, sketch=8, force=True)
+    assert "a sketch does not keep" in report(path).layers[1].metrics.undefined["cka_debiased"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_norms_added_up_as_tensors_are_the_same(precision: Precision) -> None:
+    draw = np.random.default_rng(0)
+    h, y = draw.standard_normal((1500, 5)) + 3, draw.standard_normal((1500, 2))
+    on_host, on_device = (Moments(5, 2, precision=precision) for _ in range(2))
+    on_host.update(h, y)
+    device = OnDevice(on_device, torch.device("cpu"))
+    device.take(torch.from_numpy(h), y)
+    found, expected = device.hosted().statistics().norms, on_host.statistics().norms
+    assert found is not None
+    assert expected is not None
+    rel = 1e-4 if precision == "float32" else 1e-10
+    assert found == pytest.approx(expected, rel=rel, abs=rel * np.abs(expected).max())

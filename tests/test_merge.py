@@ -146,7 +146,7 @@ def test_activations_that_one_part_lacks_are_left_out_and_it_is_said(tmp_path: P
     assert said[0] == f"activations are left out: {b} holds none"
     assert said[0] in report(merged.path).notes
     with h5py.File(merged.path) as file:
-        kept = {"mean", "variances", "covariance", "target_covariance"}
+        kept = {"mean", "variances", "covariance", "target_covariance", "norms"}
         assert set(file["positions/0000"]) == kept
         assert file["targets/values"].shape == (N, 2)
 

@@ -23,7 +23,7 @@ from nrcscan.metrics.formulas import linear_mse, noise_component
 from nrcscan.metrics.layer_metrics import input_matrix, layer_metrics
 from nrcscan.metrics.layer_values import Layer, LayerMetrics, Setting
 from nrcscan.metrics.passed_on import Kernel, lost, passed_on
-from nrcscan.metrics.quantities import QUANTITIES
+from nrcscan.metrics.quantities import OF_RANK, QUANTITIES
 from nrcscan.statistics.moments import Statistics
 
 pytestmark = pytest.mark.numerical
@@ -44,6 +44,20 @@ def measure(
     return found
 
 
+def debiased_cka(h: Matrix, y: Matrix) -> float:
+    """As arXiv 2405.01012 has it, from Gram matrices without their diagonals."""
+
+    def hsic(k: Matrix, m: Matrix) -> float:
+        n = len(k)
+        k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+        every = k.sum() * m.sum() / ((n - 1) * (n - 2))
+        rows = 2 * (k.sum(0) @ m.sum(0)) / (n - 2)
+        return float((k * m).sum() + every - rows) / (n * (n - 3))
+
+    k, m = ((x - x.mean(0)) @ (x - x.mean(0)).T for x in (h, y))
+    return hsic(k, m) / float(np.sqrt(hsic(k, k) * hsic(m, m)))
+
+
 def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:
     """Straight from the definitions, on the samples themselves."""
     hc, yc = h - h.mean(0), y - y.mean(0)
@@ -62,10 +76,11 @@ def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:
     cosines = np.linalg.svd(top.T @ tw, compute_uv=False)
     sines = np.linalg.svd(tw - top @ (top.T @ tw), compute_uv=False)
     mse = float(((fitted - yc) ** 2).mean())
-    return {
+    found = {
         "noise_component": float((s[k:] ** 2).sum() / (s**2).sum()),
         "cka": cka(projected),
         "cka_full": cka(hc),
+        "cka_debiased": debiased_cka(h, y),
         "alignment": float(cosines.mean()),
         "noise_alignment": float(sines.mean()),
         "weight_signal_energy": float(np.linalg.norm(w @ top) ** 2 / np.linalg.norm(w) ** 2),
@@ -76,6 +91,7 @@ def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:
         "feature_rank": int((s > 1e-3 * s[0]).sum()),
         "weight_rank": int((sw > 1e-3 * sw[0]).sum()),
     }
+    return found | {name: found[of_k] for name, of_k in OF_RANK.items()}
 
 
 def case(n: int = 400, d: int = 12, t: int = 3, out: int = 9, seed: int = 0) -> tuple[Matrix, ...]:
@@ -189,7 +205,7 @@ def test_narrow_layer(d: int) -> None:
     found = measure(h, y, w)
     expected = f"width {d} leaves nothing beside k = 3 directions"
     assert found.undefined == dict.fromkeys(
-        ["noise_component", "alignment", "noise_alignment", "weight_signal_energy"], expected
+        [*OF_RANK, *OF_RANK.values(), "weight_signal_energy"], expected
     )
     assert found.values["cka"] == pytest.approx(found.values["cka_full"])
 

@@ -101,6 +101,7 @@ class Acts:
                     cross_covariance=cross_covariance,
                     target_covariance=covariance,
                 )
+            norms = f"{where}/norms"
             return Statistics(
                 n_samples=n,
                 feature_mean=mean,
@@ -108,6 +109,7 @@ class Acts:
                 feature_covariance=self._array(f"{where}/covariance", (d, d)),
                 cross_covariance=cross_covariance,
                 target_covariance=covariance,
+                norms=self._array(norms, (2, d + t + 2)) if norms in self._file else None,
             )
 
     def per_token(self, position: int) -> bool:

@@ -154,6 +154,8 @@ class Writer:
                 self._put(f"{where}/sketch", statistics.sketch)
             else:
                 self._put(f"{where}/covariance", statistics.feature_covariance)
+                if statistics.norms is not None:
+                    self._put(f"{where}/norms", statistics.norms)
             if blocks is not None:
                 for name, values in block_datasets.of_blocks(blocks).items():
                     self._put(f"{where}/blocks/{name}", values)

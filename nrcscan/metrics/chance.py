@@ -16,6 +16,7 @@ from scipy import special
 
 from nrcscan.metrics.chance_level import Chance
 from nrcscan.metrics.layer_values import Layer
+from nrcscan.metrics.quantities import OF_RANK
 from nrcscan.statistics.moments import Array, Statistics
 
 BEYOND = 0.99
@@ -43,6 +44,10 @@ def chance(layer: Layer, values: dict[str, float]) -> dict[str, Chance]:
     for quantity, eigenvalues in own.items():
         if quantity in values and eigenvalues.any():
             found[quantity] = of_cka(eigenvalues, targets, n)
+    if "cka_debiased" in values:
+        reach = _beyond_level(layer.features.values, targets, n)
+        # Both its numerator, when targets are permuted, and its denominator are debiased.
+        found["cka_debiased"] = Chance(0.0, min(reach, 1.0))
     if "linear_mse" in values:
         rank, variance = layer.predictors.rank, layer.target_variance
         r2 = of_linear_r2(rank, targets, n)
@@ -51,7 +56,9 @@ def chance(layer: Layer, values: dict[str, float]) -> dict[str, Chance]:
             mse = layer.setting.model_mse or 0.0
             level, quantile = found["linear_mse"].level, found["linear_mse"].quantile
             found["excess"] = Chance((level - mse) / variance, (quantile - mse) / variance)
-    found.update(_of_directions(layer, values))
+    found.update(_of_directions(layer))
+    of_rank = _of_directions(layer.at_rank)
+    found.update({name: of_rank[k] for name, k in OF_RANK.items() if k in of_rank})
     return {quantity: found[quantity] for quantity in values if quantity in found}
 
 
@@ -65,10 +72,15 @@ def of_cka(features: Array, targets: Array, n: int) -> Chance:
     """
     norms = float(np.linalg.norm(features) * np.linalg.norm(targets)) * (n - 1)
     level = float(features.sum() * targets.sum()) / norms
-    spread = math.sqrt(2) / (n - 1)
+    return Chance(min(level, 1.0), min(level + _beyond_level(features, targets, n), 1.0))
+
+
+def _beyond_level(features: Array, targets: Array, n: int) -> float:
+    """Return how far above its level the quantile of a CKA by chance is."""
+    norms = float(np.linalg.norm(features) * np.linalg.norm(targets))
     third = float((features**3).sum() * (targets**3).sum())
-    skewness = 2 * math.sqrt(2) * third / (norms / (n - 1)) ** 3
-    return Chance(min(level, 1.0), min(level + spread * _gamma_quantile(skewness), 1.0))
+    skewness = 2 * math.sqrt(2) * third / norms**3
+    return math.sqrt(2) / (n - 1) * _gamma_quantile(skewness)
 
 
 def of_linear_r2(rank: int, targets: Array, n: int) -> Chance:
@@ -172,11 +184,11 @@ def _bartlett(draw: np.random.Generator, count: int, p: int, freedom: int) -> Ar
     return factors
 
 
-def _of_directions(layer: Layer, values: dict[str, float]) -> dict[str, Chance]:
+def _of_directions(layer: Layer) -> dict[str, Chance]:
     """Return the chance of what compares the features' directions with the weight's."""
-    if layer.directions is None or not {"alignment", "weight_signal_energy"} & set(values):
-        return {}
     k, width = layer.setting.signal_dim, len(layer.statistics.feature_mean)
+    if layer.directions is None or k >= width:
+        return {}
     a, b = layer.signal.shape[1], layer.weight_signal.shape[1]
     compared = (k, k) if layer.setting.published else (a, b)
     return {

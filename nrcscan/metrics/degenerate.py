@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from nrcscan.metrics import debiasing
 from nrcscan.metrics.directions import DIRECTION_CUTOFF, Spectrum
 from nrcscan.metrics.gaps import features_apart, weight_apart
 from nrcscan.metrics.layer_values import Layer
-from nrcscan.metrics.quantities import CATALOGUE, Need
+from nrcscan.metrics.quantities import CATALOGUE, OF_RANK, Need
 from nrcscan.statistics.moments import Statistics
 from nrcscan.statistics.sketch import Sketched
 
@@ -108,6 +109,9 @@ def undefined(layer: Layer, constant: str | None) -> dict[str, str]:
         _say_arbitrary(layer, reasons, say)
     if not layer.statistics.target_covariance.any():
         say(Need.TARGETS, "the targets do not vary")
+    at_rank = reasons if layer.at_rank is layer else undefined(layer.at_rank, constant)
+    reasons.update({name: at_rank[k] for name, k in OF_RANK.items() if k in at_rank})
+    say(Need.NORMS, _no_norms(layer, constant))
     if layer.setting.model_mse is None:
         say(Need.PREDICTIONS, NO_PREDICTIONS)
     if layer.directions is not None and not layer.directions.whole:
@@ -184,6 +188,20 @@ def _no_weight(layer: Layer) -> str | None:
         return "the weight is zero"
     if layer.directions is None:
         return "the top directions of the weight cannot be told apart"
+    return None
+
+
+def _no_norms(layer: Layer, constant: str | None) -> str | None:
+    """Say why no CKA can be debiased, or None if one can."""
+    s = layer.statistics
+    if isinstance(s, Sketched):
+        return "a sketch does not keep what debiasing takes; --sketch none does"
+    if s.norms is None:
+        return "the file is of an nrcscan that did not keep what debiasing takes; extract it again"
+    if s.n_samples < 4:
+        return f"{s.n_samples} samples: debiasing takes 4"
+    if constant is None and s.target_covariance.any() and not debiasing.norms(layer):
+        return f"of {s.n_samples} samples no two go together more than by chance"
     return None
 
 

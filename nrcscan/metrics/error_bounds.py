@@ -14,7 +14,7 @@ from math import sqrt
 import numpy as np
 
 from nrcscan.metrics.directions import DIRECTION_CUTOFF, Spectrum
-from nrcscan.metrics.quantities import ENTRIES, Need
+from nrcscan.metrics.quantities import ENTRIES, OF_RANK, Need
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.sketch import Sketched, nystrom
 
@@ -88,6 +88,8 @@ def bounds(
     values: dict[str, float],
     k: int,
     known: Resolution,
+    inflation: float = 1.0,
+    rank: int | None = None,
 ) -> dict[str, float]:
     """Return quantity → the most that its value can be off, in its own unit.
 
@@ -98,21 +100,20 @@ def bounds(
         values: what was computed from them.
         k: signal dimension.
         known: how well the covariance is known.
+        inflation: how much wider debiasing makes an error of the CKA.
+        rank: r, of the targets; None stands for k.
     """
     tau, largest = known.tau, features.values[0]
-    counted = min(k, features.rank)
     signal = _sine(features, k, tau)
-    turned = _sine(features, counted, tau) if _count_resolved(features, k, tau) else 1.0
     norm = float(np.linalg.norm(features.values))
     top = float(np.linalg.norm(features.values[:k]))
     targets = float(np.linalg.norm(target_covariance))
     cross = float((cross_covariance**2).sum())
     off = known.cross * np.sqrt(features.total * np.diagonal(target_covariance))
+    of_rank = _of_directions(features, k if rank is None else rank, known)
     found = {
-        "noise_component": known.total / features.total,
-        "alignment": min(1.0, sqrt(2) * turned),
-        "noise_alignment": turned,
-        "weight_signal_energy": turned,
+        **_of_directions(features, k, known),
+        **{name: of_rank[of_k] for name, of_k in OF_RANK.items()},
         "feature_stable_rank": _ratio_error(
             values.get("feature_stable_rank", 0.0), known.total, norm, largest
         ),
@@ -123,6 +124,7 @@ def bounds(
         for quantity, own, turn in (("cka_full", norm, 0.0), ("cka", top, signal * cross)):
             scaled = values.get(quantity, 0.0) * known.total / (own + known.total)
             found[quantity] = (turn + rounded) / (own * targets) + scaled
+        found["cka_debiased"] = found["cka_full"] * inflation
         mse = _explained_error(features, cross_covariance, off, tau) / len(target_covariance)
         variance = float(np.trace(target_covariance)) / len(target_covariance)
         found.update(linear_mse=mse, excess=mse / variance)
@@ -131,6 +133,18 @@ def bounds(
         if Need.FEATURES in ENTRIES[quantity].needs:
             found.setdefault(quantity, np.inf)  # nothing is known of its error
     return {quantity: float(bound) for quantity, bound in found.items() if quantity in values}
+
+
+def _of_directions(features: Spectrum, k: int, known: Resolution) -> dict[str, float]:
+    """Return the bounds of what rests on the top k directions, or on those that count."""
+    resolved = _count_resolved(features, k, known.tau)
+    turned = _sine(features, min(k, features.rank), known.tau) if resolved else 1.0
+    return {
+        "noise_component": known.total / features.total,
+        "alignment": min(1.0, sqrt(2) * turned),
+        "noise_alignment": turned,
+        "weight_signal_energy": turned,
+    }
 
 
 def refused(bounds: dict[str, float], values: dict[str, float], variance: float) -> list[str]:

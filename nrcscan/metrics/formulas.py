@@ -13,6 +13,7 @@ import math
 import numpy as np
 import scipy.linalg
 
+from nrcscan.metrics import debiasing
 from nrcscan.metrics.directions import DIRECTION_CUTOFF, Spectrum, WeightDirections
 from nrcscan.metrics.layer_values import Layer
 from nrcscan.statistics.moments import Array, Statistics
@@ -43,6 +44,11 @@ def cka_full(layer: Layer) -> float:
     return _cka(s.cross_covariance, layer.features.values, s.target_covariance)
 
 
+def cka_debiased(layer: Layer) -> float:
+    """Linear CKA of H with Y from unbiased estimates (Song et al. 2012; arXiv 2405.01012)."""
+    return debiasing.joint(layer) / debiasing.norms(layer)
+
+
 def alignment(layer: Layer) -> float:
     """NRC3 (paper section 3): mean cosine of the principal angles between U_k and V_k.
 
@@ -61,6 +67,21 @@ def noise_alignment(layer: Layer) -> float:
     """
     u, v = layer.signal, layer.weight_signal
     return float(scipy.linalg.svdvals(v - u @ (u.T @ v)).mean())
+
+
+def noise_component_r(layer: Layer) -> float:
+    """NRC1 with the targets' rank r for k, as in the paper's figure 3."""
+    return noise_component(layer.at_rank)
+
+
+def alignment_r(layer: Layer) -> float:
+    """NRC3 with r for k."""
+    return alignment(layer.at_rank)
+
+
+def noise_alignment_r(layer: Layer) -> float:
+    """NRC3, noise side, with r for k: the weight's top r directions against all but the top r."""
+    return noise_alignment(layer.at_rank)
 
 
 def weight_signal_energy(layer: Layer) -> float:

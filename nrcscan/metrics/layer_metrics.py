@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 
-from nrcscan.metrics import degenerate, formulas
+from nrcscan.metrics import degenerate, formulas, precision_floor
 from nrcscan.metrics.chance import chance
+from nrcscan.metrics.debiasing import inflation
 from nrcscan.metrics.directions import triangle
 from nrcscan.metrics.error_bounds import bounds, refused
 from nrcscan.metrics.layer_values import Layer, LayerMetrics
@@ -34,6 +35,7 @@ def layer_metrics(layer: Layer, *, dead: str | None = None) -> LayerMetrics:
         result.notes.extend(degenerate.notes(layer, undefined))
         if layer.known.tau:
             _put_bounds(result, layer)
+        _put_floor(result, layer)
         result.chance.update(chance(layer, result.values))
         put_errors(result, layer)
     return result
@@ -60,6 +62,20 @@ def input_matrix(weight: Array, *, groups: int = 1, transposed: bool = False) ->
     return np.asarray(scipy.linalg.block_diag(*(triangle(block.T) for block in kernel)))
 
 
+def _put_floor(result: LayerMetrics, layer: Layer) -> None:
+    """Say what rounding of the features makes of no noise at all, and where that is all there is.
+
+    Where a bound on the products is wider, it has been said.
+    """
+    noise, epsilon = result.values.get("noise_component"), layer.setting.epsilon
+    if noise is None:
+        return
+    result.floor = precision_floor.precision_floor(layer)
+    if result.floor is not None and noise > result.bounds.get("noise_component", 0.0):
+        told = precision_floor.note(noise, result.floor, epsilon)
+        result.notes.extend([] if told is None else [told])
+
+
 def _put_bounds(result: LayerMetrics, layer: Layer) -> None:
     """Say how far each quantity can be off, and refuse what is too far."""
     found = bounds(
@@ -69,15 +85,16 @@ def _put_bounds(result: LayerMetrics, layer: Layer) -> None:
         result.values,
         layer.setting.signal_dim,
         layer.known,
+        inflation(layer) if "cka_debiased" in result.values else 1.0,
+        layer.at_rank.setting.signal_dim,
     )
     for quantity in refused(found, result.values, layer.target_variance):
         del result.values[quantity]
         result.undefined[quantity] = layer.known.refusal(found.pop(quantity))
     result.bounds.update(found)
-    noise = result.values.get("noise_component")
-    if noise is not None and noise < found["noise_component"]:
-        floor = found["noise_component"]
-        result.values["noise_component"] = floor
-        result.notes.append(
-            f"the noise component is {floor:.1g} at most, which is all that can be resolved"
-        )
+    for quantity in ("noise_component", "noise_component_r"):
+        noise = result.values.get(quantity)
+        if noise is not None and noise < found[quantity]:
+            result.values[quantity] = found[quantity]
+            text = f"the noise component is {found[quantity]:.1g} at most, which is all that can be"
+            result.notes.extend({f"{text} resolved"} - set(result.notes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,12 +36,14 @@ class Setting:
             None without predictions.
         convention: "published" follows the authors' script where it differs.
         epsilon: machine epsilon of the arithmetic that made the features.
+        target_rank: r, how many directions the targets have; None stands for k.
     """
 
     signal_dim: int
     model_mse: float | None
     convention: Convention = "default"
     epsilon: float = 0.0
+    target_rank: int | None = None
 
     @property
     def published(self) -> bool:
@@ -91,6 +93,17 @@ class Layer:
     def fits(self) -> Fits | None:
         """Errors of linear fits without blocks of samples; None where there are none."""
         return None if self.blocks is None or self.setting.published else self.blocks.fits
+
+    @cached_property
+    def at_rank(self) -> Layer:
+        """The same with the targets' rank r for k, where it is less; else this one itself."""
+        rank = self.setting.target_rank
+        if not rank or rank >= self.setting.signal_dim:
+            return self
+        other = replace(self, setting=replace(self.setting, signal_dim=rank))
+        other.__dict__["directions"] = self.directions  # of more directions than it needs
+        other.__dict__["predictors"] = self.predictors
+        return other
 
     @cached_property
     def predictors(self) -> Spectrum:

@@ -34,7 +34,11 @@ class Need(Enum):
         " its top k directions are arbitrary"
     )
     TARGETS = "the targets do not vary"
+    NORMS = (
+        "the squared norms of samples were not kept: by a sketch, or in a file of before; or N < 4"
+    )
     WHOLE_WEIGHT = "a sketch: of a wide weight only the top k directions are looked for"
+    RANK = "what they are named after is, with the targets' rank r for k"
     PLAIN_COVARIANCE = "a sketch, in the published convention"
     PREDICTIONS = "the network makes no predictions: an encoder without a head"
     SPARE_SAMPLES = "features of rank N − 1: any targets would be fitted"
@@ -153,6 +157,19 @@ CATALOGUE = (
         error=_OF_NORMS,
     ),
     Quantity(
+        name="cka_debiased",
+        column=None,
+        words="the same without what chance adds for few samples or many features",
+        formula="HSIC₁(H, Y) / √(HSIC₁(H, H) HSIC₁(Y, Y)), HSIC₁ unbiased for N samples",
+        lower=-1,
+        upper=1,
+        collapsed="1",
+        worse="lower",
+        unit="share",
+        needs=frozenset({Need.FEATURES, Need.TARGETS, Need.NORMS}),
+        error="that of `cka_full`, times the ratio of its denominator to the debiased one",
+    ),
+    Quantity(
         name="alignment",
         column="align",
         words="alignment of the features' top directions with the weight's",
@@ -177,6 +194,45 @@ CATALOGUE = (
         worse="higher",
         unit="share",
         needs=_TOP | {Need.WEIGHT_APART},
+        error="s; likewise",
+    ),
+    Quantity(
+        name="noise_component_r",
+        column=None,
+        words="share of the features' variance outside their top r directions, r the targets' rank",
+        formula="`noise_component` with min(k, r) for k",
+        lower=0,
+        upper=1,
+        collapsed="0",
+        worse="higher",
+        unit="share",
+        needs=_FROM_FEATURES | {Need.RANK},
+        error="tr E / tr Σ_H; a smaller value is shown as this bound, with a note",
+    ),
+    Quantity(
+        name="alignment_r",
+        column=None,
+        words="alignment of the features' top r directions with the weight's",
+        formula="`alignment` with min(k, r) for k",
+        lower=0,
+        upper=1,
+        collapsed="1",
+        worse="lower",
+        unit="share",
+        needs=_FROM_FEATURES | _FROM_WEIGHT | {Need.RANK},
+        error="√2·s; refused where it is open how many directions count",
+    ),
+    Quantity(
+        name="noise_alignment_r",
+        column=None,
+        words="alignment of the weight's top r directions with all but the features' top r",
+        formula="`noise_alignment` with min(k, r) for k",
+        lower=0,
+        upper=1,
+        collapsed="0",
+        worse="higher",
+        unit="share",
+        needs=_FROM_FEATURES | _FROM_WEIGHT | {Need.RANK},
         error="s; likewise",
     ),
     Quantity(
@@ -370,6 +426,9 @@ JUDGED = (
     ),
 )
 """In the order of the report."""
+
+OF_RANK = {f"{name}_r": name for name in ("noise_component", "alignment", "noise_alignment")}
+"""What is measured with the targets' rank r for k → what it is with k."""
 
 CONDITIONS = tuple(condition.name for condition in JUDGED)
 """Their names."""

@@ -72,7 +72,7 @@ class ReportOptions(TypedDict, total=False):
         int | Literal["t", "auto"],
         Option(
             "t",
-            help="k: the number of targets, their numerical rank, or a number.",
+            help="k: the number of targets, their rank, or a number.",
             minimum=1,
             metavar="t|auto|INT",
             group="Metrics",

@@ -24,10 +24,12 @@ from nrcscan.metrics.layer_values import FLATTENED, Layer, LayerMetrics, Setting
 from nrcscan.metrics.passed_on import Kernel, lost
 from nrcscan.metrics.quantities import CONDITIONS, learned
 from nrcscan.metrics.standard_errors import model_errors
+from nrcscan.metrics.target_spectrum import target_spectrum
 from nrcscan.options.check import checked
 from nrcscan.options.choices import Convention
 from nrcscan.options.describe import described
 from nrcscan.options.report_options import ReportOptions, Thresholds
+from nrcscan.reporting.notes_on_targets import not_predicted, notes_on_targets, r2_of_each
 from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
@@ -37,7 +39,6 @@ from nrcscan.verdict.conclude import conclude
 from nrcscan.verdict.depth import Step, are_inputs, steps
 from nrcscan.verdict.onset import onset, runs
 from nrcscan.verdict.verdict import NetworkFit
-from nrcscan.wording import listed
 
 
 @described(ReportOptions)
@@ -78,13 +79,16 @@ def report_of(
     t = len(acts.target_mean)
     targets = spectrum(acts.target_covariance)
     varies = bool(targets.values[0] > 0)
-    target_rank = targets.rank if varies else 0
+    directions = target_spectrum(acts.target_mean, acts.target_covariance)
+    target_rank = directions.rank
     k, source = _signal_dim(signal_dim, t, target_rank)
     made = acts.predictions
     mse = None if made is None else float(made.squared_error.mean())
     variance = float(np.trace(acts.target_covariance)) / t
     r2 = 1 - mse / variance if varies and mse is not None else None
-    measured = _measured(acts, Setting(k, mse, convention, acts.epsilon), threads)
+    each_r2 = r2_of_each(acts)
+    setting = Setting(k, mse, convention, acts.epsilon, target_rank)
+    measured = _measured(acts, setting, threads)
     predicts = None if mse is None else learned(r2)
     in_depth = steps(acts.layers, measured, acts.unmeasured, thresholds, learned=predicts)
     begins, stretches = _through_depth(in_depth)
@@ -113,13 +117,16 @@ def report_of(
         notes=(
             *acts.provenance.get("notes", ()),
             *doubtful,
-            *_target_notes(acts, target_rank, k, source),
+            *notes_on_targets(acts, target_rank, k, source),
+            *not_predicted(each_r2, r2),
             *([] if acts.no_blocks is None else [f"no error bars: {acts.no_blocks}"]),
         ),
         provenance=acts.provenance,
         doubts=doubtful,
         mse_error=mse_error,
         r2_error=r2_error,
+        target_r2=each_r2,
+        target_spectrum=directions,
     )
 
 
@@ -289,22 +296,3 @@ def _through_depth(
             for c, column in columns.items()
         },
     )
-
-
-def _target_notes(acts: MeasuredActs, target_rank: int, k: int, source: str) -> list[str]:
-    """Say what is unusual about the targets."""
-    variances = np.diagonal(acts.target_covariance)
-    constant = [i for i, variance in enumerate(variances) if variance == 0]
-    t = len(variances)
-    notes = []
-    if len(constant) == t:
-        notes.append("no target ever varies: there is nothing to collapse onto")
-    elif constant:
-        columns = listed(constant)
-        notes.append(f"target column {columns} of {t} (from 0) never varies and adds no signal")
-    if 0 < target_rank < t and source == "t":
-        notes.append(
-            f"the targets have rank {target_rank}, less than k = {k}: --signal-dim auto takes"
-            " the rank"
-        )
-    return notes

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from nrcscan.metrics.degenerate import NO_PREDICTIONS
 from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES, learned
+from nrcscan.metrics.target_spectrum import TargetSpectrum
 from nrcscan.options.choices import Convention
 from nrcscan.options.report_options import Thresholds
 from nrcscan.verdict.answers import Answer
@@ -90,7 +91,7 @@ class Report:
         r2: of the network; None then too, or when the targets do not vary.
         target_variance: mean over targets.
         target_stable_rank: of Σ_Y; None when the targets do not vary.
-        target_rank: numerical rank of Σ_Y.
+        target_rank: how many directions they have, see `target_spectrum`.
         n_targets: t.
         thresholds: what counts as met.
         layers: in execution order.
@@ -102,6 +103,8 @@ class Report:
         doubts: why an inferred network may be another than was trained; among the notes too.
         mse_error: standard error of `mse` over samples; None where it is not known.
         r2_error: likewise of `r2`.
+        target_r2: of the network on each target; None as for `r2`.
+        target_spectrum: of their correlations.
     """
 
     n_samples: int
@@ -124,6 +127,8 @@ class Report:
     doubts: tuple[str, ...] = ()
     mse_error: float | None = None
     r2_error: float | None = None
+    target_r2: tuple[float | None, ...] = ()
+    target_spectrum: TargetSpectrum | None = None
 
     @property
     def learned(self) -> bool | None:
@@ -149,6 +154,27 @@ class Report:
             "undefined": undefined,
         }
 
+    @property
+    def _targets(self) -> dict[str, Any]:
+        """R² of each target, and how many directions they have."""
+        found = self.target_spectrum
+        return {
+            "r2": list(self.target_r2),
+            "spectrum": list(found.spectrum) if found else [],
+            "explained": found.explained if found else None,
+            "gap": found.gap if found else None,
+        }
+
+    @property
+    def _no_r2(self) -> dict[str, str]:
+        """Why a target has no R², or there is no gap."""
+        why = {}
+        if None in self.target_r2:
+            why["r2"] = NO_PREDICTIONS if self.mse is None else "a target does not vary"
+        if self.target_spectrum is None or self.target_spectrum.gap is None:
+            why["gap"] = "there is no direction beside those that count"
+        return why
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON has it; see docs/report-json.md."""
         no_rank = (
@@ -168,7 +194,8 @@ class Report:
                 "variance": self.target_variance,
                 "stable_rank": self.target_stable_rank,
                 "rank": self.target_rank,
-                "undefined": no_rank,
+                **self._targets,
+                "undefined": {**no_rank, **self._no_r2},
             },
             "thresholds": asdict(self.thresholds),
             "layers": [layer.to_dict() for layer in self.layers],

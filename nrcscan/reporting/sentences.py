@@ -12,7 +12,7 @@ def signal(report: Report) -> str:
     """Say what k is, and why."""
     why = {
         "t": "the number of targets",
-        "auto": f"the numerical rank of {report.n_targets} targets",
+        "auto": report.target_spectrum.evidence if report.target_spectrum else "their rank",
         "given": "as asked for",
     }[report.signal_dim_source]
     published = ", published convention" if report.convention == "published" else ""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nrcscan.options.choices import Precision
+from nrcscan.statistics.norms import moved, norms_of
 from nrcscan.statistics.scratch_memory import workspace
 
 Array = NDArray[np.float64]
@@ -34,6 +35,8 @@ class Statistics:
         feature_covariance: Σ_H, shape (width, width).
         cross_covariance: Σ_HY, shape (width, n_targets).
         target_covariance: Σ_Y, shape (n_targets, n_targets).
+        norms: of ‖h‖² and ‖y‖², the two rows, the mean products with h, y, ‖h‖² and ‖y‖², all
+            about the means, shape (2, width + n_targets + 2); None where they were not kept.
     """
 
     n_samples: int
@@ -42,6 +45,7 @@ class Statistics:
     feature_covariance: Array
     cross_covariance: Array
     target_covariance: Array
+    norms: Array | None = None
 
     @property
     def variances(self) -> Array:
@@ -54,12 +58,14 @@ class _Sums(NamedTuple):
 
     `products` is Σ z rᵀ, where r is z itself or a projection of it: its last column holds Σ z,
     its last row Σ r. `squares` is Σ h², element by element, where `products` does not hold it.
+    `norms` are those of `norms_of`, None where they are not kept.
     """
 
     n: int
     shift: Array
     products: Array
     squares: Array
+    norms: Array | None = None
 
 
 class Moments:
@@ -196,12 +202,16 @@ class Moments:
             with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
                 ours = whole._known.products
                 ours += theirs.products
-            whole._known = whole._known._replace(n=whole._known.n + theirs.n)
+                norms = _sum(whole._known.norms, theirs.norms)
+            n = whole._known.n + theirs.n
+            whole._known = whole._known._replace(n=n, norms=norms)
         return whole
 
-    def absorb(self, n: int, shift: Array, products: Array, squares: Array) -> None:
+    def absorb(
+        self, n: int, shift: Array, products: Array, squares: Array, norms: Array | None = None
+    ) -> None:
         """Take over sums of n samples that were added up elsewhere, as `_Sums` describes them."""
-        self._known = self._plus(self._closed(), _Sums(n, shift, products, squares))
+        self._known = self._plus(self._closed(), _Sums(n, shift, products, squares, norms))
         self._filled = 0
 
     def statistics(self) -> Statistics:
@@ -210,7 +220,7 @@ class Moments:
         Raises:
             ValueError: no sample has been seen, or the values' squares overflow float64.
         """
-        n, mean, covariance, _ = self._centred()
+        n, mean, covariance, _, norms = self._centred()
         np.fill_diagonal(covariance, np.maximum(np.diagonal(covariance), 0.0))
         d = self.width
         return Statistics(
@@ -220,6 +230,7 @@ class Moments:
             feature_covariance=covariance[:d, :d].copy(),
             cross_covariance=covariance[:d, d:].copy(),
             target_covariance=covariance[d:, d:].copy(),
+            norms=norms,
         )
 
     @classmethod
@@ -233,7 +244,11 @@ class Moments:
                 [s.cross_covariance.T, s.target_covariance],
             ]
         )
-        moments._restore(s.n_samples, np.r_[s.feature_mean, s.target_mean], centred, np.empty(0))
+        mean, norms = np.r_[s.feature_mean, s.target_mean], None
+        if s.norms is not None:
+            own = [np.trace(s.feature_covariance), np.trace(s.target_covariance)]
+            norms = np.insert(s.norms, len(mean), own, axis=1)
+        moments._restore(s.n_samples, mean, centred, np.empty(0), norms)
         return moments
 
     def _projected(self, z: Array) -> Array:
@@ -242,8 +257,8 @@ class Moments:
 
     def _products(
         self, features: NDArray[Any], targets: Array, shift: Array
-    ) -> tuple[NDArray[Any], Array]:
-        """Return Σ z rᵀ and Σ h² of some rows, as `_Sums` describes them.
+    ) -> tuple[NDArray[Any], Array, Array | None]:
+        """Return Σ z rᵀ, Σ h² and the norms of some rows, as `_Sums` describes them.
 
         The products may be overwritten by the next ones in this thread.
         """
@@ -253,28 +268,34 @@ class Moments:
         subtract(targets, shift[d:], z[:, d:-1])
         z[:, -1] = 1
         products = workspace.array("products", (size, size), self._dtype)
-        return np.matmul(z.T, z, out=products), np.empty(0)
+        return np.matmul(z.T, z, out=products), np.empty(0), norms_of(z, d)
 
-    def _centred(self) -> tuple[int, Array, Array, Array]:
-        """Return n, the mean (d + t,), Σ z rᵀ about it and Σ h² about it, both divided by n."""
+    def _centred(self) -> tuple[int, Array, Array, Array, Array | None]:
+        """Return n, the mean (d + t,), and Σ z rᵀ, Σ h² and norms about it, divided by n."""
         known = self._closed(copy=True)
         if known is None:
             raise ValueError("no samples: means and covariances are undefined")
-        n, shift, products, squares = known
+        n, shift, products, squares, norms = known
         if not (np.isfinite(products).all() and np.isfinite(squares).all()):
             raise ValueError("the values are too large: their squares exceed float64")
         products /= n
         left, right = products[:-1, -1].copy(), products[-1, :-1].copy()
+        if norms is not None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                norms = np.delete(moved(norms / n, products, -left, self.width), len(left), axis=1)
+            norms = norms if np.isfinite(norms).all() else None  # fourth powers overflow sooner
         centred = products[:-1, :-1]
         centred -= np.outer(left, right)
-        return n, shift + left, centred, squares / n - left[: len(squares)] ** 2
+        return n, shift + left, centred, squares / n - left[: len(squares)] ** 2, norms
 
-    def _restore(self, n: int, mean: Array, centred: Array, variances: Array) -> None:
+    def _restore(
+        self, n: int, mean: Array, centred: Array, variances: Array, norms: Array | None = None
+    ) -> None:
         """Take over what `_centred` returns of other samples."""
         with np.errstate(over="ignore"):  # told when asked for
             products = n * np.pad(centred, (0, 1))
             products[-1, -1] = n
-            self.absorb(n, mean, products, n * variances)
+            self.absorb(n, mean, products, n * variances, None if norms is None else n * norms)
 
     def _keep(self, features: NDArray[Any], targets: NDArray[Any]) -> None:
         """Have rows wait, as they are, for a block to be full."""
@@ -305,7 +326,7 @@ class Moments:
             shift = known.shift if known else self._about
             if shift is None:
                 shift = self._shift_for(features, targets)
-            added, squares = self._products(features, targets, shift)
+            added, squares, norms = self._products(features, targets, shift)
             alone = np.s_[self.width :, -self.n_targets - 1 :]  # of [y, 1] with itself
             if known is None:
                 n, products, before = 0, added.astype(np.float64), np.zeros(added[alone].shape)
@@ -313,10 +334,11 @@ class Moments:
                 n, products, before = known.n, known.products, known.products[alone].copy()
                 products += added
                 squares = known.squares + squares
+                norms = _sum(known.norms, norms)
             if self._dtype != np.float64:  # Σ_Y costs nothing, and bounds take it to be exact
                 y = np.pad(targets - shift[self.width :], [(0, 0), (0, 1)], constant_values=1)
                 products[alone] = before + y.T @ y
-        return _Sums(n + len(features), shift, products, squares)
+        return _Sums(n + len(features), shift, products, squares, norms)
 
     def _shift_for(self, features: NDArray[Any], targets: NDArray[Any]) -> Array:
         """Return the shift that the first rows suggest."""
@@ -332,18 +354,26 @@ class Moments:
         """Return two sums as one, about the shift of the first."""
         if ours is None or theirs is None:
             return theirs if ours is None else ours
-        products, squares = theirs.products, theirs.squares
+        products, squares, norms = theirs.products, theirs.squares, theirs.norms
         move = np.append(theirs.shift - ours.shift, 0.0)
         with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
             if move.any():
+                if norms is not None:
+                    norms = moved(norms, products, move[:-1], self.width)
                 left, right = products[:, -1].copy(), products[-1].copy()
-                moved = self._projected(move)
+                projected = self._projected(move)
                 squares = squares + (2 * left * move + theirs.n * move**2)[: len(squares)]
-                both = np.stack([left, move]), np.stack([moved, right + theirs.n * moved])
+                both = np.stack([left, move]), np.stack([projected, right + theirs.n * projected])
                 products += both[0].T @ both[1]
             products += ours.products
             squares = squares + ours.squares
-        return _Sums(ours.n + theirs.n, ours.shift, products, squares)
+            norms = _sum(ours.norms, norms)
+        return _Sums(ours.n + theirs.n, ours.shift, products, squares, norms)
+
+
+def _sum(ours: Array | None, theirs: Array | None) -> Array | None:
+    """Return the sum of what both have kept."""
+    return None if ours is None or theirs is None else ours + theirs
 
 
 def subtract(rows: NDArray[Any], shift: Array, out: NDArray[Any]) -> None:

@@ -44,6 +44,7 @@ class OnDevice:
         self._squares = torch.zeros(
             0 if self._test is None else host.width, dtype=torch.float64, device=device
         )
+        self._norms = torch.zeros(2, size + 2, dtype=torch.float64, device=device)
 
     def take(self, features: Tensor, targets: NDArray[Any]) -> bool:
         """Take in features (n, d) on the device, and say whether they are surely finite."""
@@ -71,6 +72,7 @@ class OnDevice:
                 self._shift.cpu().numpy(),
                 self._products.cpu().numpy(),
                 self._squares.cpu().numpy(),
+                self._norms.cpu().numpy() if self._test is None else None,
             )
         return self._host
 
@@ -84,6 +86,11 @@ class OnDevice:
         if self._test is not None:
             right = torch.cat([shifted[:, :d] @ self._test, shifted[:, d:]], dim=1)
             self._squares += shifted[:, :d].double().square().sum(dim=0)
+        else:
+            squared = shifted[:, :-1].double().square()
+            norms = torch.stack([squared[:, :d].sum(dim=1), squared[:, d:].sum(dim=1)])
+            self._norms[:, :-2] += norms @ shifted.double()
+            self._norms[:, -2:] += norms @ norms.T
         columns = self._host.n_targets + 1
         before = self._products[d:, -columns:].clone()
         self._products += shifted.T @ right

@@ -86,7 +86,7 @@ class Sketch(Moments):
         Raises:
             ValueError: no sample has been seen, or the values' squares overflow float64.
         """
-        n, mean, products, variances = self._centred()
+        n, mean, products, variances, _ = self._centred()
         d, t = self.width, self.n_targets
         return Sketched(
             n_samples=n,
@@ -119,8 +119,8 @@ class Sketch(Moments):
 
     def _products(
         self, features: NDArray[Any], targets: Array, shift: Array
-    ) -> tuple[NDArray[Any], Array]:
-        """Return Σ z rᵀ and Σ h² of some rows; see `Moments`."""
+    ) -> tuple[NDArray[Any], Array, Array | None]:
+        """Return Σ z rᵀ and Σ h² of some rows, without norms: no sketch can move them."""
         n, d, r = len(features), self.width, self.test_matrix.shape[1]
         h = workspace.array("rows", (n, d), self._dtype)
         subtract(features, shift[:d], h)
@@ -132,7 +132,7 @@ class Sketch(Moments):
         products = workspace.array("products", (len(shift) + 1, right.shape[1]), self._dtype)
         np.matmul(h.T, right, out=products[:d])
         np.matmul(right[:, r:].T, right, out=products[d:])
-        return products, _squares(h)
+        return products, _squares(h), None
 
 
 def _squares(rows: NDArray[Any]) -> Array:

@@ -27,8 +27,8 @@ from nrcscan.options.check import checked
 from nrcscan.options.choices import Convention
 from nrcscan.options.describe import described
 from nrcscan.options.report_options import ReportOptions, Thresholds
-from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.reporting.notes_on_targets import not_predicted, notes_on_targets, r2_of_each
+from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.verdict.conditions import Answer, at_position, conditions

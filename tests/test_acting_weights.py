@@ -152,6 +152,9 @@ def test_a_weight_that_is_computed_as_the_network_runs(tmp_path: Path, kind: str
     with torch.no_grad():
         h = net[:2](torch.from_numpy(X).float()).double().numpy()
     for layer, rows, weight in ((first, X, right(net[0])), (second, h, right(net[2]))):
+        if kind == "orthogonal" and layer is first:  # which has no top directions
+            assert "of the weight are equally strong" in layer.metrics.undefined["alignment"]
+            continue
         assert layer.metrics.values["alignment"] == pytest.approx(alignment(rows, weight), abs=1e-4)
         energy = np.linalg.norm(weight) ** 2 / np.linalg.norm(weight, 2) ** 2
         assert layer.metrics.values["weight_stable_rank"] == pytest.approx(energy, rel=1e-5)

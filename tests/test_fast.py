@@ -327,6 +327,8 @@ def test_whatever_is_measured_is_within_its_bound(tmp_path: Path, seed: int, k: 
     exact, found = (report(tmp_path / f"{name}.h5", signal_dim=k) for name in ("exact", "found"))
     for theirs, ours in zip(exact.layers, found.layers, strict=True):
         for quantity, value in ours.metrics.values.items():
+            if "arbitrary" in theirs.metrics.undefined.get(quantity, ""):
+                continue  # which directions they are is arbitrary: none has another value
             expected = theirs.metrics.values[quantity]
             unit = exact.target_variance if quantity == "linear_mse" else max(1, abs(expected))
             bound = ours.metrics.bounds.get(quantity, 0.0) + 1e-10 * unit

@@ -30,8 +30,9 @@ def features_apart(layer: Layer) -> str | None:
     """Say why the features' top directions that count are arbitrary, or None."""
     features = layer.features
     stable = features.total / features.values[0]
-    resolved = max(ROUNDINGS * _DOUBLE * stable / REPRODUCED, ROOM * _moved_features(layer))
     counted = min(layer.setting.signal_dim, features.rank)
+    moved = _moved_features(layer, float(features.values[counted - 1]))
+    resolved = max(ROUNDINGS * _DOUBLE * stable / REPRODUCED, ROOM * moved)
     return _equal(features.values / features.values[0], counted, resolved, "features")
 
 
@@ -62,21 +63,27 @@ def _equal(strengths: Array, counted: int, resolved: float, whose: str) -> str |
     last, following = float(strengths[counted - 1]), float(strengths[counted])
     if last - following > max(EQUAL * last, resolved):
         return None
+    equal = last - following <= EQUAL * last
+    alike = "are equally strong" if equal else "differ by rounding only"
     which = "that one is" if counted == 1 else f"the top {counted} are"
     return (
-        f"directions {counted} and {counted + 1} of the {whose} are equally strong"
+        f"directions {counted} and {counted + 1} of the {whose} {alike}"
         f" ({last:.3g} and {following:.3g} of the first): {which} arbitrary"
     )
 
 
-def _moved_features(layer: Layer) -> float:
-    """Return how far rounding of the features moves Σ_H, as a share of λ₁.
+def _moved_features(layer: Layer, last: float) -> float:
+    """Return how far rounding of the features moves Σ_H where it matters, as a share of λ₁.
 
     Errors E of variance ε² E[h²]/12 move it by (HᵀE + EᵀH + EᵀE)/N: with F their total variance,
-    by about 2 √(λ₁ F/N), and by (F/d) (1 + √(d/N))².
+    by (F/d) (1 + √(d/N))², and, between a direction of variance λ and any other, by about
+    2 √(λ F/N). That of the last direction that counts, which is `last`, is the one to turn.
     """
     s = layer.statistics
     n, d = s.n_samples, len(s.feature_mean)
     total = layer.setting.epsilon**2 * float((s.variances + s.feature_mean**2).sum()) / 12
-    share = total / float(layer.features.values[0])
-    return 2 * float(np.sqrt(share / n)) + share / d * (1 + float(np.sqrt(d / n))) ** 2
+    first = float(layer.features.values[0])
+    share = total / first
+    return (
+        2 * float(np.sqrt(share * last / first / n)) + share / d * (1 + float(np.sqrt(d / n))) ** 2
+    )

@@ -116,6 +116,8 @@ def undefined(layer: Layer, constant: str | None) -> dict[str, str]:
         say(Need.TARGETS, "the targets do not vary")
     if layer.setting.model_mse is None:
         say(Need.PREDICTIONS, NO_PREDICTIONS)
+    elif layer.setting.model_mse == 0:
+        reasons.setdefault("error_ratio", "the network's MSE is 0: nothing to divide by")
     if layer.directions is not None and not layer.directions.whole:
         top = layer.directions.vectors.shape[1]
         say(Need.WHOLE_WEIGHT, f"only the top {top} directions were looked for")

@@ -272,7 +272,7 @@ def test_an_onset_that_is_not_known_is_not_called_late(tmp_path: Path, state: st
         ]
         return found
 
-    said = f"onset.all is {state}: {state.upper()}: so and so."
+    said = f"onset.all is not known: {state.upper()}: so and so."
     assert (onset(known, open_).passed, onset(known, open_).reason) == (False, said)
     assert onset(known, open_).values == {"now": None, "baseline": "l.2"}
     better = onset(open_, known)

@@ -147,12 +147,12 @@ def test_two_onsets_that_never_come_cannot_be_compared() -> None:
 def test_a_collapse_that_is_not_known_decides_nothing_and_says_which_it_is(state: str) -> None:
     found = checkpoint(onset=dict.fromkeys((*CONDITIONS, "all")))
     found["model"]["learned"] = None
-    found["verdict"] |= {"state": state, "text": "THE VERDICT: so and so."}
+    found["verdict"] |= {"state": state, "text": f"{state.upper()}: so and so."}
     answered(found, state, "nrc4")
     for text in ("onset.all <= layers.2", "not onset.all <= layers.2", "onset.all > layers.2"):
         judged = evaluate(parse(text), found)
         assert judged.holds is None
-        assert judged.because == (f"onset.all is {state}: THE VERDICT: so and so.",)
+        assert judged.because == (f"onset.all is not known: {state.upper()}: so and so.",)
 
 
 @pytest.mark.parametrize(

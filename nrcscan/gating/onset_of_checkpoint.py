@@ -95,7 +95,7 @@ def _why_not_known(checkpoint: Mapping[str, Any], condition: str) -> str | None:
     verdict = checkpoint["verdict"]
     if condition == "all":
         open_ = verdict["state"] in (Answer.UNDECIDED.value, Answer.NOT_JUDGED.value)
-        return f"onset.all is {verdict['state']}: {verdict['text']}" if open_ else None
+        return f"onset.all is not known: {verdict['text']}" if open_ else None
     end = at_the_end(checkpoint["layers"], condition)
     if end is Answer.NOT_MET:
         return None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -25,6 +26,7 @@ from nrcscan.gating.judge import RuleResult, exit_code, explain, failed, judge
 from nrcscan.gating.junit import write_junit
 from nrcscan.gating.rules.parsing import parse
 from nrcscan.gating.settings_file import gather_rules
+from nrcscan.scanning.read_scan import read_scan
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 PAGE = (ROOT / "docs" / "ci.md").read_text()
@@ -40,7 +42,17 @@ def good(path: str, r2: float | None = 0.9, noise: float | None = 0.4, onset: st
         layer["name"] = f"l.{i}"
     found["layers"][-1]["noise_component"] = noise
     found["onset"] = dict.fromkeys(found["onset"], onset)
+    found["verdict"] |= {"onset": onset, "text": f"COLLAPSED from {onset} to the output."}
+    if onset is None:
+        found["verdict"] |= {"state": "not collapsed", "text": "NOT COLLAPSED: no layer is."}
     return found | changes
+
+
+def unknown(path: str, state: str = "undecided", **changes: Any) -> dict[str, Any]:
+    """Return a usable checkpoint of which it is not known whether it has collapsed."""
+    found = good(path, onset=None, **changes)
+    found["verdict"] |= {"state": state, "text": f"{state.upper()}: so and so."}
+    return found
 
 
 def bad(path: str, reason: str = "the file is empty") -> dict[str, Any]:
@@ -50,7 +62,7 @@ def bad(path: str, reason: str = "the file is empty") -> dict[str, Any]:
 
 
 def scan(*checkpoints: dict[str, Any]) -> dict[str, Any]:
-    return {"schema": "nrcscan.scan/1", "provenance": {}, "checkpoints": list(checkpoints)}
+    return {"schema": "nrcscan.scan/2", "provenance": {}, "checkpoints": list(checkpoints)}
 
 
 def passed(results: list[RuleResult]) -> dict[tuple[str, str], bool | None]:
@@ -248,6 +260,69 @@ def test_a_comparison_names_both_values(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("state", ["undecided", "cannot be judged"])
+def test_an_onset_that_is_not_known_is_not_called_late(tmp_path: Path, state: str) -> None:
+    known, open_ = good("a/1.pt"), unknown("a/1.pt", state)
+
+    def onset(before: dict[str, Any], now: dict[str, Any]) -> RuleResult:
+        (found,) = [
+            result
+            for result in against(tmp_path, scan(before), scan(now), tolerance=1.0)
+            if result.rule == QUANTITIES["onset"]
+        ]
+        return found
+
+    said = f"onset.all is not known: {state.upper()}: so and so."
+    assert (onset(known, open_).passed, onset(known, open_).reason) == (False, said)
+    assert onset(known, open_).values == {"now": None, "baseline": "l.2"}
+    better = onset(open_, known)
+    assert (better.passed, better.reason) == (True, "l.2, and not known in the baseline's a/1.pt")
+    both = onset(open_, open_)
+    assert (both.passed, both.reason) == (None, f"{said}, as in the baseline's a/1.pt")
+
+
+def of_schema_1(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint as a scan of before had it."""
+    found = copy.deepcopy(checkpoint)
+    del found["verdict"]
+    for layer in found["layers"]:
+        del layer["answers"], layer["step"], layer["error_ratio"]
+    return found
+
+
+def test_a_baseline_of_before_is_compared_but_for_its_onsets(tmp_path: Path) -> None:
+    before = scan(of_schema_1(good("a/1.pt"))) | {"schema": "nrcscan.scan/1"}
+    results = against(tmp_path, before, scan(good("a/1.pt", r2=0.5)))
+    assert [result.passed for result in results] == [False, True, True]
+    assert results[-1].reason == "l.2, and not known in the baseline's a/1.pt"
+    (entry,) = read_scan(tmp_path / "old.json")["checkpoints"]
+    assert entry["verdict"]["text"].startswith("CANNOT BE JUDGED")
+    assert entry["verdict"]["text"].endswith("scan again.")
+    assert entry["onset"] == dict.fromkeys(("nrc1", "nrc2", "nrc3"), "l.2") | {
+        "nrc4": None,  # which was another condition then
+        "all": None,
+    }
+    assert entry["layers"][2]["answers"] == {
+        **dict.fromkeys(("nrc1", "nrc2", "nrc3"), "met"),
+        "nrc4": "cannot be judged",
+    }
+
+
+def test_onsets_by_other_thresholds_are_not_compared(tmp_path: Path) -> None:
+    old = {"noise_max": 0.2, "cka_min": 0.65, "alignment_min": 0.7, "excess_max": 0.05}
+    new = {"noise_max": 0.2, "cka_min": 0.65, "alignment_min": 0.7, "error_ratio_max": 2.0}
+    before, now = (
+        scan(good("a/1.pt", onset=onset)) | {"provenance": {"report": {"thresholds": thresholds}}}
+        for onset, thresholds in (("l.1", old), ("l.4", new))
+    )
+    results = against(tmp_path, before, now)
+    assert [result.passed for result in results] == [True, True, None]
+    assert results[-1].reason == (
+        "thresholds differ from the baseline's: error_ratio_max (2, and none there) and"
+        " excess_max (none, and 0.05 there)"
+    )
+
+
 def test_the_newest_is_compared_with_the_newest_and_all_with_their_own(tmp_path: Path) -> None:
     before = scan(good("a/1.pt", r2=0.1), good("a/2.pt", r2=0.5), bad("a/3.pt"))
     now = scan(good("a/1.pt", r2=0.2), good("a/2.pt", r2=0.3), good("a/4.pt", r2=0.6))
@@ -281,8 +356,11 @@ def test_a_new_run_is_not_compared_but_nothing_compared_is_a_failure(tmp_path: P
         ('{"schema": NaN}', "not a scan's JSON .NaN in it"),
         ("[]", "not a scan .no schema.; give the scan.json of nrcscan scan"),
         ('{"schema": "nrcscan.report/1"}', "not a scan .nrcscan.report/1."),
-        ('{"schema": "nrcscan.scan/2"}', "by a newer nrcscan .schema nrcscan.scan/2.*upgrade"),
+        ('{"schema": "nrcscan.scan/3"}', "by a newer nrcscan .schema nrcscan.scan/3.*upgrade"),
+        ('{"schema": "nrcscan.scan/2"}', "damaged"),
         ('{"schema": "nrcscan.scan/1"}', "damaged"),
+        (json.dumps(scan(good("a", verdict={"state": "collapsed"}))), "damaged"),
+        (json.dumps(scan(good("a", verdict={"state": 1, "text": "", "onset": None}))), "damaged"),
         ('{"schema": "nrcscan.scan/1", "checkpoints": [{}]}', "damaged"),
         (json.dumps(scan()), "no checkpoint of it could be used"),
         (json.dumps(scan(bad("a"))), "no checkpoint of it could be used"),
@@ -317,10 +395,10 @@ def test_junit_has_a_case_per_checkpoint_and_rule(tmp_path: Path) -> None:
     write_junit(tmp_path / "out.xml", found, judge(found, RULES))
     newest = "not the newest of its run"
     assert parsed(tmp_path / "out.xml") == {
-        ("a/1.pt", "can be used"): ("passed", ""),
+        ("a/1.pt", "can be used"): ("system-out", ""),
         ("a/1.pt", TEXTS[0]): ("skipped", newest),
         ("a/1.pt", TEXTS[1]): ("skipped", newest),
-        ("a/2.pt", "can be used"): ("passed", ""),
+        ("a/2.pt", "can be used"): ("system-out", ""),
         ("a/2.pt", TEXTS[0]): ("failure", "model.r2 = 0.1, not >= 0.8"),
         ("a/2.pt", TEXTS[1]): ("system-out", ""),
         ("b/1.pt", "can be used"): ("error", "the file is empty"),
@@ -380,10 +458,10 @@ def test_the_summary_shows_failed_rules_first(tmp_path: Path) -> None:
         "| checkpoint | reason |\n| :--- | :--- |\n"
         "| b/1.pt | the file is empty |\n\n"
         "### Checkpoints\n\n"
-        "| checkpoint | epoch | R² | collapsed from | noise, last layer | rules |\n"
+        "| checkpoint | epoch | R² | verdict | noise, last layer | rules |\n"
         "| :--- | :--- | :--- | :--- | :--- | :--- |\n"
-        "| a/1.pt |  | 0.900 | l.2 | 0.400 |  |\n"
-        "| a/2.pt | 2 | 0.100 | l.2 | 0.400 | ✗ 1 of 2 |\n"
+        "| a/1.pt |  | 0.900 | COLLAPSED from l.2 to the output. | 0.400 |  |\n"
+        "| a/2.pt | 2 | 0.100 | COLLAPSED from l.2 to the output. | 0.400 | ✗ 1 of 2 |\n"
         "| b/1.pt |  | not usable |  |  |  |\n"
     )
     assert lines == (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -15,6 +16,10 @@ import torch
 from conftest import FIXTURES, ROOT, Run, mlp
 
 from nrcscan import extract
+from nrcscan.cli.console import emit
+from nrcscan.comparing.comparison_table import DIFFERS
+from nrcscan.reporting.marks import LEGEND, MARKS
+from nrcscan.reporting.report_table import BEGINS
 
 PENDULUM = FIXTURES / "pendulum"
 
@@ -75,7 +80,7 @@ def test_a_pair_of_npy(cli: Run, saved: tuple[Path, Path], tmp_path: Path) -> No
 
 def test_options_reach_the_report(cli: Run, saved: tuple[Path, Path]) -> None:
     ok(cli("extract", *saved, "-o", "a.h5", "--dtype", "float64", "--batch-size", "7"))
-    options = "--signal-dim 1 --noise-max 0.5 --cka-min 0.1 --alignment-min 0.2 --excess-max 3"
+    options = "--signal-dim 1 --noise-max 0.5 --cka-min 0.1 --alignment-min 0.2 --error-ratio-max 3"
     done = ok(
         cli("report", "a.h5", *options.split(), "--convention", "published", "--format", "json")
     )
@@ -323,5 +328,22 @@ def test_a_terminal_without_unicode(saved: tuple[Path, Path], program: Run) -> N
     assert done.returncode == 0, done.stderr
     text = ok(program("report", "acts.h5", env=environment))
     assert "R^2 = " in text
-    assert re.search(r" 1 +0 +Linear +5 +0\.\d+ [+-] ", text)
+    assert re.search(r"^ in 0 +Linear +5 +0\.\d+ +0\.", text, re.MULTILINE)
+    assert re.search(r"^ +1 2 +Linear +16 +0\.\d+ [+-] ", text, re.MULTILINE)
+    assert "+ met . - not met . ~ undecided . ? cannot be judged" in text
     assert text.isascii()
+
+
+def test_every_mark_has_its_stand_in_for_a_terminal_without_unicode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    marks = "".join(mark for mark, _ in MARKS.values())
+    emit(f"{marks} {LEGEND} {BEGINS} {DIFFERS} R² ± √d ≤ ρ ≥ a → b × … —\n", None)
+    out.seek(0)
+    shown = out.read()
+    assert shown.isascii()
+    assert "\\" not in shown  # no escape of a mark that was forgotten
+    assert shown.startswith("+-~? + met . ")
+    assert shown.rstrip().endswith("R^2 +- sqrtd <= rho >= a > b x ... n/a")

@@ -19,7 +19,7 @@ from rich.console import Console
 from test_cli import failed, ok
 
 from nrcscan import InputError, Thresholds, UsageError, compare, extract, report
-from nrcscan.comparing.comparison_table import Tables, headline, render
+from nrcscan.comparing.comparison_table import Tables, render, verdicts
 from nrcscan.comparing.short_labels import LONGEST, labels
 from nrcscan.metrics.quantities import QUANTITIES
 
@@ -65,21 +65,40 @@ def test_the_numbers_are_those_of_the_reports(acts: dict[str, Path]) -> None:
 
 def test_the_weight_decay_study(acts: dict[str, Path]) -> None:
     text = render(compare([acts["wd0"], acts["wd0.01"], acts["wd0.05"]]), "table")
-    assert text.startswith(
-        "Collapsed through to the output: wd0 from layers.14 on (8th of 8) and wd0.01 from layers.4"
-        " on (3rd of 8); not wd0.05. Conditions differ at 7 of 8 layers.\n"
-        "3 runs, k = 2 signal directions, 800 samples\n"
-    )
+    lines = text.splitlines()
+    assert lines[0].startswith("wd0: LAST LAYER ONLY: all four conditions hold at layers.14 (7th")
+    assert lines[1].startswith("wd0.01: COLLAPSED from layers.6 (3rd of 7) to the output. ")
+    assert "LEARNED NOTHING" in lines[2]
+    assert lines[3:5] == [
+        "Conditions differ at 6 of 7 layers.",  # and the inputs, which no condition judges
+        "3 runs, k = 2 signal directions, 800 samples",
+    ]
     assert re.search(
-        r"^wd0\.01 +0\.867 +0\.133 +layers\.4 \(3rd of 8\) +1st +1st +3rd +1st$", text, re.M
+        r"^wd0\.01 +0\.867 +0\.133 +1st +1st +2nd +3rd +collapsed from layers\.6 \(3rd of 7\)$",
+        text,
+        re.M,
     )
-    assert re.search(r"^wd0\.05 +0\.000 +1\.000 +— +— +— +— +—$", text, re.M)
-    assert re.search(r"^3 +layers\.4 +0\.227 ✗✓✗✓ +▼9\.8e-3 ✓✓✓✓ +— ✗✗✗✗ +≠ NRC1,3$", text, re.M)
-    assert re.search(r"^8 +layers\.14 +▼0\.057 ✓✓✓✓ +5\.7e-6 ✓✓✓✓ +— ✗✗✗✗$", text, re.M)
+    assert re.search(r"^wd0\.05 +0\.000 +1\.000 +\? +\? +\? +\? +learned nothing$", text, re.M)
+    assert re.search(r"^ +layers\.0 +0\.163 +0\.163 +0\.163$", text, re.M)
+    assert re.search(r"^2 +layers\.4 +0\.227 ✗✓✗✓ +9\.8e-3 ✓✓✓✗ +— \?{4} +≠ NRC1,3,4$", text, re.M)
+    assert re.search(r"^3 +layers\.6 +0\.169 ✓✓✗✓ +▼4\.0e-4 ✓✓✓✓ +— \?{4} +≠ NRC3$", text, re.M)
+    assert re.search(r"^7 +layers\.14 +0\.057 ✓✓✓✓ +5\.7e-6 ✓✓✓✓ +— \?{4}$", text, re.M)
     assert "- wd0.05 (R² 0.000) has learned nothing" in text
     assert (
-        "- wd0.05, 7 layers, layers.2 to layers.14: noise, CKA, align and excess undefined" in text
+        "- wd0.05, 7 layers, layers.2 to layers.14: noise, CKA, align and ratio undefined" in text
     )
+
+
+def test_the_verdicts_are_those_of_the_reports(acts: dict[str, Path]) -> None:
+    paths = [acts["wd0"], acts["wd0.01"], acts["wd0.05"]]
+    found = compare(paths)
+    texts = [report(path).verdict.text for path in paths]
+    assert verdicts(found) == [f"{p.stem}: {text}" for p, text in zip(paths, texts, strict=True)]
+    assert [run["verdict"] for run in found.to_dict()["runs"]] == [
+        report(path).to_dict()["verdict"] for path in paths
+    ]
+    for form in ("table", "md"):
+        assert all(text in render(found, form).replace("\\", "") for text in texts)
 
 
 def test_a_dead_run_hides_no_difference_between_two_that_learned(acts: dict[str, Path]) -> None:
@@ -88,23 +107,30 @@ def test_a_dead_run_hides_no_difference_between_two_that_learned(acts: dict[str,
         for names in (("wd0", "wd0.01"), ("wd0", "wd0.01", "wd0.05"))
     )
     assert two == three
-    assert two["layers.4"] == ("nrc1", "nrc3")
+    assert two["layers.4"] == ("nrc1", "nrc3", "nrc4")
     one = {row.name: row.differs for row in compare([acts["wd0.01"], acts["wd0.05"]]).rows}
-    assert one["layers.4"] == ("nrc1", "nrc2", "nrc3", "nrc4")
+    assert one["layers.2"] == ("nrc1",)
+    assert one["layers.4"] == ()  # what cannot be judged is no other answer
 
 
 def test_a_run_without_predictions_is_not_judged(acts: dict[str, Path], tmp_path: Path) -> None:
     x, y = samples(60, 8, 2)
     headless = extract(mlp(8, 16, 2), (x, y), tmp_path / "headless.h5", predictions=False).path
-    told = headline(compare([acts["wd0.01"], headless]))
-    assert told.startswith("Collapsed through to the output: wd0.01 from layers.4 on (3rd of 8). ")
-    assert "Not judged, for want of predictions: headless." in told
+    lax = Thresholds(noise_max=1, cka_min=0, alignment_min=0)
+    found = compare([acts["wd0.01"], headless], thresholds=lax)
+    assert found.runs[1].verdict["text"] == (
+        "CANNOT BE JUDGED: no predictions are made, so that NRC4 is not judged; NRC1, NRC2 and"
+        " NRC3 hold at 2 alone (1st of 1)."
+    )
+    assert found.runs[1].at_the_end("nrc4").value == "cannot be judged"
+    row = next(line for line in render(found, "table").splitlines() if line.startswith("headless "))
+    assert re.fullmatch(r"headless +— +— +1st +1st +1st +\? +cannot be judged", row)
 
 
 def test_the_same_conditions_everywhere(acts: dict[str, Path], tmp_path: Path) -> None:
     shutil.copy(acts["wd0.01"], tmp_path / "copy.h5")
     text = render(compare([acts["wd0.01"], tmp_path / "copy.h5"]), "table")
-    assert text.startswith("All have collapsed through to the output: ")
+    assert text.count(": COLLAPSED from layers.6 (3rd of 7) to the output. ") == 2
     assert "The same conditions hold at every layer." in text
     assert not re.search(r"≠ NRC", text)
 
@@ -113,7 +139,8 @@ def test_the_same_conditions_everywhere(acts: dict[str, Path], tmp_path: Path) -
 def test_any_quantity_can_be_shown(acts: dict[str, Path], quantity: str) -> None:
     found = compare([acts["wd0"], acts["wd0.01"]])
     value = found.runs[0].layers["layers.6"][quantity]
-    (line,) = [s for s in render(found, "table", quantity).splitlines() if "layers.6 " in s]
+    table = render(found, "table", quantity).splitlines()
+    (line,) = [s for s in table if re.match(r"3 +layers\.6 ", s)]
     first = float(line.split()[2])
     assert first == pytest.approx(value, rel=0.06, abs=6e-4)
 
@@ -125,7 +152,7 @@ def test_layers_that_one_run_lacks_are_dashes(acts: dict[str, Path], tmp_path: P
     found = compare([tmp_path / "flat.h5", tmp_path / "deep.h5"])
     assert [row.name for row in found.rows] == ["0", "2", "4"]
     text = render(found, "table")
-    assert re.search(r"^3 +4 +— +\S+ [✓✗·]{4}", text, re.M)
+    assert re.search(r"^2 +4 +— +\S+ [✓✗~?]{4}", text, re.M)
     assert "- 4: in deep alone" in text
     assert "- 2: width differs: 10 in flat, 8 in deep" in text
     strangers = compare([acts["wd0"], tmp_path / "deep.h5"])
@@ -153,14 +180,14 @@ def test_it_fits_a_terminal(acts: dict[str, Path], tmp_path: Path, width: int, n
     assert [run.label for run in found.runs] == [f"wd{i}e-3" for i in range(n_runs)]
     lines = shown(width, found).splitlines()
     assert max(map(len, lines)) <= width
-    rows = [line for line in lines if re.match(r"3 +layers\.4 ", line)]
-    assert "".join(rows).count("▼9.8e-3 ✓✓✓✓") == n_runs
+    rows = [line for line in lines if re.match(r"3 +layers\.6 ", line)]
+    assert "".join(rows).count("▼4.0e-4 ✓✓✓✓") == n_runs
     assert len(rows) == (2 if (n_runs, width) == (7, 80) else 1)
 
 
 def test_json(acts: dict[str, Path]) -> None:
     found = json.loads(render(compare([acts["wd0"], acts["wd0.05"], acts["other"]]), "json"))
-    assert found["schema"] == "nrcscan.compare/1"
+    assert found["schema"] == "nrcscan.compare/2"
     assert found["convention"] == "default"
     assert [run["label"] for run in found["runs"]] == ["wd0", "wd0.05", "other"]
     (layer,) = [layer for layer in found["layers"] if layer["name"] == "layers.4"]
@@ -185,7 +212,7 @@ def test_csv_is_tidy(acts: dict[str, Path]) -> None:
 
 def test_markdown(acts: dict[str, Path]) -> None:
     text = render(compare([acts["wd0"], acts["wd0.01"]]), "md")
-    assert "| 3 | `layers.4` | 0.227 ✗✓✗✓ | ▼9.8e-3 ✓✓✓✓ | NRC1,3 |" in text
+    assert "| 3 | `layers.6` | 0.169 ✓✓✗✓ | ▼4.0e-4 ✓✓✓✓ | NRC3 |" in text
     tables = re.findall(r"(?:^\|.*\n)+", text, re.M)
     assert [len({line.count("|") for line in table.splitlines()}) for table in tables] == [1, 1]
 
@@ -253,14 +280,14 @@ def test_letters_are_told_what_they_stand_for(acts: dict[str, Path], tmp_path: P
 
 def entry(run: str, epoch: int | None, acts: Path) -> dict[str, Any]:
     found = report(acts).to_dict()
-    made = {key: found[key] for key in ("model", "onset", "layers")}
+    made = {key: found[key] for key in ("model", "verdict", "onset", "layers")}
     path = f"{run}/{epoch}.pt"
     return {"path": path, "run": run, "epoch": epoch, "status": "ok", "reason": None, **made}
 
 
 def scan(folder: Path, *checkpoints: dict[str, Any]) -> Path:
     folder.mkdir()
-    content = {"schema": "nrcscan.scan/1", "checkpoints": checkpoints}
+    content = {"schema": "nrcscan.scan/2", "checkpoints": checkpoints}
     (folder / "scan.json").write_text(json.dumps(content))
     return folder
 
@@ -277,13 +304,36 @@ def test_the_newest_good_checkpoints_of_one_scan(acts: dict[str, Path], tmp_path
     )
     found = compare([folder])
     assert [(run.label, run.epoch) for run in found.runs] == [("wd0", 2), ("wd0.01", 10)]
-    assert found.runs[1].onset["all"] == "layers.4"
+    assert found.runs[1].onset["all"] == "layers.6"
     assert f"{folder}: wd0/9.pt could not be used: NaN" in found.notes
     assert f"{folder}: wd1/1.pt could not be used: NaN" in found.notes
     text = render(found, "table")
     assert f"- wd0.01: epoch 10 of {folder}: wd0.01/10.pt" in text
     assert "2 runs\n" in text
     assert compare([folder / "scan.json"]).to_dict()["layers"] == found.to_dict()["layers"]
+
+
+def test_a_scan_of_before_can_be_compared_and_its_collapse_not_judged(
+    acts: dict[str, Path], tmp_path: Path
+) -> None:
+    before = [entry(name, 1, acts[name]) for name in ("wd0", "wd0.01")]
+    for checkpoint in before:
+        del checkpoint["verdict"]
+        checkpoint["onset"]["all"] = checkpoint["onset"]["nrc4"] = "layers.4"
+        for layer in checkpoint["layers"]:
+            del layer["answers"], layer["step"], layer["error_ratio"]
+            layer["met"]["nrc4"] = True  # by the excess
+    folder = scan(tmp_path / "scan", *before)
+    file = folder / "scan.json"
+    file.write_text(file.read_text().replace("nrcscan.scan/2", "nrcscan.scan/1"))
+    found = compare([folder, acts["wd0.01"]])
+    text = render(found, "table")
+    told = "CANNOT BE JUDGED: the scan is of an nrcscan that gave no verdict; scan again."
+    assert verdicts(found)[:2] == [f"scan/wd0: {told}", f"scan/wd0.01: {told}"]
+    assert re.search(r"^scan/wd0\.01 .* +\? +cannot be judged$", text, re.M)
+    assert "layers.14" not in [run.onset["all"] for run in found.runs[:2]]
+    assert re.search(r"8 layers, layers\.0 to layers\.14: ratio undefined: the scan is of", text)
+    assert not any("nrc4" in row.differs for row in found.rows)
 
 
 def test_runs_of_two_scans_stand_beside_their_namesakes(
@@ -304,7 +354,8 @@ def test_runs_of_two_scans_stand_beside_their_namesakes(
         ("{", "not a scan's JSON"),
         ("[]", "not a scan .no schema.; give the scan.json of nrcscan scan"),
         ('{"schema": "other/1", "checkpoints": []}', "not a scan .other/1.; give"),
-        ('{"schema": "nrcscan.scan/2", "checkpoints": []}', "by a newer nrcscan .*upgrade"),
+        ('{"schema": "nrcscan.scan/3", "checkpoints": []}', "by a newer nrcscan .*upgrade"),
+        ('{"schema": "nrcscan.scan/2", "checkpoints": []}', "no checkpoint of it could be used"),
         ('{"schema": "nrcscan.scan/1", "checkpoints": []}', "no checkpoint of it could be used"),
         ('{"schema": "nrcscan.scan/1", "checkpoints": [{"run": "a"}]}', "damaged"),
         ("[" * 100_000, "not a scan's JSON"),
@@ -324,6 +375,10 @@ def test_scans_that_cannot_be_used(tmp_path: Path, content: str, message: str) -
         (("layers", 0, "met", "nrc1"), 0.5),
         (("layers", 0, "width"), None),
         (("layers", 1, "name"), "layers.0"),
+        (("layers", 0, "answers", "nrc1"), "perhaps"),
+        (("layers", 0, "step"), "1"),
+        (("verdict", "text"), None),
+        (("verdict", "onset"), 3),
         (("onset", "all"), "layers.99"),
         (("model", "r2"), "good"),
         (("layers",), []),
@@ -366,7 +421,7 @@ def test_the_command(cli: Run, acts: dict[str, Path], tmp_path: Path) -> None:
     assert " CKA 1234 " in done.stdout
     found = ok(cli("compare", acts["wd0"], acts["wd0.01"], "--format", "json", "-o", "c.json"))
     assert found == ""
-    assert json.loads((tmp_path / "c.json").read_text())["schema"] == "nrcscan.compare/1"
+    assert json.loads((tmp_path / "c.json").read_text())["schema"] == "nrcscan.compare/2"
     failed(cli("compare", acts["wd0"]), 2, "a single run")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from transformers import (
 )
 
 from nrcscan import InputError, UsageError, extract, inspect, merge, report
+from nrcscan.verdict.answers import Answer
 
 pytestmark = pytest.mark.numerical
 
@@ -196,15 +198,27 @@ def test_an_encoder_without_a_head_is_measured_without_predictions(
     }
     for name, value in right.items():
         assert layer.metrics.values[name] == pytest.approx(value, rel=1e-9), name
-    assert layer.metrics.undefined["excess"] == "the network makes no predictions"
+    for name in ("excess", "error_ratio"):
+        assert layer.metrics.undefined[name] == "the network makes no predictions"
     assert layer.met["nrc4"] is None
+    assert layer.answers["nrc4"] is Answer.NOT_JUDGED
     assert (found.mse, found.r2, found.learned) == (None, None, None)
     assert set(found.model["undefined"]) == {"mse", "r2", "learned"}
     assert found.onset["all"] is None
     shown = cli("report", tmp_path / "a.h5").stdout
-    assert "No predictions are made, so NRC4, and with it the collapse as a whole, is not" in shown
-    assert "NRC4 not judged" in shown
-    assert "collapsed through" not in cli("compare", tmp_path / "a.h5", tmp_path / "a.h5").stdout
+    assert shown.startswith("NOT COLLAPSED: ")  # whatever NRC4 would be: others fail everywhere
+    assert "NRC4 cannot be judged" in shown
+    lax = ["--noise-max", 1, "--cka-min", 0, "--alignment-min", 0]
+    shown = cli("report", tmp_path / "a.h5", *lax).stdout
+    assert shown.startswith(
+        "CANNOT BE JUDGED: no predictions are made, so that NRC4 is not judged; NRC1, NRC2 and NRC3"
+        " hold from "
+    )
+    assert "▼" not in shown
+    (tmp_path / "b.h5").write_bytes((tmp_path / "a.h5").read_bytes())
+    shown = cli("compare", tmp_path / "a.h5", tmp_path / "b.h5", *lax).stdout
+    assert shown.count(": CANNOT BE JUDGED: no predictions are made") == 2
+    assert shown.count("▼") == 1  # in the legend alone
 
 
 @pytest.mark.usefixtures("workers_here")
@@ -217,14 +231,15 @@ def test_an_encoder_is_scanned_merged_and_gated_without_predictions(
     ran = cli("scan", tmp_path / "runs", tmp_path / "data.npz", *keys, "-o", tmp_path / "s")
     assert ran.returncode == 0, ran.stderr
     assert "checkpoint-5     5   —" in ran.stdout
-    assert "not judged, without predictions" in ran.stdout
+    row = next(line for line in ran.stdout.splitlines() if "checkpoint-5  " in line)
+    assert re.search(r" 5 +— .* \? +not collapsed ", row)
     judged = cli(
         "scan", tmp_path / "runs", tmp_path / "data.npz", *keys, "-o", tmp_path / "s",
         "--require", "model.r2 >= 0.5", "--require", "onset.nrc4 <= layers[-1]",
     )  # fmt: skip
     assert judged.returncode == 1
     assert "model.r2 is undefined: the network makes no predictions" in judged.stdout
-    assert "onset.nrc4 is undefined: no layer could be judged on it" in judged.stdout
+    assert "onset.nrc4 is not known: NRC4 cannot be judged at the last layer" in judged.stdout
     whole = report(extract_rows(tmp_path, "whole.h5", 0, 40))
     halves = [extract_rows(tmp_path, f"{a}.h5", a, 20) for a in (0, 20)]
     merge(halves, tmp_path / "merged.h5")
@@ -250,7 +265,10 @@ def test_predictions_are_asked_for_or_left_out(tmp_path: Path) -> None:
         extract(body, (x, y), tmp_path / "a.h5")
     done = extract(body, (x, y), tmp_path / "a.h5", predictions=False)
     assert done.r2 is None
-    assert report(tmp_path / "a.h5").layers[0].metrics.undefined.keys() == {"excess"}
+    assert report(tmp_path / "a.h5").layers[0].metrics.undefined.keys() == {
+        "excess",
+        "error_ratio",
+    }
     with pytest.raises(UsageError, match="--no-predictions goes with neither --output-key nor"):
         extract(body, (x, y), tmp_path / "b.h5", predictions=False, output_slice=":2")
     encoder(tmp_path / "hub")

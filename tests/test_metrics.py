@@ -76,6 +76,7 @@ def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:
     cosines = np.linalg.svd(top.T @ tw, compute_uv=False)
     sines = np.linalg.svd(tw - top @ (top.T @ tw), compute_uv=False)
     mse = float(((fitted - yc) ** 2).mean())
+    held_out = mse / (1 - (int(keep.sum()) + 1) / len(h)) ** 2
     found = {
         "noise_component": float((s[k:] ** 2).sum() / (s**2).sum()),
         "cka": cka(projected),
@@ -86,6 +87,8 @@ def reference(h: Matrix, y: Matrix, w: Matrix, k: int) -> dict[str, float]:
         "weight_signal_energy": float(np.linalg.norm(w @ top) ** 2 / np.linalg.norm(w) ** 2),
         "linear_mse": mse,
         "excess": (mse - 0.1) / float(yc.var(axis=0).mean()),
+        "linear_mse_held_out": held_out,
+        "error_ratio": held_out / 0.1,
         "feature_stable_rank": float((s**4).sum() / s[0] ** 4),
         "weight_stable_rank": float((sw**2).sum() / sw[0] ** 2),
         "feature_rank": int((s > 1e-3 * s[0]).sum()),
@@ -142,6 +145,7 @@ def test_a_collapsed_layer_reads_as_collapsed() -> None:
         assert found.values[name] == pytest.approx(1, abs=1e-12)
     assert found.values["noise_alignment"] < 1e-12
     assert abs(found.values["excess"]) < 1e-12
+    assert found.undefined == {"error_ratio": "the network's MSE is 0: nothing to divide by"}
 
 
 def test_tiny_noise_is_measured_not_rounded_away() -> None:

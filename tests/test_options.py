@@ -26,6 +26,8 @@ from nrcscan.extracting import extract as extracting
 from nrcscan.extracting import provenance
 from nrcscan.gating.settings_file import gather_rules
 from nrcscan.merging import check_parts
+from nrcscan.metrics.layer_values import LayerMetrics
+from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.options.check import check, checked, several
 from nrcscan.options.describe import described
 from nrcscan.options.gate_options import GateOptions
@@ -35,7 +37,8 @@ from nrcscan.options.record import anywhere
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.options.scan_options import ScanOptions
 from nrcscan.scanning import fingerprint
-from nrcscan.verdict.onset import onset, runs, together
+from nrcscan.verdict.answers import Answer, answers, together
+from nrcscan.verdict.onset import onset, runs
 
 KINDS = (PassOptions, CheckpointOptions, ReportOptions, ScanOptions, GateOptions, Thresholds)
 FIELDS = [field for kind in KINDS for field in declared(kind).values()]
@@ -359,7 +362,7 @@ def test_what_no_other_process_can_be_given_is_refused(folder: Path) -> None:
 def test_thresholds_of_numpy_give_the_same_onsets(tmp_path: Path) -> None:
     data = FIXTURES / "swimmer"
     nrcscan.extract(data / "wd0" / "epoch_600.pt", data / "data.npz", tmp_path / "a.h5")
-    for values in np.linspace([0.05, 0.4, 0.4, 0.01], [0.5, 0.99, 0.99, 0.5], 4):
+    for values in np.linspace([0.05, 0.4, 0.4, 1.01], [0.5, 0.99, 0.99, 3.0], 4):
         ours = nrcscan.report(tmp_path / "a.h5", thresholds=Thresholds(*values))
         plain = nrcscan.report(tmp_path / "a.h5", thresholds=Thresholds(*values.tolist()))
         assert json.dumps(ours.to_dict()) == json.dumps(plain.to_dict())
@@ -370,10 +373,13 @@ def test_thresholds_of_numpy_give_the_same_onsets(tmp_path: Path) -> None:
 
 
 def test_a_verdict_does_not_ask_which_object_says_no() -> None:
-    answers: list[Any] = [np.True_, np.False_, np.True_]
-    assert together(answers) is False
-    assert onset(answers) == 2
-    assert runs(answers) == [(0, 0), (2, 2)]
+    values = {name: np.float64(0.9) for name in QUANTITIES}  # which compare to NumPy's truths
+    found = answers(LayerMetrics({**values}), Thresholds(), learned=True)
+    assert list(found.values()) == [Answer.NOT_MET, Answer.MET, Answer.MET, Answer.MET]
+    assert together(found.values()) is Answer.NOT_MET
+    in_depth = [Answer.MET, together(found.values()), Answer.MET]
+    assert onset(in_depth) == 2
+    assert runs(in_depth) == [(0, 0), (2, 2)]
 
 
 @pytest.mark.usefixtures("workers_here")

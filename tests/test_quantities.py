@@ -146,7 +146,7 @@ def test_what_is_known_to_a_resolution_only_has_a_bound_and_nothing_else_has() -
 def test_a_condition_judges_a_quantity_by_a_threshold() -> None:
     assert [condition.option for condition in JUDGED] == [f.name for f in fields(Thresholds)]
     for condition in JUDGED:
-        assert ENTRIES[condition.quantity].worse is not None
+        assert (ENTRIES[condition.quantity].worse is None) == condition.both_sides
         assert ENTRIES[condition.beside].column is not None
         assert condition.option.endswith("_max" if condition.at_most else "_min")
 
@@ -155,6 +155,8 @@ def test_the_help_of_a_threshold_says_what_its_condition_does() -> None:
     shown = CliRunner().invoke(app, ["report", "--help"], env={"COLUMNS": "200"}).output
     for condition in JUDGED:
         side = "holds up to this" if condition.at_most else "holds from this"
+        if condition.both_sides:
+            side = "holds where .* is from 1 over this up to it"
         option = condition.option.replace("_", "-")
         assert re.search(rf"--{option} .*{condition.name.upper()} {side}", shown), option
 

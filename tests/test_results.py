@@ -15,9 +15,14 @@ from torch import Tensor, nn
 
 from nrcscan import Report, Thresholds, UsageError, extract, report
 from nrcscan.acts_file.reading import open_acts
+from nrcscan.acts_file.schema import Unmeasured
+from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES
-from nrcscan.reporting import sentences
 from nrcscan.reporting.make_report import report_of
+from nrcscan.verdict.answers import Answer, answers
+from nrcscan.verdict.conclude import conclude
+from nrcscan.verdict.depth import Step
+from nrcscan.verdict.verdict import NetworkFit, State, Verdict
 
 pytestmark = pytest.mark.numerical
 
@@ -141,16 +146,22 @@ def test_the_published_linear_mse_in_float64(acts: Any, case: str) -> None:
 
 def test_where_collapse_begins(acts: Any) -> None:
     collapsed = report(acts["swimmer_collapsed", "float32"])
-    assert collapsed.onset["all"] == "layers.4"
-    assert collapsed.runs["nrc3"] == [["layers.0", "layers.0"], ["layers.4", "layers.14"]]
-    assert sentences.headline(collapsed) == (
-        "Collapsed from layers.4 on (3rd of 8), through to the output. The model fits with"
-        " R² = 0.867 (MSE 0.133). All four hold at layers.0 too, then layers.2 (2nd) fails NRC3"
-        " (alignment 0.528, though 67.1% of the weight's energy acts on the signal) alone."
+    assert collapsed.onset["all"] == "layers.8"
+    assert collapsed.runs["nrc3"] == [["layers.4", "layers.14"]]  # layers.0 reads the inputs
+    assert collapsed.verdict.text == (
+        "COLLAPSED from layers.8 (4th of 7) to the output. The network fits: R² = 0.867"
+        " (MSE 0.133)."
     )
-    strict = report(acts["swimmer_collapsed", "float32"], thresholds=Thresholds(noise_max=1e-3))
-    assert strict.onset["nrc1"] == "layers.6"
-    assert strict.onset["all"] == "layers.6"
+    assert collapsed.verdict.findings == (
+        "A linear probe does better: from layers.2 (1st of 7) it predicts the targets with 0.13"
+        " times the network's error. Layers after this lose information.",
+    )
+    strict = report(acts["swimmer_collapsed", "float32"], thresholds=Thresholds(noise_max=1e-6))
+    assert strict.onset["nrc1"] == "layers.10"
+    assert strict.onset["all"] == "layers.10"
+    lax = report(acts["swimmer_collapsed", "float32"], thresholds=Thresholds(error_ratio_max=10))
+    assert lax.onset["nrc4"] == "layers.2"
+    assert lax.onset["all"] == "layers.4"
 
 
 def test_a_single_layer_that_breaks_a_run_is_named(acts: Any) -> None:
@@ -159,8 +170,14 @@ def test_a_single_layer_that_breaks_a_run_is_named(acts: Any) -> None:
     found = report(path, convention="published", thresholds=Thresholds(cka_min=0))
     assert found.onset["all"] is None
     assert found.onset["nrc3"] is None
-    words = sentences.headline(found)
-    assert "but not through to the output: layers.14 (8th) fails NRC3 (alignment 0.574" in words
+    verdict = found.verdict
+    assert verdict.state is State.PARTLY
+    assert (verdict.onset, verdict.last) == ("layers.8", "layers.12")
+    assert verdict.broken_by is not None
+    assert verdict.broken_by.layer == "layers.14"
+    assert verdict.broken_by.conditions == {"nrc3": pytest.approx(0.574, abs=1e-3)}
+    words = verdict.text
+    assert "but not to the output: layers.14 (7th of 7) fails NRC3 (alignment 0.574" in words
     assert "alone" in words
 
 
@@ -175,6 +192,7 @@ def test_signal_dimension(acts: Any) -> None:
     wide = report(path, signal_dim=8).layers
     assert wide[0].metrics.undefined["noise_component"].startswith("width 8 leaves nothing")
     assert wide[0].met["nrc1"] is None
+    assert wide[0].answers["nrc1"] is Answer.NOT_JUDGED
     for wrong in (0, -1, "2"):
         with pytest.raises(UsageError, match="give t, auto or a number from 1 up"):
             report(path, signal_dim=wrong)  # type: ignore[arg-type]
@@ -206,11 +224,12 @@ def test_a_dead_network(tmp_path: Path, shrink: float) -> None:
     found = measured(tmp_path, model, *samples(200, 8, 2))
     assert not found.learned
     assert found.model["learned"] is False
-    assert sentences.headline(found).startswith("THIS MODEL HAS LEARNED NOTHING: R² = ")
+    assert found.verdict.state is State.LEARNED_NOTHING
+    assert found.verdict.text.startswith("LEARNED NOTHING: R² = ")
     assert set(found.onset.values()) == {None}
     for layer in found.layers[2:]:
         assert "the features do not vary" in layer.metrics.undefined["noise_component"]
-        assert set(layer.met.values()) == {False}
+        assert set(layer.answers.values()) == {Answer.NOT_JUDGED}
 
 
 def test_the_fixture_that_died_in_training(tmp_path: Path) -> None:
@@ -238,6 +257,7 @@ def test_more_targets_than_a_layer_is_wide(tmp_path: Path) -> None:
     bottleneck = found.layers[2].metrics
     assert bottleneck.undefined["alignment"] == "width 3 leaves nothing beside k = 4 directions"
     assert found.layers[2].met == {"nrc1": None, "nrc2": False, "nrc3": None, "nrc4": False}
+    assert found.layers[2].answers["nrc1"] is Answer.NOT_JUDGED
 
 
 def test_fewer_samples_than_features(tmp_path: Path) -> None:
@@ -276,7 +296,8 @@ def test_targets_that_never_vary(tmp_path: Path) -> None:
     }
     assert found.target_stable_rank is None
     assert found.notes == ("no target ever varies: there is nothing to collapse onto",)
-    assert "the targets do not vary, so R² is undefined" in sentences.headline(found)
+    assert found.verdict.state is State.NOT_JUDGED
+    assert "the targets do not vary, so R² is undefined" in found.verdict.text
 
 
 def test_rank_deficient_weights(tmp_path: Path) -> None:
@@ -295,40 +316,88 @@ class Twins(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.inputs = nn.Linear(4, 4, bias=False)
         self.a, self.b = nn.Linear(4, 2, bias=False), nn.Linear(4, 2, bias=False)
         with torch.no_grad():
+            self.inputs.weight.copy_(torch.eye(4))
             self.a.weight.copy_(torch.eye(4)[:2])
             self.b.weight.copy_(torch.eye(4)[[0, 2]])
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.inputs(x)
         return self.a(x) + 0 * self.b(x)
 
 
 def test_layers_that_read_the_same_features_are_one_position(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((500, 4)) * [1, 1, 1e-3, 1e-3]
-    found = measured(tmp_path, Twins(), x, x[:, :2])
-    a, b = found.layers
-    assert (a.position, b.position) == (0, 0)
+    y = x[:, :2] + 0.1 * rng.standard_normal((500, 2))  # an error to compare others with
+    found = measured(tmp_path, Twins(), x, y)
+    _, a, b = found.layers
+    assert (a.position, b.position) == (1, 1)
+    assert (a.step, b.step) == (1, 1)
     assert a.met["nrc3"] is True
     assert b.met["nrc3"] is False
     assert b.metrics.values["alignment"] == pytest.approx(0.5, abs=0.01)
     assert found.onset["all"] == "a"  # (1 + 0.5) / 2 ≥ 0.7
     assert found.runs["all"] == [["a", "b"]]
+    assert (found.verdict.onset, found.verdict.last) == ("a", "b")
 
 
-def test_a_narrow_layer_does_not_hide_the_collapse_around_it(tmp_path: Path) -> None:
-    torch.manual_seed(0)
+def narrowed(tmp_path: Path, *weights: Tensor, **options: Any) -> Report:
+    """Return a report on a linear network of these weights, on inputs of two large directions."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((500, 6)) * [1, 1, 1e-3, 1e-3, 1e-3, 1e-3]
-    model = nn.Sequential(nn.Linear(6, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model = nn.Sequential(*(nn.Linear(w.shape[1], w.shape[0], bias=False) for w in weights))
     with torch.no_grad():
-        for module, weight in zip(model, (torch.eye(6)[:2], torch.eye(2)), strict=True):
+        for module, weight in zip(model, weights, strict=True):
             assert isinstance(module, nn.Linear)
             module.weight.copy_(weight)
-    found = measured(tmp_path, model, x, x[:, :2])
+    return measured(tmp_path, model, x, x[:, :2] + 0.1 * rng.standard_normal((500, 2)), **options)
+
+
+def test_a_narrow_layer_is_not_judged_and_says_so(tmp_path: Path) -> None:
+    """Beside k = 2 directions nothing is left of a width of 2."""
+    found = narrowed(tmp_path, torch.eye(6), torch.eye(6)[:2], torch.eye(2))
+    assert found.layers[1].step == 1
+    assert set(found.layers[1].met.values()) == {True}
+    assert found.layers[2].met["nrc1"] is None
+    assert found.onset["all"] is None
+    assert found.verdict.state is State.NOT_JUDGED
+    assert found.verdict.text.startswith("CANNOT BE JUDGED: all four conditions may hold from 1")
+    assert "width 2 leaves nothing beside k = 2 directions" in found.verdict.text
+
+
+def test_a_narrow_layer_before_does_not_hide_the_collapse_after_it(tmp_path: Path) -> None:
+    narrow = torch.eye(6)[:2]
+    found = narrowed(tmp_path, narrow, narrow.T, torch.eye(6), narrow)
     assert found.layers[1].met["nrc1"] is None
-    assert found.onset["all"] == "0"
+    assert found.verdict.state is State.COLLAPSED
+    assert found.onset["all"] == found.verdict.onset == "2"
+    assert "Perhaps already from 1: 1 is open: NRC1 cannot be judged (width 2" in found.verdict.text
+
+
+def test_a_network_without_error_has_no_ratio_of_errors(tmp_path: Path) -> None:
+    x, _ = samples(200, 4, 2)
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 2, bias=False))
+    with torch.no_grad():
+        for module in model:
+            assert isinstance(module, nn.Linear)
+            module.weight.copy_(torch.eye(4)[: module.out_features])
+    found = measured(tmp_path, model, x, x[:, :2])
+    assert found.mse == 0
+    assert found.layers[1].metrics.undefined["error_ratio"].startswith("the network's MSE is 0")
+    assert found.layers[1].answers["nrc4"] is Answer.NOT_JUDGED
+
+
+def test_a_network_of_layers_on_inputs_alone_is_not_judged(tmp_path: Path) -> None:
+    found = measured(tmp_path, mlp(8, 2), *samples(200, 8, 2))
+    assert found.layers[0].inputs
+    assert found.layers[0].step is None
+    assert set(found.onset.values()) == {None}
+    learned = narrowed(tmp_path, torch.eye(6)[:2])
+    assert learned.verdict.state is State.NOT_JUDGED
+    assert "every layer that is measured reads the network's inputs" in learned.verdict.text
 
 
 class Convolutional(nn.Module):
@@ -398,6 +467,7 @@ def test_convolutions_agree_with_a_two_pass_reference(tmp_path: Path, dtype: Any
         h = (tensor.mean((2, 3)) if tensor.ndim == 4 else tensor).numpy()
         wanted = reference(h, y.astype(np.float64), dense(modules[layer.name]), 2)
         wanted["excess"] = (wanted["linear_mse"] - mse) / found.target_variance
+        wanted["error_ratio"] *= 0.1 / mse  # the reference's network has an MSE of 0.1
         for quantity, value in wanted.items():
             assert layer.metrics.values[quantity] == pytest.approx(value, rel=tight, abs=tight), (
                 layer.name,
@@ -415,12 +485,72 @@ def test_features_far_from_zero_end_to_end(tmp_path: Path) -> None:
     assert noise == pytest.approx(lam[2:].sum() / lam.sum(), rel=1e-6)
 
 
-def test_layers_side_by_side_give_the_same_bits(acts: dict[tuple[str, str], Path]) -> None:
-    options: dict[str, Any] = {
-        "signal_dim": "t",
-        "convention": "default",
-        "thresholds": Thresholds(),
-    }
+def concluded(*alignments: float | None, error_ratio: float = 1.0) -> Verdict:
+    """Return the verdict on steps that meet all but, perhaps, NRC3; one of None is undefined."""
+    in_depth = []
+    for number, alignment in enumerate(alignments, 1):
+        values = {"noise_component": 0.0, "cka": 1.0, "error_ratio": error_ratio}
+        known = {**values} if alignment is None else {**values, "alignment": alignment}
+        undefined = {"alignment": "the weight is zero"} if alignment is None else {}
+        metrics = LayerMetrics(known, undefined)
+        own = answers(metrics, Thresholds(), learned=True)
+        in_depth.append(Step((f"l.{number}",), number, metrics, own))
+    return conclude(NetworkFit(100, 0.1, 0.9, 1.0), in_depth, Thresholds())
+
+
+def test_a_stretch_is_broken_by_what_surely_fails() -> None:
+    found = concluded(0.9, 0.9, None, 0.1)
+    assert found.state is State.PARTLY
+    assert (found.onset, found.last) == ("l.1", "l.2")
+    assert found.broken_by is not None
+    assert (found.broken_by.layer, found.broken_by.conditions) == ("l.4", {"nrc3": 0.1})
+    assert "but not to the output: l.4 (4th of 4) fails NRC3 (alignment 0.1" in found.text
+
+
+@pytest.mark.parametrize(
+    ("error_ratio", "met"), [(0.49, False), (0.5, True), (1.0, True), (2.0, True), (2.01, False)]
+)
+def test_nrc4_is_closeness_from_both_sides(error_ratio: float, met: bool) -> None:
+    state = concluded(0.9, 0.9, error_ratio=error_ratio).state
+    assert state is (State.COLLAPSED if met else State.NOT_COLLAPSED)
+
+
+def test_no_later_layer_loses_what_the_last_one_does() -> None:
+    (before,) = concluded(0.9, 0.9, 0.9, error_ratio=0.3).findings[:1] or [""]
+    assert before.startswith("A linear probe does better: from l.1 (1st of 3)")
+    assert before.endswith("Layers after this lose information.")
+    (last,) = concluded(0.9, error_ratio=0.3).findings
+    assert last.endswith("The network's last layer is not the best linear map of what it reads.")
+
+
+DEFAULTS: dict[str, Any] = {
+    "signal_dim": "t",
+    "convention": "default",
+    "thresholds": Thresholds(),
+}
+
+
+def test_what_was_left_out_at_the_end_is_not_taken_for_collapsed(
+    acts: dict[tuple[str, str], Path],
+) -> None:
     with open_acts(acts["swimmer_collapsed", "float32"]) as file:
-        one, three = (report_of(file, threads=threads, **options).to_dict() for threads in (1, 3))
+        measured = len(file.layers)
+        file.unmeasured = [Unmeasured("head", "left out by --exclude", measured)]
+        after = report_of(file, **DEFAULTS)
+        file.unmeasured = [Unmeasured("stem", "left out by --exclude", 1)]
+        before = report_of(file, **DEFAULTS)
+    assert after.verdict.state is State.NOT_JUDGED
+    assert after.verdict.unmeasured == {"head": "left out by --exclude"}
+    assert after.verdict.text.startswith(
+        "CANNOT BE JUDGED: all four conditions may hold from layers.8 (4th of 7) to layers.14, the"
+        " last layer measured, but head was not measured (left out by --exclude): measure it too."
+    )
+    assert set(after.onset.values()) == {None}
+    assert (before.verdict.state, before.verdict.onset) == (State.COLLAPSED, "layers.8")
+    assert before.onset["all"] == "layers.8"
+
+
+def test_layers_side_by_side_give_the_same_bits(acts: dict[tuple[str, str], Path]) -> None:
+    with open_acts(acts["swimmer_collapsed", "float32"]) as file:
+        one, three = (report_of(file, threads=threads, **DEFAULTS).to_dict() for threads in (1, 3))
     assert one == three

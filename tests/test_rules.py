@@ -25,7 +25,9 @@ def checkpoint(**changes: Any) -> dict[str, Any]:
             "kind": "Linear",
             "width": 8,
             **dict.fromkeys(QUANTITIES, i / 10),
+            "step": i + 1,
             "met": dict.fromkeys(CONDITIONS, i >= 2),
+            "answers": dict.fromkeys(CONDITIONS, "met" if i >= 2 else "not met"),
             "undefined": {},
             "notes": [],
         }
@@ -36,10 +38,24 @@ def checkpoint(**changes: Any) -> dict[str, Any]:
         "run": "run",
         "status": "ok",
         "model": {"mse": 0.1, "r2": 0.9, "learned": True, "undefined": {}},
+        "verdict": {
+            "state": "collapsed",
+            "onset": "encoder.0#2",
+            "last": NAMES[-1],
+            "unmeasured": {},
+            "text": "COLLAPSED from encoder.0#2 (3rd of 5) to the output.",
+        },
         "onset": dict.fromkeys((*CONDITIONS, "all"), "encoder.0#2"),
         "layers": layers,
     }
     return found | changes
+
+
+def answered(found: dict[str, Any], answer: str, *conditions: str) -> None:
+    """Give every layer of a checkpoint one answer to conditions."""
+    for layer in found["layers"]:
+        layer["answers"] |= dict.fromkeys(conditions, answer)
+        layer["met"] |= dict.fromkeys(conditions, {"met": True, "not met": False}.get(answer))
 
 
 def outcome(text: str, **changes: Any) -> bool | None:
@@ -113,35 +129,90 @@ def test_layers_compare_by_depth_and_not_by_order() -> None:
     ],
 )
 def test_an_onset_that_never_comes_lies_behind_every_layer(text: str, holds: bool) -> None:
-    onset = dict.fromkeys(CONDITIONS, "layers.2") | {"all": None}
-    assert outcome(text, onset=onset) is holds
+    found = checkpoint(onset=dict.fromkeys(CONDITIONS, "encoder.0#2") | {"all": None})
+    found["verdict"]["state"] = "partly"
+    assert evaluate(parse(text), found).holds is holds
 
 
 def test_two_onsets_that_never_come_cannot_be_compared() -> None:
-    never: dict[str, Any] = dict.fromkeys((*CONDITIONS, "all"))
-    found = evaluate(parse("onset.nrc1 <= onset.all"), checkpoint(onset=never))
+    never = checkpoint(onset=dict.fromkeys((*CONDITIONS, "all")))
+    never["verdict"]["state"] = "not collapsed"
+    answered(never, "not met", *CONDITIONS)
+    found = evaluate(parse("onset.nrc1 <= onset.all"), never)
     assert found.holds is None
     assert found.because == ("neither onset.nrc1 nor onset.all ever comes",)
 
 
-def test_a_collapse_is_not_judged_without_predictions() -> None:
+@pytest.mark.parametrize("state", ["undecided", "cannot be judged"])
+def test_a_collapse_that_is_not_known_decides_nothing_and_says_which_it_is(state: str) -> None:
     found = checkpoint(onset=dict.fromkeys((*CONDITIONS, "all")))
     found["model"]["learned"] = None
-    for layer in found["layers"]:
-        layer["met"] |= {"nrc1": False, "nrc4": None}
-    judged = evaluate(parse("onset.all <= layers.2"), found)
-    assert judged.holds is None
-    assert judged.because == ("onset.all is undefined: it is not judged without predictions",)
+    found["verdict"] |= {"state": state, "text": f"{state.upper()}: so and so."}
+    answered(found, state, "nrc4")
+    for text in ("onset.all <= layers.2", "not onset.all <= layers.2", "onset.all > layers.2"):
+        judged = evaluate(parse(text), found)
+        assert judged.holds is None
+        assert judged.because == (f"onset.all is not known: {state.upper()}: so and so.",)
 
 
-def test_an_onset_that_no_layer_could_be_judged_on_is_undefined_and_not_late() -> None:
+@pytest.mark.parametrize(
+    ("answer", "said"), [("undecided", "is undecided"), ("cannot be judged", "cannot be judged")]
+)
+def test_an_onset_that_is_not_known_is_undefined_and_not_late(answer: str, said: str) -> None:
     found = checkpoint(onset={**dict.fromkeys(CONDITIONS), "all": None})
-    for layer in found["layers"]:
-        layer["met"]["nrc2"] = None
+    answered(found, answer, "nrc2")
     for text in ("onset.nrc2 <= layers.2", "not onset.nrc2 <= layers.2"):
         judged = evaluate(parse(text), found)
         assert judged.holds is None
-        assert judged.because == ("onset.nrc2 is undefined: no layer could be judged on it",)
+        assert judged.because == (f"onset.nrc2 is not known: NRC2 {said} at the last layer",)
+
+
+def test_an_onset_behind_what_was_not_measured_cannot_be_judged() -> None:
+    found = checkpoint(onset={**dict.fromkeys(CONDITIONS), "all": None})
+    found["verdict"]["unmeasured"] = {"head": "left out by --exclude"}
+    judged = evaluate(parse("onset.nrc1 <= layers.2"), found)
+    assert judged.holds is None
+    assert judged.because == ("onset.nrc1 cannot be judged: head not measured",)
+
+
+def test_an_onset_that_may_lie_earlier_decides_only_what_both_places_decide() -> None:
+    found = checkpoint()
+    found["layers"][1]["answers"]["nrc1"] = "undecided"
+    found["layers"][1]["met"]["nrc1"] = None
+    found["layers"][0]["answers"]["nrc1"] = "met"
+    here = "onset.nrc1 is encoder.0#2 (3rd) or already layers.0 (1st): layers.2 (2nd) is undecided"
+    for text, holds in {
+        "onset.nrc1 <= encoder.0#2": True,
+        "onset.nrc1 > model.head": False,
+        "onset.nrc1 <= layers.2": None,
+        "not onset.nrc1 <= layers.2": None,
+        "onset.nrc1 != layers.2": None,
+        "onset.nrc1 < onset.nrc3": None,
+        "onset.nrc3 < onset.nrc1": False,
+        "onset.all == encoder.0#2": True,  # layers.2 surely fails another
+    }.items():
+        judged = evaluate(parse(text), found)
+        assert judged.holds is holds, text
+        if holds is None:
+            assert judged.because == (here,)
+
+
+def test_layers_are_counted_as_the_verdict_counts_them() -> None:
+    found = checkpoint()
+    for layer, step in zip(found["layers"], (None, 1, 2, 3, 4), strict=True):
+        layer["step"] = step  # the first reads the inputs
+    judged = evaluate(parse("onset.all <= layers.0"), found)
+    assert judged.because == ("onset.all = encoder.0#2 (2nd), not <= layers.0",)
+
+
+def test_of_layers_that_share_the_last_step_any_may_break_it() -> None:
+    """The mean of the last two fails where the first of them alone would not."""
+    found = checkpoint(onset=dict.fromkeys((*CONDITIONS, "all")))
+    found["verdict"]["state"] = "not collapsed"
+    found["layers"][-1]["step"] = found["layers"][-2]["step"]
+    found["layers"][-1]["answers"]["nrc3"] = "not met"
+    judged = evaluate(parse("onset.nrc3 <= layers.2"), found)
+    assert judged.because == ("onset.nrc3 = never, not <= layers.2 (2nd)",)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +234,22 @@ def test_what_is_undefined_never_passes_and_says_why(text: str) -> None:
     found = checkpoint()
     found["layers"][-1] |= {"cka": None, "undefined": {"cka": "the features do not vary"}}
     found["layers"][-1]["met"]["nrc2"] = None
+    found["layers"][-1]["answers"]["nrc2"] = "cannot be judged"
     judged = evaluate(parse(text), found)
     assert judged.holds is None
     assert "is undefined: the features do not vary" in judged.because[0]
+
+
+@pytest.mark.parametrize("text", ["layers[-1].met.nrc2", "not layers[-1].met.nrc2"])
+def test_what_is_undecided_never_passes_and_says_so(text: str) -> None:
+    found = checkpoint()
+    found["layers"][-1]["met"]["nrc2"] = None
+    found["layers"][-1]["answers"]["nrc2"] = "undecided"
+    judged = evaluate(parse(text), found)
+    assert judged.holds is None
+    assert judged.because == (
+        "layers[-1].met.nrc2 is undecided: cka is too close to its threshold or to chance",
+    )
 
 
 def test_numbers_that_arithmetic_cannot_give_are_undefined() -> None:

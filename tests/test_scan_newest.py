@@ -62,8 +62,13 @@ def test_four_askers_have_one_answer(
     }
     compared = nrcscan.compare([tmp_path / "out"])
     assert [run.path.rpartition(" ")[2] for run in compared.runs] == ["a/final.pt", "b/final.pt"]
-    for line in movements(found):
-        assert line.endswith(f" {last.get('epoch', last.get('global_step'))}")
+    moved, verdict, *others = movements(found)
+    assert moved.startswith("a: ")
+    assert moved.endswith(f" {last.get('epoch', last.get('global_step'))}")
+    newest_of_a = {c.path: c for c in found.checkpoints}["a/final.pt"].result
+    assert newest_of_a is not None
+    assert verdict == f"a, final.pt: {newest_of_a['verdict']['text']}"
+    assert [line.replace("b", "a", 1) for line in others] == [moved, verdict]
 
 
 def test_names_and_keys_that_disagree_are_both_shown(data: Path, tmp_path: Path, cli: Run) -> None:
@@ -80,6 +85,6 @@ def test_names_and_keys_that_disagree_are_both_shown(data: Path, tmp_path: Path,
     assert (rows["epoch_1-step_9.pt"]["step"], rows["epoch_1-step_9.pt"]["named_step"]) == (10, 9)
     assert "named_epoch" not in rows["epoch_1-step_9.pt"]
     assert not {"named_epoch", "named_step"} & set(rows["last.pt"])
-    assert content["schema"] == "nrcscan.scan/1"
+    assert content["schema"] == "nrcscan.scan/2"
     again = cli("scan", "runs", "data.npz")
     assert " 599 (name: 600) " in again.stdout

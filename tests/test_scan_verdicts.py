@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from conftest import FIXTURES, Run
+
+import nrcscan
 
 pytestmark = pytest.mark.usefixtures("workers_here")
 SWIMMER = FIXTURES / "swimmer"
@@ -32,10 +37,10 @@ def test_rules_decide_the_exit_code(cli: Run, output: Path) -> None:
     code, shown, notes = scanned(cli, output, "--require", "onset.all <= layers.10")
     assert code == 1
     assert "7 of 7 checkpoints are as they were at the last scan" in notes
-    assert "✗ wd0/epoch_600.pt: onset.all = layers.14 (8th), not <= layers.10 (6th)" in shown
+    assert "✗ wd0/epoch_600.pt: onset.all = layers.14 (7th), not <= layers.10 (5th)" in shown
     assert "✓" not in shown.split("rule onset.all")[1]
     code, shown, _ = scanned(cli, output, "--require", "onset.all <= layers.10", "--explain")
-    assert "✓ wd0.01/epoch_600.pt: onset.all = layers.4 (3rd) <= layers.10 (6th)" in shown
+    assert "✓ wd0.01/epoch_600.pt: onset.all = layers.6 (3rd) <= layers.10 (5th)" in shown
     code, _, notes = scanned(cli, output, "--require", "model.r2 >= 0", "--gate", "all")
     assert (code, "7 verdicts: 7 hold" in notes) == (0, True)
 
@@ -60,6 +65,61 @@ def test_files_for_ci(cli: Run, output: Path, tmp_path: Path) -> None:
     assert "::error " in notes
     assert ElementTree.parse(junit).getroot().get("failures") == "2"
     assert r"wd0/epoch\_600.pt" in summary.read_text()
+
+
+def unmarked(text: str) -> str:
+    """Return text without Markdown's escapes."""
+    return re.sub(r"\\([\\`*_<>\[\]|~&@#])", r"\1", text)
+
+
+def test_everything_shows_the_verdict_of_the_report(cli: Run, output: Path, tmp_path: Path) -> None:
+    junit, summary = tmp_path / "nrcscan.xml", tmp_path / "summary.md"
+    environment = {"GITHUB_STEP_SUMMARY": str(summary)}
+    _, shown, _ = scanned(
+        cli, output, "--require", "model.learned", "--junit", junit, env=environment
+    )
+    checkpoints = json.loads((output / "scan.json").read_text())["checkpoints"]
+    of_junit = {
+        case.get("classname"): case.findtext("system-out")
+        for case in ElementTree.parse(junit).getroot().iter("testcase")
+        if case.get("name") == "can be used"
+    }
+    of_github = [unmarked(line) for line in summary.read_text().splitlines()]
+    compared = cli("compare", output, "--format", "json")
+    of_compare = [run["verdict"]["text"] for run in json.loads(compared.stdout)["runs"]]
+    texts = []
+    for checkpoint in checkpoints:
+        statistics = output / checkpoint["statistics"]
+        whole = nrcscan.report(statistics)
+        text = whole.verdict.text
+        assert checkpoint["verdict"] == whole.verdict.to_dict()
+        for form in ("table", "md"):
+            said = cli("report", statistics, "--format", form).stdout.splitlines()[0]
+            assert (said if form == "table" else unmarked(said).strip("*")) == text
+        assert of_junit[checkpoint["path"]] == text
+        assert any(f"| {checkpoint['path']} |" in row and f"| {text} |" in row for row in of_github)
+        texts.append(text)
+    newest = [f"epoch_{epoch}.pt: {text}" for epoch, text in of_newest(checkpoints, texts)]
+    assert len(newest) == len(of_compare) == 3
+    for line, text in zip(newest, of_compare, strict=True):
+        assert line.endswith(text)
+        assert line in " ".join(shown.split())
+
+
+def of_newest(checkpoints: list[Any], texts: list[str]) -> list[tuple[int, str]]:
+    """Return epoch and verdict of every run's newest checkpoint."""
+    both = zip(checkpoints, texts, strict=True)
+    return list({c["run"]: (c["epoch"], text) for c, text in both}.values())
+
+
+def test_a_gate_fails_on_what_is_not_known_and_says_why(cli: Run, tmp_path: Path) -> None:
+    """Leaving out the predictions makes no network collapsed."""
+    (tmp_path / "runs").mkdir()
+    shutil.copy(SWIMMER / "wd0.01" / "epoch_600.pt", tmp_path / "runs")
+    rule = ("--require", "onset.all <= layers.12")
+    done = cli("scan", "runs", SWIMMER / "data.npz", "--no-predictions", *rule)
+    assert done.returncode == 1, done.stderr
+    assert "✗ epoch_600.pt: onset.all is not known: CANNOT BE JUDGED: no predictions" in done.stdout
 
 
 def test_no_worse_than_last_time(cli: Run, output: Path, tmp_path: Path) -> None:

@@ -22,7 +22,14 @@ JSON_LAYER = {
     "kind",
     "width",
     *QUANTITIES,
+    "step",
+    "inputs",
+    "shortcut",
     "met",
+    "answers",
+    "standard_error",
+    "chance",
+    "floor",
     "undefined",
     "bounds",
     "notes",
@@ -50,11 +57,23 @@ def dead(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 def test_json_is_what_the_page_says(collapsed: Report, dead: Report) -> None:
     found = json.loads(render(collapsed, "json"))
-    assert found["schema"] == "nrcscan.report/1"
+    assert found["schema"] == "nrcscan.report/2"
     assert found["layers"][0].keys() == JSON_LAYER
     assert found["layers"][0]["weight_rank"] == 8
     assert isinstance(found["layers"][0]["weight_rank"], int)
-    assert found["onset"]["all"] == "layers.4"
+    assert found["onset"]["all"] == "layers.8"
+    verdict = found["verdict"]
+    assert verdict == collapsed.verdict.to_dict()
+    assert (verdict["state"], verdict["onset"], verdict["last"]) == (
+        "collapsed",
+        "layers.8",
+        "layers.14",
+    )
+    assert (verdict["broken_by"], verdict["unmeasured"]) == (None, {})
+    inputs, first = found["layers"][:2]
+    assert (inputs["inputs"], inputs["step"]) == (True, None)
+    assert (first["inputs"], first["step"]) == (False, 1)
+    assert first["answers"]["nrc3"] == "not met"
     assert found["model"]["learned"] is True
     lines = render(dead, "json")
     assert not re.search(r"\b(NaN|Infinity)\b", lines)
@@ -77,20 +96,23 @@ def test_csv_is_tidy(collapsed: Report, dead: Report) -> None:
 
 def test_the_table_shows_every_layer_and_where_collapse_begins(collapsed: Report) -> None:
     lines = render(collapsed, "table").splitlines()
-    assert lines[0].startswith("Collapsed from layers.4 on (3rd of 8), through to the output.")
-    assert "k = 2 signal directions (the number of targets), 800 samples" in lines[1]
+    assert lines[0].startswith("COLLAPSED from layers.8 (4th of 7) to the output.")
+    assert lines[1].startswith("A linear probe does better: from layers.2 (1st of 7)")
+    assert "k = 2 signal directions (the number of targets), 800 samples" in lines[2]
     begins = next(i for i, line in enumerate(lines) if BEGINS in line)
-    assert "layers.4" in lines[begins + 1]
-    assert re.search(r" 2 +layers\.2 +Linear +256 +0\.182 ✓ +0\.882 ✓ +0\.528 ✗", "\n".join(lines))
+    assert "layers.8" in lines[begins + 1]
+    text = "\n".join(lines)
+    assert re.search(r" in +layers\.0 +Linear +8 +0\.129 +0\.801 +0\.941 +0\.055 +0\.42 ", text)
+    assert re.search(r" 1 +layers\.2 +Linear +256 +0\.182 ✓ +0\.882 ✓ +0\.528 ✗", text)
     assert any("alignment over 1 of k = 2 directions" in line for line in lines)
 
 
 def test_the_dead_network_is_loud_and_shows_no_number(dead: Report) -> None:
     text = render(dead, "table")
-    assert text.startswith("THIS MODEL HAS LEARNED NOTHING")
+    assert text.startswith("LEARNED NOTHING: R² = ")
     assert BEGINS not in text
-    assert re.search(r" 2 +2 +Linear +16 +— ✗ +— ✗ +— ✗ +— ✗ +— +—", text)
-    assert "noise, CKA, lin. MSE and SR(H) undefined: the features do not vary" in text
+    assert re.search(r" 1 +2 +Linear +16 +— \? +— \? +— \? +— +— \? +— +—", text)
+    assert "noise, CKA, lin. MSE, ratio and SR(H) undefined: the features do not vary" in text
 
 
 def test_markdown(collapsed: Report) -> None:

@@ -17,8 +17,9 @@ from nrcscan.comparing.against import Gap, TrainTest
 from nrcscan.metrics.quantities import COLUMNS, ENTRIES, JUDGED, Condition
 from nrcscan.options.choices import Format
 from nrcscan.reporting.markdown import escaped, markdown_row
+from nrcscan.reporting.marks import MARKS
 from nrcscan.reporting.numbers import number, plain
-from nrcscan.reporting.report_table import INPUTS, MARKS, SHORTCUT
+from nrcscan.reporting.report_table import INPUTS, SHORTCUT
 from nrcscan.wording import printable, r_squared
 
 SIDES = ("train", "test")

@@ -21,8 +21,9 @@ from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY, QUANTITIE
 from nrcscan.options.choices import Format
 from nrcscan.reporting import csv_rows
 from nrcscan.reporting.markdown import escaped, markdown_row
+from nrcscan.reporting.marks import MARKS
 from nrcscan.reporting.numbers import number, plain
-from nrcscan.reporting.report_table import MARKS, NAME_WIDTH
+from nrcscan.reporting.report_table import NAME_WIDTH
 from nrcscan.reporting.sentences import in_words
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.in_document import brief
@@ -180,12 +181,17 @@ class Tables:
 def headline(comparison: Comparison) -> str:
     """Return the sentence on how far the runs are alike, layer by layer."""
     shared = [r for r in comparison.rows if sum(r.name in x.layers for x in comparison.runs) > 1]
-    apart = [row for row in shared if row.differs]
     if not shared:
         return "No layer is shared."
+    shared = [row for row in shared if any(_judged(run, row) for run in comparison.runs)]
+    apart = [row for row in shared if row.differs]
     if not apart:
         return "The same conditions hold at every layer."
     return f"Conditions differ at {len(apart)} of {len(shared)} layers."
+
+
+def _judged(run: Run, row: Row) -> bool:
+    return row.name in run.layers and run.layers[row.name]["step"] is not None
 
 
 def verdicts(comparison: Comparison) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nrcscan.errors import InputError
-from nrcscan.gating.rules.evaluating import NEVER, Truth, Value
+from nrcscan.gating.onset_of_checkpoint import Depth, onset_of
+from nrcscan.gating.rules.evaluating import Truth, Value
 from nrcscan.options.choices import Gate
 from nrcscan.scanning.conditions_of_scan import (
     ScanConditions,
@@ -20,7 +21,7 @@ from nrcscan.scanning.conditions_of_scan import (
 from nrcscan.scanning.newest import newest
 from nrcscan.scanning.read_scan import read_scan
 from nrcscan.scanning.scan_file import ScanDocument
-from nrcscan.verdict.in_document import depth, step_of
+from nrcscan.verdict.in_document import Layer, depth
 from nrcscan.wording import listed
 
 LAST_LAYERS = 3
@@ -45,15 +46,16 @@ class ComparedValues:
         path: in its scan.
         r2: None where undefined.
         noise: the largest noise component of the last layers, 0 … 1; None where undefined.
-        onset: of all conditions, as a share of the network's depth, 0 … 1; infinite if never.
-        onset_layer: its name; None if never.
+        onset: of all conditions, as a share of the network's depth, 0 … 1; infinite if never;
+            None where it is not known.
+        onset_layer: its name, or "never", or why it is not known.
     """
 
     path: str
     r2: float | None
     noise: float | None
-    onset: float
-    onset_layer: str | None
+    onset: float | None
+    onset_layer: str
 
 
 @dataclass(frozen=True)
@@ -120,16 +122,13 @@ def compared_values(checkpoint: Mapping[str, Any]) -> ComparedValues:
     """Return what is compared of a checkpoint that could be used."""
     layers = checkpoint["layers"]
     noises = [layer["noise_component"] for layer in layers[-LAST_LAYERS:]]
-    start = checkpoint["onset"]["all"]
-    onset = math.inf
-    if start is not None:
-        onset = (step_of(layers, start) or math.inf) / depth(layers)
+    onset = onset_of(checkpoint, "all")
     return ComparedValues(
         path=checkpoint["path"],
         r2=checkpoint["model"]["r2"],
         noise=None if None in noises else max(noises),
-        onset=onset,
-        onset_layer=start,
+        onset=_share(onset, layers) if isinstance(onset, Depth) else None,
+        onset_layer=onset.name if isinstance(onset, Depth) else onset,
     )
 
 
@@ -145,8 +144,9 @@ def compared(
     """Compare a checkpoint with its counterpart in the baseline.
 
     R² may be lower by `tolerance`, the noise component higher by it, and the onset deeper by that
-    share of the network's depth. What only the checkpoint leaves undefined fails; what only
-    the baseline leaves undefined cannot have got worse; what both do is not compared.
+    share of the network's depth. What only the checkpoint leaves undefined fails; what only the
+    baseline leaves undefined cannot have got worse; what both do is not compared. An onset that is
+    not known counts as undefined.
 
     Args:
         checkpoint: that could be used.
@@ -171,10 +171,27 @@ def compared(
     if no_onsets is not None:
         yield QUANTITIES["onset"], None, no_onsets, {}
         return
+    yield _onsets(now, before, tolerance)
+
+
+def _onsets(now: ComparedValues, before: ComparedValues, tolerance: float) -> Compared:
+    """Compare where collapse begins."""
+    name, where = QUANTITIES["onset"], f"in the baseline's {before.path}"
+    known = [None if m.onset is None else m.onset_layer for m in (now, before)]
+    values: dict[str, Value] = dict(zip(("now", "baseline"), known, strict=True))
+    if now.onset is None:
+        holds = None if before.onset is None else False
+        return name, holds, f"{now.onset_layer}{', as ' + where if holds is None else ''}", values
+    if before.onset is None:
+        return name, True, f"{now.onset_layer}, and not known {where}", values
     deeper = now.onset > before.onset + tolerance + ROUNDING
-    a, b = (m.onset_layer or NEVER for m in (now, before))
-    shown = f"{a}, and {b} in the baseline's {before.path}{_slack(tolerance)}"
-    yield QUANTITIES["onset"], not deeper, shown, {"now": a, "baseline": b}
+    shown = f"{now.onset_layer}, and {before.onset_layer} {where}{_slack(tolerance)}"
+    return name, not deeper, shown, values
+
+
+def _share(onset: Depth, layers: Sequence[Layer]) -> float:
+    """Return how deep an onset is; infinite if it never comes."""
+    return math.inf if onset.step is None else onset.step / depth(layers)
 
 
 def _beside(

@@ -19,7 +19,7 @@ SUMMARY_BYTES = 1024 * 1024
 """What GitHub takes as the summary of a step; a larger one it drops altogether."""
 ANNOTATIONS = 10
 """How many errors GitHub shows of a step."""
-LONGEST_CELL = 500
+LONGEST_CELL = 1000
 _RESERVED = 2048
 """Bytes kept for the headings and the lines that say what was left out."""
 

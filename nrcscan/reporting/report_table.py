@@ -18,21 +18,14 @@ from nrcscan.metrics import quantities
 from nrcscan.options.choices import Format
 from nrcscan.reporting import csv_rows, sentences
 from nrcscan.reporting.markdown import escaped, markdown_row
+from nrcscan.reporting.marks import LEGEND, MARKS
 from nrcscan.reporting.numbers import number, plain
 from nrcscan.reporting.report_document import LayerResult, Report
-from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.verdict import State
 from nrcscan.wording import printable
 
 COLUMNS = ("#", "layer", "kind", "width", *quantities.COLUMNS.values())
 _JUDGED = {quantities.COLUMNS[c.beside]: c.name for c in quantities.JUDGED}
-MARKS: dict[Answer, tuple[str, str]] = {
-    Answer.MET: ("✓", "green"),
-    Answer.NOT_MET: ("✗", "red"),
-    Answer.UNDECIDED: ("~", "yellow"),
-    Answer.NOT_JUDGED: ("?", "dim"),
-}
-LEGEND = "✓ met · ✗ not met · ~ undecided · ? cannot be judged"
 BEGINS = "▼ collapsed"
 INPUTS, SHORTCUT = "in", "cut"
 """In place of a step's number: features that are the network's inputs, and a block's shortcut."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nrcscan.metrics.quantities import COLUMNS, CONDITIONS
 from nrcscan.reporting.report_document import Report
 from nrcscan.verdict.answers import Answer
+from nrcscan.verdict.in_document import at_the_end
 from nrcscan.wording import listed
 
 
@@ -27,13 +28,12 @@ def onsets(report: Report) -> str:
     for condition in CONDITIONS:
         start = report.onset[condition]
         stretches = report.runs[condition]
-        judged = [layer for layer in report.layers if layer.step is not None]
-        end = judged[-1].answers[condition] if judged else Answer.NOT_JUDGED
         if start is not None:
             where = f"from {start}"
         elif stretches:
             where = ", ".join(a if a == b else f"{a} to {b}" for a, b in stretches) + " only"
         else:
+            end = at_the_end([layer.to_dict() for layer in report.layers], condition)
             where = "nowhere" if end is Answer.NOT_MET else end.value
         parts.append(f"{condition.upper()} {where}")
     return " · ".join(parts)

@@ -90,7 +90,9 @@ def _require_whole(entry: Any) -> None:
     _require(entry["model"]["learned"], f"what {path} has learned", bool, type(None))
     for layer in entry["layers"]:
         _require_layer(layer, path)
-    entry.setdefault("verdict", dict(_NO_VERDICT))
+    if "verdict" not in entry:
+        entry["verdict"] = dict(_NO_VERDICT)
+        entry["onset"] |= dict.fromkeys((*_JUDGED_OTHERWISE, "all"))
     for name in ("state", "text"):
         _require(entry["verdict"][name], f"the verdict's {name} of {path}", str)
     _require(entry["verdict"]["onset"], f"the verdict's onset of {path}", str, type(None))
@@ -112,6 +114,9 @@ _NO_VERDICT: dict[str, Any] = {
     "text": "CANNOT BE JUDGED: the scan is of an nrcscan that gave no verdict; scan again.",
 }
 """Of a checkpoint in a scan of schema 1."""
+
+_JUDGED_OTHERWISE = ("nrc4",)
+"""Conditions that scans of schema 1 judged by another quantity."""
 
 
 def _require_layer(layer: Any, path: str) -> None:
@@ -136,9 +141,12 @@ def _require_layer(layer: Any, path: str) -> None:
 
 def _bring_up_to_date(layer: dict[str, Any]) -> None:
     """Add what layers of schema 1 do not tell: then every position was a step, inputs too."""
+    if "answers" in layer:
+        return
+    layer["met"] |= dict.fromkeys(_JUDGED_OTHERWISE)
     answers = {True: Answer.MET, False: Answer.NOT_MET, None: Answer.NOT_JUDGED}
-    layer.setdefault("answers", {name: answers[layer["met"][name]].value for name in CONDITIONS})
-    layer.setdefault("step", layer["position"] + 1)
+    layer["answers"] = {name: answers[layer["met"][name]].value for name in CONDITIONS}
+    layer["step"] = layer["position"] + 1
 
 
 def _require(value: Any, what: str, *kinds: type) -> None:

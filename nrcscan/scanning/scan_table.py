@@ -12,8 +12,8 @@ from rich.text import Text
 
 from nrcscan.metrics.quantities import COLUMNS as QUANTITY_COLUMNS
 from nrcscan.metrics.quantities import CONDITIONS
+from nrcscan.reporting.marks import MARKS
 from nrcscan.reporting.numbers import number
-from nrcscan.reporting.report_table import MARKS
 from nrcscan.scanning.grouped_notes import grouped
 from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nrcscan.verdict.answers import Answer
+from nrcscan.verdict.answers import Answer, together
 from nrcscan.wording import ordinal
 
 Layer = Mapping[str, Any]
@@ -25,11 +25,11 @@ def step_of(layers: Sequence[Layer], name: str | None) -> int | None:
 def at_the_end(layers: Sequence[Layer], condition: str) -> Answer:
     """Return the answer for a condition at the last step: why it has no onset, where it has none.
 
-    Of layers that share the step, that of the first.
+    Of layers that share the step, it is what stands against the condition most.
     """
     last = depth(layers)
-    here = [layer for layer in layers if layer["step"] == last]
-    return Answer(here[0]["answers"][condition]) if last and here else Answer.NOT_JUDGED
+    here = [Answer(layer["answers"][condition]) for layer in layers if layer["step"] == last]
+    return together(here) if last else Answer.NOT_JUDGED
 
 
 def place(layers: Sequence[Layer], name: str) -> str:

@@ -195,14 +195,14 @@ def _breaks(
     stretch: tuple[int, int] | None,
     thresholds: Thresholds,
 ) -> Step | None:
-    """Return the step after a stretch that is not the last; where there is none, the closest."""
+    """Return the step that surely ends a stretch; where there is no stretch, the closest to one."""
     if stretch is None:
         measured = [step for step in steps if step.unmeasured is None]
         return min(reversed(measured), key=lambda step: _distance(step, thresholds))
     if state is State.LAST_LAYER_ONLY:
         return steps[stretch[0] - 1] if stretch[0] else None
     if state is State.PARTLY:
-        return steps[stretch[1] + 1]
+        return next(s for s in steps[stretch[1] + 1 :] if s.together is Answer.NOT_MET)
     return None
 
 

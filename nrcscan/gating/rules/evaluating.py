@@ -11,23 +11,22 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
+from nrcscan.gating.onset_of_checkpoint import NEVER, Depth, depth_of, onset_of
 from nrcscan.gating.rules import nodes
 from nrcscan.gating.rules.nodes import Node
 from nrcscan.gating.rules.parsing import Rule
 from nrcscan.metrics.quantities import JUDGED_BY
 from nrcscan.verdict.answers import Answer
-from nrcscan.verdict.in_document import at_the_end
-from nrcscan.wording import listed, ordinal
+from nrcscan.wording import listed
 
 Value = float | str | bool | None
 
 Truth = bool | None
 """Whether something holds; None where what it needs is undefined."""
 
-NEVER = "never"
-_IS = {Answer.UNDECIDED: "is undecided", Answer.NOT_JUDGED: "cannot be judged"}
 LISTED = 12
 """Layers that a message names, at most."""
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
@@ -80,19 +79,6 @@ class _Undefined:
     reason: str
 
 
-@dataclass(frozen=True)
-class _Depth:
-    """A layer, or where an onset is; `position` is infinite for one that never comes."""
-
-    position: float
-    name: str
-
-    def __str__(self) -> str:
-        if math.isinf(self.position):
-            return NEVER
-        return f"{self.name} ({ordinal(int(self.position) + 1)})"
-
-
 class _Evaluation:
     def __init__(self, text: str, checkpoint: Mapping[str, Any]) -> None:
         self._text = text
@@ -132,15 +118,15 @@ class _Evaluation:
         for value in (left, right):
             if isinstance(value, _Undefined):
                 return None, value.reason
-        a, b = (v.position if isinstance(v, _Depth) else v for v in (left, right))
-        assert isinstance(a, float | int)
-        assert isinstance(b, float | int)
-        if math.isinf(a) and math.isinf(b):
+        if all(isinstance(value, Depth) and math.isinf(value.position) for value in (left, right)):
             return None, f"neither {' nor '.join(map(self._source, sides))} ever comes"
         compare = _SIGNS[node.sign]
-        holds = compare(a, b)
+        holds, *others = [compare(a, b) for a, b in product(_numbers(left), _numbers(right))]
+        if any(other is not holds for other in others):
+            open_ = [(s, v) for s, v in zip(sides, (left, right), strict=True) if _why(v)]
+            return None, "; ".join(f"{self._source(s)} is {_why(v)}" for s, v in open_)
         shown = [_short(side, v) for side, v in zip(sides, (left, right), strict=True)]
-        if not isinstance(left, _Depth) and compare(float(shown[0]), float(shown[1])) != holds:
+        if not isinstance(left, Depth) and compare(float(shown[0]), float(shown[1])) != holds:
             shown = [repr(left), repr(right)]  # rounded, they would seem to compare otherwise
         x, y = (self._told(side, text) for side, text in zip(sides, shown, strict=True))
         return holds, f"{x} {node.sign} {y}" if holds else f"{x}, not {node.sign} {y}"
@@ -153,7 +139,7 @@ class _Evaluation:
             return value
         return f"{self._source(node)} = {value}"
 
-    def _looked_up(self, node: Node) -> float | bool | _Depth | _Undefined:
+    def _looked_up(self, node: Node) -> float | bool | Depth | _Undefined:
         """Return what a part says, and keep what was looked up for it."""
         match node:
             case nodes.Constant():
@@ -170,7 +156,7 @@ class _Evaluation:
                 return self._kept(node, self._onset(node))
             case nodes.LayerTerm():
                 layer = self._layer(node, node.which)
-                return _Depth(layer["position"], layer["name"])
+                return depth_of(layer)
             case nodes.LayerField():
                 layer = self._layer(node, node.which)
                 return self._kept(node, self._defined(layer, node.field, self._source(node)))
@@ -179,10 +165,10 @@ class _Evaluation:
         raise AssertionError(node)
 
     def _kept(
-        self, node: Node, value: float | bool | _Depth | _Undefined
-    ) -> float | bool | _Depth | _Undefined:
+        self, node: Node, value: float | bool | Depth | _Undefined
+    ) -> float | bool | Depth | _Undefined:
         simple: Value
-        if isinstance(value, _Depth):
+        if isinstance(value, Depth):
             simple = NEVER if math.isinf(value.position) else value.name
         else:
             simple = None if isinstance(value, _Undefined) else value
@@ -217,26 +203,10 @@ class _Evaluation:
             return math.fsum(numbers) / len(numbers)
         return min(numbers) if node.function == "min" else max(numbers)
 
-    def _onset(self, node: nodes.Onset) -> _Depth | _Undefined:
+    def _onset(self, node: nodes.Onset) -> Depth | _Undefined:
         """Return where an onset is; one that is not known is undefined."""
-        name = self._checkpoint["onset"][node.condition]
-        if name is not None:
-            return _Depth(self._layer(node, name)["position"], name)
-        why = self._not_known(node.condition)
-        return _Depth(math.inf, NEVER) if why is None else _Undefined(why)
-
-    def _not_known(self, condition: str) -> str | None:
-        """Say why it is not known that a condition, or all, has no onset; None if it is known."""
-        verdict = self._checkpoint["verdict"]
-        if condition == "all":
-            open_ = verdict["state"] in (Answer.UNDECIDED.value, Answer.NOT_JUDGED.value)
-            return f"onset.all is {verdict['state']}: {verdict['text']}" if open_ else None
-        end = at_the_end(self._layers, condition)
-        if end is Answer.NOT_MET:
-            return None
-        if end is Answer.MET:  # of the layers; the last one was not measured
-            return f"onset.{condition} is not known: {listed(verdict['unmeasured'])} not measured"
-        return f"onset.{condition} is undefined: {condition.upper()} {_IS[end]} at the last layer"
+        found = onset_of(self._checkpoint, node.condition)
+        return _Undefined(found) if isinstance(found, str) else found
 
     def _layer(self, node: Node, which: str | int) -> Mapping[str, Any]:
         if isinstance(which, str):
@@ -261,7 +231,9 @@ class _Evaluation:
         if value is not None and math.isfinite(value):
             return value
         if field.startswith("met.") and holder["answers"][condition] == Answer.UNDECIDED.value:
-            return _Undefined(f"{what} is undecided: {quantity} is too close to its threshold")
+            return _Undefined(
+                f"{what} is undecided: {quantity} is too close to its threshold or to chance"
+            )
         why = holder.get("undefined", {}).get(quantity, "no reason is recorded")
         return _Undefined(f"{what} is undefined: {why}")
 
@@ -282,7 +254,17 @@ def _is_constant(node: Node) -> bool:
     return isinstance(of, nodes.Constant)
 
 
-def _short(node: Node, value: float | _Depth | _Undefined) -> str:
+def _numbers(value: float | bool | Depth | _Undefined) -> tuple[float, ...]:
+    """Return all that a side of a comparison may be."""
+    return value.positions if isinstance(value, Depth) else (_number(value),)
+
+
+def _why(value: float | bool | Depth | _Undefined) -> str:
+    """Say what keeps a side from being known; empty where it is."""
+    return value.why if isinstance(value, Depth) else ""
+
+
+def _short(node: Node, value: float | Depth | _Undefined) -> str:
     if isinstance(value, float) and not _is_constant(node):
         return f"{value:.3g}"
     return str(value)
@@ -295,6 +277,6 @@ def _listed_layers(names: list[str]) -> str:
     return f"the first of {len(names)} are {', '.join(names[:LISTED])}"
 
 
-def _number(value: float | bool | _Depth | _Undefined) -> float:
+def _number(value: float | bool | Depth | _Undefined) -> float:
     assert isinstance(value, float | int)
     return value

@@ -8,10 +8,10 @@ import pytest
 from conftest import mlp, samples
 from hypothesis import given
 from hypothesis import strategies as st
-from nrcscan.verdict.conditions import Answer, at_position, conditions
 
 from nrcscan import Thresholds, UsageError, extract, report
 from nrcscan.metrics.layer_values import LayerMetrics
+from nrcscan.verdict.conditions import Answer, at_position, conditions
 from nrcscan.verdict.onset import onset, runs, together
 
 HELD = st.lists(st.sampled_from([True, False, None]), max_size=12)

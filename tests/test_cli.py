@@ -328,7 +328,7 @@ def test_a_terminal_without_unicode(saved: tuple[Path, Path], program: Run) -> N
     assert done.returncode == 0, done.stderr
     text = ok(program("report", "acts.h5", env=environment))
     assert "R^2 = " in text
-    assert re.search(r"^ in 0 +Linear +5 +0\.\d+ +0\.", text, re.MULTILINE)
+    assert re.search(r"^in 0 +Linear +5 +0\.\d+ +0\.", text, re.MULTILINE)
     assert re.search(r"^ +1 2 +Linear +16 +0\.\d+ [+-] ", text, re.MULTILINE)
     assert "+ met . - not met . ~ undecided . ? cannot be judged" in text
     assert text.isascii()

@@ -71,26 +71,30 @@ def least_width(report: Report, shown: Shown = PLAIN) -> int:
     rows = list(_rows(report, shown))
     widest = {c: max(len(c), *(len(cells[c]) for _, cells in rows)) for c in COLUMNS}
     names = min(widest.pop("layer"), NAME_WIDTH)
-    return names + sum(widest.values()) + 2 * len(_JUDGED) + len(COLUMNS) + 1
+    return names + sum(widest.values()) + 2 * len(_JUDGED) + len(COLUMNS) - 1
 
 
 def table(report: Report, shown: Shown = PLAIN) -> RenderableType:
     """Return what `nrcscan report` shows in a terminal."""
     style = "bold" if report.learned and not report.doubts else "bold red"
-    grid = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
+    grid = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, padding=0, pad_edge=False, header_style="bold"
+    )
     for column in COLUMNS:
         justify: Literal["left", "right"] = "left" if column in ("layer", "kind") else "right"
         grid.add_column(column, justify=justify, overflow="fold", no_wrap=column != "layer")
     for layer, cells in _rows(report, shown):
         if _begins(report, layer):
-            grid.add_row("", Text(BEGINS, style="bold green"))
+            grid.add_row(*(Text(word, style="bold green") for word in BEGINS.split()))
         grid.add_row(*(_styled(layer, column, cell) for column, cell in cells.items()))
     verdict = report.verdict
     parts: list[RenderableType] = [
         Text(printable(verdict.text), style=style),
         *(Text(printable(finding), style="bold") for finding in verdict.findings),
         Text(sentences.signal(report), style="dim"),
+        Text(),
         grid,
+        Text(),
         Text(printable(sentences.onsets(report))),
         Text(LEGEND, style="dim"),
         *(_by_chance(report) if shown.chance else ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from nrcscan.acts_file.schema import DOUBLE, LayerRecord, OutputStatistics, Predictions
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
+from nrcscan.statistics.unit_features import UnitFeatures
 
 
 class MeasuredActs(Protocol):
@@ -36,8 +38,22 @@ class MeasuredActs(Protocol):
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""
 
+    @property
+    def last_units(self) -> UnitFeatures | None:
+        """The moments of the last layer's features scaled to norm 1; None if none were taken."""
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether the features themselves are there, at every position."""
+
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
+
+    def target_rows(self) -> Iterator[NDArray[Any]]:
+        """Yield the targets (n, n_targets), piece by piece."""
+
+    def activation_rows(self, position: int) -> Iterator[NDArray[Any]]:
+        """Yield the features (n, width) at a position, piece by piece."""
 
 
 class KeptInMemory:
@@ -54,6 +70,7 @@ class KeptInMemory:
         self._weights: list[NDArray[Any]] = []
         self._positions: dict[int, Statistics | Sketched] = {}
         self._own_errors: dict[int, Array | None] = {}
+        self._unit_features: UnitFeatures | None = None
 
     def add_layer(self, record: LayerRecord, weight: NDArray[Any]) -> None:
         """Take a layer, in execution order."""
@@ -66,6 +83,10 @@ class KeptInMemory:
         """Take what a pass has left of the features at a position; see `Writer`."""
         self._positions[position] = statistics
         self._own_errors[position] = squared_error
+
+    def add_unit_features(self, found: UnitFeatures) -> None:
+        """Take the moments of the last layer's features scaled to norm 1."""
+        self._unit_features = found
 
     def finish(
         self,
@@ -99,3 +120,21 @@ class KeptInMemory:
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
         return self._weights[index].astype(np.float64, copy=False)
+
+    @property
+    def last_units(self) -> UnitFeatures | None:
+        """The moments of the last layer's features scaled to norm 1; None if none were taken."""
+        return self._unit_features
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether the features themselves are there: no rows of samples are kept."""
+        return False
+
+    def target_rows(self) -> Iterator[NDArray[Any]]:
+        """Yield nothing: rows are in the file alone."""
+        yield from ()
+
+    def activation_rows(self, position: int) -> Iterator[NDArray[Any]]:
+        """Yield nothing: rows are in the file alone."""
+        yield from ()

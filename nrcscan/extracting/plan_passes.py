@@ -11,6 +11,7 @@ from nrcscan.acts_file import writing
 from nrcscan.errors import UsageError
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.check_resources import memory_of_machine
+from nrcscan.extracting.unit_sums import UnitSums
 from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.forward import Forward
@@ -84,14 +85,27 @@ class PassPlan:
         if position in self.tests:
             columns = self.tests[position].shape[1]
             return 8 * size * (4 * (columns + self._t + 1) + BLOCK_ROWS)
-        return 8 * size * (3 * size + BLOCK_ROWS)
+        covariances = 2 if position == self._unit_position else 1
+        return covariances * 8 * size * (3 * size + BLOCK_ROWS)
 
     def accumulators(self, group: Sequence[int]) -> list[Accumulated]:
         """Return empty accumulators for a group of positions, one set per worker."""
         return [
-            Accumulated({p: self._empty(p) for p in group}, self._t, self.run.dtype)
-            for _ in range(self.n_workers)
+            Accumulated({p: self._empty(p) for p in group}, self._t, self.run.dtype, units)
+            for units in [self._units(group) for _ in range(self.n_workers)]
         ]
+
+    @property
+    def _unit_position(self) -> int | None:
+        """Whose features are taken scaled to norm 1 too: the last layer's, where that is asked."""
+        wanted = self.settings["measures"] == "all" and not self.tests  # a sketch is no covariance
+        return self.plan.records[-1].position if wanted else None
+
+    def _units(self, group: Sequence[int]) -> UnitSums | None:
+        position = self._unit_position
+        if position is None or position not in group:
+            return None
+        return UnitSums(position, self.plan.widths[position])
 
     def _empty(self, position: int) -> Moments:
         if position in self.tests:
@@ -142,6 +156,9 @@ class PassPlan:
             writer.add_statistics(
                 position, found, output, per_token=per_token, squared_error=errors
             )
+
+        if (units := accumulated.units) is not None:
+            writer.add_unit_features(units.position, units.units.result())
 
     def announcement(self) -> str | None:
         """Say what is unusual about the passes to come, or None."""

@@ -10,6 +10,7 @@ from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES, learned
 from nrcscan.options.choices import Convention
 from nrcscan.options.report_options import Thresholds
+from nrcscan.reporting.neighbouring_measures import Neighbouring
 from nrcscan.verdict.conditions import Answer
 
 SCHEMA = "nrcscan.report/1"
@@ -76,6 +77,7 @@ class Report:
         notes: of the extraction and of this report.
         provenance: of the file.
         doubts: why an inferred network may be another than was trained; among the notes too.
+        measures: those beside Deep NRC, where they were asked for.
     """
 
     n_samples: int
@@ -95,6 +97,7 @@ class Report:
     notes: tuple[str, ...]
     provenance: dict[str, Any]
     doubts: tuple[str, ...] = ()
+    measures: Neighbouring | None = None
 
     @property
     def learned(self) -> bool | None:
@@ -122,7 +125,7 @@ class Report:
             if self.target_stable_rank is not None
             else {"stable_rank": "the targets do not vary"}
         )
-        return {
+        document = {
             "schema": SCHEMA,
             "n_samples": self.n_samples,
             "signal_dim": self.signal_dim,
@@ -143,3 +146,6 @@ class Report:
             "notes": list(self.notes),
             "provenance": self.provenance,
         }
+        if self.measures is not None:
+            self.measures.put_into(document)
+        return document

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from nrcscan.metrics import quantities
 from nrcscan.options.choices import Format
-from nrcscan.reporting import csv_rows, sentences
+from nrcscan.reporting import csv_rows, measures_table, sentences
 from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.numbers import number, plain
 from nrcscan.reporting.report_document import LayerResult, Report
@@ -71,6 +71,7 @@ def table(report: Report) -> RenderableType:
         Text(printable(sentences.onsets(report))),
     ]
     parts += [Text(f"- {line}", style="dim") for line in remarks(report)]
+    parts += measures_table.table(report)
     return Group(*parts)
 
 
@@ -105,9 +106,11 @@ def _csv(report: Report) -> str:
     own = ("index", "position", "name", "kind", "width")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*own, *csv_rows.HEAD])
-    for layer in (layer.to_dict() for layer in report.layers):
-        writer.writerow([*(printable(str(layer[key])) for key in own), *csv_rows.cells(layer)])
+    head, beside = measures_table.columns(report)
+    writer.writerow([*own, *csv_rows.HEAD, *head])
+    for layer, more in zip((layer.to_dict() for layer in report.layers), beside, strict=True):
+        named = (printable(str(layer[key])) for key in own)
+        writer.writerow([*named, *csv_rows.cells(layer), *more])
     return buffer.getvalue()
 
 
@@ -129,4 +132,5 @@ def _markdown(report: Report) -> str:
         )
     lines += ["", escaped(sentences.onsets(report)), ""]
     lines += [f"- {escaped(line)}" for line in remarks(report)]
+    lines += measures_table.markdown(report)
     return "\n".join(lines).rstrip() + "\n"

@@ -33,7 +33,7 @@ RESULT = ("n_samples", "signal_dim", "model", "onset", "layers", "notes")
 
 _OWN = ("path", "run", "epoch", "step")
 _AS_NAMED = ("named_epoch", "named_step")
-_NO_NUMBERS = ("met", "undefined", "notes", "bounds")
+_NO_NUMBERS = ("met", "undefined", "notes", "bounds", "measures")
 
 
 @dataclass(frozen=True)

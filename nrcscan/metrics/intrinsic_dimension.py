@@ -9,6 +9,7 @@ before 0.3.6 were off by one in the empirical distribution.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,13 @@ MOST_REPEATED = 0.1
 """Share of samples that may be repeated: TwoNN takes them for draws from a density."""
 
 
+ROUNDINGS = 10
+"""Distance of neighbours, in roundings of a sample, from which on rounding does not decide it.
+
+Rounding moves two samples h apart by 0.4 ε‖h‖, in all directions alike: a twentieth at most, then.
+"""
+
+
 def chosen_rows(n: int) -> NDArray[np.int64]:
     """Return which of n samples are looked at, in order: the same ones each time."""
     if n <= LARGEST_SAMPLE:
@@ -33,11 +41,12 @@ def chosen_rows(n: int) -> NDArray[np.int64]:
     return np.sort(drawn)
 
 
-def intrinsic_dimension(rows: NDArray[Any]) -> float | str:
+def intrinsic_dimension(rows: NDArray[Any], epsilon: float = 0.0) -> float | str:
     """Return the intrinsic dimension (> 0) of samples, or why there is none.
 
     Args:
         rows: samples, shape (n, width), about as many as `chosen_rows` chooses.
+        epsilon: machine epsilon of the arithmetic that made them.
 
     Raises:
         ImportError: scikit-dimension is not installed.
@@ -53,8 +62,10 @@ def intrinsic_dimension(rows: NDArray[Any]) -> float | str:
         return f"{repeated} of {len(rows)} samples are repeated: they have no density"
     # To about 1, so that squares of distances neither overflow nor vanish.
     centred = distinct - distinct.mean(axis=0)
-    centred /= np.abs(centred).max()
+    spread = np.abs(centred).max()
+    centred /= spread
     distances = np.asarray(cKDTree(centred).query(centred, k=3)[0])
-    if not distances[:, 1].all():
-        return "samples are too close together for float64"
+    rounding = epsilon * float(np.linalg.norm(distinct / spread)) / math.sqrt(len(distinct))
+    if not np.median(distances[:, 1]) > ROUNDINGS * rounding or not distances[:, 1].all():
+        return "neighbours are as close as the rounding of the values: it would be that of rounding"
     return float(TwoNN(dist=True).fit(distances[:, 1:]).dimension_)

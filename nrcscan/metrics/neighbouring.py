@@ -16,7 +16,6 @@ class Measure:
     Attributes:
         name: in JSON and CSV.
         column: its heading in tables; None where it is told below them.
-        words: what it is, in a line.
         formula: its definition.
         range: in words.
         collapsed: where a collapsed layer is; empty where it is nowhere in particular.
@@ -28,7 +27,6 @@ class Measure:
 
     name: str
     column: str | None
-    words: str
     formula: str
     range: str
     collapsed: str
@@ -48,7 +46,6 @@ MEASURES = (
     Measure(
         name="explained_variance",
         column="EV(k)",
-        words="share of the features' variance on their top k directions; JSON has k = 1, 2, …",
         formula="Σ_{i≤k} λ_i / Σ_i λ_i",
         range="0 … 1",
         collapsed="1",
@@ -58,7 +55,6 @@ MEASURES = (
     Measure(
         name="effective_rank",
         column="eff. rank",
-        words="directions that the variance is spread over, by its entropy",
         formula="exp(−Σ p_i ln p_i), p_i = λ_i / Σ_j λ_j",
         range="1 … d",
         collapsed="k or less",
@@ -69,7 +65,6 @@ MEASURES = (
     Measure(
         name="participation_ratio",
         column="part. ratio",
-        words="directions that the variance is spread over, by its squares",
         formula="(Σ λ_i)² / Σ λ_i²",
         range="1 … d",
         collapsed="k or less",
@@ -80,8 +75,6 @@ MEASURES = (
     Measure(
         name="intrinsic_dimension",
         column="ID",
-        words="dimension of the surface that the features lie on, which may be curved; the"
-        " targets' is told beside it",
         formula="slope d of −ln(1 − F(μ)) over ln μ through the origin, μ = r₂ / r₁ the distances"
         " to the second and the first neighbour, F their empirical distribution, the largest"
         " tenth left out; of 2,000 samples at most, each distinct row once",
@@ -90,13 +83,13 @@ MEASURES = (
         source="TwoNN: Facco et al., Scientific Reports 7, 2017; features against targets: arXiv"
         " 2510.01105",
         undefined="the features are not stored (`--no-activations`; in a scan, by default); they"
-        " do not vary; fewer than 20 distinct samples; over a tenth of them repeated",
+        " do not vary; fewer than 20 distinct samples; over a tenth of them repeated;"
+        " neighbours closer than ten roundings of the values",
         digits=2,
     ),
     Measure(
         name="nrc1a",
         column=None,
-        words="what of the normalised features lies outside the features' top t directions",
         formula="mean ‖h̃ − U_t U_tᵀ h̃‖², h̃ = h / ‖h‖ not centred, U_t the top t eigenvectors of"
         " Σ_H",
         range="0 … 1",
@@ -108,7 +101,6 @@ MEASURES = (
     Measure(
         name="nrc2a",
         column=None,
-        words="what of the normalised features lies outside the weight's rows",
         formula="mean ‖h̃ − P h̃‖², P onto the span of W's rows: its singular vectors above"
         " max(rows, d)·2⁻²³·σ₁",
         range="0 … 1",
@@ -120,7 +112,6 @@ MEASURES = (
     Measure(
         name="nrc3a",
         column=None,
-        words="how far W Wᵀ is from the shape that the targets' covariance gives it",
         formula="min over 0 ≤ γ < λ_min(Σ_Y) of ‖W Wᵀ / ‖W Wᵀ‖ − B / ‖B‖‖², B = Σ_Y^{1/2} −"
         " γ^{1/2} I, Frobenius norms",
         range="0 … 2",

@@ -22,7 +22,8 @@ def effective_rank(values: Array) -> float:
     Args:
         values: eigenvalues λ ≥ 0, shape (d,), not all 0.
     """
-    shares = values[values > 0] / values.sum()
+    shares = values / values.sum()
+    shares = shares[shares > 0]
     return math.exp(max(float(-(shares @ np.log(shares))), 0.0))
 
 

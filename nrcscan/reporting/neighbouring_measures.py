@@ -162,13 +162,13 @@ def _of_features(acts: MeasuredActs, position: int, features: Spectrum | str) ->
     for rank in (formulas.effective_rank, formulas.participation_ratio):
         found.put(rank.__name__, rank(features.values) if whole else SKETCH)
     rows = acts.activation_rows(position) if acts.has_activations else None
-    found.put("intrinsic_dimension", _dimension(rows, statistics.n_samples))
+    found.put("intrinsic_dimension", _dimension(rows, statistics.n_samples, acts.epsilon))
     return found
 
 
-def _dimension(rows: Iterator[NDArray[Any]] | None, n: int) -> float | str:
+def _dimension(rows: Iterator[NDArray[Any]] | None, n: int, epsilon: float = 0.0) -> float | str:
     """Return the intrinsic dimension of n samples, or why there is none."""
-    return NOT_STORED if rows is None else intrinsic_dimension(_sampled(rows, n))
+    return NOT_STORED if rows is None else intrinsic_dimension(_sampled(rows, n), epsilon)
 
 
 def _sampled(pieces: Iterator[NDArray[Any]], n: int) -> NDArray[Any]:

@@ -280,6 +280,8 @@ def test_samples_without_a_dimension() -> None:
     for far in (1e4, 1e7):  # on float32's grid, what is a curve is a cloud
         rounded = (curve + far).astype(np.float32)
         assert isinstance(intrinsic_dimension(rounded, 2.0**-23), str)
+    even = np.stack([np.linspace(0, 1, 200), np.zeros(200)], axis=1)
+    assert "spaced too evenly to be draws" in str(intrinsic_dimension(even))
     assert "rounding of the values" in str(intrinsic_dimension(curve + 1e4, 2.0**-23))
 
 

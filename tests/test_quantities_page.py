@@ -211,7 +211,8 @@ def intrinsic_dimension(folder: Path) -> list[str]:
     path = np.stack([np.sin(step), np.sin(np.sqrt(2) * step)], axis=1)
     drawn = np.sin(np.random.default_rng(0).uniform(0, 1e4, (2000, 2)))
     cube = np.random.default_rng(0).uniform(size=(2000, 10))
-    return [f"{dimension(rows):.1f}" for rows in (path, drawn, cube)]
+    wide = path @ np.linalg.qr(normal(16, 2))[0].T
+    return [f"{dimension(rows):.1f}" for rows in (wide, drawn, cube)]
 
 
 def _with_mean(folder: Path) -> tuple[Matrix, UnitMoments]:

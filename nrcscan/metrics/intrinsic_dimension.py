@@ -26,6 +26,9 @@ MOST_REPEATED = 0.1
 """Share of samples that may be repeated: TwoNN takes them for draws from a density."""
 
 
+MOST_OF_WIDTH = 2
+"""An estimate over so many times the number of features is no matter of chance any more."""
+
 ROUNDINGS = 10
 """Distance of neighbours, in roundings of a sample, from which on rounding does not decide it.
 
@@ -68,4 +71,8 @@ def intrinsic_dimension(rows: NDArray[Any], epsilon: float = 0.0) -> float | str
     rounding = epsilon * float(np.linalg.norm(distinct / spread)) / math.sqrt(len(distinct))
     if not np.median(distances[:, 1]) > ROUNDINGS * rounding or not distances[:, 1].all():
         return "neighbours are as close as the rounding of the values: it would be that of rounding"
-    return float(TwoNN(dist=True).fit(distances[:, 1:]).dimension_)
+    found = float(TwoNN(dist=True).fit(distances[:, 1:]).dimension_)
+    width = rows.shape[1]
+    if not 0 < found <= MOST_OF_WIDTH * width:  # of equal distances it is 0
+        return f"the samples are spaced too evenly to be draws: {found:.3g} for {width} features"
+    return found

@@ -84,7 +84,8 @@ MEASURES = (
         " 2510.01105",
         undefined="the features are not stored (`--no-activations`; in a scan, by default); they"
         " do not vary; fewer than 20 distinct samples; over a tenth of them repeated;"
-        " neighbours closer than ten roundings of the values",
+        " neighbours closer than ten roundings of the values; samples spaced so evenly that the"
+        " slope is 0, or over twice the number of features",
         digits=2,
     ),
     Measure(

@@ -36,7 +36,7 @@ from nrcscan.metrics.quantities import (
 from nrcscan.metrics.quantity_tables import tables
 from nrcscan.wording import with_tables
 
-PAGES = ("README.md", "docs/metrics.md")
+PAGES = ("README.md", "docs/metrics.md", "docs/quantities.md")
 
 ENTRY = '''
     Quantity(

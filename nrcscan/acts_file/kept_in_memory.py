@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from nrcscan.acts_file.schema import (
 from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
+from nrcscan.statistics.unit_features import UnitFeatures
 
 
 class MeasuredActs(Protocol):
@@ -50,6 +52,14 @@ class MeasuredActs(Protocol):
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""
 
+    @property
+    def last_units(self) -> UnitFeatures | None:
+        """The moments of the last layer's features scaled to norm 1; None if none were taken."""
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether the features themselves are there, at every position."""
+
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
 
@@ -62,6 +72,12 @@ class MeasuredActs(Protocol):
     @property
     def no_blocks(self) -> str | None:
         """Why some positions have no blocks of samples, or all; None where all have them."""
+
+    def target_rows(self) -> Iterator[NDArray[Any]]:
+        """Yield the targets (n, n_targets), piece by piece."""
+
+    def activation_rows(self, position: int) -> Iterator[NDArray[Any]]:
+        """Yield the features (n, width) at a position, piece by piece."""
 
 
 class KeptInMemory:
@@ -82,6 +98,7 @@ class KeptInMemory:
         self._own_errors: dict[int, Array | None] = {}
         self._blocks: dict[int, Blocks] = {}
         self.block_targets: Targets | None = None
+        self._unit_features: UnitFeatures | None = None
 
     def add_layer(
         self, record: LayerRecord, weight: NDArray[Any], beside: Array | None = None
@@ -103,6 +120,10 @@ class KeptInMemory:
             self._blocks[position] = blocks
         self._positions[position] = statistics
         self._own_errors[position] = squared_error
+
+    def add_unit_features(self, found: UnitFeatures) -> None:
+        """Take the moments of the last layer's features scaled to norm 1."""
+        self._unit_features = found
 
     def finish(
         self,
@@ -150,3 +171,21 @@ class KeptInMemory:
     def no_blocks(self) -> str | None:
         """Why some positions have no blocks of samples, or all; None where all have them."""
         return missing(self.provenance.get("blocks"), there=self.block_targets is not None)
+
+    @property
+    def last_units(self) -> UnitFeatures | None:
+        """The moments of the last layer's features scaled to norm 1; None if none were taken."""
+        return self._unit_features
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether the features themselves are there: no rows of samples are kept."""
+        return False
+
+    def target_rows(self) -> Iterator[NDArray[Any]]:
+        """Yield nothing: rows are in the file alone."""
+        yield from ()
+
+    def activation_rows(self, position: int) -> Iterator[NDArray[Any]]:
+        """Yield nothing: rows are in the file alone."""
+        yield from ()

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file import block_datasets
+from nrcscan.acts_file import block_datasets, unit_group
 from nrcscan.acts_file.layer_attributes import record_of, text
 from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, Predictions, unmeasured_in
 from nrcscan.acts_file.self_contained import require_self_contained
@@ -21,6 +21,7 @@ from nrcscan.files import open_safely, sniff
 from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
+from nrcscan.statistics.unit_features import UnitFeatures
 from nrcscan.wording import reason
 
 
@@ -130,6 +131,13 @@ class Acts:
             name = f"positions/{position:04d}/own_squared_error"
             own = self.per_token(position) and name in self._file
             return self._not_negative(name, (len(self.target_mean),)) if own else None
+
+    @property
+    def last_units(self) -> UnitFeatures | None:
+        """The moments of the last layer's features scaled to norm 1; None if none were taken."""
+        with _reading(self.path):
+            where = unit_group.where(self.layers[-1].position)
+            return unit_group.read(self._file, where, self._array)
 
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,10 +14,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file import block_datasets
+from nrcscan.acts_file import block_datasets, h5_files, unit_group
 from nrcscan.acts_file.kept_in_memory import KeptInMemory
 from nrcscan.acts_file.layer_attributes import attributes, fixed
-from nrcscan.acts_file.row_datasets import CHUNK_BYTES, RowDatasets, chunk_rows
+from nrcscan.acts_file.row_datasets import RowDatasets, chunk_rows
 from nrcscan.acts_file.schema import (
     DOUBLE,
     FORMAT,
@@ -32,6 +31,7 @@ from nrcscan.files.write_atomically import beside, put_in_place, unwritable
 from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
+from nrcscan.statistics.unit_features import UnitFeatures
 
 
 class Writer:
@@ -99,7 +99,7 @@ class Writer:
         self.end_rows()
         with self._writing():
             self._file.flush()  # while a failure can still be told
-        _close(self._file, self._path)
+        h5_files.close(self._file, self._path)
 
     def append_from(self, rows: Path) -> None:
         """Append all rows that another writer has put into a file of `apart`."""
@@ -164,6 +164,13 @@ class Writer:
         if self._in_memory is not None:
             self._in_memory.add_statistics(position, statistics, squared_error, blocks)
 
+    def add_unit_features(self, position: int, found: UnitFeatures) -> None:
+        """Add the moments of the last layer's features, at its position, scaled to norm 1."""
+        with self._writing():
+            unit_group.write(found, unit_group.where(position), self._group, self._put)
+        if self._in_memory is not None:
+            self._in_memory.add_unit_features(found)
+
     def finish(
         self,
         output: OutputStatistics,
@@ -225,7 +232,7 @@ class Writer:
         try:
             yield
         except (OSError, RuntimeError) as error:  # h5py raises either when a write fails
-            _write_nowhere(self._file)
+            h5_files.write_nowhere(self._file)
             raise unwritable(self._path, error) from error
 
 
@@ -254,12 +261,12 @@ def create(
     with put_in_place(path, force=force) as partial:
         file: h5py.File | None = None
         try:
-            file = _new(partial, path)
+            file = h5_files.new(partial, path)
             yield Writer(file, path, n_samples, in_memory, compress=compress)
-            _close(file, path)
+            h5_files.close(file, path)
         except BaseException:
             if file:
-                _abandon(file)
+                h5_files.abandon(file)
             raise
 
 
@@ -278,44 +285,10 @@ def apart(
         OutputError: it cannot be written.
     """
     partial = beside(path)
-    file = _new(partial, path)
+    file = h5_files.new(partial, path)
     try:
         yield Writer(file, path, n_samples, None, compress=compress), partial
     finally:
-        _abandon(file)
+        h5_files.abandon(file)
         with contextlib.suppress(OSError):
             partial.unlink()
-
-
-def _new(partial: Path, path: Path) -> h5py.File:
-    try:
-        return h5py.File(partial, "x", libver=("v110", "v110"), rdcc_nbytes=CHUNK_BYTES)
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def _close(file: h5py.File, path: Path) -> None:
-    try:
-        file.close()
-    except (OSError, RuntimeError) as error:
-        raise unwritable(path, error) from error
-
-
-def _abandon(file: h5py.File) -> None:
-    """Close a file that is not wanted any more, whatever state it is in."""
-    with contextlib.suppress(OSError, RuntimeError):
-        file.close()
-        return
-    with contextlib.suppress(OSError, RuntimeError):
-        _write_nowhere(file)
-        file.close()
-
-
-def _write_nowhere(file: h5py.File) -> None:
-    """Let a file that is not wanted any more write what it still holds to nowhere.
-
-    On a full disk HDF5 can neither flush nor close, and crashes when the program ends.
-    """
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, file.id.get_vfd_handle())
-    os.close(nowhere)

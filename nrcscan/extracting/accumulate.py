@@ -15,6 +15,7 @@ from torch import Tensor
 from nrcscan.acts_file import schema
 from nrcscan.errors import InputError
 from nrcscan.extracting.input_rounding import InputRounding
+from nrcscan.extracting.unit_sums import UnitSums
 from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.inputs.arrays import Inputs, parts
 from nrcscan.network.predictions import to_numpy
@@ -33,6 +34,7 @@ class Accumulated:
         positions: position → an accumulator of its features, which may be a sketch.
         n_targets: t.
         dtype: what the network runs in.
+        units: of one position's features scaled to norm 1, where they are wanted.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class Accumulated:
         positions: dict[int, Moments],
         n_targets: int,
         dtype: torch.dtype = torch.float64,
+        units: UnitSums | None = None,
     ) -> None:
         self.positions = positions
         self._dtype = dtype
+        self.units = units
         self.rounding = InputRounding(dtype)
         self._on_device: dict[int, OnDevice] = {}
         # Predictions beside residuals: each keeps its own small variance.
@@ -107,6 +111,8 @@ class Accumulated:
         """
         try:
             self._on_device = {p: OnDevice(host, device) for p, host in self.positions.items()}
+            if self.units is not None:
+                self.units.move(device)
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the covariances do not fit on {device}: allow less with --memory, or sketch them"
@@ -117,9 +123,13 @@ class Accumulated:
         """Have the sums on the host again."""
         self.positions |= {p: moments.hosted() for p, moments in self._on_device.items()}
         self._on_device = {}
+        if self.units is not None:
+            self.units.bring_back()
 
     def take(self, position: int, rows: Tensor, y: Array) -> bool:
         """Take in features beside targets, and say whether they are surely finite."""
+        if self.units is not None and self.units.position == position:
+            self.units.take(rows)
         if position in self._on_device:
             return self._on_device[position].take(rows, y)
         if position in self.positions:
@@ -146,6 +156,8 @@ class Accumulated:
         with ThreadPoolExecutor(most_workers()) as pool:  # the workers are idle by now
             positions = list(self.positions)
             list(pool.map(lambda p: self.positions[p].merge(other.positions.pop(p)), positions))
+        if self.units is not None and other.units is not None:
+            self.units.units.merge(other.units.units)
         self._output.merge(other._output)
         self._predicts = self._predicts and other._predicts
         self.rounding.merge(other.rounding)

@@ -14,6 +14,7 @@ from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.check_resources import memory_of_machine
 from nrcscan.extracting.plan_blocks import TOO_FEW, BlockPlan, first_block, planned, that_fit
 from nrcscan.extracting.sample_blocks import WorkerSums, ends, totals, whole_ones
+from nrcscan.extracting.unit_sums import UnitSums
 from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.forward import Forward
@@ -113,7 +114,8 @@ class PassPlan:
         if position in self.tests:
             columns = self.tests[position].shape[1]
             return 8 * size * (4 * (columns + self._t + 1) + BLOCK_ROWS)
-        return 8 * size * (3 * size + BLOCK_ROWS) + blocks
+        covariances = 2 if position == self._unit_position else 1
+        return covariances * 8 * size * (3 * size + BLOCK_ROWS) + blocks
 
     def _bytes_of_blocks(self, position: int, blocks: BlockPlan) -> int:
         """Return how much memory a position's blocks take, those that are open counted in."""
@@ -138,10 +140,26 @@ class PassPlan:
         own = [p for p in group if p in self.blocks.positions]
         rest = [p for p in group if p not in self.blocks.positions]
         empty = partial(self._accumulator, own) if self.blocks.number else None
-        return [WorkerSums(self._accumulator(rest), empty) for _ in range(self.n_workers)]
+        return [
+            WorkerSums(self._accumulator(rest, self._units(group)), empty)
+            for _ in range(self.n_workers)
+        ]
 
-    def _accumulator(self, positions: Sequence[int]) -> Accumulated:
-        return Accumulated({p: self._empty(p) for p in positions}, self._t, self.run.dtype)
+    def _accumulator(self, positions: Sequence[int], units: UnitSums | None = None) -> Accumulated:
+        empty = {p: self._empty(p) for p in positions}
+        return Accumulated(empty, self._t, self.run.dtype, units)
+
+    @property
+    def _unit_position(self) -> int | None:
+        """Whose features are taken scaled to norm 1 too: the last layer's, where that is asked."""
+        wanted = self.settings["measures"] == "all" and not self.tests  # a sketch is no covariance
+        return self.plan.records[-1].position if wanted else None
+
+    def _units(self, group: Sequence[int]) -> UnitSums | None:
+        position = self._unit_position
+        if position is None or position not in group:
+            return None
+        return UnitSums(position, self.plan.widths[position])
 
     def _empty(self, position: int) -> Moments:
         if position in self.tests:
@@ -215,6 +233,9 @@ class PassPlan:
                 squared_error=accumulated.token_errors(position),
                 blocks=found[position].blocks if position in found else None,
             )
+
+        if (units := accumulated.units) is not None:
+            writer.add_unit_features(units.position, units.units.result())
 
     def announcement(self) -> str | None:
         """Say what is unusual about the passes to come, or None."""

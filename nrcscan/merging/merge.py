@@ -19,6 +19,7 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.files import write_atomically
 from nrcscan.merging.check_parts import fingerprint, problems, section, sources, told_by_any
 from nrcscan.options.check import several
+from nrcscan.statistics import unit_features
 from nrcscan.statistics.moments import Array, Moments, Statistics
 from nrcscan.statistics.sketch import Sketch, Sketched
 from nrcscan.wording import some
@@ -104,6 +105,8 @@ def merge(
                     per_token=per_token,
                     squared_error=_token_errors(opened, position),
                 )
+            if (units := unit_features.together([acts.last_units for acts in opened])) is not None:
+                writer.add_unit_features(first.layers[-1].position, units)
             writer.finish(outcome, provenance, first.epsilon, first.product_epsilon)
     names = tuple(record.name for record in first.layers)
     told = tuple(provenance["notes"])
@@ -234,6 +237,8 @@ def _doubts(parts: Sequence[Acts]) -> Iterator[str]:
     bare = [acts.path for acts in parts if not acts.has_activations]
     if 0 < len(bare) < len(parts):
         yield f"activations are left out: {some(bare)} hold{'s' * (len(bare) == 1)} none"
+    if 0 < len(bare := [a.path for a in parts if a.last_units is None]) < len(parts):
+        yield f"NRC of the last layer is left out: {some(bare)} without --measures all"
     if len(parts) == 1:
         return
     unknown = [acts.path for acts in parts if not all(map(fingerprint, sources(acts)))]

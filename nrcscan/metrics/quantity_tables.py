@@ -1,6 +1,7 @@
 """The tables of the pages that list quantities and conditions, made from the catalogue.
 
-`python -m nrcscan.metrics.quantity_tables README.md docs/metrics.md` writes them anew.
+`python -m nrcscan.metrics.quantity_tables README.md docs/metrics.md docs/quantities.md` writes
+them anew.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from nrcscan.metrics.neighbouring import MEASURES
 from nrcscan.metrics.quantities import CATALOGUE, JUDGED, LEARNED_R2, Need
 from nrcscan.options.report_options import Thresholds
 from nrcscan.wording import with_tables
@@ -24,6 +26,8 @@ def tables() -> dict[str, str]:
         "conditions": conditions(),
         "needs": needs(),
         "errors": errors(),
+        "measures": measures(),
+        **facts(),
     }
 
 
@@ -73,6 +77,38 @@ def errors() -> str:
     bounds = dict.fromkeys(quantity.error for quantity in CATALOGUE if quantity.error)
     rows = [(_names(q.name for q in CATALOGUE if q.error == bound), bound) for bound in bounds]
     return _table(("quantity", "off by at most"), rows)
+
+
+def measures() -> str:
+    """Return the definition of every measure beside those of Deep NRC."""
+    rows = [(f"`{one.name}`", one.formula, one.range, one.collapsed) for one in MEASURES]
+    return _table(("name", "formula", "range", "collapsed"), rows)
+
+
+def facts() -> dict[str, str]:
+    """Return what the catalogues say of each quantity alone, by `quantity NAME`."""
+    found = {}
+    for one in CATALOGUE:
+        lacking = "; ".join(n.value.removesuffix(", as above") for n in Need if n in one.needs)
+        found[one.name] = {
+            "formula": one.formula,
+            "range": one.range,
+            "collapsed": one.collapsed,
+            "undefined": lacking,
+            "bound": one.error,
+        }
+    for measure in MEASURES:
+        found[measure.name] = {
+            "formula": measure.formula,
+            "range": measure.range,
+            "collapsed": measure.collapsed,
+            "undefined": measure.undefined,
+            "source": measure.source,
+        }
+    return {
+        f"quantity {name}": _table(("", ""), [(what, text) for what, text in told.items() if text])
+        for name, told in found.items()
+    }
 
 
 def _names(names: Iterable[str]) -> str:

@@ -14,6 +14,9 @@ Precision = Literal["float64", "float32"]
 Convention = Literal["default", "published"]
 """Whose details the metrics follow: docs/metrics.md lists where the two differ."""
 
+Measures = Literal["core", "all"]
+"""Deep NRC alone, or its neighbouring measures too: docs/quantities.md has both."""
+
 Format = Literal["table", "json", "csv", "md"]
 """What a report is written as."""
 

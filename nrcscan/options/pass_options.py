@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from nrcscan.options.choices import COLUMNS, DEVICE, DType, Pool, Precision
+from nrcscan.options.measure_options import MeasuresOption
 from nrcscan.options.option import Option
 
 if TYPE_CHECKING:
@@ -295,6 +296,7 @@ class PassOptions(CheckpointOptions, total=False):
             group="What is measured",
         ),
     ]
+    measures: MeasuresOption
     activations: Annotated[
         bool,
         Option(

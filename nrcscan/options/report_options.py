@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypedDict
 
 from nrcscan.options.check import check
 from nrcscan.options.choices import Convention
+from nrcscan.options.measure_options import MeasuresOption
 from nrcscan.options.option import Option, declared
 
 
@@ -86,4 +87,5 @@ class ReportOptions(TypedDict, total=False):
             group="Metrics",
         ),
     ]
+    measures: MeasuresOption
     thresholds: Annotated[Thresholds | None, Option(Thresholds(), help="What counts as met.")]

@@ -26,9 +26,10 @@ from nrcscan.metrics.quantities import CONDITIONS, learned
 from nrcscan.metrics.standard_errors import model_errors
 from nrcscan.metrics.target_spectrum import target_spectrum
 from nrcscan.options.check import checked
-from nrcscan.options.choices import Convention
+from nrcscan.options.choices import Convention, Measures
 from nrcscan.options.describe import described
 from nrcscan.options.report_options import ReportOptions, Thresholds
+from nrcscan.reporting.neighbouring_measures import Neighbouring, neighbouring
 from nrcscan.reporting.notes_on_targets import not_predicted, notes_on_targets, r2_of_each
 from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.statistics.moments import Array, Statistics
@@ -64,6 +65,7 @@ def report_of(
     signal_dim: int | Literal["t", "auto"],
     convention: Convention,
     thresholds: Thresholds | None,
+    measures: Measures = "core",
     threads: int = 1,
 ) -> Report:
     """Compute the Deep NRC metrics from what was measured; see `report`.
@@ -73,6 +75,7 @@ def report_of(
         signal_dim: see there, as what follows.
         convention: likewise.
         thresholds: likewise.
+        measures: likewise.
         threads: how many of them work on it; they do not change a bit where no layer is wide.
     """
     thresholds = thresholds or Thresholds()
@@ -127,6 +130,18 @@ def report_of(
         r2_error=r2_error,
         target_r2=each_r2,
         target_spectrum=directions,
+        measures=_neighbouring(acts, measured) if measures == "all" else None,
+    )
+
+
+def _neighbouring(acts: MeasuredActs, metrics: Sequence[LayerMetrics]) -> Neighbouring:
+    """Return the measures beside those of Deep NRC."""
+    last = acts.layers[-1].position
+    return neighbouring(
+        acts,
+        metrics,
+        lambda position: _features(acts.statistics(position), acts.product_epsilon),
+        _matrix(acts, len(acts.layers) - 1, len(acts.variances(last))),
     )
 
 

@@ -11,6 +11,7 @@ from nrcscan.metrics.quantities import QUANTITIES, learned
 from nrcscan.metrics.target_spectrum import TargetSpectrum
 from nrcscan.options.choices import Convention
 from nrcscan.options.report_options import Thresholds
+from nrcscan.reporting.neighbouring_measures import Neighbouring
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.verdict import Verdict
 
@@ -105,6 +106,7 @@ class Report:
         r2_error: likewise of `r2`.
         target_r2: of the network on each target; None as for `r2`.
         target_spectrum: of their correlations.
+        measures: those beside Deep NRC, where they were asked for.
     """
 
     n_samples: int
@@ -129,6 +131,7 @@ class Report:
     r2_error: float | None = None
     target_r2: tuple[float | None, ...] = ()
     target_spectrum: TargetSpectrum | None = None
+    measures: Neighbouring | None = None
 
     @property
     def learned(self) -> bool | None:
@@ -182,7 +185,7 @@ class Report:
             if self.target_stable_rank is not None
             else {"stable_rank": "the targets do not vary"}
         )
-        return {
+        document = {
             "schema": SCHEMA,
             "n_samples": self.n_samples,
             "signal_dim": self.signal_dim,
@@ -205,3 +208,6 @@ class Report:
             "notes": list(self.notes),
             "provenance": self.provenance,
         }
+        if self.measures is not None:
+            self.measures.put_into(document)
+        return document

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from nrcscan.metrics import quantities
 from nrcscan.options.choices import Format
-from nrcscan.reporting import csv_rows, sentences
+from nrcscan.reporting import csv_rows, measures_table, sentences
 from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.marks import LEGEND, MARKS
 from nrcscan.reporting.numbers import number, plain
@@ -100,6 +100,7 @@ def table(report: Report, shown: Shown = PLAIN) -> RenderableType:
         *(_by_chance(report) if shown.chance else ()),
     ]
     parts += [Text(f"- {line}", style="dim") for line in remarks(report)]
+    parts += measures_table.table(report)
     return Group(*parts)
 
 
@@ -179,9 +180,11 @@ def _csv(report: Report) -> str:
     own = ("index", "position", "name", "kind", "width")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*own, *csv_rows.HEAD])
-    for layer in (layer.to_dict() for layer in report.layers):
-        writer.writerow([*(printable(str(layer[key])) for key in own), *csv_rows.cells(layer)])
+    head, beside = measures_table.columns(report)
+    writer.writerow([*own, *csv_rows.HEAD, *head])
+    for layer, more in zip((layer.to_dict() for layer in report.layers), beside, strict=True):
+        named = (printable(str(layer[key])) for key in own)
+        writer.writerow([*named, *csv_rows.cells(layer), *more])
     return buffer.getvalue()
 
 
@@ -208,4 +211,5 @@ def _markdown(report: Report, shown: Shown) -> str:
         rule = ["---" if column == "layer" else "---:" for column in head]
         lines += [f"{CHANCE}:", "", *map(markdown_row, (head, rule, *rows)), ""]
     lines += [f"- {escaped(line)}" for line in remarks(report)]
+    lines += measures_table.markdown(report)
     return "\n".join(lines).rstrip() + "\n"

@@ -37,6 +37,7 @@ _NO_NUMBERS = (
     "standard_error",
     "chance",
     "corrected",
+    "measures",
 )
 
 

@@ -193,7 +193,9 @@ class Worker:
         data = self._data or open_data(self._setup.data, settings)
         if task.sha256 is not None and sha256(task.path) != task.sha256:
             return Outcome("was written to while your code ran, so it is not measured; restore it")
-        keep = measured if settings["memory"] is None else None
+        # What is kept in memory has no features themselves, which neighbouring measures look at.
+        in_memory = settings["memory"] is None and settings["measures"] == "core"
+        keep = measured if in_memory else None
         done = run_pass(
             network, origin(checkpoint), data, target, settings, force=True, in_memory=keep
         )

@@ -18,6 +18,7 @@ from nrcscan.acts_file.reading import Acts, open_acts
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import write_atomically
 from nrcscan.merging.check_parts import fingerprint, problems, section, sources
+from nrcscan.merging.merge_blocks import lacking, merged_blocks, merged_targets
 from nrcscan.options.check import several
 from nrcscan.statistics.moments import Array, Moments, Statistics
 from nrcscan.statistics.sketch import Sketch, Sketched
@@ -93,6 +94,9 @@ def merge(
             for index, record in enumerate(first.layers):
                 writer.add_layer(record, first.stored_weight(index))
             _append_rows(writer, opened)
+            targets = merged_targets(opened)
+            if targets is not None:
+                writer.add_block_targets(targets)
             for position, statistics in enumerate(_positions(opened)):
                 per_token = any(acts.per_token(position) for acts in opened)
                 writer.add_statistics(
@@ -101,6 +105,7 @@ def merge(
                     outcome,
                     per_token=per_token,
                     squared_error=_token_errors(opened, position),
+                    blocks=merged_blocks(opened, position, statistics),
                 )
             writer.finish(outcome, provenance, first.epsilon, first.product_epsilon)
     names = tuple(record.name for record in first.layers)
@@ -266,6 +271,7 @@ def _provenance(parts: Sequence[Acts], notes: Sequence[str]) -> dict[str, Any]:
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **shared,
+        "blocks": {"lacking": lacking(parts)},
         "notes": [*of_parts, *notes],
         "versions": {
             "nrcscan": metadata.version("nrcscan"),

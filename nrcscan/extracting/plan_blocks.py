@@ -11,9 +11,8 @@ from nrcscan.statistics.blocks import FEWEST
 AUTOMATIC = 20
 """Blocks, unless told otherwise: standard errors are then known to a sixth of themselves."""
 
-WIDEST = 1024
-"""Width up to which positions have blocks unless told otherwise: beyond, they cost as much as the
-pass where there are few samples."""
+WIDEST = 512
+"""Width up to which positions have blocks unless told otherwise: 20 of these then take 42 MB."""
 
 NARROW, FIRST, FIRST_OF_WIDE = 128, 32, 256
 """Samples of the first blocks where their number is not known: few, where a block costs little."""

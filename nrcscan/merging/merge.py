@@ -94,9 +94,6 @@ def merge(
             for index, record in enumerate(first.layers):
                 writer.add_layer(record, first.stored_weight(index))
             _append_rows(writer, opened)
-            targets = merged_targets(opened)
-            if targets is not None:
-                writer.add_block_targets(targets)
             for position, statistics in enumerate(_positions(opened)):
                 per_token = any(acts.per_token(position) for acts in opened)
                 writer.add_statistics(
@@ -219,6 +216,9 @@ def _beside_itself(n_samples: int, mean: Array, covariance: Array) -> Statistics
 
 
 def _append_rows(writer: writing.Writer, parts: Sequence[Acts]) -> None:
+    """Add the targets of all samples, of blocks of them, and the features where all have them."""
+    if (targets := merged_targets(parts)) is not None:
+        writer.add_block_targets(targets)
     for acts in parts:
         for rows in acts.target_rows():
             writer.append("targets/values", rows)

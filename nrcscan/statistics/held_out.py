@@ -39,7 +39,7 @@ _FIRST = 8
 """Of the total's directions, so many hold the first one of any share of the samples."""
 
 
-class _Sums(NamedTuple):
+class _FitSums(NamedTuple):
     """Sums over samples: A (r+1, r+1), K (r+1, t), Σ y² (t,), and how many samples."""
 
     a: Array
@@ -47,12 +47,12 @@ class _Sums(NamedTuple):
     y: Array
     n: float
 
-    def less(self, *others: _Sums) -> _Sums:
+    def less(self, *others: _FitSums) -> _FitSums:
         """Return those of the samples that are not among the others."""
         a, k, y, n = self
         for other in others:
             a, k, y, n = a - other.a, k - other.k, y - other.y, n - other.n
-        return _Sums(a, k, y, n)
+        return _FitSums(a, k, y, n)
 
     def errors(self, fit: Array) -> Array:
         """Return a fit's squared errors, summed over these samples, per target."""
@@ -88,7 +88,7 @@ class _Directions:
         near = int((values[counted] < NEAR * cutoff).sum())
         return cls(np.ascontiguousarray(vectors[:, counted]), near, cutoff)
 
-    def fit(self, sums: _Sums) -> Array:
+    def fit(self, sums: _FitSums) -> Array:
         """Return the least-squares fit to samples, shape (r + 1, t).
 
         Of the directions near the cut-off, those under it are left out. They are told by the
@@ -114,7 +114,7 @@ class _Directions:
         )
         return found
 
-    def _floor(self, sums: _Sums) -> float:
+    def _floor(self, sums: _FitSums) -> float:
         """Return the cut-off for these samples, as an eigenvalue of their sums."""
         if not self.near or self.columns is None:
             return sums.n * self.cutoff
@@ -173,7 +173,7 @@ def _counted(total: Statistics, near: Array, cutoff: float) -> int:
     return int((values > cutoff).sum())
 
 
-def _without_pairs(whole: _Sums, blocks: list[_Sums], along: _Directions) -> Array:
+def _without_pairs(whole: _FitSums, blocks: list[_FitSums], along: _Directions) -> Array:
     """Return the squared errors without each block, summed over the others, shape (B, t).
 
     Each of the others is predicted by a fit that has seen neither.
@@ -186,7 +186,7 @@ def _without_pairs(whole: _Sums, blocks: list[_Sums], along: _Directions) -> Arr
     return found
 
 
-def _whole(total: Statistics, along: _Directions) -> _Sums:
+def _whole(total: Statistics, along: _Directions) -> _FitSums:
     """Return the sums of all samples."""
     n, square, beside = total.n_samples, total.feature_covariance, total.cross_covariance
     if along.columns is not None:
@@ -194,14 +194,14 @@ def _whole(total: Statistics, along: _Directions) -> _Sums:
         beside = along.columns.T @ beside
     a = n * np.pad(square, ((1, 0), (1, 0)))
     a[0, 0] = n
-    return _Sums(
+    return _FitSums(
         a, n * np.pad(beside, ((1, 0), (0, 0))), n * np.diagonal(total.target_covariance), n
     )
 
 
 def _of_blocks(
     parts: list[Moments], total: Statistics, targets: Targets, along: _Directions
-) -> Iterator[_Sums]:
+) -> Iterator[_FitSums]:
     """Yield the sums of each block."""
     d = len(total.feature_mean)
     for b, part in enumerate(parts):
@@ -219,4 +219,4 @@ def _of_blocks(
         np.matmul(np.stack([-sums / n, n * at]).T, np.stack([sums, at]), out=a[1:, 1:])
         a[1:, 1:] += square
         squares = n * (np.diagonal(targets.covariance[b]) + y_at**2)
-        yield _Sums(a, np.vstack([n * y_at, beside]), squares, n)
+        yield _FitSums(a, np.vstack([n * y_at, beside]), squares, n)

@@ -15,7 +15,6 @@ from torch import nn
 
 from nrcscan import extract, merge, report
 from nrcscan.acts_file.reading import Acts, open_acts
-from nrcscan.errors import UsageError
 from nrcscan.metrics import formulas
 from nrcscan.metrics.directions import spectrum
 from nrcscan.metrics.jackknife import corrected, standard_error
@@ -209,10 +208,11 @@ def test_little_memory_drops_blocks_before_it_takes_more_passes(tmp_path: Path) 
         assert "GB of memory and 0.013 GB are allowed" in str(acts.no_blocks)
 
 
-def test_few_blocks_are_refused_and_wide_layers_have_them_when_asked(tmp_path: Path) -> None:
+def test_few_blocks_are_none(tmp_path: Path) -> None:
     network, (x, y) = case("swimmer/wd0.01/epoch_600.pt")
-    with pytest.raises(UsageError, match="--blocks 3: give 0 for none, or at least 5"):
-        extract(network, (x, y), tmp_path / "a.h5", blocks=3)
+    extract(network, (x, y), tmp_path / "a.h5", blocks=3, activations=False)
+    with open_acts(tmp_path / "a.h5") as acts:
+        assert acts.no_blocks == "--blocks 3, of at least 5"
     extract(network, (x[:9], y[:9]), tmp_path / "b.h5", activations=False)
     with open_acts(tmp_path / "b.h5") as acts:
         assert acts.no_blocks == "the samples are too few for 5 blocks of them"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from nrcscan.errors import UsageError
 from nrcscan.statistics.blocks import FEWEST
 
 AUTOMATIC = 20
@@ -61,14 +60,9 @@ def planned(
         sketched: those of which there is a sketch.
         total: how many samples there are, if that is known.
         on_gpu: whether sums are made on a GPU.
-
-    Raises:
-        UsageError: fewer blocks are asked for than say anything.
     """
-    if asked is not None and 0 < asked < FEWEST:
-        raise UsageError(f"--blocks {asked}: give 0 for none, or at least {FEWEST}")
-    if asked == 0:
-        return BlockPlan.none("--blocks 0")
+    if asked is not None and asked < FEWEST:
+        return BlockPlan.none(f"--blocks {asked}" + f", of at least {FEWEST}" * (asked > 0))
     if sketched:
         return BlockPlan.none("of a sketch no blocks of samples are kept")
     if on_gpu:

@@ -117,6 +117,12 @@ class Blocks:
         """Of each block, shape (B,)."""
         return self.targets.n_samples
 
+    @property
+    def finite(self) -> bool:
+        """Whether no number is NaN or infinite."""
+        fits = () if self.fits is None else vars(self.fits).values()
+        return all(np.isfinite(a).all() for a in (self.along, self.inner, self.trace, *fits))
+
     def __len__(self) -> int:
         """Return B."""
         return len(self.n_samples)

@@ -177,6 +177,28 @@ class Bench:
             both = [a + b for a, b in zip(forward, times[kernel], strict=True)]
             self.ratio(f"  limit: forward + {kernel} alone", "÷ bare forward", "", both, forward)
 
+    def bench_blocks(self) -> None:
+        """Blocks of samples and the error bars made from them, beside neither."""
+        n, width = (2048, 64) if self.quick else (32_768, 512)
+        net, xy = chain(*[width] * 8, 2), data(n, width)
+        plain, barred = self.folder / "plain.h5", self.folder / "barred.h5"
+
+        def extract(path: Path, blocks: int) -> Callable[[], Any]:
+            return lambda: nrcscan.extract(
+                net, xy, path, force=True, activations=False, blocks=blocks
+            )
+
+        times = in_turns(
+            self.repeat,
+            plain=extract(plain, 0),
+            barred=extract(barred, 20),
+            report=lambda: nrcscan.report(plain),
+            bars=lambda: nrcscan.report(barred),
+        )
+        work = f"8×{width} MLP, N = {n}, 20 blocks"
+        self.ratio(work, "extract ÷ without", "≤ 1.1", times["barred"], times["plain"])
+        self.ratio("  its report", "÷ without", "≤ 1.5", times["bars"], times["report"])
+
     def bench_wide(self) -> None:
         """Three wide layers, sketched."""
         n, width = (512, 512) if self.quick else (8192, 8192)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
+from conftest import FIXTURES
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
-from nrcscan.acts_file.reading import Acts
+from nrcscan import extract, merge, report
+from nrcscan.acts_file.reading import Acts, open_acts
 from nrcscan.metrics import formulas
 from nrcscan.metrics.directions import spectrum
+from nrcscan.metrics.jackknife import corrected, standard_error
 from nrcscan.metrics.layer_metrics import input_matrix
 from nrcscan.metrics.layer_values import Layer, Setting
 from nrcscan.metrics.quantities import CATALOGUE
-from nrcscan.statistics.moments import Array, Statistics
+from nrcscan.statistics import held_out
+from nrcscan.statistics.blocks import targets_of, top_directions
+from nrcscan.statistics.moments import Array, Moments, Statistics
 
+FITTED = ("linear_mse", "linear_mse_held_out", "error_ratio", "excess")
 SAMPLED = [quantity.name for quantity in CATALOGUE if quantity.sampled]
 CUTOFF = 1e-6
 
@@ -63,3 +75,194 @@ def really_without(acts: Acts, index: int, made: Array, k: int) -> dict[str, Arr
         found["linear_mse_held_out"].append(held_out)
         found["error_ratio"].append(held_out / mse)
     return {name: np.array(values) for name, values in found.items()}
+
+
+def case(name: str) -> tuple[Path, tuple[Array, Array]]:
+    """Return a checkpoint among the fixtures, and its training samples."""
+    path = FIXTURES / name
+    folder = path.parent if (path.parent / "data.npz").exists() else path.parent.parent
+    with np.load(folder / "data.npz") as data:
+        return path, (data["X"], data["y"])
+
+
+CASES = [
+    "swimmer/wd0/epoch_600.pt",
+    "swimmer/wd0.01/epoch_600.pt",
+    "swimmer/wd0.05/epoch_100.pt",
+    "reacher/wd0/epoch_600.pt",
+    "reacher/wd0.002/epoch_600.pt",
+]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_standard_errors_are_those_of_really_leaving_blocks_out(name: str, tmp_path: Path) -> None:
+    """Within 10 % of a report made again, in two passes, without each of the blocks."""
+    network, (x, y) = case(name)
+    path = tmp_path / "a.h5"
+    extract(network, (x, y), path)
+    found = report(path)
+    with open_acts(path) as acts:
+        last = len(acts.layers) - 1
+        head = np.concatenate(list(acts.activation_rows(acts.layers[last].position)))
+        made = (head @ acts.weight(last).astype(np.float32).T).astype(float)
+        for index in range(0, last + 1, 3):
+            metrics = found.layers[index].metrics
+            if not metrics.standard_errors:
+                assert not metrics.varies
+                continue
+            blocks = acts.blocks(acts.layers[index].position)
+            assert blocks is not None
+            assert len(blocks) == 20
+            real = really_without(acts, index, made, found.signal_dim)
+            defined = {q for q in SAMPLED if q in metrics.values}
+            assert set(metrics.standard_errors) == defined
+            for q in defined:
+                error = standard_error(metrics.values[q], real[q], blocks.n_samples)
+                assert metrics.standard_errors[q] == pytest.approx(error, rel=0.1), (index, q)
+
+
+@pytest.mark.parametrize("batch_size", [7, 64, 1024])
+def test_blocks_do_not_depend_on_batches_or_workers(batch_size: int, tmp_path: Path) -> None:
+    network, samples = case("swimmer/wd0.01/epoch_600.pt")
+    extract(network, samples, tmp_path / "a.h5", activations=False, dtype="float64")
+    extract(
+        network,
+        samples,
+        tmp_path / "b.h5",
+        activations=False,
+        dtype="float64",
+        batch_size=batch_size,
+        n_workers=3,
+    )
+    a, b = report(tmp_path / "a.h5"), report(tmp_path / "b.h5")
+    for ours, theirs in zip(a.layers, b.layers, strict=True):
+        for q, without in ours.metrics.without_block.items():
+            np.testing.assert_allclose(theirs.metrics.without_block[q], without, rtol=1e-6)
+
+
+def test_blocks_leave_the_numbers_as_they_are_without(tmp_path: Path) -> None:
+    network, samples = case("reacher/wd0/epoch_600.pt")
+    extract(network, samples, tmp_path / "a.h5", activations=False)
+    extract(network, samples, tmp_path / "b.h5", activations=False, blocks=0)
+    a, b = report(tmp_path / "a.h5"), report(tmp_path / "b.h5")
+    for ours, theirs in zip(a.layers, b.layers, strict=True):
+        assert not theirs.metrics.standard_errors
+        for q, value in ours.metrics.values.items():
+            close = 0.2 if q in ("linear_mse_held_out", "error_ratio") else 1e-9
+            assert theirs.metrics.values[q] == pytest.approx(value, rel=close, abs=1e-13), q
+    with open_acts(tmp_path / "b.h5") as acts:
+        assert acts.no_blocks == "--blocks 0"
+        assert acts.blocks(0) is None
+
+
+def test_merged_blocks_are_close_to_those_of_one_pass(tmp_path: Path) -> None:
+    network, (x, y) = case("swimmer/wd0/epoch_600.pt")
+    extract(network, (x, y), tmp_path / "whole.h5", activations=False)
+    for part in range(2):
+        extract(
+            network,
+            (x, y),
+            tmp_path / f"{part}.h5",
+            activations=False,
+            blocks=10,
+            offset=400 * part,
+            limit=400,
+        )
+    merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "merged.h5")
+    whole, merged = report(tmp_path / "whole.h5"), report(tmp_path / "merged.h5")
+    for one, other in zip(whole.layers, merged.layers, strict=True):
+        for q, error in one.metrics.standard_errors.items():
+            if q in FITTED:
+                continue
+            assert other.metrics.standard_errors[q] == pytest.approx(error, rel=0.1), (one.name, q)
+
+
+def test_a_stream_of_unknown_length_has_at_least_as_many_blocks(tmp_path: Path) -> None:
+    network, (x, y) = case("swimmer/wd0.01/epoch_600.pt")
+    for n, expected in ((100, None), (160, 5), (790, 25), (6000, 23)):
+        rows = np.arange(n) % len(x)
+        batches = ((x[at], y[at]) for at in np.array_split(rows, 11))
+        extract(network, batches, tmp_path / f"{n}.h5", activations=False)
+        with open_acts(tmp_path / f"{n}.h5") as acts:
+            blocks = acts.blocks(0)
+            assert (None if blocks is None else len(blocks)) == expected
+            if blocks is None:
+                assert acts.no_blocks == "the samples are too few for 5 blocks of them"
+            else:
+                assert blocks.n_samples.sum() == n
+
+
+def test_little_memory_drops_blocks_before_it_takes_more_passes(tmp_path: Path) -> None:
+    network, samples = case("swimmer/wd0.01/epoch_600.pt")
+    notes: list[str] = []
+    extract(
+        network,
+        samples,
+        tmp_path / "a.h5",
+        activations=False,
+        memory=13_000_000,
+        on_note=notes.append,
+    )
+    assert not any("passes over the data" in note for note in notes)
+    with open_acts(tmp_path / "a.h5") as acts:
+        assert "GB of memory and 0.013 GB are allowed" in str(acts.no_blocks)
+
+
+def test_few_blocks_are_none(tmp_path: Path) -> None:
+    network, (x, y) = case("swimmer/wd0.01/epoch_600.pt")
+    extract(network, (x, y), tmp_path / "a.h5", blocks=3, activations=False)
+    with open_acts(tmp_path / "a.h5") as acts:
+        assert acts.no_blocks == "--blocks 3, of at least 5"
+    extract(network, (x[:9], y[:9]), tmp_path / "b.h5", activations=False)
+    with open_acts(tmp_path / "b.h5") as acts:
+        assert acts.no_blocks == "the samples are too few for 5 blocks of them"
+
+
+def test_wide_fits_without_blocks_are_those_of_factorisations() -> None:
+    draw = np.random.default_rng(0)
+    parts: list[Moments] = []
+    mix = draw.standard_normal((180, 180)) / 13
+    for size in (400, 500, 450, 420, 480, 510):
+        parts.append(parts[0].fresh() if parts else Moments(180, 2))
+        z = draw.standard_normal((size, 180))
+        parts[-1].update(np.maximum(z @ mix, 0), z[:, :2] + 0.1 * draw.standard_normal((size, 2)))
+    total = Moments.merged(parts).statistics()
+    basis = top_directions(total.feature_covariance, 16)
+    targets = targets_of(parts, None)
+    found = []
+    for most in (10, 1000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(held_out, "PAIRS_UP_TO", most)
+            fits = held_out.fits_without_blocks(parts, total, targets, basis)
+        assert fits is not None
+        found.append(fits)
+    for name, close in (("held_out", 1e-6), ("others", 1e-6), ("held_out_of_others", 0.05)):
+        np.testing.assert_allclose(getattr(found[0], name), getattr(found[1], name), rtol=close)
+
+
+def test_a_network_that_errs_nowhere_has_no_ratio(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))
+    x = np.random.default_rng(0).standard_normal((400, 6)).astype(np.float32)
+    with torch.no_grad():
+        y = net(torch.from_numpy(x)).numpy()
+    extract(net, (x, y), tmp_path / "a.h5", activations=False)
+    metrics = report(tmp_path / "a.h5").layers[1].metrics
+    assert metrics.undefined["error_ratio"] == "the network's MSE is nothing but rounding"
+    assert "linear_mse_held_out" in metrics.standard_errors
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=2, max_size=8), st.floats(-5, 5), st.integers(0, 2**32 - 1)
+)
+def test_the_jackknife_of_a_mean_is_exact(sizes: list[int], at: float, seed: int) -> None:
+    """A mean has no bias, and its standard error is that of the block means."""
+    n = np.array(sizes, float)
+    means = at + np.random.default_rng(seed).standard_normal(len(n))
+    value = float(np.average(means, weights=n))
+    without = (n.sum() * value - n * means) / (n.sum() - n)
+    spread = n / n.sum() / (1 - n / n.sum()) * (means - value) ** 2
+    assert corrected(value, without, n) == pytest.approx(value, rel=1e-9, abs=1e-9)
+    assert standard_error(value, without, n) ** 2 == pytest.approx(
+        spread.sum() / len(n) * 1, rel=1e-6
+    )

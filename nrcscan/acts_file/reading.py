@@ -266,7 +266,7 @@ class Acts:
         values: NDArray[Any] = dataset[()]
         if not np.isfinite(values).all():
             raise ValueError(f"{name} holds NaN or infinite values")
-        if name.endswith("/covariance") and (np.diagonal(values, 0, -2, -1) < 0).any():
+        if name.endswith("/covariance") and (np.diagonal(values, axis1=-2, axis2=-1) < 0).any():
             raise ValueError(f"{name} has a negative variance")
         return values
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from nrcscan.errors import UsageError
 from nrcscan.statistics.blocks import FEWEST
 
 AUTOMATIC = 20
 """Blocks, unless told otherwise: standard errors are then known to a sixth of themselves."""
 
-WIDEST = 1024
-"""Width up to which positions have blocks unless told otherwise: beyond, they cost as much as the
-pass where there are few samples."""
+WIDEST = 512
+"""Width up to which positions have blocks unless told otherwise: 20 of these then take 42 MB."""
 
 NARROW, FIRST, FIRST_OF_WIDE = 128, 32, 256
 """Samples of the first blocks where their number is not known: few, where a block costs little."""
@@ -62,14 +60,9 @@ def planned(
         sketched: those of which there is a sketch.
         total: how many samples there are, if that is known.
         on_gpu: whether sums are made on a GPU.
-
-    Raises:
-        UsageError: fewer blocks are asked for than say anything.
     """
-    if asked is not None and 0 < asked < FEWEST:
-        raise UsageError(f"--blocks {asked}: give 0 for none, or at least {FEWEST}")
-    if asked == 0:
-        return BlockPlan.none("--blocks 0")
+    if asked is not None and asked < FEWEST:
+        return BlockPlan.none(f"--blocks {asked}" + f", of at least {FEWEST}" * (asked > 0))
     if sketched:
         return BlockPlan.none("of a sketch no blocks of samples are kept")
     if on_gpu:

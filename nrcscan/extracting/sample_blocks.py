@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 
+import numpy as np
+
 from nrcscan.extracting.accumulate import Accumulated, together
 from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.statistics.blocks import (
@@ -208,5 +210,8 @@ def _total(parts: list[Moments], targets: Targets | None) -> Total:
         return Total(moments, statistics, None)
     d, t = statistics.cross_covariance.shape
     basis = top_directions(statistics.feature_covariance, directions_kept(d, t))
-    fits = fits_without_blocks(parts, statistics, targets, basis)
-    return Total(moments, statistics, digest(parts, statistics, targets, basis, fits))
+    with np.errstate(over="ignore", invalid="ignore"):
+        fits = fits_without_blocks(parts, statistics, targets, basis)
+        kept = digest(parts, statistics, targets, basis, fits)
+    # Of values near the largest there are, squares overflow here that do not in the total.
+    return Total(moments, statistics, kept if kept.finite else None)

@@ -18,6 +18,7 @@ from nrcscan.acts_file.reading import Acts, open_acts
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import write_atomically
 from nrcscan.merging.check_parts import fingerprint, problems, section, sources, told_by_any
+from nrcscan.merging.merge_blocks import lacking, merged_blocks, merged_targets
 from nrcscan.options.check import several
 from nrcscan.statistics import unit_features
 from nrcscan.statistics.moments import Array, Moments, Statistics
@@ -104,6 +105,7 @@ def merge(
                     outcome,
                     per_token=per_token,
                     squared_error=_token_errors(opened, position),
+                    blocks=merged_blocks(opened, position, statistics),
                 )
             if (units := unit_features.together([acts.last_units for acts in opened])) is not None:
                 writer.add_unit_features(first.layers[-1].position, units)
@@ -219,6 +221,9 @@ def _beside_itself(n_samples: int, mean: Array, covariance: Array) -> Statistics
 
 
 def _append_rows(writer: writing.Writer, parts: Sequence[Acts]) -> None:
+    """Add the targets of all samples, of blocks of them, and the features where all have them."""
+    if (targets := merged_targets(parts)) is not None:
+        writer.add_block_targets(targets)
     for acts in parts:
         for rows in acts.target_rows():
             writer.append("targets/values", rows)
@@ -274,6 +279,7 @@ def _provenance(parts: Sequence[Acts], notes: Sequence[str]) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **shared,
         "unmeasured": _unmeasured(parts),
+        "blocks": {"lacking": lacking(parts)},
         "notes": [*of_parts, *notes],
         "versions": {
             "nrcscan": metadata.version("nrcscan"),

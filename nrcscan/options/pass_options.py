@@ -361,7 +361,7 @@ class PassOptions(CheckpointOptions, total=False):
         int | None,
         Option(
             help="Blocks of samples that error bars are made from, 0 for none; by default 20 where"
-            " layers are up to 1024 wide and memory allows.",
+            " layers are up to 512 wide and memory allows.",
             minimum=0,
             maximum=40,
             group="Cost",

@@ -6,7 +6,7 @@ A = Σ z zᵀ and K = Σ z yᵀ; without a block, its own sums are taken off bot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import scipy.linalg
 from scipy.linalg import lapack
 
 from nrcscan.statistics.blocks import Fits, Targets
+from nrcscan.statistics.conjugate_fits import WideFits
 from nrcscan.statistics.moments import Array, Moments, Statistics
 
 CUTOFF = 1e-6
@@ -28,14 +29,17 @@ MOST_FITTED = 0.5
 """Directions per sample from which on a fit says little: over half of it would be chance."""
 
 PAIRS_UP_TO = 160
-"""Directions up to which fits without pairs of blocks take no time to speak of."""
+"""Directions up to which fits without pairs of blocks take no time to speak of.
+
+Of more, pairs are taken to first order, and fits without one block found by iteration.
+"""
 
 
 _FIRST = 8
 """Of the total's directions, so many hold the first one of any share of the samples."""
 
 
-class _Sums(NamedTuple):
+class _FitSums(NamedTuple):
     """Sums over samples: A (r+1, r+1), K (r+1, t), Σ y² (t,), and how many samples."""
 
     a: Array
@@ -43,17 +47,16 @@ class _Sums(NamedTuple):
     y: Array
     n: float
 
-    def less(self, *others: _Sums) -> _Sums:
+    def less(self, *others: _FitSums) -> _FitSums:
         """Return those of the samples that are not among the others."""
         a, k, y, n = self
         for other in others:
             a, k, y, n = a - other.a, k - other.k, y - other.y, n - other.n
-        return _Sums(a, k, y, n)
+        return _FitSums(a, k, y, n)
 
-    def errors(self, fit: Array, acted: Array | None = None) -> Array:
+    def errors(self, fit: Array) -> Array:
         """Return a fit's squared errors, summed over these samples, per target."""
-        acted = self.a @ fit if acted is None else acted
-        found: Array = self.y + (fit * (acted - 2 * self.k)).sum(axis=0)
+        found: Array = self.y + (fit * (self.a @ fit - 2 * self.k)).sum(axis=0)
         return np.maximum(found, 0.0)
 
 
@@ -85,7 +88,7 @@ class _Directions:
         near = int((values[counted] < NEAR * cutoff).sum())
         return cls(np.ascontiguousarray(vectors[:, counted]), near, cutoff)
 
-    def fit(self, sums: _Sums) -> Array:
+    def fit(self, sums: _FitSums) -> Array:
         """Return the least-squares fit to samples, shape (r + 1, t).
 
         Of the directions near the cut-off, those under it are left out. They are told by the
@@ -111,7 +114,7 @@ class _Directions:
         )
         return found
 
-    def _floor(self, sums: _Sums) -> float:
+    def _floor(self, sums: _FitSums) -> float:
         """Return the cut-off for these samples, as an eigenvalue of their sums."""
         if not self.near or self.columns is None:
             return sums.n * self.cutoff
@@ -146,35 +149,31 @@ def fits_without_blocks(
     rank = (d if along.columns is None else along.columns.shape[1]) - along.near
     if rank > MOST_FITTED * total.n_samples:
         return None
+    if rank > PAIRS_UP_TO:
+        columns = along.columns
+        if columns is not None:
+            columns = columns[:, : rank + _counted(total, columns[:, rank:], along.cutoff)]
+        return WideFits(parts, total, targets, columns).errors()
     whole = _whole(total, along)
     n, rest = targets.n_samples[:, None], targets.rest[:, None]
-    pairs = rank <= PAIRS_UP_TO or len(parts) ** 2 * rank**3 < 6 * total.n_samples * d**2
-    blocks: Iterable[_Sums] = _of_blocks(parts, total, targets, along)
-    if pairs:
-        blocks = list(blocks)
-    held_out, others, slopes, moved, level = [], [], [], [], []
-    first = along.fit(whole)
+    blocks = list(_of_blocks(parts, total, targets, along))
+    held_out, others = [], []
     for block in blocks:
         left = whole.less(block)
         fit = along.fit(left)
-        acted = block.a @ fit
-        held_out.append(block.errors(fit, acted))
+        held_out.append(block.errors(fit))
         others.append(left.errors(fit))
-        if not pairs:
-            slopes.append(block.k - acted)
-            moved.append(fit - first)
-            level.append((moved[-1] * (left.a @ moved[-1])).sum(axis=0))
-    errors = np.array(held_out)
-    if pairs:
-        of_others = _without_pairs(whole, list(blocks), along)
-    else:  # to first order in what leaving out a second block changes
-        change = -2 * np.einsum("jrt,brt->bjt", np.array(slopes), np.array(moved))
-        change[np.arange(len(n)), np.arange(len(n))] = -errors
-        of_others = (errors + change).sum(axis=1) + np.array(level)
-    return Fits(errors / n, np.array(others) / rest, of_others / rest)
+    of_others = _without_pairs(whole, blocks, along)
+    return Fits(np.array(held_out) / n, np.array(others) / rest, of_others / rest)
 
 
-def _without_pairs(whole: _Sums, blocks: list[_Sums], along: _Directions) -> Array:
+def _counted(total: Statistics, near: Array, cutoff: float) -> int:
+    """Return how many of some eigenvectors (d, m), in order, are above the cut-off."""
+    values = np.einsum("dm,dm->m", near, total.feature_covariance @ near)
+    return int((values > cutoff).sum())
+
+
+def _without_pairs(whole: _FitSums, blocks: list[_FitSums], along: _Directions) -> Array:
     """Return the squared errors without each block, summed over the others, shape (B, t).
 
     Each of the others is predicted by a fit that has seen neither.
@@ -187,7 +186,7 @@ def _without_pairs(whole: _Sums, blocks: list[_Sums], along: _Directions) -> Arr
     return found
 
 
-def _whole(total: Statistics, along: _Directions) -> _Sums:
+def _whole(total: Statistics, along: _Directions) -> _FitSums:
     """Return the sums of all samples."""
     n, square, beside = total.n_samples, total.feature_covariance, total.cross_covariance
     if along.columns is not None:
@@ -195,14 +194,14 @@ def _whole(total: Statistics, along: _Directions) -> _Sums:
         beside = along.columns.T @ beside
     a = n * np.pad(square, ((1, 0), (1, 0)))
     a[0, 0] = n
-    return _Sums(
+    return _FitSums(
         a, n * np.pad(beside, ((1, 0), (0, 0))), n * np.diagonal(total.target_covariance), n
     )
 
 
 def _of_blocks(
     parts: list[Moments], total: Statistics, targets: Targets, along: _Directions
-) -> Iterator[_Sums]:
+) -> Iterator[_FitSums]:
     """Yield the sums of each block."""
     d = len(total.feature_mean)
     for b, part in enumerate(parts):
@@ -220,4 +219,4 @@ def _of_blocks(
         np.matmul(np.stack([-sums / n, n * at]).T, np.stack([sums, at]), out=a[1:, 1:])
         a[1:, 1:] += square
         squares = n * (np.diagonal(targets.covariance[b]) + y_at**2)
-        yield _Sums(a, np.vstack([n * y_at, beside]), squares, n)
+        yield _FitSums(a, np.vstack([n * y_at, beside]), squares, n)

@@ -22,7 +22,7 @@ from nrcscan.metrics.formulas import stable_rank
 from nrcscan.metrics.layer_metrics import input_matrix, layer_metrics
 from nrcscan.metrics.layer_values import FLATTENED, Layer, LayerMetrics, Setting
 from nrcscan.metrics.passed_on import Kernel, lost
-from nrcscan.metrics.quantities import CONDITIONS, learned
+from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.metrics.standard_errors import model_errors
 from nrcscan.metrics.target_spectrum import target_spectrum
 from nrcscan.options.check import checked
@@ -35,7 +35,7 @@ from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.verdict import doubtful_network
-from nrcscan.verdict.answers import answers
+from nrcscan.verdict.answers import Answer, answers
 from nrcscan.verdict.conclude import conclude
 from nrcscan.verdict.depth import Step, are_inputs, steps
 from nrcscan.verdict.onset import onset, runs
@@ -92,15 +92,14 @@ def report_of(
     each_r2 = r2_of_each(acts)
     setting = Setting(k, mse, convention, acts.epsilon, target_rank)
     measured = _measured(acts, setting, threads)
-    predicts = None if mse is None else learned(r2)
-    in_depth = steps(acts.layers, measured, acts.unmeasured, thresholds, learned=predicts)
-    begins, stretches = _through_depth(in_depth)
     doubtful = _doubts(acts, measured[-1], r2, mse, variance)
     errors = None if acts.block_targets is None else model_errors(acts.block_targets)
     mse_error, r2_error = (None, None) if errors is None else (errors.mse, errors.r2)
     fit = NetworkFit(
         acts.n_samples, mse, r2, variance, mse_error, r2_error, doubtful=bool(doubtful)
     )
+    in_depth = steps(acts.layers, measured, acts.unmeasured, thresholds, learned=fit.learned)
+    begins, stretches = _through_depth(in_depth)
     return Report(
         n_samples=acts.n_samples,
         signal_dim=k,
@@ -113,7 +112,7 @@ def report_of(
         target_rank=target_rank,
         n_targets=t,
         thresholds=thresholds,
-        layers=tuple(_results(acts, measured, in_depth, thresholds, learned=predicts)),
+        layers=tuple(_results(acts, measured, in_depth, thresholds, learned=fit.learned)),
         onset=begins,
         runs=stretches,
         verdict=conclude(fit, in_depth, thresholds),
@@ -179,7 +178,7 @@ def _results(
     in_depth: Sequence[Step],
     thresholds: Thresholds,
     *,
-    learned: bool | None,
+    learned: Answer,
 ) -> list[LayerResult]:
     """Return every layer with its metrics, and which conditions they meet."""
     numbers = {name: step.number for step in in_depth for name in step.names}

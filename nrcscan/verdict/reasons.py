@@ -1,4 +1,4 @@
-"""Why a step does not meet all four conditions, in words: each with its value and what explains it."""
+"""Why a step does not meet all four conditions, in words: with values and what explains them."""
 
 from __future__ import annotations
 

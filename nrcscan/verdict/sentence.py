@@ -104,8 +104,8 @@ class _Words:
         after = self.found.broken_by
         return (
             f"PARTLY: all four conditions hold {self._span()}{more}, but not to the output:"
-            f" {after.name} ({self._place(after)}) {lacks(after, self.found.thresholds, alone=True)}"
-            f"{self._sureness()}."
+            f" {after.name} ({self._place(after)})"
+            f" {lacks(after, self.found.thresholds, alone=True)}{self._sureness()}."
         )
 
     def _not_collapsed(self) -> str:
@@ -249,7 +249,8 @@ class _Words:
         if after.together is not Answer.NOT_MET:
             return ""
         span = a.name if a is b else f"{a.name} to {b.names[-1]}"
-        return f" All four hold at {span} too, then {after.name} {lacks(after, self.found.thresholds)}."
+        why = lacks(after, self.found.thresholds)
+        return f" All four hold at {span} too, then {after.name} {why}."
 
     def _unknown(self, kind: Answer, among: Sequence[Condition] = JUDGED) -> str:
         """Say what in the stretch is not known: each condition, with the steps that it is of."""
@@ -269,7 +270,6 @@ class _Words:
             here = [s for s in inside if s.number and s.answers[condition.name] is kind]
             if here:
                 at = some([s.name for s in here])
-                parts.append(
-                    f"{condition.name.upper()} at {at} {why_open(condition, here[0], self.found.thresholds)}"
-                )
+                why = why_open(condition, here[0], self.found.thresholds)
+                parts.append(f"{condition.name.upper()} at {at} {why}")
         return listed(parts)

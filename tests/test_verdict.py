@@ -69,10 +69,10 @@ def test_of_equal_stretches_the_deepest_counts() -> None:
 
 
 def test_thresholds_are_met_on_the_spot() -> None:
-    met = answers(LayerMetrics(ON_THE_SPOT), Thresholds(), learned=True)
+    met = answers(LayerMetrics(ON_THE_SPOT), Thresholds(), learned=M)
     assert met == dict.fromkeys(CONDITIONS, M)
     strict = Thresholds(0.19, 0.66, 0.71, 1.9)
-    assert answers(LayerMetrics(ON_THE_SPOT), strict, learned=True) == dict.fromkeys(CONDITIONS, N)
+    assert answers(LayerMetrics(ON_THE_SPOT), strict, learned=M) == dict.fromkeys(CONDITIONS, N)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_thresholds_are_met_on_the_spot() -> None:
 )
 def test_the_defaults(condition: str, quantity: str, met: float, missed: float) -> None:
     for value, answer in ((met, M), (missed, N)):
-        found = answers(LayerMetrics({**MET, quantity: value}), Thresholds(), learned=True)
+        found = answers(LayerMetrics({**MET, quantity: value}), Thresholds(), learned=M)
         assert found == {**dict.fromkeys(CONDITIONS, M), condition: answer}
 
 
@@ -111,7 +111,25 @@ def test_an_error_bar_across_a_threshold_leaves_it_undecided(
 ) -> None:
     metrics = LayerMetrics({**MET, quantity: value}, standard_errors={quantity: error})
     condition = next(c.name for c in JUDGED if c.quantity == quantity)
-    assert answers(metrics, Thresholds(), learned=True)[condition] is answer
+    assert answers(metrics, Thresholds(), learned=M)[condition] is answer
+
+
+@pytest.mark.parametrize(
+    ("ends", "answer"),
+    [
+        ((0.9, 1.1), M),
+        ((0.9, 2.5), U),  # how many samples there are decides it
+        ((2.1, 2.5), N),
+        ((0.3, 1.0), U),
+        ((0.3, 0.4), N),
+        ((0.3, 3.0), U),
+    ],
+)
+def test_a_ratio_that_samples_push_apart_lies_between(
+    ends: tuple[float, float], answer: Answer
+) -> None:
+    metrics = LayerMetrics({**MET, "error_ratio": ends[1]}, between={"error_ratio": ends})
+    assert answers(metrics, Thresholds(), learned=M)["nrc4"] is answer
 
 
 def test_a_bound_is_added_to_an_error_bar() -> None:
@@ -120,26 +138,31 @@ def test_a_bound_is_added_to_an_error_bar() -> None:
         bounds={"noise_component": 0.02},
         standard_errors={"noise_component": 0.01},
     )
-    assert answers(both, Thresholds(), learned=True)["nrc1"] is U
-    assert answers(replace(both, bounds={}), Thresholds(), learned=True)["nrc1"] is M
+    assert answers(both, Thresholds(), learned=M)["nrc1"] is U
+    assert answers(replace(both, bounds={}), Thresholds(), learned=M)["nrc1"] is M
 
 
 def test_beyond_the_threshold_is_not_enough_within_chance() -> None:
     narrow = LayerMetrics({**MET, "alignment": 0.9}, chance={"alignment": Chance(0.87, 0.97)})
-    assert answers(narrow, Thresholds(), learned=True)["nrc3"] is U
+    assert answers(narrow, Thresholds(), learned=M)["nrc3"] is U
     narrow.values["alignment"] = 0.6
-    assert answers(narrow, Thresholds(), learned=True)["nrc3"] is N
+    assert answers(narrow, Thresholds(), learned=M)["nrc3"] is N
     narrow.values["alignment"] = 0.98
-    assert answers(narrow, Thresholds(), learned=True)["nrc3"] is M
+    assert answers(narrow, Thresholds(), learned=M)["nrc3"] is M
 
 
 def test_a_network_that_predicts_nothing_has_no_nrc4() -> None:
-    found = answers(LayerMetrics(MET), Thresholds(), learned=False)
+    found = answers(LayerMetrics(MET), Thresholds(), learned=N)
     assert found == {**dict.fromkeys(CONDITIONS, M), "nrc4": N}
 
 
+def test_while_it_is_open_whether_anything_is_learned_so_is_nrc4() -> None:
+    found = answers(LayerMetrics(MET), Thresholds(), learned=U)
+    assert found == {**dict.fromkeys(CONDITIONS, M), "nrc4": U}
+
+
 def test_undefined_cannot_be_judged() -> None:
-    assert answers(LayerMetrics(), Thresholds(), learned=True) == dict.fromkeys(CONDITIONS, J)
+    assert answers(LayerMetrics(), Thresholds(), learned=M) == dict.fromkeys(CONDITIONS, J)
 
 
 def test_a_step_is_judged_by_the_mean_over_the_weights_that_read_it() -> None:
@@ -212,7 +235,7 @@ def network(pattern: str) -> list[Step]:
         if answer is J:
             del metrics.values["alignment"]
             metrics.undefined["alignment"] = "the weight is zero"
-        own = answers(metrics, Thresholds(), learned=True)
+        own = answers(metrics, Thresholds(), learned=M)
         assert own["nrc3"] is answer
         found.append(Step((name,), number, metrics, own))
     return found
@@ -228,7 +251,13 @@ def verdict(pattern: str, fit: NetworkFit = FITS) -> Verdict:
         # collapsed
         ("MM", State.COLLAPSED, 0, 1, "COLLAPSED from layers.0 (1st of 2) to the output."),
         ("NMM", State.COLLAPSED, 1, 2, "COLLAPSED from layers.1 (2nd of 3) to the output."),
-        ("MNMM", State.COLLAPSED, 2, 3, "All four hold at layers.0 too, then layers.1 fails NRC3"),
+        (
+            "MNMM",
+            State.COLLAPSED,
+            2,
+            3,
+            "All four hold at layers.0 too, then layers.1 does not meet NRC3",
+        ),
         ("MMNMM", State.COLLAPSED, 3, 4, "All four hold at layers.0 to layers.1 too, then"),
         ("UMM", State.COLLAPSED, 1, 2, "Perhaps already from layers.0: layers.0 is open: NRC3"),
         ("NUUMM", State.COLLAPSED, 3, 4, "Perhaps already from layers.1: layers.2 is open"),
@@ -236,15 +265,21 @@ def verdict(pattern: str, fit: NetworkFit = FITS) -> Verdict:
         ("JMM", State.COLLAPSED, 1, 2, "NRC3 cannot be judged (the weight is zero)"),
         # the last layer
         ("M", State.LAST_LAYER_ONLY, 0, 0, "LAST LAYER ONLY: all four conditions hold at layers.0"),
-        ("MNM", State.LAST_LAYER_ONLY, 2, 2, "not the deep kind; layers.1 fails NRC3"),
+        ("MNM", State.LAST_LAYER_ONLY, 2, 2, "not the deep kind; layers.1 does not meet NRC3"),
         # partly
         ("MMN", State.PARTLY, 0, 1, "hold from layers.0 (1st) to layers.1 (2nd of 3), but not to"),
         ("MN", State.PARTLY, 0, 0, "hold at layers.0 alone (1st of 2), but not to the output"),
         ("MNMN", State.PARTLY, 2, 2, "at layers.2 alone (3rd of 4), and in 1 shorter stretch, but"),
-        ("MUN", State.PARTLY, 0, 0, "layers.1 (2nd of 3) is open: NRC3 is undecided"),
-        ("MJN", State.PARTLY, 0, 0, "layers.1 (2nd of 3) is open: NRC3 cannot be judged"),
+        ("MUN", State.PARTLY, 0, 0, "layers.2 (3rd of 3) does not meet NRC3"),
+        ("MJN", State.PARTLY, 0, 0, "layers.2 (3rd of 3) does not meet NRC3"),
         # not collapsed
-        ("N", State.NOT_COLLAPSED, None, None, "layers.0 (1st of 1) comes closest: it fails NRC3"),
+        (
+            "N",
+            State.NOT_COLLAPSED,
+            None,
+            None,
+            "layers.0 (1st of 1) comes closest: it does not meet NRC3",
+        ),
         ("NN", State.NOT_COLLAPSED, None, None, "NOT COLLAPSED: no layer meets all four"),
         # undecided
         (
@@ -335,7 +370,7 @@ def test_without_predictions_nrc4_is_named_and_the_others_are_judged() -> None:
             metrics = replace(step.metrics, values=dict(step.metrics.values))
             metrics.values.pop("error_ratio", None)
             metrics.undefined["error_ratio"] = "the network makes no predictions"
-            own = answers(metrics, Thresholds(), learned=None)
+            own = answers(metrics, Thresholds(), learned=J)
             found.append(replace(step, metrics=metrics, answers=own))
         return conclude(NetworkFit(800, None, None, 1.0), found, Thresholds())
 
@@ -350,7 +385,9 @@ def test_what_breaks_a_stretch_is_told_with_its_value() -> None:
     found = verdict("MMN")
     assert found.broken_by is not None
     assert found.broken_by.to_dict() == {"layer": "layers.2", "conditions": {"nrc3": 0.5}}
-    assert "layers.2 (3rd of 3) fails NRC3 (alignment 0.5, 0.7 at least) alone" in found.text
+    assert (
+        "layers.2 (3rd of 3) does not meet NRC3 (alignment 0.5, 0.7 at least) alone" in found.text
+    )
 
 
 def test_a_linear_probe_that_does_better_is_a_finding_of_its_own() -> None:
@@ -383,7 +420,7 @@ def with_blocks(values: float, spread: float, seed: int = 0) -> LayerMetrics:
 
 def test_the_share_of_draws_follows_the_error_bar() -> None:
     layers = [
-        Step((f"layers.{i}",), i + 1, metrics, answers(metrics, Thresholds(), learned=True))
+        Step((f"layers.{i}",), i + 1, metrics, answers(metrics, Thresholds(), learned=M))
         for i, metrics in enumerate([with_blocks(0.72, 0.02), with_blocks(0.95, 0.01, 1)])
     ]
     found = conclude(FITS, layers, Thresholds())
@@ -412,17 +449,17 @@ def test_inputs_and_shortcuts_are_no_steps_and_what_is_not_measured_is() -> None
     low = LayerMetrics({**MET, "alignment": 0.1})
     metrics = [low, LayerMetrics(MET), low, low, LayerMetrics(MET)]
     left = [Unmeasured("gone", "left out by --exclude", 2)]
-    found = steps(records, metrics, left, Thresholds(), learned=True)
+    found = steps(records, metrics, left, Thresholds(), learned=M)
     assert [(step.names, step.number) for step in found] == [
         (("main",), 1),
         (("gone",), 0),
         (("head",), 2),
     ]
-    without = steps(records, metrics, [], Thresholds(), learned=True)
+    without = steps(records, metrics, [], Thresholds(), learned=M)
     assert conclude(FITS, without, Thresholds()).state is State.COLLAPSED
 
 
 def test_files_of_before_have_their_first_position_for_inputs() -> None:
     records = [LayerRecord(f"layers.{i}", "Linear", i) for i in range(3)]
-    found = steps(records, [LayerMetrics(MET)] * 3, [], Thresholds(), learned=True)
+    found = steps(records, [LayerMetrics(MET)] * 3, [], Thresholds(), learned=M)
     assert [step.name for step in found] == ["layers.1", "layers.2"]

@@ -38,6 +38,10 @@ def layer_metrics(layer: Layer, *, dead: str | None = None) -> LayerMetrics:
         _put_floor(result, layer)
         result.chance.update(chance(layer, result.values))
         put_errors(result, layer)
+        if "error_ratio" in values and "linear_mse" in values:
+            assert layer.setting.model_mse is not None
+            in_sample = values["linear_mse"] / layer.setting.model_mse
+            result.between["error_ratio"] = (in_sample, values["error_ratio"])
     return result
 
 

@@ -139,6 +139,8 @@ class LayerMetrics:
         corrected: quantity → its value with the bias taken off, where that is large beside its
             standard error: the centre of its interval.
         chance: quantity → what it is by chance.
+        between: quantity → two values that fewer samples push apart, what it is with more lies
+            between; of those alone that are biased so.
         floor: noise component that the rounding of the features alone can make; None if unknown.
         varies: whether the features vary at all; nothing holds at a layer where they do not.
     """
@@ -151,6 +153,7 @@ class LayerMetrics:
     without_block: dict[str, Array] = field(default_factory=dict)
     corrected: dict[str, float] = field(default_factory=dict)
     chance: dict[str, Chance] = field(default_factory=dict)
+    between: dict[str, tuple[float, float]] = field(default_factory=dict)
     floor: float | None = None
     varies: bool = True
 

@@ -15,7 +15,7 @@ from nrcscan.cpu_threads import allowed_threads
 from nrcscan.metrics.directions import spectrum
 from nrcscan.metrics.formulas import stable_rank
 from nrcscan.metrics.layer_values import LayerMetrics, Setting
-from nrcscan.metrics.quantities import CONDITIONS, learned
+from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.metrics.standard_errors import model_errors
 from nrcscan.metrics.target_spectrum import target_spectrum
 from nrcscan.options.check import checked
@@ -27,7 +27,7 @@ from nrcscan.reporting.neighbouring_measures import Neighbouring, neighbouring
 from nrcscan.reporting.notes_on_targets import not_predicted, notes_on_targets, r2_of_each
 from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.verdict import doubtful_network
-from nrcscan.verdict.answers import answers
+from nrcscan.verdict.answers import Answer, answers
 from nrcscan.verdict.conclude import conclude
 from nrcscan.verdict.depth import Step, are_inputs, steps
 from nrcscan.verdict.onset import onset, runs
@@ -77,8 +77,7 @@ def report_of(
     setting = Setting(k, fit.mse, convention, acts.epsilon, directions.rank)
     found = measured(acts, setting, threads)
     doubtful = _doubts(acts, found[-1], fit)
-    predicts = None if fit.mse is None else learned(fit.r2)
-    in_depth = steps(acts.layers, found, acts.unmeasured, thresholds, learned=predicts)
+    in_depth = steps(acts.layers, found, acts.unmeasured, thresholds, learned=fit.learned)
     begins, stretches = _through_depth(in_depth)
     return Report(
         n_samples=fit.n_samples,
@@ -92,7 +91,7 @@ def report_of(
         target_rank=directions.rank,
         n_targets=len(acts.target_mean),
         thresholds=thresholds,
-        layers=tuple(_results(acts, found, in_depth, thresholds, learned=predicts)),
+        layers=tuple(_results(acts, found, in_depth, thresholds, learned=fit.learned)),
         onset=begins,
         runs=stretches,
         verdict=conclude(replace(fit, doubtful=bool(doubtful)), in_depth, thresholds),
@@ -171,7 +170,7 @@ def _results(
     in_depth: Sequence[Step],
     thresholds: Thresholds,
     *,
-    learned: bool | None,
+    learned: Answer,
 ) -> list[LayerResult]:
     """Return every layer with its metrics, and which conditions they meet."""
     numbers = {name: step.number for step in in_depth for name in step.names}

@@ -41,43 +41,50 @@ class Answer(Enum):
         return {Answer.MET: True, Answer.NOT_MET: False}.get(self)
 
 
-def answers(
-    metrics: LayerMetrics, thresholds: Thresholds, *, learned: bool | None
-) -> dict[str, Answer]:
+def answers(metrics: LayerMetrics, thresholds: Thresholds, *, learned: Answer) -> dict[str, Answer]:
     """Return the answer for every condition.
 
     Args:
         metrics: of a layer, or of a step in depth; see `at_position`.
         thresholds: what counts as met.
-        learned: whether the network predicts anything; NRC4 is not met otherwise.
+        learned: whether the network predicts anything; NRC4 is met only if it does.
     """
     return {c.name: _answer(c, metrics, thresholds, learned=learned) for c in JUDGED}
 
 
 def _answer(
-    condition: Condition, metrics: LayerMetrics, thresholds: Thresholds, *, learned: bool | None
+    condition: Condition, metrics: LayerMetrics, thresholds: Thresholds, *, learned: Answer
 ) -> Answer:
     quantity = condition.quantity
     value = metrics.get(quantity)
     if value is None:
         return Answer.NOT_JUDGED
-    if condition.of_learned and learned is False:
+    if condition.of_learned and learned is Answer.NOT_MET:
         return Answer.NOT_MET
     spread = _DEVIATIONS * metrics.standard_errors.get(quantity, 0.0)
     unsure = (spread + metrics.bounds.get(quantity, 0.0)) * condition.slope(value)
-    margin = condition.margin(value, thresholds)
-    side = _side(margin, unsure)
-    if side is Answer.MET and within_chance(quantity, value, metrics):
-        return Answer.UNDECIDED
-    return side
+    side = _side(condition, metrics.between.get(quantity, (value, value)), thresholds, unsure)
+    open_ = within_chance(quantity, value, metrics)
+    open_ = open_ or (condition.of_learned and learned is Answer.UNDECIDED)
+    return Answer.UNDECIDED if side is Answer.MET and open_ else side
+
+
+def _side(
+    condition: Condition, ends: tuple[float, float], thresholds: Thresholds, unsure: float
+) -> Answer:
+    """Say on which side of the threshold all between two values is, and the bar around them."""
+    margins = [condition.margin(end, thresholds) for end in ends]
+    best = max(margins)
+    if condition.both_sides and min(ends) <= 1 <= max(ends):
+        best = condition.margin(1.0, thresholds)
+    if best < -unsure:
+        return Answer.NOT_MET
+    return Answer.MET if min(margins) >= unsure else Answer.UNDECIDED
 
 
 def sure_side(margin: float, standard_error: float) -> Answer:
     """Say whether a margin is positive, as far as its standard error lets it be known."""
-    return _side(margin, _DEVIATIONS * standard_error)
-
-
-def _side(margin: float, unsure: float) -> Answer:
+    unsure = _DEVIATIONS * standard_error
     if margin < -unsure:
         return Answer.NOT_MET
     return Answer.MET if margin >= unsure else Answer.UNDECIDED

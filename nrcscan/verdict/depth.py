@@ -63,7 +63,7 @@ def steps(
     unmeasured: Sequence[Unmeasured],
     thresholds: Thresholds,
     *,
-    learned: bool | None,
+    learned: Answer,
 ) -> list[Step]:
     """Return the steps of a network, from its inputs to its output.
 

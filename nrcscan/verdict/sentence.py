@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nrcscan.metrics.quantities import ENTRIES, JUDGED, NEED_PREDICTIONS, Condition
+from nrcscan.metrics.quantities import JUDGED, NEED_PREDICTIONS, Condition
 from nrcscan.verdict.answers import Answer, within_chance
 from nrcscan.verdict.confidence import Confidence
 from nrcscan.verdict.depth import Step
 from nrcscan.verdict.onset import runs
+from nrcscan.verdict.reasons import lacks, why_open, with_error
 from nrcscan.verdict.verdict import Grounds, State
 from nrcscan.wording import listed, ordinal, r_squared, some
 
@@ -89,7 +90,7 @@ class _Words:
     def _last_only(self) -> str:
         last = self.found.steps[-1]
         before = self.found.broken_by
-        why = "" if before is None else f"; {before.name} {self._lacks(before)}"
+        why = "" if before is None else f"; {before.name} {lacks(before, self.found.thresholds)}"
         return (
             f"LAST LAYER ONLY: all four conditions hold at {last.names[0]} ({self._place(last)})"
             f" alone, neural regression collapse but not the deep kind{why}{self._sureness()}."
@@ -103,7 +104,8 @@ class _Words:
         after = self.found.broken_by
         return (
             f"PARTLY: all four conditions hold {self._span()}{more}, but not to the output:"
-            f" {after.name} ({self._place(after)}) {self._lacks(after)}{self._sureness()}."
+            f" {after.name} ({self._place(after)})"
+            f" {lacks(after, self.found.thresholds, alone=True)}{self._sureness()}."
         )
 
     def _not_collapsed(self) -> str:
@@ -111,8 +113,8 @@ class _Words:
         assert closest is not None
         return (
             f"NOT COLLAPSED: no layer meets all four conditions. {closest.name}"
-            f" ({self._place(closest)}) comes closest: it {self._lacks(closest)}"
-            f"{self._sureness()}."
+            f" ({self._place(closest)}) comes closest: it"
+            f" {lacks(closest, self.found.thresholds, alone=True)}{self._sureness()}."
         )
 
     def _undecided(self) -> str:
@@ -125,17 +127,20 @@ class _Words:
         )
 
     def _remedy(self) -> str:
-        """Say what would decide it; where chance reaches as far, no number of samples does."""
+        """Say what would decide it; where chance reaches as far, neither samples nor digits do."""
         assert self.found.stretch is not None
         first, stop = self.found.stretch
-        by_samples = any(
-            step.answers[condition.name] is Answer.UNDECIDED
-            and not within_chance(condition.quantity, value, step.metrics)
+        causes = {
+            "samples" if step.metrics.standard_errors.get(condition.quantity) else "digits"
             for step in self.found.steps[first : stop + 1]
             for condition in JUDGED
-            if (value := step.metrics.get(condition.quantity)) is not None
-        )
-        return "; more samples narrow it" if by_samples else ""
+            if step.answers[condition.name] is Answer.UNDECIDED
+            and (value := step.metrics.get(condition.quantity)) is not None
+            and not within_chance(condition.quantity, value, step.metrics)
+        }
+        if "samples" in causes:
+            return "; more samples narrow it"
+        return "; --precision float64, or a higher --sketch, narrows it" if causes else ""
 
     def _not_judged(self) -> str:
         if not any(step.number for step in self.found.steps):
@@ -176,7 +181,7 @@ class _Words:
         if fit.r2 is None:
             return ""
         how = "The network fits" if fit.r2 >= FITS_WELL else "The network fits poorly"
-        return f"{how}: R² = {r_squared(fit.r2)} (MSE {_with_error(fit.mse, fit.mse_error)})."
+        return f"{how}: R² = {r_squared(fit.r2)} (MSE {with_error(fit.mse, fit.mse_error)})."
 
     def _place(self, step: Step) -> str:
         if not step.number:
@@ -229,7 +234,9 @@ class _Words:
             return ""
         step = self.found.steps[start - 1]
         first = self.found.steps[before]
-        return f" Perhaps already from {first.name}: {step.name} {self._lacks(step)}."
+        return (
+            f" Perhaps already from {first.name}: {step.name} {lacks(step, self.found.thresholds)}."
+        )
 
     def _earlier(self) -> str:
         """Say what lies before the onset, where a single step broke a longer stretch."""
@@ -242,7 +249,8 @@ class _Words:
         if after.together is not Answer.NOT_MET:
             return ""
         span = a.name if a is b else f"{a.name} to {b.names[-1]}"
-        return f" All four hold at {span} too, then {after.name} {self._lacks(after)}."
+        why = lacks(after, self.found.thresholds)
+        return f" All four hold at {span} too, then {after.name} {why}."
 
     def _unknown(self, kind: Answer, among: Sequence[Condition] = JUDGED) -> str:
         """Say what in the stretch is not known: each condition, with the steps that it is of."""
@@ -262,49 +270,6 @@ class _Words:
             here = [s for s in inside if s.number and s.answers[condition.name] is kind]
             if here:
                 at = some([s.name for s in here])
-                parts.append(f"{condition.name.upper()} at {at} {self._why(condition, here[0])}")
+                why = why_open(condition, here[0], self.found.thresholds)
+                parts.append(f"{condition.name.upper()} at {at} {why}")
         return listed(parts)
-
-    def _why(self, condition: Condition, step: Step) -> str:
-        """Say why a condition is undecided at a step, or cannot be judged."""
-        if step.answers[condition.name] is Answer.NOT_JUDGED:
-            why = step.metrics.undefined.get(condition.quantity, "no reason is recorded")
-            return f"cannot be judged ({why})"
-        return f"is undecided ({self._value(condition, step)})"
-
-    def _lacks(self, step: Step) -> str:
-        """Say what a step does not meet, with its values."""
-        if step.unmeasured is not None:
-            return f"was not measured ({step.unmeasured.reason})"
-        failed = [c for c in JUDGED if step.answers[c.name] is Answer.NOT_MET]
-        if failed:
-            told = [f"{c.name.upper()} ({self._value(c, step)})" for c in failed]
-            return f"fails {listed(told)}" + (" alone" if len(told) == 1 else "")
-        open_ = [c for c in JUDGED if step.answers[c.name] is not Answer.MET]
-        return "is open: " + listed(f"{c.name.upper()} {self._why(c, step)}" for c in open_)
-
-    def _value(self, condition: Condition, step: Step) -> str:
-        """Return a value as it is judged: with its error, its threshold, and what explains it."""
-        quantity = condition.quantity
-        value = step.metrics.get(quantity)
-        assert value is not None
-        shown = _with_error(value, step.metrics.standard_errors.get(quantity))
-        told = f"{quantity.replace('_', ' ')} {shown}"
-        if within_chance(quantity, value, step.metrics):
-            return f"{told}, and by chance up to {step.metrics.chance[quantity].quantile:.3g}"
-        threshold = float(getattr(self.found.thresholds, condition.option))
-        if condition.both_sides:
-            if value < 1 / threshold:
-                return f"{told}: a linear probe does better"
-            return f"{told}, {threshold:g} at most"
-        energy = step.metrics.get("weight_signal_energy")
-        if quantity == "alignment" and energy is not None:
-            return f"{told}, though {energy:.1%} of the weight's energy acts on the signal"
-        side = "at most" if ENTRIES[quantity].worse == "higher" else "at least"
-        return f"{told}, {threshold:g} {side}"
-
-
-def _with_error(value: float | None, error: float | None) -> str:
-    if value is None:
-        return "unknown"
-    return f"{value:.3g}" if not error else f"{value:.3g} ± {error:.1g}"

@@ -241,5 +241,7 @@ def confidence_of(found: Grounds) -> Confidence | None:
     if found.state in (State.LEARNED_NOTHING, State.NOT_JUDGED):
         return None
     together = [step.together for step in found.steps]
+    if found.state is State.UNDECIDED and Answer.NOT_JUDGED in together:
+        return None
     taken = supposed_met(together) if found.state is State.UNDECIDED else together
     return confidence(found.steps, found.thresholds, reading(found.steps, taken))

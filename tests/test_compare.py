@@ -119,8 +119,9 @@ def test_a_run_without_predictions_is_not_judged(acts: dict[str, Path], tmp_path
     x, y = samples(60, 8, 2)
     network = mlp(8, 16, 2)
     with torch.no_grad():  # more alike than by chance: the head reads the strongest directions
-        features = network[:-1](torch.tensor(x))
-        network[-1].weight.copy_(torch.linalg.svd(features - features.mean(0)).Vh[:2])
+        features, head = network[:-1](torch.tensor(x)), network[-1]
+        assert isinstance(head, torch.nn.Linear)
+        head.weight.copy_(torch.linalg.svd(features - features.mean(0)).Vh[:2])
     headless = extract(network, (x, y), tmp_path / "headless.h5", predictions=False).path
     lax = Thresholds(noise_max=1, cka_min=0, alignment_min=0)
     found = compare([acts["wd0.01"], headless], thresholds=lax)

@@ -500,7 +500,7 @@ def concluded(*alignments: float | None, error_ratio: float = 1.0) -> Verdict:
         known = {**values} if alignment is None else {**values, "alignment": alignment}
         undefined = {"alignment": "the weight is zero"} if alignment is None else {}
         metrics = LayerMetrics(known, undefined)
-        own = answers(metrics, Thresholds(), learned=True)
+        own = answers(metrics, Thresholds(), learned=Answer.MET)
         in_depth.append(Step((f"l.{number}",), number, metrics, own))
     return conclude(NetworkFit(100, 0.1, 0.9, 1.0), in_depth, Thresholds())
 

@@ -55,7 +55,8 @@ def merge(
 ) -> Merged:
     """Merge files of `nrcscan extract`, each of other samples, into one.
 
-    It equals one pass over all samples up to rounding, in any order. Activations follow one
+    It equals one pass over all samples up to rounding, in any order, but for blocks of samples:
+    their linear fits have seen other samples of their own part alone. Activations follow one
     another in the order of the parts. Memory is that of one position's statistics.
 
     Args:

@@ -98,13 +98,21 @@ def _named(annotation: Any) -> Iterator[type]:
         yield from _named(part)
 
 
+def _hints(thing: Any) -> Iterator[Any]:
+    """Yield the types in a function's signature, or of a class's attributes and properties."""
+    yield from typing.get_type_hints(thing).values()
+    if inspect.isclass(thing):
+        for _, found in inspect.getmembers(thing, lambda member: isinstance(member, property)):
+            yield from typing.get_type_hints(found.fget).values()
+
+
 def _handed_out() -> dict[str, type]:
     """Return by name the classes that are not public, but that public ones hand out."""
     found: dict[str, type] = {}
     waiting = [getattr(nrcscan, name) for name in nrcscan.__all__ if name != "__version__"]
     while waiting:
         thing = waiting.pop()
-        for hint in typing.get_type_hints(thing).values():
+        for hint in _hints(thing):
             new = [c for c in _named(hint) if c.__name__ not in {*found, *nrcscan.__all__}]
             found |= {c.__name__: c for c in new}
             waiting += new

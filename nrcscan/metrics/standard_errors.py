@@ -34,6 +34,9 @@ def put_errors(result: LayerMetrics, layer: Layer) -> None:
         result.standard_errors[quantity] = standard_error(value, without, n)
         if quantity in BIASED:
             result.corrected[quantity] = corrected(value, without, n)
+    gaps = None if left.samples is None else left.samples.gap(layer.signal.shape[1])
+    if result.gap is not None and gaps is not None:
+        result.gap_error = standard_error(result.gap, gaps, n)
 
 
 @dataclass(frozen=True)

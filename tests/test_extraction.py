@@ -153,7 +153,10 @@ def test_positions_calls_and_idle_layers(tmp_path: Path) -> None:
     assert done.notes == ("not seen running with their own weight, so not measured: idle",)
     result = report(done.path)
     assert [layer.position for layer in result.layers] == [0, 1, 1, 2, 3]
-    assert len([n for n in statistics(done.path) if n.endswith("covariance")]) == 2 * 4 + 1 + 1
+    kept = [n for n in statistics(done.path) if n.endswith("covariance")]
+    of_blocks = [n for n in kept if "blocks/" in n]
+    assert len(kept) - len(of_blocks) == 2 * 4 + 1 + 1
+    assert len(of_blocks) == 4 + 1  # with the targets, at every position, and their own
     block, short = result.layers[1:3]
     assert block.metrics.get("noise_component") == short.metrics.get("noise_component")
     assert block.metrics.get("alignment") != short.metrics.get("alignment")

@@ -29,8 +29,6 @@ LARGE_FUNCTIONS = {
 LONG_MODULES = {
     "comparing/comparison_table.py": "one table as text, CSV and Markdown",
     "gating/rules/parsing.py": "one grammar, a function to a line of it",
-    "acts_file/reading.py": "one reader, a method for each thing that the file holds",
-    "acts_file/writing.py": "one writer, likewise, and how it ends on a full disk",
     "statistics/moments.py": "one accumulator and its arithmetic",
     "metrics/quantities.py": "the catalogue: an entry for each quantity and condition",
     "options/pass_options.py": "the options of a pass: an entry for each",

@@ -211,9 +211,8 @@ def test_an_encoder_without_a_head_is_measured_without_predictions(
     lax = ["--noise-max", 1, "--cka-min", 0, "--alignment-min", 0]
     shown = cli("report", tmp_path / "a.h5", *lax).stdout
     assert shown.startswith(
-        "CANNOT BE JUDGED: no predictions are made, so that NRC4 is not judged; NRC1, NRC2 and NRC3"
-        " hold from "
-    )
+        "CANNOT BE JUDGED: no predictions are made, so that NRC4 is not judged, and NRC2 at "
+    )  # of 40 samples, CKAs of untrained layers are within chance
     assert "▼" not in shown
     (tmp_path / "b.h5").write_bytes((tmp_path / "a.h5").read_bytes())
     shown = cli("compare", tmp_path / "a.h5", tmp_path / "b.h5", *lax).stdout
@@ -246,7 +245,11 @@ def test_an_encoder_is_scanned_merged_and_gated_without_predictions(
     merged = report(tmp_path / "merged.h5")
     assert merged.mse is None
     for ours, theirs in zip(merged.layers, whole.layers, strict=True):
-        assert ours.metrics.values == pytest.approx(theirs.metrics.values, rel=1e-6, abs=1e-9)
+        found, wanted = dict(ours.metrics.values), dict(theirs.metrics.values)
+        held_out = found.pop("linear_mse_held_out"), wanted.pop("linear_mse_held_out")
+        assert found == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+        # A part's linear fits have seen samples of that part alone.
+        assert held_out[0] == pytest.approx(held_out[1], rel=0.2)
 
 
 def extract_rows(folder: Path, name: str, first: int, count: int) -> Path:

@@ -145,7 +145,7 @@ def test_a_collapsed_layer_reads_as_collapsed() -> None:
         assert found.values[name] == pytest.approx(1, abs=1e-12)
     assert found.values["noise_alignment"] < 1e-12
     assert abs(found.values["excess"]) < 1e-12
-    assert found.undefined == {"error_ratio": "the network's MSE is 0: nothing to divide by"}
+    assert found.undefined == {"error_ratio": "the network's MSE is nothing but rounding"}
 
 
 def test_tiny_noise_is_measured_not_rounded_away() -> None:

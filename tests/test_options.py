@@ -374,7 +374,7 @@ def test_thresholds_of_numpy_give_the_same_onsets(tmp_path: Path) -> None:
 
 def test_a_verdict_does_not_ask_which_object_says_no() -> None:
     values = {name: np.float64(0.9) for name in QUANTITIES}  # which compare to NumPy's truths
-    found = answers(LayerMetrics({**values}), Thresholds(), learned=True)
+    found = answers(LayerMetrics({**values}), Thresholds(), learned=Answer.MET)
     assert list(found.values()) == [Answer.NOT_MET, Answer.MET, Answer.MET, Answer.MET]
     assert together(found.values()) is Answer.NOT_MET
     in_depth = [Answer.MET, together(found.values()), Answer.MET]

@@ -28,6 +28,7 @@ JSON_LAYER = {
     "met",
     "answers",
     "standard_error",
+    "corrected",
     "chance",
     "floor",
     "undefined",

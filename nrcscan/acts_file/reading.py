@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.acts_file import block_datasets, unit_group
+from nrcscan.acts_file.checked_arrays import CheckedArrays
 from nrcscan.acts_file.layer_attributes import record_of, text
 from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, Predictions, unmeasured_in
 from nrcscan.acts_file.self_contained import require_self_contained
@@ -42,14 +43,14 @@ class Acts:
     """
 
     def __init__(self, file: h5py.File, path: Path) -> None:
-        self._file = file
+        self._file, self._read = file, CheckedArrays(file)
         self.path = path
         self.n_samples = int(file.attrs["n_samples"])
         self.epsilon = float(file.attrs["epsilon"])
         self.product_epsilon = float(file.attrs.get("product_epsilon", DOUBLE))
-        self.target_mean = self._array("targets/mean", (None,))
+        self.target_mean = self._read.array("targets/mean", (None,))
         t = len(self.target_mean)
-        self.target_covariance = self._array("targets/covariance", (t, t))
+        self.target_covariance = self._read.array("targets/covariance", (t, t))
         self.predictions = self._predictions(t)
         self.provenance: dict[str, Any] = dict(json.loads(bytes(file["provenance"][:])))
         notes = self.provenance.get("notes", [])
@@ -73,31 +74,31 @@ class Acts:
         if "model" not in self._file and int(self._file.attrs["version"]) == VERSION:
             return None
         return Predictions(
-            self._not_negative("model/squared_error", (t,)),
-            self._array("model/prediction_mean", (t,)),
-            self._array("model/prediction_covariance", (t, t)),
+            self._read.not_negative("model/squared_error", (t,)),
+            self._read.array("model/prediction_mean", (t,)),
+            self._read.array("model/prediction_covariance", (t, t)),
         )
 
     def statistics(self, position: int) -> Statistics | Sketched:
         """Return the statistics of the features at a position."""
         with _reading(self.path):
             where = f"positions/{position:04d}"
-            mean = self._array(f"{where}/mean", (None,))
+            mean = self._read.array(f"{where}/mean", (None,))
             d, t = len(mean), len(self.target_mean)
-            cross_covariance = self._array(f"{where}/target_covariance", (d, t))
+            cross_covariance = self._read.array(f"{where}/target_covariance", (d, t))
             n, target_mean, covariance = self.n_samples, self.target_mean, self.target_covariance
             if self.per_token(position):
                 n = int(self._file[where].attrs["n_samples"])
-                target_mean = self._array(f"{where}/own_targets/mean", (t,))
-                covariance = self._array(f"{where}/own_targets/covariance", (t, t))
+                target_mean = self._read.array(f"{where}/own_targets/mean", (t,))
+                covariance = self._read.array(f"{where}/own_targets/covariance", (t, t))
             if f"{where}/sketch" in self._file:
-                sketch = self._array(f"{where}/sketch", (d, None))
+                sketch = self._read.array(f"{where}/sketch", (d, None))
                 return Sketched(
                     n_samples=n,
                     feature_mean=mean,
                     target_mean=target_mean,
                     variances=self.variances(position),
-                    test_matrix=self._array(f"{where}/test_matrix", sketch.shape),
+                    test_matrix=self._read.array(f"{where}/test_matrix", sketch.shape),
                     sketch=sketch,
                     cross_covariance=cross_covariance,
                     target_covariance=covariance,
@@ -107,10 +108,10 @@ class Acts:
                 n_samples=n,
                 feature_mean=mean,
                 target_mean=target_mean,
-                feature_covariance=self._array(f"{where}/covariance", (d, d)),
+                feature_covariance=self._read.array(f"{where}/covariance", (d, d)),
                 cross_covariance=cross_covariance,
                 target_covariance=covariance,
-                norms=self._array(norms, (2, d + t + 2)) if norms in self._file else None,
+                norms=self._read.array(norms, (2, d + t + 2)) if norms in self._file else None,
             )
 
     def per_token(self, position: int) -> bool:
@@ -130,22 +131,22 @@ class Acts:
         with _reading(self.path):
             name = f"positions/{position:04d}/own_squared_error"
             own = self.per_token(position) and name in self._file
-            return self._not_negative(name, (len(self.target_mean),)) if own else None
+            return self._read.not_negative(name, (len(self.target_mean),)) if own else None
 
     @property
     def last_units(self) -> UnitFeatures | None:
         """The moments of the last layer's features scaled to norm 1; None if none were taken."""
         with _reading(self.path):
             where = unit_group.where(self.layers[-1].position)
-            return unit_group.read(self._file, where, self._array)
+            return unit_group.read(self._file, where, self._read.array)
 
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""
         with _reading(self.path):
             where = f"positions/{position:04d}"
             if f"{where}/variances" not in self._file:  # only a covariance must be there
-                return np.diagonal(self._array(f"{where}/covariance", (None, None))).copy()
-            return self._not_negative(f"{where}/variances", (None,))
+                return np.diagonal(self._read.array(f"{where}/covariance", (None, None))).copy()
+            return self._read.not_negative(f"{where}/variances", (None,))
 
     @property
     def block_targets(self) -> Targets | None:
@@ -155,7 +156,7 @@ class Acts:
             return self._block_targets(block_datasets.SHARED) if there else None
 
     def _block_targets(self, where: str) -> Targets:
-        return block_datasets.targets_from(*self._group(where), len(self.target_mean))
+        return block_datasets.targets_from(*self._read.group(where), len(self.target_mean))
 
     def blocks(self, position: int) -> Blocks | None:
         """Return what is kept of blocks of samples at a position; None where there are none."""
@@ -166,14 +167,7 @@ class Acts:
             own = f"{where}/own_targets"
             targets = self._block_targets(own if own in self._file else block_datasets.SHARED)
             d = self._file[f"positions/{position:04d}/mean"].shape[0]
-            return block_datasets.blocks_from(*self._group(where), targets, d)
-
-    def _group(self, where: str) -> tuple[block_datasets.Read, Callable[[str], bool]]:
-        """Return what reads a dataset of a group, and what says whether it is there."""
-        return (
-            lambda name, shape: self._array(f"{where}/{name}", shape),
-            lambda name: f"{where}/{name}" in self._file,
-        )
+            return block_datasets.blocks_from(*self._read.group(where), targets, d)
 
     @property
     def no_blocks(self) -> str | None:
@@ -186,12 +180,12 @@ class Acts:
         """Return the directions of the sketch (width, rank) at a position: none if it is exact."""
         with _reading(self.path):
             name = f"positions/{position:04d}/test_matrix"
-            return self._array(name, (None, None)) if name in self._file else np.empty((0, 0))
+            return self._read.array(name, (None, None)) if name in self._file else np.empty((0, 0))
 
     def feature_mean(self, position: int) -> Array:
         """Return the mean of the features (width,) at a position."""
         with _reading(self.path):
-            return self._array(f"positions/{position:04d}/mean", (None,))
+            return self._read.array(f"positions/{position:04d}/mean", (None,))
 
     def weight(self, index: int) -> Array:
         """Return a layer's weight as the network holds it."""
@@ -200,7 +194,7 @@ class Acts:
     def stored_weight(self, index: int) -> NDArray[Any]:
         """Return a layer's weight in the dtype that the network holds it in."""
         with _reading(self.path):
-            weight = self._stored(self._weights[index], None)
+            weight = self._read.stored(self._weights[index], None)
             groups = self.layers[index].groups
             if weight.ndim < 2 or weight.size == 0 or groups < 1 or len(weight) % groups:
                 raise ValueError(f"the weight of layer {index} has shape {weight.shape}")
@@ -214,7 +208,7 @@ class Acts:
                 return None
             rows, columns, *_ = self._file[self._weights[index]].shape
             out = columns * layer.groups if layer.transposed else rows
-            return self._not_negative(name, (out,))
+            return self._read.not_negative(name, (out,))
 
     @property
     def has_activations(self) -> bool:
@@ -223,52 +217,17 @@ class Acts:
 
     def target_rows(self) -> Iterator[NDArray[Any]]:
         """Yield the targets (n, n_targets), piece by piece."""
-        yield from self._rows("targets/values", len(self.target_mean), self.n_samples)
+        yield from self._rows("targets/values", self.n_samples, len(self.target_mean))
 
     def activation_rows(self, position: int) -> Iterator[NDArray[Any]]:
         """Yield the features (n, width) at a position, piece by piece."""
         width = len(self.feature_mean(position))
         with _reading(self.path):
             own = self._file[f"positions/{position:04d}"].attrs.get("n_samples", self.n_samples)
-        yield from self._rows(f"positions/{position:04d}/activations", width, int(own))
+        yield from self._rows(f"positions/{position:04d}/activations", int(own), width)
 
-    def _rows(self, name: str, width: int, n: int) -> Iterator[NDArray[Any]]:
-        with _reading(self.path):
-            dataset = self._file[name]
-            if dataset.shape != (n, width) or dataset.dtype.kind != "f":
-                raise ValueError(f"{name} has shape {dataset.shape} and dtype {dataset.dtype}")
-            step = (dataset.chunks or dataset.shape)[0]
-        for start in range(0, n, step):
-            with _reading(self.path):
-                rows = dataset[start : start + step]
-            yield rows
-
-    def _not_negative(self, name: str, shape: tuple[int | None, ...]) -> Array:
-        values = self._array(name, shape)
-        if (values < 0).any():
-            raise ValueError(f"{name} has a negative one")
-        return values
-
-    def _array(self, name: str, shape: tuple[int | None, ...] | None) -> Array:
-        """Return a dataset in float64, once its shape and values are as they must be."""
-        return self._stored(name, shape).astype(np.float64, copy=False)
-
-    def _stored(self, name: str, shape: tuple[int | None, ...] | None) -> NDArray[Any]:
-        """Return a dataset, once its shape and values are as they must be."""
-        dataset = self._file[name]
-        if shape is not None and (
-            len(dataset.shape) != len(shape)
-            or any(w is not None and w != h for w, h in zip(shape, dataset.shape, strict=True))
-        ):
-            raise ValueError(f"{name} has shape {dataset.shape}, expected {shape}")
-        if dataset.dtype.kind != "f":
-            raise ValueError(f"{name} has dtype {dataset.dtype}, expected floating point")
-        values: NDArray[Any] = dataset[()]
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} holds NaN or infinite values")
-        if name.endswith("/covariance") and (np.diagonal(values, axis1=-2, axis2=-1) < 0).any():
-            raise ValueError(f"{name} has a negative variance")
-        return values
+    def _rows(self, name: str, n: int, width: int) -> Iterator[NDArray[Any]]:
+        return self._read.rows(name, (n, width), lambda: _reading(self.path))
 
 
 @contextmanager

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,13 +13,13 @@ from nrcscan.acts_file import schema, writing
 from nrcscan.acts_file.reading import Acts, open_acts
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import write_atomically
-from nrcscan.merging.check_parts import fingerprint, problems, section, sources, told_by_any
-from nrcscan.merging.merge_blocks import lacking, merged_blocks, merged_targets
+from nrcscan.merging import told_of_parts
+from nrcscan.merging.check_parts import problems, told_by_any
+from nrcscan.merging.merge_blocks import merged_blocks, merged_targets
 from nrcscan.options.check import several
 from nrcscan.statistics import unit_features
 from nrcscan.statistics.moments import Array, Moments, Statistics
 from nrcscan.statistics.sketch import Sketch, Sketched
-from nrcscan.wording import some
 
 MOST_PARTS = 256
 """Parts that are merged at once: each is an open file, and systems allow about 1,000."""
@@ -59,7 +55,8 @@ def merge(
 ) -> Merged:
     """Merge files of `nrcscan extract`, each of other samples, into one.
 
-    It equals one pass over all samples up to rounding, in any order. Activations follow one
+    It equals one pass over all samples up to rounding, in any order, but for blocks of samples:
+    their linear fits have seen other samples of their own part alone. Activations follow one
     another in the order of the parts. Memory is that of one position's statistics.
 
     Args:
@@ -85,34 +82,37 @@ def merge(
                 " same model and options, from samples of its own"
             )
         write_atomically.require_free(path, force=force)  # it hides nothing else that is wrong
-        doubts = list(_doubts(opened))
+        doubts = list(told_of_parts.doubts(opened))
         for doubt in doubts:
             on_note(doubt)
-        provenance = _provenance(opened, doubts)
-        outcome = _outcome(opened)
-        first = opened[0]
+        provenance = told_of_parts.provenance(opened, doubts)
+        outcome, first = _outcome(opened), opened[0]
         with writing.create(path, n_samples=outcome.n_samples, force=force) as writer:
-            for index, record in enumerate(told_by_any(opened)):
-                besides = (acts.beside(index) for acts in opened)
-                beside = next((one for one in besides if one is not None), None)
-                writer.add_layer(record, first.stored_weight(index), beside)
-            _append_rows(writer, opened)
-            for position, statistics in enumerate(_positions(opened)):
-                per_token = any(acts.per_token(position) for acts in opened)
-                writer.add_statistics(
-                    position,
-                    statistics,
-                    outcome,
-                    per_token=per_token,
-                    squared_error=_token_errors(opened, position),
-                    blocks=merged_blocks(opened, position, statistics),
-                )
-            if (units := unit_features.together([acts.last_units for acts in opened])) is not None:
-                writer.add_unit_features(first.layers[-1].position, units)
+            _write(writer, opened, outcome)
             writer.finish(outcome, provenance, first.epsilon, first.product_epsilon)
     names = tuple(record.name for record in first.layers)
     told = tuple(provenance["notes"])
     return Merged(path, outcome.n_samples, len(paths), names, outcome.r2, told)
+
+
+def _write(writer: writing.Writer, parts: Sequence[Acts], outcome: schema.OutputStatistics) -> None:
+    """Write layers, rows of samples, and the statistics of every position."""
+    for index, record in enumerate(told_by_any(parts)):
+        besides = (acts.beside(index) for acts in parts)
+        beside = next((one for one in besides if one is not None), None)
+        writer.add_layer(record, parts[0].stored_weight(index), beside)
+    _append_rows(writer, parts)
+    for position, statistics in enumerate(_positions(parts)):
+        writer.add_statistics(
+            position,
+            statistics,
+            outcome,
+            per_token=any(acts.per_token(position) for acts in parts),
+            squared_error=_token_errors(parts, position),
+            blocks=merged_blocks(parts, position, statistics),
+        )
+    if (units := unit_features.together([acts.last_units for acts in parts])) is not None:
+        writer.add_unit_features(parts[0].layers[-1].position, units)
 
 
 def _require_mergeable(parts: Sequence[Path], output: Path) -> None:
@@ -233,75 +233,3 @@ def _append_rows(writer: writing.Writer, parts: Sequence[Acts]) -> None:
         for acts in parts:
             for rows in acts.activation_rows(position):
                 writer.append(f"positions/{position:04d}/activations", rows)
-
-
-# --- what is told about the parts ------------------------------------------------------------
-
-
-def _doubts(parts: Sequence[Acts]) -> Iterator[str]:
-    bare = [acts.path for acts in parts if not acts.has_activations]
-    if 0 < len(bare) < len(parts):
-        yield f"activations are left out: {some(bare)} hold{'s' * (len(bare) == 1)} none"
-    if 0 < len(bare := [a.path for a in parts if a.last_units is None]) < len(parts):
-        yield f"NRC of the last layer is left out: {some(bare)} without --measures all"
-    if len(parts) == 1:
-        return
-    unknown = [acts.path for acts in parts if not all(map(fingerprint, sources(acts)))]
-    if unknown:
-        yield (
-            f"whether samples are counted twice cannot be told: {some(unknown)}"
-            f" {'has' if len(unknown) == 1 else 'have'} no fingerprint of the data"
-        )
-    nameless = [
-        acts.path for acts in parts if not section(acts.provenance, "checkpoint").get("sha256")
-    ]
-    if nameless:
-        yield (
-            "the weights agree; whether biases do cannot be told:"
-            f" {some(nameless)} {'is' if len(nameless) == 1 else 'are'} of a network in memory"
-        )
-
-
-def _provenance(parts: Sequence[Acts], notes: Sequence[str]) -> dict[str, Any]:
-    """Return where the merged file came from: what all parts share, and each part."""
-    told: dict[str, list[Path]] = {}
-    for acts in parts:
-        for note in acts.provenance.get("notes", ()):
-            told.setdefault(note, []).append(acts.path)
-    of_parts = [
-        note if len(where) == len(parts) else f"{some(where)}: {note}"
-        for note, where in told.items()
-    ]
-    shared = {name: _shared(parts, name) for name in ("checkpoint", "model", "data", "options")}
-    shared["data"] = {"path": None, "sha256": None, **shared["data"]}
-    shared["options"]["activations"] = all(acts.has_activations for acts in parts)
-    return {
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **shared,
-        "unmeasured": _unmeasured(parts),
-        "blocks": {"lacking": lacking(parts)},
-        "notes": [*of_parts, *notes],
-        "versions": {
-            "nrcscan": metadata.version("nrcscan"),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "h5py": metadata.version("h5py"),
-        },
-        "parts": [source for acts in parts for source in sources(acts)],
-    }
-
-
-def _unmeasured(parts: Sequence[Acts]) -> list[dict[str, Any]]:
-    """Return every layer that any part says was not measured; files of before do not tell."""
-    found = {one.name: one for acts in parts for one in acts.unmeasured}
-    return [asdict(one) for one in sorted(found.values(), key=lambda one: one.position)]
-
-
-def _shared(parts: Sequence[Acts], name: str) -> dict[str, Any]:
-    """Return what all parts say alike in a section of their provenance."""
-    first, *others = [section(acts.provenance, name) for acts in parts]
-    return {
-        key: value
-        for key, value in first.items()
-        if all(key in other and other[key] == value for other in others)
-    }

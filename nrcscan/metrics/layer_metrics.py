@@ -27,7 +27,7 @@ def layer_metrics(layer: Layer, *, dead: str | None = None) -> LayerMetrics:
         layer: as it was measured.
         dead: why it counts as not varying although its features do by a trace.
     """
-    constant = dead or degenerate.unresolved(layer.statistics, layer.setting.epsilon)
+    constant = degenerate.unresolved(layer.statistics, layer.setting.epsilon) or dead
     undefined = degenerate.undefined(layer, constant)
     values = {q: getattr(formulas, q)(layer) for q in QUANTITIES if q not in undefined}
     result = LayerMetrics(values, undefined, varies=constant is None)

@@ -190,7 +190,7 @@ def _put_last(
     """Put what is of the last layer alone; features that do not vary are a reason."""
     units = _units(acts, features)
     if isinstance(features, str) or isinstance(units, str):
-        layer.undefined |= dict.fromkeys(("nrc1a", "nrc2a"), str(units))
+        layer.undefined |= {"nrc1a": str(units), "nrc2a": _no_rows(weight) or str(units)}
     else:
         layer.put("nrc1a", _nrc1a(units, features, len(acts.target_mean)))
         layer.put("nrc2a", _nrc2a(units, weight))

@@ -19,6 +19,7 @@ from nrcscan.metrics.layer_metrics import layer_metrics
 from nrcscan.metrics.layer_values import Layer, Setting
 from nrcscan.metrics.neighbouring import NAMES
 from nrcscan.metrics.quantities import QUANTITIES
+from nrcscan.metrics.target_spectrum import target_spectrum
 from nrcscan.reporting.numbers import number
 from nrcscan.statistics.unit_features import UnitMoments
 
@@ -39,13 +40,17 @@ def normal(*shape: int, seed: int = 0) -> Matrix:
 
 
 def values(
-    h: Matrix, y: Matrix, w: Matrix | None = None, mse: float = 1.0, k: int | None = None
+    h: Matrix,
+    y: Matrix,
+    w: Matrix | None = None,
+    mse: float = 1.0,
+    rank: int | None = None,
 ) -> Numbers:
     """Return what the report makes of features, targets and a weight."""
     moments = Moments(h.shape[1], y.shape[1])
     moments.update(h, y)
     s = moments.statistics()
-    setting = Setting(k or y.shape[1], mse)
+    setting = Setting(y.shape[1], mse, target_rank=rank)
     return layer_metrics(Layer(s, spectrum(s.feature_covariance), w, setting)).values
 
 
@@ -129,6 +134,34 @@ def alignment(folder: Path) -> list[str]:
 
 def noise_alignment(folder: Path) -> list[str]:
     return [f"{_random_subspaces('noise_alignment', 6, 5):.2f}"]
+
+
+def _nearly_one_target() -> Numbers:
+    """Targets y₁ and y₁ + 0.04 z, features y₁ and 1.5 z, a weight that makes the former of these."""
+    h = normal(2000, 8) * [1, 1.5, *[1e-3] * 6]
+    w = np.zeros((2, 8))
+    w[:, 0], w[1, 1] = 1, 0.04 / 1.5
+    y = h @ w.T
+    rank = target_spectrum(y.mean(0), np.cov(y.T, bias=True)).rank
+    assert rank == 1
+    return values(h, y, w, rank=rank)
+
+
+def _with_rank_and_with_k(name: str) -> list[str]:
+    found = _nearly_one_target()
+    return [f"{found[f'{name}_r']:.2f}", f"{found[name]:.2f}"]
+
+
+def noise_component_r(folder: Path) -> list[str]:
+    return _with_rank_and_with_k("noise_component")
+
+
+def alignment_r(folder: Path) -> list[str]:
+    return _with_rank_and_with_k("alignment")
+
+
+def noise_alignment_r(folder: Path) -> list[str]:
+    return _with_rank_and_with_k("noise_alignment")
 
 
 def weight_signal_energy(folder: Path) -> list[str]:
@@ -243,6 +276,7 @@ EXAMPLES: dict[str, Callable[[Path], list[str]]] = {
     example.__name__: example
     for example in (
         noise_component, cka, cka_full, cka_debiased, alignment, noise_alignment,
+        noise_component_r, alignment_r, noise_alignment_r,
         weight_signal_energy, linear_mse, linear_mse_held_out, excess, error_ratio,
         feature_stable_rank, weight_stable_rank, feature_rank, weight_rank, explained_variance,
         effective_rank, participation_ratio, intrinsic_dimension, nrc1a, nrc2a, nrc3a,

@@ -58,7 +58,11 @@ def conditions() -> str:
     rows = []
     for condition in JUDGED:
         threshold = getattr(Thresholds(), condition.option)
-        met = f"`{condition.quantity}` {'≤' if condition.at_most else '≥'} {threshold:g}"
+        if condition.both_sides:
+            within = f"1/{threshold:g} … {threshold:g}"
+        else:
+            within = f"{'≤' if condition.at_most else '≥'} {threshold:g}"
+        met = f"`{condition.quantity}` {within}"
         if condition.of_learned:
             met += f", and the network's R² ≥ {LEARNED_R2:g}"
         option = f"`--{condition.option.replace('_', '-')}`"

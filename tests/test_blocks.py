@@ -34,7 +34,9 @@ def statistics(h: Array, y: Array) -> Statistics:
     """Return statistics in two passes."""
     h_mean, y_mean = h.mean(axis=0), y.mean(axis=0)
     a, b, n = h - h_mean, y - y_mean, len(h)
-    return Statistics(n, h_mean, y_mean, a.T @ a / n, a.T @ b / n, b.T @ b / n)
+    squares = np.stack([(a**2).sum(axis=1), (b**2).sum(axis=1)])
+    norms = squares @ np.hstack([a, b, squares.T]) / n
+    return Statistics(n, h_mean, y_mean, a.T @ a / n, a.T @ b / n, b.T @ b / n, norms)
 
 
 def cross_validated(h: Array, y: Array, folds: list[np.ndarray[Any, Any]]) -> float:
@@ -51,7 +53,7 @@ def cross_validated(h: Array, y: Array, folds: list[np.ndarray[Any, Any]]) -> fl
     return float(np.sum(errors)) / y[np.concatenate(folds)].size
 
 
-def really_without(acts: Acts, index: int, made: Array, k: int) -> dict[str, Array]:
+def really_without(acts: Acts, index: int, made: Array, k: int, rank: int) -> dict[str, Array]:
     """Return quantity → its values with the whole report made again without each block."""
     record = acts.layers[index]
     h = np.concatenate(list(acts.activation_rows(record.position))).astype(float)
@@ -61,12 +63,14 @@ def really_without(acts: Acts, index: int, made: Array, k: int) -> dict[str, Arr
     assert blocks is not None
     ends = np.cumsum(blocks.n_samples).astype(int)
     folds = np.split(np.arange(len(h)), ends[:-1])
-    found: dict[str, list[float]] = {name: [] for name in SAMPLED}
+    found: dict[str, list[float]] = {name: [] for name in (*SAMPLED, "gap")}
     for fold in folds:
         rest = np.setdiff1d(np.arange(len(h)), fold)
         s = statistics(h[rest], y[rest])
         mse = float(((made[rest] - y[rest]) ** 2).mean())
-        layer = Layer(s, spectrum(s.feature_covariance), matrix, Setting(k, mse))
+        layer = Layer(s, spectrum(s.feature_covariance), matrix, Setting(k, mse, target_rank=rank))
+        gap = layer.gap
+        found["gap"].append(np.nan if gap is None else gap)
         for name in SAMPLED:
             if name not in ("linear_mse_held_out", "error_ratio"):
                 found[name].append(getattr(formulas, name)(layer))
@@ -113,12 +117,15 @@ def test_standard_errors_are_those_of_really_leaving_blocks_out(name: str, tmp_p
             blocks = acts.blocks(acts.layers[index].position)
             assert blocks is not None
             assert len(blocks) == 20
-            real = really_without(acts, index, made, found.signal_dim)
+            real = really_without(acts, index, made, found.signal_dim, found.target_spectrum.rank)
             defined = {q for q in SAMPLED if q in metrics.values}
             assert set(metrics.standard_errors) == defined
             for q in defined:
                 error = standard_error(metrics.values[q], real[q], blocks.n_samples)
                 assert metrics.standard_errors[q] == pytest.approx(error, rel=0.1), (index, q)
+            if metrics.gap is not None:
+                error = standard_error(metrics.gap, real["gap"], blocks.n_samples)
+                assert metrics.gap_error == pytest.approx(error, rel=0.1), index
 
 
 @pytest.mark.parametrize("batch_size", [7, 64, 1024])

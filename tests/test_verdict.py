@@ -95,14 +95,15 @@ def test_the_defaults(condition: str, quantity: str, met: float, missed: float) 
 @pytest.mark.parametrize(
     ("quantity", "value", "error", "answer"),
     [
-        ("noise_component", 0.19, 0.01, U),
-        ("noise_component", 0.18, 0.01, M),
-        ("noise_component", 0.21, 0.01, U),
-        ("noise_component", 0.22, 0.01, N),
-        ("alignment", 0.72, 0.02, U),
-        ("error_ratio", 1.8, 0.15, U),
+        ("noise_component", 0.19, 0.005, U),
+        ("noise_component", 0.18, 0.005, M),
+        ("noise_component", 0.21, 0.005, U),
+        ("noise_component", 0.22, 0.005, N),
+        ("alignment", 0.75, 0.02, U),
+        ("alignment", 0.77, 0.02, M),
+        ("error_ratio", 1.8, 0.1, U),
         ("error_ratio", 1.8, 0.05, M),
-        ("error_ratio", 0.48, 0.02, U),
+        ("error_ratio", 0.46, 0.02, U),
         ("error_ratio", 0.40, 0.02, N),
     ],
 )
@@ -136,7 +137,7 @@ def test_a_bound_is_added_to_an_error_bar() -> None:
     both = LayerMetrics(
         {**MET, "noise_component": 0.17},
         bounds={"noise_component": 0.02},
-        standard_errors={"noise_component": 0.01},
+        standard_errors={"noise_component": 0.005},
     )
     assert answers(both, Thresholds(), learned=M)["nrc1"] is U
     assert answers(replace(both, bounds={}), Thresholds(), learned=M)["nrc1"] is M
@@ -149,6 +150,18 @@ def test_beyond_the_threshold_is_not_enough_within_chance() -> None:
     assert answers(narrow, Thresholds(), learned=M)["nrc3"] is N
     narrow.values["alignment"] = 0.98
     assert answers(narrow, Thresholds(), learned=M)["nrc3"] is M
+
+
+@pytest.mark.parametrize(("gap", "answer"), [(0.029, U), (0.031, M)])
+def test_directions_that_trade_places_are_compared_with_no_weight(
+    gap: float, answer: Answer
+) -> None:
+    metrics = LayerMetrics(MET, gap=gap, gap_error=0.01)
+    assert answers(metrics, Thresholds(), learned=M) == {
+        **dict.fromkeys(CONDITIONS, M),
+        "nrc3": answer,
+    }
+    assert answers(replace(metrics, gap_error=None), Thresholds(), learned=M)["nrc3"] is M
 
 
 def test_a_network_that_predicts_nothing_has_no_nrc4() -> None:

@@ -19,7 +19,7 @@ from nrcscan.options.choices import Format
 from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.marks import MARKS
 from nrcscan.reporting.numbers import number, plain
-from nrcscan.reporting.report_table import INPUTS, SHORTCUT
+from nrcscan.reporting.place import place
 from nrcscan.wording import printable, r_squared
 
 SIDES = ("train", "test")
@@ -111,8 +111,7 @@ def _head(conditions: Sequence[Condition]) -> list[str]:
 def _rows(found: TrainTest, conditions: Sequence[Condition]) -> Iterator[list[str]]:
     others = {layer.name: layer for layer in found.test.layers}
     for layer, gaps in found.layers():
-        place = INPUTS if layer.inputs else SHORTCUT if layer.step is None else str(layer.step)
-        cells = [place, printable(layer.name)]
+        cells = [place(layer), printable(layer.name)]
         for condition in conditions:
             quantity = condition.quantity
             digits = ENTRIES[quantity].digits

@@ -36,6 +36,7 @@ def layer_metrics(layer: Layer, *, dead: str | None = None) -> LayerMetrics:
         if layer.known.tau:
             _put_bounds(result, layer)
         _put_floor(result, layer)
+        result.gap = layer.gap
         result.chance.update(chance(layer, result.values))
         put_errors(result, layer)
         if "error_ratio" in values and "linear_mse" in values:

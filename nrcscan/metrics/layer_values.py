@@ -119,6 +119,14 @@ class Layer:
         return self.features.vectors[:, : min(self.setting.signal_dim, self.features.rank)]
 
     @property
+    def gap(self) -> float | None:
+        """(λ_c − λ_{c+1})/λ_1 of the c directions that count; None where there is no other one."""
+        values, counted = self.features.values, self.signal.shape[1]
+        if not 0 < counted < len(values):
+            return None
+        return float((values[counted - 1] - values[counted]) / values[0])
+
+    @property
     def weight_signal(self) -> Array:
         """The weight's top input directions that count (d, k at most), as columns."""
         assert self.directions is not None
@@ -142,6 +150,10 @@ class LayerMetrics:
         between: quantity → two values that fewer samples push apart, what it is with more lies
             between; of those alone that are biased so.
         floor: noise component that the rounding of the features alone can make; None if unknown.
+        gap: by how much the last of the features' directions that count is stronger than the next,
+            as a share of the first, (λ_k − λ_{k+1})/λ_1; None where there is no next one. Near 0
+            they may trade places, and what is measured of the top k is of one or the other.
+        gap_error: its standard error over samples; None without blocks.
         varies: whether the features vary at all; nothing holds at a layer where they do not.
     """
 
@@ -155,6 +167,8 @@ class LayerMetrics:
     chance: dict[str, Chance] = field(default_factory=dict)
     between: dict[str, tuple[float, float]] = field(default_factory=dict)
     floor: float | None = None
+    gap: float | None = None
+    gap_error: float | None = None
     varies: bool = True
 
     def get(self, quantity: str) -> float | None:

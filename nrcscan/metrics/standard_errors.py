@@ -26,14 +26,23 @@ def put_errors(result: LayerMetrics, layer: Layer) -> None:
     left = _Left(layer, layer.statistics, layer.blocks)
     n = layer.blocks.n_samples
     for quantity, value in result.values.items():
-        found = _WITHOUT.get(quantity)
-        without = None if found is None else found(left)
+        without = _finite(_WITHOUT[quantity], left) if quantity in _WITHOUT else None
         if without is None:
             continue
         result.without_block[quantity] = without
         result.standard_errors[quantity] = standard_error(value, without, n)
         if quantity in BIASED:
             result.corrected[quantity] = corrected(value, without, n)
+    gaps = _finite(_gap, left)
+    if result.gap is not None and gaps is not None:
+        result.gap_error = standard_error(result.gap, gaps, n)
+
+
+def _finite(without_blocks: Callable[[_Left], Array | None], left: _Left) -> Array | None:
+    """Return values without each block; None where nothing varies any more without one."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = without_blocks(left)
+    return found if found is not None and np.isfinite(found).all() else None
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,11 @@ class _Left:
     @property
     def published(self) -> bool:
         return self.layer.setting.published
+
+
+def _gap(left: _Left) -> Array | None:
+    samples, count = left.samples, left.layer.signal.shape[1]
+    return None if samples is None else samples.gap(count)
 
 
 def _noise_component(left: _Left) -> Array | None:

@@ -24,6 +24,7 @@ class WithoutBlocks:
     Attributes:
         top: the k largest eigenvalues of Σ_H, descending, shape (B, k).
         vectors: their eigenvectors as columns, in coordinates of the total's, shape (B, d, k).
+        following: the next eigenvalue, shape (B,); None where Q has no more directions.
         trace: of Σ_H, shape (B,).
         square: ‖Σ_H‖_F², shape (B,).
         cross: Σ_HY, in coordinates of the total's eigenvectors, shape (B, d, t).
@@ -32,6 +33,7 @@ class WithoutBlocks:
 
     top: Array
     vectors: Array
+    following: Array | None
     trace: Array
     square: Array
     cross: Array
@@ -59,7 +61,9 @@ class WithoutBlocks:
         whole = values[:, None] * basis
         change = share[:, :, None] * (whole - along)
         change -= h_rest[:, :, None] * (h_rest @ basis)[:, None, :]
-        top, vectors = _top(values, basis, whole + change, k)
+        more = min(k + 1, basis.shape[1])
+        top, vectors = _top(values, basis, whole + change, more)
+        following = top[:, k] if more > k else None
         crosses = u.T @ (blocks.cross_covariance - statistics.cross_covariance)
         crosses = crosses + at[:, :, None] * y_at[:, None, :]
         cross = u.T @ statistics.cross_covariance - share[:, :, None] * crosses
@@ -71,7 +75,25 @@ class WithoutBlocks:
         square += 2 * (change**2).sum(axis=(1, 2)) - (within**2).sum(axis=(1, 2))
         trace = features.total + share[:, 0] * (features.total - blocks.trace - (at**2).sum(axis=1))
         trace -= (h_rest**2).sum(axis=1)
-        return cls(top, vectors, trace, square, cross, target_covariances(blocks, statistics))
+        return cls(
+            top=top[:, :k],
+            vectors=vectors[:, :, :k],
+            following=following,
+            trace=trace,
+            square=square,
+            cross=cross,
+            target_covariance=target_covariances(blocks, statistics),
+        )
+
+    def gap(self, counted: int) -> Array | None:
+        """Return (λ_c − λ_{c+1})/λ_1 of the c directions that count, shape (B,); None if unknown.
+
+        Args:
+            counted: c, from 1 to k.
+        """
+        last = self.top[:, counted - 1]
+        following = self.following if counted == self.top.shape[1] else self.top[:, counted]
+        return None if following is None else (last - following) / self.top[:, 0]
 
 
 def target_covariances(blocks: Blocks, statistics: Statistics) -> Array:

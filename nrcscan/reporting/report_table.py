@@ -16,10 +16,11 @@ from rich.text import Text
 
 from nrcscan.metrics import quantities
 from nrcscan.options.choices import Format
-from nrcscan.reporting import csv_rows, measures_table, sentences
+from nrcscan.reporting import csv_rows, measures_table, sentences, side_tables
 from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.marks import LEGEND, MARKS
 from nrcscan.reporting.numbers import number, plain
+from nrcscan.reporting.place import place
 from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.verdict.verdict import State
 from nrcscan.wording import printable
@@ -27,8 +28,6 @@ from nrcscan.wording import printable
 COLUMNS = ("#", "layer", "kind", "width", *quantities.COLUMNS.values())
 _JUDGED = {quantities.COLUMNS[c.beside]: c.name for c in quantities.JUDGED}
 BEGINS = "▼ collapsed"
-INPUTS, SHORTCUT = "in", "cut"
-"""In place of a step's number: features that are the network's inputs, and a block's shortcut."""
 NAME_WIDTH = 12
 """A longer layer name is folded where the terminal is narrow."""
 
@@ -97,7 +96,7 @@ def table(report: Report, shown: Shown = PLAIN) -> RenderableType:
         Text(),
         Text(printable(sentences.onsets(report))),
         Text(LEGEND, style="dim"),
-        *(_by_chance(report) if shown.chance else ()),
+        *side_tables.tables(report, chance=shown.chance),
     ]
     parts += [Text(f"- {line}", style="dim") for line in remarks(report)]
     parts += measures_table.table(report)
@@ -114,39 +113,6 @@ def remarks(report: Report) -> list[str]:
     return [printable(line) for line in [*lines, *report.notes]]
 
 
-CHANCE = "by chance: the mean, and what one unrelated network in a hundred is beyond"
-
-
-def _chances(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Return the head and the rows of what every quantity is by chance."""
-    layers = report.layers
-    those = [q for q in quantities.QUANTITIES if any(q in la.metrics.chance for la in layers)]
-    rows = []
-    for layer in layers:
-        cells = [_place(layer), printable(layer.name)]
-        for quantity in those:
-            chance = layer.metrics.chance.get(quantity)
-            told = "—" if chance is None else f"{number(chance.level)} {number(chance.quantile)}"
-            cells.append(told)
-        rows.append(cells)
-    return ["#", "layer", *(q.replace("_", " ") for q in those)], rows
-
-
-def _by_chance(report: Report) -> Iterator[RenderableType]:
-    head, rows = _chances(report)
-    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in head:
-        grid.add_column(column, justify="left" if column == "layer" else "right", overflow="fold")
-    for row in rows:
-        grid.add_row(*map(Text, row))
-    yield Text(f"\n{CHANCE}")
-    yield grid
-
-
-def _place(layer: LayerResult) -> str:
-    return INPUTS if layer.inputs else SHORTCUT if layer.step is None else str(layer.step)
-
-
 def _begins(report: Report, layer: LayerResult) -> bool:
     """Say whether collapse begins at a layer: the verdict has to be that it does."""
     return report.verdict.state is State.COLLAPSED and layer.name == report.verdict.onset
@@ -155,7 +121,7 @@ def _begins(report: Report, layer: LayerResult) -> bool:
 def _rows(report: Report, shown: Shown) -> Iterator[tuple[LayerResult, dict[str, str]]]:
     for layer in report.layers:
         numbers = (_number(layer, quantity, shown) for quantity in quantities.COLUMNS)
-        texts = (_place(layer), printable(layer.name), layer.kind, str(layer.width))
+        texts = (place(layer), printable(layer.name), layer.kind, str(layer.width))
         yield layer, dict(zip(COLUMNS, (*texts, *numbers), strict=True))
 
 
@@ -206,10 +172,7 @@ def _markdown(report: Report, shown: Shown) -> str:
             markdown_row(list({**cells, **marks, "layer": f"`{cells['layer']}`"}.values()))
         )
     lines += ["", escaped(sentences.onsets(report)), "", f"{LEGEND}.", ""]
-    if shown.chance:
-        head, rows = _chances(report)
-        rule = ["---" if column == "layer" else "---:" for column in head]
-        lines += [f"{CHANCE}:", "", *map(markdown_row, (head, rule, *rows)), ""]
+    lines += side_tables.markdown(report, chance=shown.chance)
     lines += [f"- {escaped(line)}" for line in remarks(report)]
     lines += measures_table.markdown(report)
     return "\n".join(lines).rstrip() + "\n"

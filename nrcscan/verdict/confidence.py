@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -33,19 +33,21 @@ class Confidence:
     """The shares of draws in which a network reads as it does, or otherwise.
 
     Attributes:
+        reading: of the verdict: the layer from which the network is collapsed, or its state.
         share: of draws that read the same, 0 … 1.
         others: what the other draws read → their share, the largest first; the name of a layer
             stands for collapse from there on.
         draws: how many there were.
     """
 
+    reading: str
     share: float
     others: dict[str, float]
     draws: int = DRAWS
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        return {"share": self.share, "others": self.others, "draws": self.draws}
+        return asdict(self)
 
 
 def confidence(steps: Sequence[Step], thresholds: Thresholds, same: str) -> Confidence | None:
@@ -65,7 +67,7 @@ def confidence(steps: Sequence[Step], thresholds: Thresholds, same: str) -> Conf
     met = np.stack([_met(step, thresholds, taken) for step in steps], axis=1)
     read = Counter(_reading(steps, row) for row in met)
     others = {name: n / DRAWS for name, n in read.most_common() if name != same}
-    return Confidence(read[same] / DRAWS, others)
+    return Confidence(same, read[same] / DRAWS, others)
 
 
 def _met(step: Step, thresholds: Thresholds, taken: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nrcscan.metrics.quantities import ENTRIES, JUDGED, Condition
 from nrcscan.options.report_options import Thresholds
-from nrcscan.verdict.answers import Answer, within_chance
+from nrcscan.verdict.answers import Answer, trade_places, within_chance
 from nrcscan.verdict.depth import Step
 from nrcscan.wording import listed
 
@@ -48,6 +48,8 @@ def _value(condition: Condition, step: Step, thresholds: Thresholds) -> str:
     if bound := step.metrics.bounds.get(quantity):
         shown += f", known to {bound:.1g}"
     told = f"{quantity.replace('_', ' ')} {shown}"
+    if trade_places(quantity, step.metrics):
+        return f"{told}, of directions that other samples may have trade places"
     if within_chance(quantity, value, step.metrics):
         return f"{told}, and by chance up to {step.metrics.chance[quantity].quantile:.3g}"
     threshold = float(getattr(thresholds, condition.option))

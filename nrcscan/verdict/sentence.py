@@ -120,10 +120,9 @@ class _Words:
     def _undecided(self) -> str:
         if self.found.fit.learned is Answer.UNDECIDED:
             return "UNDECIDED: whether the network has learned anything; more samples decide it."
-        share = "" if self.sure is None else f" (as in {self.sure.share:.0%} of draws)"
         return (
-            f"UNDECIDED: all four conditions may hold {self._span()}{share}, but"
-            f" {self._unknown(Answer.UNDECIDED)}{self._remedy()}."
+            f"UNDECIDED: all four conditions may hold {self._span()}, but"
+            f" {self._unknown(Answer.UNDECIDED)}{self._remedy()}{self._readings()}."
         )
 
     def _remedy(self) -> str:
@@ -209,20 +208,22 @@ class _Words:
         )
 
     def _sureness(self) -> str:
-        """Say how often it reads the same on samples drawn anew."""
+        """Say how often it reads the same on samples drawn anew, unless it nearly always does."""
+        often = self.sure is not None and any(s > OFTEN for s in self.sure.others.values())
+        return self._readings() if often else ""
+
+    def _readings(self) -> str:
+        """Say what networks on samples drawn anew read as, the most frequent first."""
         if self.sure is None:
             return ""
-        others = [
-            f"{share:.0%} {'from ' if name in self._names() else ''}{name}"
-            for name, share in self.sure.others.items()
+        shares = {self.sure.reading: self.sure.share, **self.sure.others}
+        names = {step.name for step in self.found.steps}
+        told = [
+            f"{share:.0%} {f'collapsed from {name}' if name in names else name}"
+            for name, share in sorted(shares.items(), key=lambda one: -one[1])
             if share > OFTEN
         ]
-        if not others:
-            return ""
-        return f" ({self.sure.share:.0%} of draws; {', '.join(others[:2])})"
-
-    def _names(self) -> set[str]:
-        return {step.name for step in self.found.steps}
+        return f" (of draws, {', '.join(told[:3])})" if told else ""
 
     def _perhaps_before(self) -> str:
         """Say that collapse may begin earlier, where what is before the onset is not known."""

@@ -181,7 +181,10 @@ def _stretch(
     state: State, together: Sequence[Answer], possible: Sequence[Answer]
 ) -> tuple[int, int] | None:
     """Return the stretch that a verdict speaks of: to the last step, else the longest."""
-    taken = possible if state in (State.UNDECIDED, State.NOT_JUDGED) else together
+    taken = possible if state is State.UNDECIDED else together
+    if state is State.NOT_JUDGED:  # what is met for sure, through to what cannot be judged
+        taken = [Answer.MET if answer is Answer.NOT_JUDGED else answer for answer in together]
+        taken = taken if Answer.MET in taken else possible
     start = onset(taken)
     if start is not None:
         return start, len(taken) - 1

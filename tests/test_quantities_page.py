@@ -137,7 +137,7 @@ def noise_alignment(folder: Path) -> list[str]:
 
 
 def _nearly_one_target() -> Numbers:
-    """Targets y₁ and y₁ + 0.04 z, features y₁ and 1.5 z, a weight that makes the former of these."""
+    """Targets y₁ and y₁ + 0.04 z, features y₁ and 1.5 z, a weight that makes those of these."""
     h = normal(2000, 8) * [1, 1.5, *[1e-3] * 6]
     w = np.zeros((2, 8))
     w[:, 0], w[1, 1] = 1, 0.04 / 1.5

@@ -160,7 +160,7 @@ class LayerMetrics:
     notes: list[str] = field(default_factory=list)
     bounds: dict[str, float] = field(default_factory=dict)
     standard_errors: dict[str, float] = field(default_factory=dict)
-    without_block: dict[str, Array] = field(default_factory=dict)
+    without_block: dict[str, Array] = field(default_factory=dict, compare=False)
     corrected: dict[str, float] = field(default_factory=dict)
     chance: dict[str, Chance] = field(default_factory=dict)
     floor: float | None = None

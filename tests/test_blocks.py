@@ -105,6 +105,7 @@ def test_standard_errors_are_those_of_really_leaving_blocks_out(name: str, tmp_p
     path = tmp_path / "a.h5"
     extract(network, (x, y), path)
     found = report(path)
+    assert found.target_spectrum is not None
     with open_acts(path) as acts:
         last = len(acts.layers) - 1
         head = np.concatenate(list(acts.activation_rows(acts.layers[last].position)))
@@ -239,11 +240,11 @@ def test_wide_fits_without_blocks_are_those_of_factorisations() -> None:
     found = []
     for most in (10, 1000):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(held_out, "PAIRS_UP_TO", most)
+            patch.setattr(held_out, "FACTORISED", most)
             fits = held_out.fits_without_blocks(parts, total, targets, basis)
         assert fits is not None
         found.append(fits)
-    for name, close in (("held_out", 1e-6), ("others", 1e-6), ("held_out_of_others", 0.05)):
+    for name, close in (("held_out", 1e-4), ("others", 1e-4), ("held_out_of_others", 0.05)):
         np.testing.assert_allclose(getattr(found[0], name), getattr(found[1], name), rtol=close)
 
 

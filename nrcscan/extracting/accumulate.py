@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -16,7 +15,6 @@ from nrcscan.acts_file import schema
 from nrcscan.errors import InputError
 from nrcscan.extracting.input_rounding import InputRounding
 from nrcscan.extracting.unit_sums import UnitSums
-from nrcscan.extracting.worker_threads import most_workers
 from nrcscan.inputs.arrays import Inputs, parts
 from nrcscan.network.predictions import to_numpy
 from nrcscan.statistics.blocks import Targets, targets_of
@@ -141,10 +139,10 @@ class Accumulated:
         positions = {position: sums.fresh() for position, sums in self.positions.items()}
         return Accumulated(positions, self._t, self._dtype)
 
-    def close(self) -> None:
-        """Count in the rows that wait, and let go of their memory."""
+    def rest(self) -> None:
+        """Take as little memory as can be, for nothing may come any more."""
         for moments in (self._output, *self.positions.values()):
-            moments.close()
+            moments.rest()
 
     @property
     def n_samples(self) -> int:
@@ -153,9 +151,8 @@ class Accumulated:
 
     def merge(self, other: Accumulated) -> None:
         """Take in everything that another worker has seen, which is then of no more use."""
-        with ThreadPoolExecutor(most_workers()) as pool:  # the workers are idle by now
-            positions = list(self.positions)
-            list(pool.map(lambda p: self.positions[p].merge(other.positions.pop(p)), positions))
+        for position, moments in self.positions.items():
+            moments.merge(other.positions.pop(position), spoil=True)
         if self.units is not None and other.units is not None:
             self.units.units.merge(other.units.units)
         self._output.merge(other._output)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from nrcscan.statistics.blocks import FEWEST
 
-AUTOMATIC = 20
-"""Blocks, unless told otherwise: standard errors are then known to a sixth of themselves."""
+AUTOMATIC = 16
+"""Blocks, unless told otherwise, or up to twice as many: standard errors are then known to a
+sixth of themselves."""
 
 WIDEST = 512
-"""Width up to which positions have blocks unless told otherwise: 20 of these then take 42 MB."""
+"""Width up to which positions have blocks unless told otherwise: 16 of these then take 34 MB."""
 
-NARROW, FIRST, FIRST_OF_WIDE = 128, 32, 256
-"""Samples of the first blocks where their number is not known: few, where a block costs little."""
+SMALLEST = 2
+"""Samples of the smallest blocks. Others are of this times a power of two, so that they are the
+same whether the number of samples is known beforehand or not."""
 
 
 TOO_FEW = f"the samples are too few for {FEWEST} blocks of them"
@@ -25,7 +27,7 @@ class BlockPlan:
     """Blocks of samples.
 
     Attributes:
-        number: how many; 0 for none.
+        number: how many at least, and twice as many at most; 0 for none.
         positions: that have them.
         lacking: why some positions have none, or all; None where all have them.
     """
@@ -39,9 +41,18 @@ class BlockPlan:
         """Return no blocks, for this reason."""
         return cls(0, frozenset(), why)
 
+    def first(self, total: int | None) -> int:
+        """Return how many samples the first blocks have: their final size, if that is known."""
+        size = SMALLEST
+        while total is not None and total > size * (2 * max(self.number, 1) - 1):
+            size *= 2
+        return size
+
     def most(self, total: int | None) -> int:
         """Return how many blocks there can be at a time."""
-        return self.number if total is not None else 2 * self.number
+        if total is None or not self.number:
+            return 2 * self.number
+        return -(-total // self.first(total))
 
 
 def planned(
@@ -55,7 +66,7 @@ def planned(
     """Return the blocks that are asked for, or that suit these positions.
 
     Args:
-        asked: how many; 0 for none, None for what suits.
+        asked: how many at least; 0 for none, None for what suits.
         widths: of the positions.
         sketched: those of which there is a sketch.
         total: how many samples there are, if that is known.
@@ -67,11 +78,8 @@ def planned(
         return BlockPlan.none("of a sketch no blocks of samples are kept")
     if on_gpu:
         return BlockPlan.none("on a GPU no blocks of samples are kept")
-    number = asked or AUTOMATIC
-    if total is not None:
-        number = min(number, total // 2)
-        if number < FEWEST:
-            return BlockPlan.none(TOO_FEW)
+    if total is not None and total < FEWEST * SMALLEST:
+        return BlockPlan.none(TOO_FEW)
     positions = frozenset(p for p, w in enumerate(widths) if asked or w <= WIDEST)
     lacking = None
     if len(positions) < len(widths):
@@ -79,7 +87,7 @@ def planned(
             f"layers wider than {WIDEST} have no blocks of samples unless --blocks"
             f" {AUTOMATIC} asks for them"
         )
-    return BlockPlan(number if positions else 0, positions, lacking)
+    return BlockPlan((asked or AUTOMATIC) if positions else 0, positions, lacking)
 
 
 def that_fit(
@@ -92,8 +100,3 @@ def that_fit(
             f" {limit / 1e9:.3g} GB are allowed"
         )
     return plan
-
-
-def first_block(widths: Sequence[int]) -> int:
-    """Return how many samples the first blocks have where their number is not known."""
-    return FIRST if max(widths) <= NARROW else FIRST_OF_WIDE

@@ -12,7 +12,7 @@ from nrcscan.acts_file import writing
 from nrcscan.errors import UsageError
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.check_resources import memory_of_machine
-from nrcscan.extracting.plan_blocks import TOO_FEW, BlockPlan, first_block, planned, that_fit
+from nrcscan.extracting.plan_blocks import TOO_FEW, BlockPlan, planned, that_fit
 from nrcscan.extracting.sample_blocks import WorkerSums, ends, totals, whole_ones
 from nrcscan.extracting.unit_sums import UnitSums
 from nrcscan.extracting.worker_threads import most_workers
@@ -127,13 +127,12 @@ class PassPlan:
 
     @property
     def most_blocks(self) -> int:
-        """Blocks of samples at which neighbours are merged: more than there are, where known."""
-        return 2 * self.blocks.number if self._total is None else self._total + 1
+        """Blocks of samples at which neighbours are merged."""
+        return 2 * self.blocks.number
 
     def block_ends(self) -> Iterator[int]:
         """Yield the sample after the last of every block."""
-        number = max(self.blocks.number, 1)
-        return ends(self._total, number, first_block(self.plan.widths))
+        return ends(self.blocks.first(self._total), max(self.blocks.number, 1))
 
     def accumulators(self, group: Sequence[int]) -> list[WorkerSums]:
         """Return empty sums for a group of positions, one set per worker."""

@@ -25,22 +25,16 @@ from nrcscan.statistics.blocks import (
 from nrcscan.statistics.held_out import fits_without_blocks
 from nrcscan.statistics.moments import Moments, Statistics
 
-ENDLESS = 1 << 62
-"""More samples than there are."""
 
-
-def ends(total: int | None, wanted: int, first: int) -> Iterator[int]:
+def ends(first: int, wanted: int) -> Iterator[int]:
     """Yield the sample after the last of every block.
 
+    Whenever there are twice as many blocks as wanted, neighbours become one.
+
     Args:
-        total: how many samples there are; None where it is not known. Blocks then begin
-            small; whenever there are twice as many as wanted, neighbours become one.
-        wanted: how many blocks.
-        first: samples of the first ones, where the total is not known.
+        first: samples of the first ones.
+        wanted: how many blocks there are to be at least.
     """
-    if total is not None:
-        yield from (total * (block + 1) // wanted for block in range(wanted - 1))
-        yield ENDLESS
     size, end, begun = first, 0, 0
     while True:
         end, begun = end + size, begun + 1
@@ -99,14 +93,14 @@ class WorkerSums:
         with self._lock:
             for block, sums in self._blocks.items():
                 if block < before:
-                    sums.close()
+                    sums.rest()
 
     def handed_over(self, block: int) -> Accumulated | None:
         """Let go of a finished block, if there is any of it here."""
         with self._lock:
             found = self._blocks.pop(block, None)
             if found is not None:
-                found.close()
+                found.rest()
                 if not self._blocks:
                     self._next = found.fresh()
             return found
@@ -153,9 +147,9 @@ def paired(blocks: dict[int, Accumulated]) -> dict[int, Accumulated]:
 
 
 def whole_ones(blocks: dict[int, Accumulated]) -> list[Accumulated]:
-    """Return blocks in order, a last one of under half the samples joined with the one before."""
+    """Return blocks in order, a last one of half the samples or less joined with that before."""
     found = [blocks[name] for name in sorted(blocks)]
-    if len(found) > 1 and 2 * found[-1].n_samples < found[-2].n_samples:
+    if len(found) > 1 and 2 * found[-1].n_samples <= found[-2].n_samples:
         last = found.pop()
         found[-1] = together([found[-1], last])
     return found
@@ -204,6 +198,8 @@ def totals(
 
 
 def _total(parts: list[Moments], targets: Targets | None) -> Total:
+    for part in parts:
+        part.close()
     moments = Moments.merged(parts)
     statistics = moments.statistics()
     if targets is None:

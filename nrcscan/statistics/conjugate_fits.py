@@ -16,8 +16,9 @@ import scipy.linalg
 from nrcscan.statistics.blocks import Fits, Targets
 from nrcscan.statistics.moments import Array, Moments, Statistics
 
-SMALL_ENOUGH = 1e-5
-"""Of a residual, beside the fit itself: errors are then known to far less than their spread."""
+SMALL_ENOUGH = 1e-2
+"""Of a residual, beside that of the total's fit: as gradients leave errors to second order, what a
+fit changes is then known to about the square of it."""
 
 _MOST_STEPS = 50
 
@@ -43,40 +44,58 @@ class WideFits:
         n, rest = self.targets.n_samples[:, None], self.targets.rest[:, None]
         at = self.targets.mean - self.total.target_mean
         y = n * (np.diagonal(self.targets.covariance, axis1=1, axis2=2) + at**2)
-        whole = self._whole_beside()
-        beside = self._beside(at)
-        first = self._undone(whole)[None].repeat(len(n), axis=0)
-        fits = self._without(first, whole - beside)
-        acted = self._acted(fits)
-        held_out = np.maximum(y + (fits * (acted - 2 * beside)).sum(axis=1), 0.0)
-        left = self._times(fits) - acted
-        y_left = y.sum(axis=0) - y
-        others = np.maximum(y_left + (fits * (left - 2 * (whole - beside))).sum(axis=1), 0.0)
-        # To first order in what leaving out a second block changes.
-        moved = fits - first
-        change = -2 * np.einsum("jrt,brt->bjt", beside - acted, moved)
-        change[np.arange(len(n)), np.arange(len(n))] = -held_out
-        level = (moved * (self._times(moved) - self._acted(moved))).sum(axis=1)
-        of_others = (held_out + change).sum(axis=1) + level
+        whole, beside = self._whole_beside(), self._beside(at)
+        first = self._undone(whole)
+        acted = self._acted(np.broadcast_to(first, beside.shape))
+        pull = acted - beside
+        moved, moved_acted = self._moved(pull)
+        on_block = y + (first * (acted - 2 * beside)).sum(axis=1)
+        on_all = y.sum(axis=0) + (first * (self._times(first) - 2 * whole)).sum(axis=0)
+        held_out = np.maximum(on_block + (moved * (2 * pull + moved_acted)).sum(axis=1), 0.0)
+        left = (moved * (self._times(moved) - moved_acted)).sum(axis=1)
+        others = np.maximum(on_all - on_block + left - 2 * (moved * pull).sum(axis=1), 0.0)
+        of_others = held_out.sum(axis=0) - held_out + left
+        of_others += self._of_pairs(moved, pull + moved_acted, moved_acted, left)
         return Fits(held_out / n, others / rest, of_others / rest)
 
-    def _without(self, fits: Array, sides: Array) -> Array:
-        """Return the fits without each block, from those of the total."""
-        residual = sides - self._times(fits) + self._acted(fits)
+    def _of_pairs(self, moved: Array, slope: Array, acted: Array, left: Array) -> Array:
+        """Return by how much errors on other blocks grow that have been left out too, (B, t).
+
+        To second order in what leaving out a block moves, which acts on all others alike.
+
+        Args:
+            moved: δ, by how much each fit differs from the total's.
+            slope: half the gradient of each block's error at its own fit.
+            acted: each block's sums times its δ.
+            left: δᵀ (those of all others) δ, shape (B, t).
+        """
+        n = self.targets.n_samples
+        own, every = np.arange(len(n)), moved.transpose(2, 0, 1)
+        grown = every @ slope.transpose(2, 1, 0)  # target, left out, beside it
+        both = every @ acted.transpose(2, 1, 0)
+        both += n[:, None] * (left / self.targets.rest[:, None]).T[:, None, :]
+        found = 2 * (grown + both / (1 - (n[:, None] + n) / n.sum()))
+        found[:, own, own] = 0.0
+        return np.asarray(found.sum(axis=2).T)
+
+    def _moved(self, residual: Array) -> tuple[Array, Array]:
+        """Return by how much fits without each block differ from the total's, and S_b times it."""
+        fits, acted = np.zeros_like(residual), np.zeros_like(residual)
         step = self._undone(residual)
         size = (residual * step).sum(axis=1, keepdims=True)
-        scale = (sides * self._undone(sides)).sum(axis=1, keepdims=True)
+        enough = SMALL_ENOUGH**2 * size
         for _ in range(_MOST_STEPS):
-            if (size <= SMALL_ENOUGH**2 * scale).all():
+            if (size <= enough).all():
                 break
-            along = self._times(step) - self._acted(step)
+            own = self._acted(step)
+            along = self._times(step) - own
             length = size / np.maximum((step * along).sum(axis=1, keepdims=True), _TINY)
-            fits = fits + length * step
+            fits, acted = fits + length * step, acted + length * own
             residual = residual - length * along
             undone = self._undone(residual)
             before, size = size, (residual * undone).sum(axis=1, keepdims=True)
             step = undone + size / np.maximum(before, _TINY) * step
-        return fits
+        return fits, acted
 
     @cached_property
     def _spread(self) -> Array:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from scipy.linalg import lapack
 from nrcscan.statistics.blocks import Fits, Targets
 from nrcscan.statistics.conjugate_fits import WideFits
 from nrcscan.statistics.moments import Array, Moments, Statistics
+from nrcscan.statistics.pairs_left_out import PairsLeftOut
 
 CUTOFF = 1e-6
 """Share of the largest eigenvalue from which on a direction counts, as in the linear MSE."""
@@ -28,11 +28,8 @@ NEAR = 4
 MOST_FITTED = 0.5
 """Directions per sample from which on a fit says little: over half of it would be chance."""
 
-PAIRS_UP_TO = 160
-"""Directions up to which fits without pairs of blocks take no time to speak of.
-
-Of more, pairs are taken to first order, and fits without one block found by iteration.
-"""
+FACTORISED = 160
+"""Directions up to which a fit without a block is factorised; of more, it is found by iteration."""
 
 
 _FIRST = 8
@@ -47,12 +44,9 @@ class _FitSums(NamedTuple):
     y: Array
     n: float
 
-    def less(self, *others: _FitSums) -> _FitSums:
+    def less(self, other: _FitSums) -> _FitSums:
         """Return those of the samples that are not among the others."""
-        a, k, y, n = self
-        for other in others:
-            a, k, y, n = a - other.a, k - other.k, y - other.y, n - other.n
-        return _FitSums(a, k, y, n)
+        return _FitSums(self.a - other.a, self.k - other.k, self.y - other.y, self.n - other.n)
 
     def errors(self, fit: Array) -> Array:
         """Return a fit's squared errors, summed over these samples, per target."""
@@ -149,7 +143,7 @@ def fits_without_blocks(
     rank = (d if along.columns is None else along.columns.shape[1]) - along.near
     if rank > MOST_FITTED * total.n_samples:
         return None
-    if rank > PAIRS_UP_TO:
+    if rank > FACTORISED:
         columns = along.columns
         if columns is not None:
             columns = columns[:, : rank + _counted(total, columns[:, rank:], along.cutoff)]
@@ -157,33 +151,25 @@ def fits_without_blocks(
     whole = _whole(total, along)
     n, rest = targets.n_samples[:, None], targets.rest[:, None]
     blocks = list(_of_blocks(parts, total, targets, along))
-    held_out, others = [], []
-    for block in blocks:
-        left = whole.less(block)
-        fit = along.fit(left)
-        held_out.append(block.errors(fit))
-        others.append(left.errors(fit))
-    of_others = _without_pairs(whole, blocks, along)
-    return Fits(np.array(held_out) / n, np.array(others) / rest, of_others / rest)
+    left = [whole.less(block) for block in blocks]
+    fits = [along.fit(sums) for sums in left]
+    held_out = np.array([block.errors(fit) for block, fit in zip(blocks, fits, strict=True)])
+    others = np.array([sums.errors(fit) for sums, fit in zip(left, fits, strict=True)])
+    of_others = PairsLeftOut(
+        whole=whole.a,
+        blocks=np.array([block.a for block in blocks]),
+        moved=np.array(fits) - along.fit(whole),
+        slopes=np.array([block.a @ fit - block.k for block, fit in zip(blocks, fits, strict=True)]),
+        held_out=held_out,
+        n_samples=targets.n_samples,
+    ).errors()
+    return Fits(held_out / n, others / rest, of_others / rest)
 
 
 def _counted(total: Statistics, near: Array, cutoff: float) -> int:
     """Return how many of some eigenvectors (d, m), in order, are above the cut-off."""
     values = np.einsum("dm,dm->m", near, total.feature_covariance @ near)
     return int((values > cutoff).sum())
-
-
-def _without_pairs(whole: _FitSums, blocks: list[_FitSums], along: _Directions) -> Array:
-    """Return the squared errors without each block, summed over the others, shape (B, t).
-
-    Each of the others is predicted by a fit that has seen neither.
-    """
-    found = np.zeros((len(blocks), len(whole.y)))
-    for i, j in combinations(range(len(blocks)), 2):
-        fit = along.fit(whole.less(blocks[i], blocks[j]))
-        found[i] += blocks[j].errors(fit)
-        found[j] += blocks[i].errors(fit)
-    return found
 
 
 def _whole(total: Statistics, along: _Directions) -> _FitSums:

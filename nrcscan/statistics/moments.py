@@ -142,33 +142,52 @@ class Moments:
             with np.errstate(over="ignore", invalid="ignore"):
                 finite &= bool(np.isfinite(rows.sum()))
             if self._filled == BLOCK_ROWS:
-                self._known = self._closed()
-                self._filled = 0
+                self._settle()
         return finite
 
-    def merge(self, other: Moments) -> None:
+    def merge(self, other: Moments, *, spoil: bool = False) -> None:
         """Take in everything that another accumulator has seen.
 
         Merged equals having seen both, and an empty accumulator is neutral.
 
+        Args:
+            other: of the same width and number of targets.
+            spoil: whether the other one is of no more use, and its memory may be taken.
+
         Raises:
             ValueError: the other one has another width or number of targets.
         """
+        if self._known is None and self._about is None:
+            self._about = other._about
         if (self.width, self.n_targets) != (other.width, other.n_targets):
             raise ValueError(
                 f"moments of width {other.width} with {other.n_targets} targets cannot be merged"
                 f" into width {self.width} with {self.n_targets} targets"
             )
-        theirs = other._closed(copy=True)
-        self._known = self._plus(self._closed(), theirs)
-        self._filled = 0
+        waiting = other._features[: other._filled], other._targets[: other._filled]
+        if self._filled + other._filled < BLOCK_ROWS:
+            self._keep(*waiting)
+            theirs = other._known
+            if theirs is not None and not spoil:
+                theirs = theirs._replace(products=theirs.products.copy())
+        else:
+            theirs = other._closed(copy=not spoil)
+            self._settle()
+        self._known = self._plus(self._known, theirs)
 
     def close(self) -> None:
         """Count in the rows that wait, and let go of their memory; more may still come."""
-        self._known = self._closed()
+        self._settle()
         self._features = np.empty((0, self.width), np.float32)
         self._targets = np.empty((0, self.n_targets))
-        self._filled = 0
+
+    def rest(self) -> None:
+        """Take as little memory as can be until more rows come: few of them wait as they are."""
+        if self._known is not None or self._filled > self.width:
+            self.close()
+        elif len(self._targets) > self._filled:
+            self._features = self._features[: self._filled].copy()
+            self._targets = self._targets[: self._filled].copy()
 
     def fresh(self) -> Moments:
         """Return an empty accumulator about the same shift: to merge both, sums are added."""
@@ -190,22 +209,25 @@ class Moments:
     @classmethod
     def merged(cls, parts: Sequence[Moments]) -> Moments:
         """Return what merging these in order comes to; they stay as they are."""
-        first, *others = parts
-        whole = cls(first.width, first.n_targets, precision=first.precision)
-        whole._known = first._closed(copy=True)
-        for other in others:
-            theirs = other._closed(copy=other._filled > 0)
-            same = theirs and whole._known and np.array_equal(theirs.shift, whole._known.shift)
-            if not same or theirs is None or whole._known is None:
-                whole.merge(other)
+        about: dict[bytes, Moments] = {}  # the same shift: to add up what is needs no move
+        for part in parts:
+            theirs = part._closed(copy=part._filled > 0)
+            if theirs is None:
+                continue
+            new = cls(part.width, part.n_targets, precision=part.precision)
+            whole = about.setdefault(theirs.shift.tobytes(), new)
+            ours = whole._known
+            if ours is None:
+                whole._known = theirs._replace(products=theirs.products.copy())
                 continue
             with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
-                ours = whole._known.products
-                ours += theirs.products
-                norms = _sum(whole._known.norms, theirs.norms)
-            n = whole._known.n + theirs.n
-            whole._known = whole._known._replace(n=n, norms=norms)
-        return whole
+                np.add(ours.products, theirs.products, out=ours.products)
+                norms = _sum(ours.norms, theirs.norms)
+            whole._known = ours._replace(n=ours.n + theirs.n, norms=norms)
+        first, *others = about.values()
+        for other in others:
+            first._known = first._plus(first._known, other._known)
+        return first
 
     def absorb(
         self, n: int, shift: Array, products: Array, squares: Array, norms: Array | None = None
@@ -301,15 +323,23 @@ class Moments:
         """Have rows wait, as they are, for a block to be full."""
         # Narrow floats wait as float32, so that they are the same as if they had not waited.
         narrow = features.dtype.kind == "f" and features.dtype.itemsize <= 4
-        if not len(self._targets):
-            self._features = np.empty((BLOCK_ROWS, self.width), "f4" if narrow else "f8")
-            self._targets = np.empty((BLOCK_ROWS, self.n_targets))
-        elif not narrow:
-            self._features = self._features.astype(np.float64, copy=False)
         stop = self._filled + len(features)
+        dtype = (
+            self._features.dtype if narrow and self._filled else np.dtype("f4" if narrow else "f8")
+        )
+        if len(self._targets) < stop or self._features.dtype != dtype:
+            own = self._features[: self._filled], self._targets[: self._filled]
+            self._features = np.empty((BLOCK_ROWS, self.width), dtype)
+            self._targets = np.empty((BLOCK_ROWS, self.n_targets))
+            self._features[: self._filled], self._targets[: self._filled] = own
         self._features[self._filled : stop] = features
         self._targets[self._filled : stop] = targets
         self._filled = stop
+
+    def _settle(self) -> None:
+        """Count in the rows that wait."""
+        self._known = self._closed()
+        self._filled = 0
 
     def _closed(self, *, copy: bool = False) -> _Sums | None:
         """Return all sums with the unfinished block counted in, ours to keep or a copy."""
@@ -329,7 +359,9 @@ class Moments:
             added, squares, norms = self._products(features, targets, shift)
             alone = np.s_[self.width :, -self.n_targets - 1 :]  # of [y, 1] with itself
             if known is None:
-                n, products, before = 0, added.astype(np.float64), np.zeros(added[alone].shape)
+                n, before = 0, np.zeros(added[alone].shape)
+                wide = added.dtype != np.float64
+                products = added.astype(np.float64) if wide else workspace.own("products", added)
             else:
                 n, products, before = known.n, known.products, known.products[alone].copy()
                 products += added
@@ -364,7 +396,8 @@ class Moments:
                 projected = self._projected(move)
                 squares = squares + (2 * left * move + theirs.n * move**2)[: len(squares)]
                 both = np.stack([left, move]), np.stack([projected, right + theirs.n * projected])
-                products += both[0].T @ both[1]
+                added = workspace.array("moved", products.shape, np.float64)
+                products += np.matmul(both[0].T, both[1], out=added)
             products += ours.products
             squares = squares + ours.squares
             norms = _sum(ours.norms, norms)

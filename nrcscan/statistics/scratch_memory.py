@@ -29,6 +29,14 @@ class _Workspace(threading.local):
             kept = self._kept[name] = np.empty(size, np.uint8)
         return kept[:size].view(dtype).reshape(shape)
 
+    def own(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the array of this name for the caller to keep: the next one has other memory."""
+        kept = self._kept.get(name)
+        if kept is None or len(kept) != array.nbytes:
+            return array.copy()
+        del self._kept[name]
+        return array
+
 
 workspace = _Workspace()
 

@@ -70,15 +70,15 @@ class Sketch(Moments):
         self.test_matrix = test_matrix
         self._pieces = _pieces(test_matrix, self._dtype)
 
-    def merge(self, other: Moments) -> None:
-        """Take in everything that another sketch has seen.
+    def merge(self, other: Moments, *, spoil: bool = False) -> None:
+        """Take in everything that another sketch has seen, as `Moments.merge` does.
 
         Raises:
             ValueError: the other one has another test matrix.
         """
         if not isinstance(other, Sketch) or not np.array_equal(other.test_matrix, self.test_matrix):
             raise ValueError("only sketches with the same test matrix can be merged")
-        super().merge(other)
+        super().merge(other, spoil=spoil)
 
     def sketched(self) -> Sketched:
         """Return the sketch, means and variances of all samples so far.

@@ -149,8 +149,9 @@ def test_where_collapse_begins(acts: Any) -> None:
     assert collapsed.onset["all"] == "layers.8"
     assert collapsed.runs["nrc3"] == [["layers.4", "layers.14"]]  # layers.0 reads the inputs
     assert collapsed.verdict.text == (
-        "COLLAPSED from layers.8 (4th of 7) to the output. The network fits: R² = 0.867"
-        " (MSE 0.133 ± 0.009)."
+        "COLLAPSED from layers.8 (4th of 7) to the output. Perhaps already from layers.6: layers.6"
+        " is open: NRC4 is undecided (error ratio 0.402 ± 0.05: a linear probe does better). The"
+        " network fits: R² = 0.867 (MSE 0.133 ± 0.01)."
     )
     assert collapsed.verdict.findings == (
         "A linear probe does better: from layers.2 (1st of 7) it predicts the targets with 0.13"
@@ -159,7 +160,7 @@ def test_where_collapse_begins(acts: Any) -> None:
     strict = report(acts["swimmer_collapsed", "float32"], thresholds=Thresholds(noise_max=1e-6))
     assert strict.onset["nrc1"] == "layers.10"
     assert strict.onset["all"] == "layers.10"
-    lax = report(acts["swimmer_collapsed", "float32"], thresholds=Thresholds(error_ratio_max=10))
+    lax = report(acts["swimmer_collapsed", "float32"], thresholds=Thresholds(error_ratio_max=20))
     assert lax.onset["nrc4"] == "layers.2"
     assert lax.onset["all"] == "layers.4"
 

@@ -20,7 +20,7 @@ demo: .venv/core
 	@echo; echo '== A swimmer imitation network, weight decay 0.01: collapsed from the 3rd of 7 steps'; echo
 	$(NRCSCAN) extract $(SWIMMER)/wd0.01/epoch_600.pt $(SWIMMER)/data.npz -o demo/wd0.01.h5 --force
 	$(NRCSCAN) report demo/wd0.01.h5
-	@echo; echo '== The same without weight decay: the last layer, perhaps the one before'; echo
+	@echo; echo '== The same without weight decay: undecided'; echo
 	$(NRCSCAN) extract $(SWIMMER)/wd0/epoch_600.pt $(SWIMMER)/data.npz -o demo/wd0.h5 --force
 	$(NRCSCAN) report demo/wd0.h5
 	@echo; echo '== A convolutional network with a residual block, built by a factory: not collapsed'; echo

@@ -117,7 +117,7 @@ def test_standard_errors_are_those_of_really_leaving_blocks_out(name: str, tmp_p
                 continue
             blocks = acts.blocks(acts.layers[index].position)
             assert blocks is not None
-            assert len(blocks) == 20
+            assert len(blocks) == 25
             real = really_without(acts, index, made, found.signal_dim, found.target_spectrum.rank)
             defined = {q for q in SAMPLED if q in metrics.values}
             assert set(metrics.standard_errors) == defined
@@ -173,8 +173,8 @@ def test_merged_blocks_are_close_to_those_of_one_pass(tmp_path: Path) -> None:
             tmp_path / f"{part}.h5",
             activations=False,
             blocks=10,
-            offset=400 * part,
-            limit=400,
+            offset=416 * part,
+            limit=416,
         )
     merge([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "merged.h5")
     whole, merged = report(tmp_path / "whole.h5"), report(tmp_path / "merged.h5")
@@ -187,7 +187,7 @@ def test_merged_blocks_are_close_to_those_of_one_pass(tmp_path: Path) -> None:
 
 def test_a_stream_of_unknown_length_has_at_least_as_many_blocks(tmp_path: Path) -> None:
     network, (x, y) = case("swimmer/wd0.01/epoch_600.pt")
-    for n, expected in ((100, None), (160, 5), (790, 25), (6000, 23)):
+    for n, expected in ((9, None), (10, 5), (100, 25), (160, 20), (790, 25), (800, 25), (6000, 23)):
         rows = np.arange(n) % len(x)
         batches = ((x[at], y[at]) for at in np.array_split(rows, 11))
         extract(network, batches, tmp_path / f"{n}.h5", activations=False)

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nrcscan.metrics import debiasing
 from nrcscan.metrics.jackknife import corrected, standard_error
 from nrcscan.metrics.layer_values import Layer, LayerMetrics
 from nrcscan.metrics.without_blocks import WithoutBlocks, target_covariances
@@ -96,6 +97,17 @@ class _Left:
         count = self.layer.signal.shape[1]
         return None if self.samples is None else self.samples.vectors[:, :, :count]
 
+    @cached_property
+    def at_rank(self) -> _Left:
+        """The same with the targets' rank r for k; see `Layer.at_rank`."""
+        layer = self.layer.at_rank
+        if layer is self.layer:
+            return self
+        left, samples = _Left(layer, self.statistics, self.blocks), self.samples
+        if samples is not None:
+            left.__dict__["samples"] = samples.of_first(layer.setting.signal_dim)
+        return left
+
     @property
     def fits(self) -> Fits | None:
         return self.layer.fits
@@ -133,6 +145,12 @@ def _cka_full(left: _Left) -> Array | None:
     return np.asarray(_norms(left.samples.cross) ** 2 / own)
 
 
+def _cka_debiased(left: _Left) -> Array | None:
+    if left.samples is None:
+        return None
+    return debiasing.without_blocks(left.layer, left.samples, left.blocks.targets.rest)
+
+
 def _alignment(left: _Left) -> Array | None:
     if left.signal is None or left.published:
         return None
@@ -145,6 +163,18 @@ def _noise_alignment(left: _Left) -> Array | None:
         return None
     weight = left.layer.features.vectors.T @ left.layer.weight_signal
     return _mean_singular(weight - left.signal @ (np.swapaxes(left.signal, 1, 2) @ weight))
+
+
+def _noise_component_r(left: _Left) -> Array | None:
+    return _noise_component(left.at_rank)
+
+
+def _alignment_r(left: _Left) -> Array | None:
+    return _alignment(left.at_rank)
+
+
+def _noise_alignment_r(left: _Left) -> Array | None:
+    return _noise_alignment(left.at_rank)
 
 
 def _weight_signal_energy(left: _Left) -> Array | None:
@@ -186,8 +216,12 @@ _WITHOUT: dict[str, Callable[[_Left], Array | None]] = {
     "noise_component": _noise_component,
     "cka": _cka,
     "cka_full": _cka_full,
+    "cka_debiased": _cka_debiased,
     "alignment": _alignment,
     "noise_alignment": _noise_alignment,
+    "noise_component_r": _noise_component_r,
+    "alignment_r": _alignment_r,
+    "noise_alignment_r": _noise_alignment_r,
     "weight_signal_energy": _weight_signal_energy,
     "linear_mse": _linear_mse,
     "linear_mse_held_out": _linear_mse_held_out,

@@ -72,7 +72,7 @@ def inflation(layer: Layer) -> float:
     return float(plain) / norms(layer)
 
 
-def _debiased(squares: Number, together: Number, traces: Number, n: float | Array) -> Number:
+def _debiased(squares: Number, together: Number, traces: Number, n: Number) -> Number:
     """Return HSIC₁ times (N − 3)/N: ‖Σ‖² less what it is where samples are unrelated.
 
     Args:

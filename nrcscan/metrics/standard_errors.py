@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ import numpy as np
 from nrcscan.metrics import debiasing
 from nrcscan.metrics.jackknife import corrected, standard_error
 from nrcscan.metrics.layer_values import Layer, LayerMetrics
+from nrcscan.metrics.quantities import OF_RANK
 from nrcscan.metrics.without_blocks import WithoutBlocks, target_covariances
 from nrcscan.statistics.blocks import Blocks, Fits, Targets
 from nrcscan.statistics.moments import Array, Statistics
@@ -18,6 +20,19 @@ from nrcscan.statistics.moments import Array, Statistics
 BIASED = ("linear_mse", "excess")
 """Lower on the samples that were fitted to than on others; the bias of any other quantity is
 small beside its standard error, which taking it off would widen."""
+
+TURNING = (
+    "alignment",
+    "noise_alignment",
+    "alignment_r",
+    "noise_alignment_r",
+    "weight_signal_energy",
+)
+"""What hangs on where the features' top directions point."""
+
+UNSURE = 3.0
+"""A gap of so many of its standard errors, or less, says little of how far directions turn: they
+do by its inverse. Measured (`benchmarks/coverage.py`); to second order it would be √3."""
 
 
 def put_errors(result: LayerMetrics, layer: Layer) -> None:
@@ -32,12 +47,13 @@ def put_errors(result: LayerMetrics, layer: Layer) -> None:
         if without is None:
             continue
         result.without_block[quantity] = without
-        result.standard_errors[quantity] = standard_error(value, without, n)
+        error = standard_error(value, without, n)
+        if quantity in TURNING:
+            error *= (left.at_rank if quantity in OF_RANK else left).widening
+        result.standard_errors[quantity] = error
         if quantity in BIASED:
             result.corrected[quantity] = corrected(value, without, n)
-    gaps = None if left.samples is None else left.samples.gap(layer.signal.shape[1])
-    if result.gap is not None and gaps is not None:
-        result.gap_error = standard_error(result.gap, gaps, n)
+    result.gap_error = left.gap_error
 
 
 @dataclass(frozen=True)
@@ -90,6 +106,21 @@ class _Left:
         if k > self.blocks.basis.shape[1]:
             return None
         return WithoutBlocks.of(self.blocks, self.statistics, self.layer.features, k)
+
+    @cached_property
+    def gap_error(self) -> float | None:
+        """The standard error of the gap after the directions that count; None if unknown."""
+        gap, counted = self.layer.gap, self.layer.signal.shape[1]
+        gaps = None if self.samples is None or gap is None else self.samples.gap(counted)
+        if gap is None or gaps is None:
+            return None
+        return standard_error(gap, gaps, self.blocks.n_samples)
+
+    @property
+    def widening(self) -> float:
+        """How much wider intervals of directions are than the jackknife says, from 1 on."""
+        gap, error = self.layer.gap, self.gap_error
+        return 1.0 if not gap or error is None else math.hypot(1.0, UNSURE * error / gap)
 
     @cached_property
     def signal(self) -> Array | None:

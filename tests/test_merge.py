@@ -22,6 +22,7 @@ from test_extraction import statistics
 from nrcscan import InputError, OutputError, UsageError, extract, merge, report
 from nrcscan.merging import merge as merging
 from nrcscan.reporting.report_table import render
+from nrcscan.verdict.answers import Answer
 
 pytestmark = pytest.mark.numerical
 
@@ -350,16 +351,14 @@ def test_the_command(cli: Run, tmp_path: Path) -> None:
     assert ok(done) == "m.h5: 8 layers, 800 samples of 2 parts, R² = 0.867\n"
     assert done.stderr == "note: see where it collapses with: nrcscan report m.h5\n"
     merged, whole = (report(tmp_path / f"{name}.h5") for name in ("m", "whole"))
-    assert (merged.verdict.state, merged.onset, merged.runs) == (
-        whole.verdict.state,
-        whole.onset,
-        whole.runs,
-    )
+    assert merged.verdict.state is whole.verdict.state
     assert ok(cli("report", "m.h5")) == render(merged, "table")
     for ours, theirs in zip(merged.layers, whole.layers, strict=True):
-        assert ours.answers == theirs.answers
+        # A part's linear fits have seen samples of that part alone: their errors may leave open
+        # what those of all samples decide, but never decide otherwise.
+        for condition, answer in ours.answers.items():
+            assert answer in (theirs.answers[condition], Answer.UNDECIDED), condition
         for quantity, value in ours.metrics.values.items():
-            # A part's linear fits have seen samples of that part alone.
             close = 0.2 if quantity in ("linear_mse_held_out", "error_ratio") else 1e-6
             assert value == pytest.approx(theirs.metrics.values[quantity], rel=close), quantity
     failed(cli("merge", "a.h5", "a.h5", "-o", "n.h5"), 3, "a.h5 holds twice samples 0 to 299")

@@ -54,12 +54,12 @@ def _value(condition: Condition, step: Step, thresholds: Thresholds) -> str:
         return f"{told}, and by chance up to {step.metrics.chance[quantity].quantile:.3g}"
     threshold = float(getattr(thresholds, condition.option))
     if condition.both_sides:
-        if value < 1 / threshold:
+        if value < 1 / threshold and step.answers[condition.name] is Answer.NOT_MET:
             return f"{told}: a linear probe does better"
         low, high = step.metrics.between.get(quantity, (value, value))
         if low < threshold < high:
             told += f", on the samples fitted to {low:.3g}"
-        return f"{told}, {threshold:g} at most"
+        return f"{told}, {1 / threshold:.3g} to {threshold:g}"
     energy = step.metrics.get("weight_signal_energy")
     if quantity == "alignment" and energy is not None and energy > MOST_OF_IT:
         return f"{told}, though {energy:.1%} of the weight's energy acts on the signal"

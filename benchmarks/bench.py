@@ -191,11 +191,11 @@ class Bench:
         times = in_turns(
             self.repeat,
             plain=extract(plain, 0),
-            barred=extract(barred, 20),
+            barred=extract(barred, 16),
             report=lambda: nrcscan.report(plain),
             bars=lambda: nrcscan.report(barred),
         )
-        work = f"8×{width} MLP, N = {n}, 20 blocks"
+        work = f"8×{width} MLP, N = {n}, 16 blocks"
         self.ratio(work, "extract ÷ without", "≤ 1.1", times["barred"], times["plain"])
         self.ratio("  its report", "÷ without", "≤ 1.5", times["bars"], times["report"])
 

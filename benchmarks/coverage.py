@@ -7,7 +7,7 @@ noise (a tenth of their spread), the targets are the nearest samples' own and th
 there, so that the truth is well defined, and as large as memory allows. The truth of a quantity is
 its value on the whole population; of a held-out error, the mean over draws, for it depends on how
 many samples were fitted to. A draw takes runs of neighbouring samples, as of trajectories, and the
-interval is its centre ± 2.093 standard errors (Student's t of 19 degrees of freedom).
+interval is its centre ± as many standard errors as Student's t has at one less than the blocks.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ def coverage(name: str, draws: int, samples: int, size: int, seed: int) -> dict[
     """Return quantity → for every layer the share of intervals that hold the truth."""
     draw = np.random.default_rng(seed)
     x, y = population(name, size, draw)
-    width = float(scipy.stats.t.ppf(0.975, 19))
     values: dict[tuple[str, int], list[tuple[float, float]]] = {}
     with TemporaryDirectory() as folder:
         truth = measured(name, x, y, Path(folder))
@@ -67,14 +66,15 @@ def coverage(name: str, draws: int, samples: int, size: int, seed: int) -> dict[
                 m = layer.metrics
                 for q, error in m.standard_errors.items():
                     centre = m.corrected.get(q, m.values[q])
-                    values.setdefault((q, layer.index), []).append((centre, error))
+                    width = float(scipy.stats.t.ppf(0.975, len(m.without_block[q]) - 1))
+                    values.setdefault((q, layer.index), []).append((centre, width * error))
     found: dict[str, list[float]] = {q: [] for q in SAMPLED}
     for (q, index), pairs in values.items():
-        centres, errors = np.array(pairs).T
+        centres, halves = np.array(pairs).T
         real = truth.layers[index].metrics.values[q]
         if q in ("linear_mse_held_out", "error_ratio"):
             real = float(np.mean(centres))
-        found[q].append(float((np.abs(centres - real) <= width * errors).mean()))
+        found[q].append(float((np.abs(centres - real) <= halves).mean()))
     return found
 
 

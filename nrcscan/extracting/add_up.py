@@ -151,7 +151,7 @@ def add_up(
     blocks = BlockSums(sums, passes.most_blocks)
     done = last = 0
     with threads_for(passes.n_workers, widest=max(plan.widths), work=plan.work * plan.batch):
-        for taken in in_order(batches, workers, busy=on_gpu and keep):
+        for taken in in_order(batches, workers, busy=on_gpu and keep, run=passes.run_of_batches):
             if rows is not None:
                 rows.take(taken)
             done += len(taken.y)

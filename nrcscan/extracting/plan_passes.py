@@ -130,6 +130,12 @@ class PassPlan:
         """Blocks of samples at which neighbours are merged."""
         return 2 * self.blocks.number
 
+    @property
+    def run_of_batches(self) -> int:
+        """Batches that a worker takes one after another: two where no block ends between them."""
+        within = self.blocks.number and self.blocks.first(self._total) % (2 * self.plan.batch) == 0
+        return 2 if within else 1
+
     def block_ends(self) -> Iterator[int]:
         """Yield the sample after the last of every block."""
         return ends(self.blocks.first(self._total), max(self.blocks.number, 1))

@@ -65,9 +65,13 @@ def ahead(items: Iterable[Item], count: int) -> Iterator[Item]:
 
 
 def in_order(
-    items: Iterable[Item], workers: Sequence[Callable[[Item], Result]], *, busy: bool = False
+    items: Iterable[Item],
+    workers: Sequence[Callable[[Item], Result]],
+    *,
+    busy: bool = False,
+    run: int = 1,
 ) -> Iterator[Result]:
-    """Have the i-th item done by worker i modulo their number, and yield results in order.
+    """Have workers take turns, each with a run of items, and yield results in order.
 
     Which worker does what depends on nothing but the order, so whatever each of them adds up
     is the same in every run. A single worker runs in the calling thread, unless that is busy with
@@ -87,7 +91,7 @@ def in_order(
             stack.callback(thread.shutdown, wait=True, cancel_futures=True)
             threads.append(thread)
         for index, item in enumerate(items):
-            at = index % len(threads)
+            at = index // run % len(threads)
             waiting.append(threads[at].submit(workers[at], item))
             if len(waiting) >= AHEAD * len(threads):
                 yield waiting.popleft().result()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from nrcscan.metrics import debiasing
 from nrcscan.metrics.jackknife import corrected, standard_error
 from nrcscan.metrics.layer_values import Layer, LayerMetrics
+from nrcscan.metrics.quantities import OF_RANK
 from nrcscan.metrics.without_blocks import WithoutBlocks, target_covariances
 from nrcscan.statistics.blocks import Blocks, Fits, Targets
 from nrcscan.statistics.moments import Array, Statistics
@@ -17,6 +20,19 @@ from nrcscan.statistics.moments import Array, Statistics
 BIASED = ("linear_mse", "excess")
 """Lower on the samples that were fitted to than on others; the bias of any other quantity is
 small beside its standard error, which taking it off would widen."""
+
+TURNING = (
+    "alignment",
+    "noise_alignment",
+    "alignment_r",
+    "noise_alignment_r",
+    "weight_signal_energy",
+)
+"""What hangs on where the features' top directions point."""
+
+UNSURE = 3.0
+"""A gap of so many of its standard errors, or less, says little of how far directions turn: they
+do by its inverse. Measured (`benchmarks/coverage.py`); to second order it would be √3."""
 
 
 def put_errors(result: LayerMetrics, layer: Layer) -> None:
@@ -30,12 +46,13 @@ def put_errors(result: LayerMetrics, layer: Layer) -> None:
         if without is None:
             continue
         result.without_block[quantity] = without
-        result.standard_errors[quantity] = standard_error(value, without, n)
+        error = standard_error(value, without, n)
+        if quantity in TURNING:
+            error *= (left.at_rank if quantity in OF_RANK else left).widening
+        result.standard_errors[quantity] = error
         if quantity in BIASED:
             result.corrected[quantity] = corrected(value, without, n)
-    gaps = _finite(_gap, left)
-    if result.gap is not None and gaps is not None:
-        result.gap_error = standard_error(result.gap, gaps, n)
+    result.gap_error = left.gap_error
 
 
 def _finite(without_blocks: Callable[[_Left], Array | None], left: _Left) -> Array | None:
@@ -97,10 +114,35 @@ class _Left:
         return WithoutBlocks.of(self.blocks, self.statistics, self.layer.features, k)
 
     @cached_property
+    def gap_error(self) -> float | None:
+        """The standard error of the gap after the directions that count; None if unknown."""
+        gap, gaps = self.layer.gap, _finite(_gap, self)
+        if gap is None or gaps is None:
+            return None
+        return standard_error(gap, gaps, self.blocks.n_samples)
+
+    @property
+    def widening(self) -> float:
+        """How much wider intervals of directions are than the jackknife says, from 1 on."""
+        gap, error = self.layer.gap, self.gap_error
+        return 1.0 if not gap or error is None else math.hypot(1.0, UNSURE * error / gap)
+
+    @cached_property
     def signal(self) -> Array | None:
         """The top directions that count, in the total's, shape (B, d, k at most)."""
         count = self.layer.signal.shape[1]
         return None if self.samples is None else self.samples.vectors[:, :, :count]
+
+    @cached_property
+    def at_rank(self) -> _Left:
+        """The same with the targets' rank r for k; see `Layer.at_rank`."""
+        layer = self.layer.at_rank
+        if layer is self.layer:
+            return self
+        left, samples = _Left(layer, self.statistics, self.blocks), self.samples
+        if samples is not None:
+            left.__dict__["samples"] = samples.of_first(layer.setting.signal_dim)
+        return left
 
     @property
     def fits(self) -> Fits | None:
@@ -144,6 +186,12 @@ def _cka_full(left: _Left) -> Array | None:
     return np.asarray(_norms(left.samples.cross) ** 2 / own)
 
 
+def _cka_debiased(left: _Left) -> Array | None:
+    if left.samples is None:
+        return None
+    return debiasing.without_blocks(left.layer, left.samples, left.blocks.targets.rest)
+
+
 def _alignment(left: _Left) -> Array | None:
     if left.signal is None or left.published:
         return None
@@ -156,6 +204,18 @@ def _noise_alignment(left: _Left) -> Array | None:
         return None
     weight = left.layer.features.vectors.T @ left.layer.weight_signal
     return _mean_singular(weight - left.signal @ (np.swapaxes(left.signal, 1, 2) @ weight))
+
+
+def _noise_component_r(left: _Left) -> Array | None:
+    return _noise_component(left.at_rank)
+
+
+def _alignment_r(left: _Left) -> Array | None:
+    return _alignment(left.at_rank)
+
+
+def _noise_alignment_r(left: _Left) -> Array | None:
+    return _noise_alignment(left.at_rank)
 
 
 def _weight_signal_energy(left: _Left) -> Array | None:
@@ -197,8 +257,12 @@ _WITHOUT: dict[str, Callable[[_Left], Array | None]] = {
     "noise_component": _noise_component,
     "cka": _cka,
     "cka_full": _cka_full,
+    "cka_debiased": _cka_debiased,
     "alignment": _alignment,
     "noise_alignment": _noise_alignment,
+    "noise_component_r": _noise_component_r,
+    "alignment_r": _alignment_r,
+    "noise_alignment_r": _noise_alignment_r,
     "weight_signal_energy": _weight_signal_energy,
     "linear_mse": _linear_mse,
     "linear_mse_held_out": _linear_mse_held_out,

@@ -7,7 +7,7 @@ outside to first order (Löwdin): O(d·m) per block where a decomposition takes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -83,6 +83,14 @@ class WithoutBlocks:
             square=square,
             cross=cross,
             target_covariance=target_covariances(blocks, statistics),
+        )
+
+    def of_first(self, k: int) -> WithoutBlocks:
+        """Return the same for fewer directions, or as many."""
+        if k == self.top.shape[1]:
+            return self
+        return replace(
+            self, top=self.top[:, :k], vectors=self.vectors[:, :, :k], following=self.top[:, k]
         )
 
     def gap(self, counted: int) -> Array | None:

@@ -360,8 +360,9 @@ class PassOptions(CheckpointOptions, total=False):
     blocks: Annotated[
         int | None,
         Option(
-            help="Blocks of samples that error bars are made from, 0 for none; by default 20 where"
-            " layers are up to 512 wide and memory allows.",
+            help="How many blocks of samples error bars are made from at least, and less than twice"
+            " as many; 0 for none; by default 16 where layers are up to 512 wide and memory"
+            " allows.",
             minimum=0,
             maximum=40,
             group="Cost",

@@ -198,7 +198,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({f"module._orig_mod.{k}": v for k, v in state.items()}, path / "wrapped.pt")
     np.savez(path / "data.npz", X=x, y=y)
     np.savez(path / "last.npz", X=x[37:], y=y[37:])
-    np.savez(path / "held_back.npz", X=x[HELD_BACK], y=y[HELD_BACK])
+    np.savez(path / "held_back.npz", X=x[sorted(HELD_BACK)], y=y[sorted(HELD_BACK)])
     standard = [(v - v.mean(0)) / v.std(0) for v in (x.astype(np.float64), y.astype(np.float64))]
     np.savez(path / "standard.npz", X=standard[0], y=standard[1])
     np.savez(path / "parts.npz", left=x[:, :1], right=x[:, 1:], y=y)

@@ -358,6 +358,8 @@ def test_the_command(cli: Run, tmp_path: Path) -> None:
         # what those of all samples decide, but never decide otherwise.
         for condition, answer in ours.answers.items():
             assert answer in (theirs.answers[condition], Answer.UNDECIDED), condition
+        for condition in ("nrc1", "nrc2", "nrc3"):
+            assert ours.answers[condition] is theirs.answers[condition]
         for quantity, value in ours.metrics.values.items():
             close = 0.2 if quantity in ("linear_mse_held_out", "error_ratio") else 1e-6
             assert value == pytest.approx(theirs.metrics.values[quantity], rel=close), quantity

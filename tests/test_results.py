@@ -150,7 +150,7 @@ def test_where_collapse_begins(acts: Any) -> None:
     assert collapsed.runs["nrc3"] == [["layers.4", "layers.14"]]  # layers.0 reads the inputs
     assert collapsed.verdict.text == (
         "COLLAPSED from layers.8 (4th of 7) to the output. Perhaps already from layers.6: layers.6"
-        " is open: NRC4 is undecided (error ratio 0.402 ± 0.05: a linear probe does better). The"
+        " is open: NRC4 is undecided (error ratio 0.402 ± 0.05, 0.5 to 2). The"
         " network fits: R² = 0.867 (MSE 0.133 ± 0.01)."
     )
     assert collapsed.verdict.findings == (

@@ -61,7 +61,8 @@ def _value(condition: Condition, step: Step, thresholds: Thresholds) -> str:
             told += f", on the samples fitted to {low:.3g}"
         return f"{told}, {1 / threshold:.3g} to {threshold:g}"
     energy = step.metrics.get("weight_signal_energy")
-    if quantity == "alignment" and energy is not None and energy > MOST_OF_IT:
+    failed = step.answers[condition.name] is Answer.NOT_MET
+    if failed and quantity == "alignment" and energy is not None and energy > MOST_OF_IT:
         return f"{told}, though {energy:.1%} of the weight's energy acts on the signal"
     side = "at most" if ENTRIES[quantity].worse == "higher" else "at least"
     return f"{told}, {threshold:g} {side}"

@@ -152,7 +152,7 @@ def test_beyond_the_threshold_is_not_enough_within_chance() -> None:
     assert answers(narrow, Thresholds(), learned=M)["nrc3"] is M
 
 
-@pytest.mark.parametrize(("gap", "answer"), [(0.029, U), (0.031, M)])
+@pytest.mark.parametrize(("gap", "answer"), [(0.059, U), (0.061, M)])
 def test_directions_that_trade_places_are_compared_with_no_weight(
     gap: float, answer: Answer
 ) -> None:

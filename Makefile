@@ -23,7 +23,7 @@ demo: .venv/core
 	@echo; echo '== The same without weight decay: undecided'; echo
 	$(NRCSCAN) extract $(SWIMMER)/wd0/epoch_600.pt $(SWIMMER)/data.npz -o demo/wd0.h5 --force
 	$(NRCSCAN) report demo/wd0.h5
-	@echo; echo '== A convolutional network with a residual block, built by a factory: not collapsed'; echo
+	@echo; echo '== A convolutional network with a residual block, built by a factory: undecided, for NRC4'; echo
 	$(NRCSCAN) extract $(PENDULUM)/model.safetensors $(PENDULUM)/data.npz \
 	    --model $(PENDULUM)/network.py:build -o demo/pendulum.h5 --force
 	$(NRCSCAN) report demo/pendulum.h5

@@ -37,7 +37,7 @@ def test_rules_decide_the_exit_code(cli: Run, output: Path) -> None:
     code, shown, notes = scanned(cli, output, "--require", "onset.all <= layers.10")
     assert code == 1
     assert "7 of 7 checkpoints are as they were at the last scan" in notes
-    open_ = "✗ wd0/epoch_600.pt: onset.all is not known: UNDECIDED: all four conditions may hold from"
+    open_ = "✗ wd0/epoch_600.pt: onset.all is not known: UNDECIDED: all four conditions"
     assert open_ in shown
     assert "✗ wd0.05/epoch_100.pt: onset.all = never, not <= layers.10 (5th)" in shown
     assert "✓" not in shown.split("rule onset.all")[1]

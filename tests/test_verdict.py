@@ -169,6 +169,15 @@ def test_a_network_that_predicts_nothing_has_no_nrc4() -> None:
     assert found == {**dict.fromkeys(CONDITIONS, M), "nrc4": N}
 
 
+@given(st.floats(0, 4))
+def test_inside_is_where_the_margin_is_not_negative(value: float) -> None:
+    for condition in JUDGED:
+        inside = condition.inside(value, Thresholds())
+        margin = condition.margin(value, Thresholds())
+        assert inside == (margin >= 0) or abs(margin) < 1e-15
+        assert condition.inside(np.array([value]), Thresholds()) == [inside]
+
+
 def test_while_it_is_open_whether_anything_is_learned_so_is_nrc4() -> None:
     found = answers(LayerMetrics(MET), Thresholds(), learned=U)
     assert found == {**dict.fromkeys(CONDITIONS, M), "nrc4": U}
@@ -306,6 +315,7 @@ def verdict(pattern: str, fit: NetworkFit = FITS) -> Verdict:
         ("MUM", State.UNDECIDED, 0, 2, "more samples narrow it"),
         ("UN", State.UNDECIDED, 0, 0, "may hold at layers.0 alone (1st of 2), but NRC3"),
         ("UJ", State.UNDECIDED, 0, 1, "NRC3 at layers.0 is undecided"),
+        ("MJU", State.UNDECIDED, 0, 2, "NRC3 at layers.2 is undecided"),
         # cannot be judged
         ("MJ", State.NOT_JUDGED, 0, 1, "NRC3 at layers.1 cannot be judged (the weight is zero)"),
         ("MJM", State.NOT_JUDGED, 0, 2, "NRC3 at layers.1 cannot be judged"),

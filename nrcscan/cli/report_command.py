@@ -10,6 +10,7 @@ import typer
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
 from nrcscan.cli.option_groups import Form, Written, takes
+from nrcscan.errors import UsageError
 from nrcscan.options.choices import Format
 from nrcscan.options.report_options import ReportOptions
 
@@ -39,6 +40,12 @@ def report(
     Example: nrcscan report acts.h5 --format json -o report.json
     """
     if against is not None:
+        for flag, given in (("--errors", errors), ("--chance", chance)):
+            if given:
+                raise UsageError(
+                    f"{flag} is for the report of one file; leave it out with --against, which"
+                    " shows the gaps with their errors"
+                )
         _beside(acts, against, form, output, options)
         return
     result = nrcscan.report(acts, **options)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from math import inf, log
-from typing import Literal
+from typing import Any, Literal
 
 from nrcscan.options.report_options import Thresholds
 
@@ -45,6 +45,9 @@ class Need(Enum):
     HALF_THE_SAMPLES = "features of rank over N/2: a fit on other samples says little"
     ERRORS = "the network's MSE is nothing but rounding of its precision: it errs nowhere"
 
+
+Values = Any
+"""A number, or an array of them: what is imported here is light, and knows of no array."""
 
 Unit = Literal["share", "directions", "Y²", "var Y", "ratio"]
 """A share of a whole; a number of directions; the targets' unit, squared; their variance; how many
@@ -406,6 +409,13 @@ class Condition:
         if self.both_sides:
             return log(threshold) - abs(log(value)) if value > 0 else -inf
         return threshold - value if self.at_most else value - threshold
+
+    def inside(self, values: Values, thresholds: Thresholds) -> Values:
+        """Say of one value, or of an array of them, whether it is inside the threshold."""
+        threshold = float(getattr(thresholds, self.option))
+        if self.both_sides:
+            return (values * threshold >= 1) & (values <= threshold)
+        return values <= threshold if self.at_most else values >= threshold
 
     def slope(self, value: float) -> float:
         """Return by how much the margin moves with the value."""

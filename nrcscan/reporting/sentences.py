@@ -25,6 +25,7 @@ def signal(report: Report) -> str:
 def onsets(report: Report) -> str:
     """Say from where on each condition is met."""
     parts = []
+    layers = [layer.to_dict() for layer in report.layers]
     for condition in CONDITIONS:
         start = report.onset[condition]
         stretches = report.runs[condition]
@@ -33,7 +34,7 @@ def onsets(report: Report) -> str:
         elif stretches:
             where = ", ".join(a if a == b else f"{a} to {b}" for a, b in stretches) + " only"
         else:
-            end = at_the_end([layer.to_dict() for layer in report.layers], condition)
+            end = at_the_end(layers, condition)
             where = "nowhere" if end is Answer.NOT_MET else end.value
         parts.append(f"{condition.upper()} {where}")
     return " · ".join(parts)

@@ -13,7 +13,7 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
 
-from nrcscan.metrics.quantities import CATALOGUE, ENTRIES, JUDGED, Condition, Need
+from nrcscan.metrics.quantities import CATALOGUE, ENTRIES, JUDGED, Condition, Need, Values
 from nrcscan.options.report_options import Thresholds
 
 if TYPE_CHECKING:  # rules name conditions, and start without NumPy
@@ -99,8 +99,8 @@ def sure_side(margin: float, standard_error: float) -> Answer:
     return Answer.MET if margin >= unsure else Answer.UNDECIDED
 
 
-def within_chance(quantity: str, value: float, metrics: LayerMetrics) -> bool:
-    """Say whether a value is no closer to collapse than chance is, one time in a hundred."""
+def within_chance(quantity: str, value: Values, metrics: LayerMetrics) -> Values:
+    """Say whether a value, or each of an array, is no closer to collapse than chance may be."""
     chance = metrics.chance.get(quantity)
     if chance is None:
         return False

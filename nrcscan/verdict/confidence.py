@@ -77,7 +77,8 @@ def _met(step: Step, thresholds: Thresholds, taken: NDArray[np.int64]) -> NDArra
         if step.answers[condition.name] is Answer.NOT_JUDGED:
             return np.zeros(len(taken), bool)
         values = _drawn(step, condition, taken)
-        met &= [_holds(condition, float(v), step, thresholds) for v in values]
+        met &= condition.inside(values, thresholds)
+        met &= np.logical_not(within_chance(condition.quantity, values, step.metrics))
     return met
 
 
@@ -90,11 +91,6 @@ def _drawn(step: Step, condition: Condition, taken: NDArray[np.int64]) -> NDArra
     n = len(without)  # scaled so that the draws spread as the jackknife over blocks says
     added = (without.mean() - without) * np.sqrt((n - 1) / n)
     return np.asarray(value + (taken - 1) @ added)
-
-
-def _holds(condition: Condition, value: float, step: Step, thresholds: Thresholds) -> bool:
-    inside = condition.margin(value, thresholds) >= 0
-    return inside and not within_chance(condition.quantity, value, step.metrics)
 
 
 def _reading(steps: Sequence[Step], met: NDArray[np.bool_]) -> str:

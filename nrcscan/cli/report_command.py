@@ -40,12 +40,7 @@ def report(
     Example: nrcscan report acts.h5 --format json -o report.json
     """
     if against is not None:
-        for flag, given in (("--errors", errors), ("--chance", chance)):
-            if given:
-                raise UsageError(
-                    f"{flag} is for the report of one file; leave it out with --against, which"
-                    " shows the gaps with their errors"
-                )
+        _require_none({"--errors": errors, "--chance": chance})
         _beside(acts, against, form, output, options)
         return
     result = nrcscan.report(acts, **options)
@@ -69,3 +64,17 @@ def _beside(
     if form == "table" and output is None and in_terminal(against_table.BothSides(found)):
         return
     emit(against_table.render(found, form), output)
+
+
+def _require_none(flags: dict[str, bool]) -> None:
+    """Refuse what has no effect on two reports side by side.
+
+    Raises:
+        UsageError: a flag of a single report is given with --against.
+    """
+    for flag, given in flags.items():
+        if given:
+            raise UsageError(
+                f"{flag} is for the report of one file; leave it out with --against, which shows"
+                " the gaps with their errors"
+            )

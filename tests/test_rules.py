@@ -197,6 +197,18 @@ def test_an_onset_that_may_lie_earlier_decides_only_what_both_places_decide() ->
             assert judged.because == (here,)
 
 
+def test_an_onset_may_lie_before_a_layer_that_was_not_measured() -> None:
+    found = checkpoint()
+    answered(found, "met", "nrc1")
+    found["onset"]["nrc1"] = "encoder.0#2"  # and what runs before it was left out
+    found["verdict"]["unmeasured"] = {"hidden": "left out by --exclude"}
+    result = evaluate(parse("onset.nrc1 <= layers.2"), found)
+    assert result.holds is None
+    assert result.because == (
+        "onset.nrc1 is encoder.0#2 (3rd) or already layers.0 (1st): hidden was not measured",
+    )
+
+
 def test_layers_are_counted_as_the_verdict_counts_them() -> None:
     found = checkpoint()
     for layer, step in zip(found["layers"], (None, 1, 2, 3, 4), strict=True):

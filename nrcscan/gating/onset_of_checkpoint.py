@@ -79,6 +79,7 @@ def onset_of(checkpoint: Mapping[str, Any], condition: str) -> Depth | str:
             open_.append(f"{earlier[-1]} {_IS[at]}")
     if not earlier:
         return here
+    open_ = open_ or [f"{name} was not measured" for name in checkpoint["verdict"]["unmeasured"]]
     why = f"{here} or already {earlier[-1]}: {some(open_)}"
     return replace(here, earlier=tuple(one.position for one in earlier), why=why)
 

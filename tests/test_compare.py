@@ -367,6 +367,8 @@ def test_runs_of_two_scans_stand_beside_their_namesakes(
         ('{"schema": "nrcscan.scan/1", "checkpoints": []}', "no checkpoint of it could be used"),
         ('{"schema": "nrcscan.scan/1", "checkpoints": [{"run": "a"}]}', "damaged"),
         ("[" * 100_000, "not a scan's JSON"),
+        ('{"epoch": 1e400}', "not a scan's JSON .1e400 in it, which is out of range"),
+        ('{"epoch": 1' + "0" * 400 + "}", "not a scan's JSON .*out of range"),
     ],
 )
 def test_scans_that_cannot_be_used(tmp_path: Path, content: str, message: str) -> None:
@@ -385,6 +387,15 @@ def test_scans_that_cannot_be_used(tmp_path: Path, content: str, message: str) -
         (("layers", 1, "name"), "layers.0"),
         (("layers", 0, "answers", "nrc1"), "perhaps"),
         (("layers", 0, "step"), "1"),
+        (("layers", 1, "step"), 10**20),
+        (("layers", 1, "step"), -1),
+        (("verdict", "state"), "maybe"),
+        (("verdict", "unmeasured"), ["head"]),
+        (("verdict", "unmeasured"), {"head": 1}),
+        (("verdict", "findings"), "none"),
+        (("verdict", "confidence"), 0.9),
+        (("verdict", "broken_by"), [[]]),
+        (("verdict", "last"), "layers.99"),
         (("verdict", "text"), None),
         (("verdict", "onset"), 3),
         (("onset", "all"), "layers.99"),
@@ -403,6 +414,18 @@ def test_damaged_entries(
     inner[last] = value
     with pytest.raises(InputError, match=r"scan\.json: damaged \(.*\); scan again"):
         compare([scan(tmp_path / "scan", damaged, entry("b", 1, acts["wd0"]))])
+
+
+@pytest.mark.parametrize(
+    "judged", [{"convention": []}, {"thresholds": {"cka_min": "0.5"}}, {"thresholds": [0.5]}, "x"]
+)
+def test_damaged_conditions(acts: dict[str, Path], tmp_path: Path, judged: Any) -> None:
+    folder = scan(tmp_path / "scan", entry("wd0", 1, acts["wd0"]), entry("b", 1, acts["wd0"]))
+    content = json.loads((folder / "scan.json").read_text())
+    content["provenance"] = {"report": judged}
+    (folder / "scan.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"scan\.json: damaged \(.*\); scan again"):
+        compare([folder])
 
 
 def test_what_a_call_gets_wrong(acts: dict[str, Path], tmp_path: Path) -> None:

@@ -137,7 +137,9 @@ class Accumulated:
     def fresh(self) -> Accumulated:
         """Return an empty one for the next block of samples."""
         positions = {position: sums.fresh() for position, sums in self.positions.items()}
-        return Accumulated(positions, self._t, self._dtype)
+        new = Accumulated(positions, self._t, self._dtype)
+        new._output = self._output.fresh()
+        return new
 
     def rest(self) -> None:
         """Take as little memory as can be, for nothing may come any more."""
@@ -182,18 +184,23 @@ class Accumulated:
             position: where every token counts as a sample: which one, at which they differ.
         """
         if position is None:
-            made = [block.output().predictions for block in blocks]
-            squared = [one.squared_error for one in made if one is not None]
-            return targets_of(
-                [block._output for block in blocks],
-                np.array(squared) if len(squared) == len(blocks) else None,
-            )
-        own = [block.token_errors(position) for block in blocks]
+            parts = [block._output for block in blocks]
+            own = [block._squared_error() for block in blocks]
+        else:
+            parts = [block.positions[position] for block in blocks]
+            own = [block.token_errors(position) for block in blocks]
         known = [errors for errors in own if errors is not None]
-        return targets_of(
-            [block.positions[position] for block in blocks],
-            np.array(known) if len(known) == len(blocks) else None,
-        )
+        return targets_of(parts, np.array(known) if len(known) == len(blocks) else None)
+
+    def _squared_error(self) -> Array | None:
+        """Return the network's mean squared error (n_targets,), where it predicts."""
+        if not self._predicts:
+            return None
+        n, shift, products = self._output.sums
+        residuals = slice(self._t, 2 * self._t)
+        left = products[residuals, -1] / n
+        spread = np.diagonal(products)[residuals] / n - left**2
+        return np.asarray(np.maximum(spread, 0.0) + (shift[residuals] + left) ** 2)
 
     def output(self) -> schema.OutputStatistics:
         """Return the statistics of predictions and targets.
@@ -202,10 +209,10 @@ class Accumulated:
             ValueError: the values' squares overflow float64.
         """
         s, t = self._output.statistics(), self._t
-        if not self._predicts:
-            return schema.OutputStatistics(s.n_samples, s.target_mean, s.target_covariance, None)
-        squared = np.diagonal(s.feature_covariance)[t:] + s.feature_mean[t:] ** 2
-        predictions = schema.Predictions(squared, s.feature_mean[:t], s.feature_covariance[:t, :t])
+        squared, predictions = self._squared_error(), None
+        if squared is not None:
+            made = s.feature_mean[:t], s.feature_covariance[:t, :t]
+            predictions = schema.Predictions(squared, *made)
         return schema.OutputStatistics(s.n_samples, s.target_mean, s.target_covariance, predictions)
 
 

@@ -14,6 +14,7 @@ from nrcscan.wording import listed, ordinal, some
 
 NEVER = "never"
 _IS = {
+    Answer.MET: "is met, though that has no onset,",
     Answer.NOT_MET: "is not met",
     Answer.UNDECIDED: "is undecided",
     Answer.NOT_JUDGED: "cannot be judged",

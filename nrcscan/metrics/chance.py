@@ -70,17 +70,20 @@ def of_cka(features: Array, targets: Array, n: int) -> Chance:
         targets: eigenvalues μ of theirs.
         n: samples.
     """
-    norms = float(np.linalg.norm(features) * np.linalg.norm(targets)) * (n - 1)
-    level = float(features.sum() * targets.sum()) / norms
+    level = float(_unit(features).sum() * _unit(targets).sum()) / (n - 1)
     return Chance(min(level, 1.0), min(level + _beyond_level(features, targets, n), 1.0))
 
 
 def _beyond_level(features: Array, targets: Array, n: int) -> float:
     """Return how far above its level the quantile of a CKA by chance is."""
-    norms = float(np.linalg.norm(features) * np.linalg.norm(targets))
-    third = float((features**3).sum() * (targets**3).sum())
-    skewness = 2 * math.sqrt(2) * third / norms**3
-    return math.sqrt(2) / (n - 1) * _gamma_quantile(skewness)
+    third = float((_unit(features) ** 3).sum() * (_unit(targets) ** 3).sum())
+    return math.sqrt(2) / (n - 1) * _gamma_quantile(2 * math.sqrt(2) * third)
+
+
+def _unit(eigenvalues: Array) -> Array:
+    """Return eigenvalues scaled to norm 1: their cubes neither overflow nor vanish."""
+    relative = eigenvalues / eigenvalues.max()
+    return np.asarray(relative / np.linalg.norm(relative))
 
 
 def of_linear_r2(rank: int, targets: Array, n: int) -> Chance:

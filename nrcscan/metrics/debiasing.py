@@ -60,9 +60,11 @@ def without_blocks(layer: Layer, left: WithoutBlocks, n_samples: Array) -> Array
     h, y = left.trace / layer.features.total, y_trace / np.trace(targets)
     squares = [(matrices**2).sum(axis=(1, 2)) for matrices in (left.cross, left.target_covariance)]
     both = _debiased(squares[0], kept[0, -1] * h * y, left.trace * y_trace, n_samples)
-    own = _debiased(left.square, kept[0, -2] * h**2, left.trace**2, n_samples)
-    own *= _debiased(squares[1], kept[1, -1] * y**2, y_trace**2, n_samples)
-    return both / np.sqrt(own) if (own > 0).all() else None
+    features = _debiased(left.square, kept[0, -2] * h**2, left.trace**2, n_samples)
+    own = _debiased(squares[1], kept[1, -1] * y**2, y_trace**2, n_samples)
+    if not (features > 0).all() or not (own > 0).all():
+        return None
+    return np.asarray(both / np.sqrt(features) / np.sqrt(own))
 
 
 def inflation(layer: Layer) -> float:

@@ -11,7 +11,7 @@ from nrcscan.metrics.directions import DIRECTION_CUTOFF, Spectrum
 from nrcscan.metrics.gaps import features_apart, weight_apart
 from nrcscan.metrics.layer_values import Layer
 from nrcscan.metrics.quantities import CATALOGUE, OF_RANK, Need
-from nrcscan.statistics.moments import Statistics
+from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
 CONSTANT_OUTPUT = 1e-10
@@ -40,6 +40,9 @@ LOST = (
     "nothing of the features gets through the layer: the spread of what it makes of them is lost in"
     " the rounding of what is added to that, its bias or another branch"
 )
+
+SMALLEST = 1e-150
+"""Squares of variances under this, or over its inverse, do not fit float64 with any room."""
 
 NO_PREDICTIONS = "the network makes no predictions"
 
@@ -72,9 +75,16 @@ def unresolved(statistics: Statistics | Sketched, epsilon: float) -> str | None:
     that made it: a spread of ε/2 for each, 4ε with room.
     """
     spread = np.sqrt(statistics.variances)
-    if (spread > 4 * epsilon * np.abs(statistics.feature_mean)).any():
+    if not (spread > 4 * epsilon * np.abs(statistics.feature_mean)).any():
+        return "the features do not vary"
+    return _out_of_range("features", statistics.variances)
+
+
+def _out_of_range(whose: str, variances: Array) -> str | None:
+    """Say that norms of a covariance would overflow or vanish, or None."""
+    if SMALLEST < variances.max() < 1 / SMALLEST:
         return None
-    return "the features do not vary"
+    return f"squares of the variances of the {whose} are out of float64's range; rescale them"
 
 
 def undefined(layer: Layer, constant: str | None) -> dict[str, str]:
@@ -107,8 +117,7 @@ def undefined(layer: Layer, constant: str | None) -> dict[str, str]:
         say(Need.NOISE, f"width {d} leaves nothing beside k = {k} directions")
     if constant is None:
         _say_arbitrary(layer, reasons, say)
-    if not layer.statistics.target_covariance.any():
-        say(Need.TARGETS, "the targets do not vary")
+    say(Need.TARGETS, _no_targets(layer))
     at_rank = reasons if layer.at_rank is layer else undefined(layer.at_rank, constant)
     reasons.update({name: at_rank[k] for name, k in OF_RANK.items() if k in at_rank})
     say(Need.NORMS, _no_norms(layer, constant))
@@ -191,6 +200,12 @@ def _no_weight(layer: Layer) -> str | None:
     return None
 
 
+def _no_targets(layer: Layer) -> str | None:
+    """Say why there are no targets to compare with, or None if there are."""
+    variances = np.diagonal(layer.statistics.target_covariance)
+    return _out_of_range("targets", variances) if variances.any() else "the targets do not vary"
+
+
 def _no_norms(layer: Layer, constant: str | None) -> str | None:
     """Say why no CKA can be debiased, or None if one can."""
     s = layer.statistics
@@ -200,7 +215,7 @@ def _no_norms(layer: Layer, constant: str | None) -> str | None:
         return "the file is of an nrcscan that did not keep what debiasing takes; extract it again"
     if s.n_samples < 4:
         return f"{s.n_samples} samples: debiasing takes 4"
-    if constant is None and s.target_covariance.any() and not debiasing.norms(layer):
+    if constant is None and _no_targets(layer) is None and not debiasing.norms(layer):
         return f"of {s.n_samples} samples no two go together more than by chance"
     return None
 

@@ -104,12 +104,7 @@ def bounds(
         rank: r, of the targets; None stands for k.
     """
     tau, largest = known.tau, features.values[0]
-    signal = _sine(features, k, tau)
     norm = float(np.linalg.norm(features.values))
-    top = float(np.linalg.norm(features.values[:k]))
-    targets = float(np.linalg.norm(target_covariance))
-    cross = float((cross_covariance**2).sum())
-    off = known.cross * np.sqrt(features.total * np.diagonal(target_covariance))
     of_rank = _of_directions(features, k if rank is None else rank, known)
     found = {
         **_of_directions(features, k, known),
@@ -119,7 +114,12 @@ def bounds(
         ),
         "feature_rank": 0.0 if _rank_resolved(features, tau) else np.inf,
     }
-    if targets > 0:
+    if "cka_full" in values:  # there are targets that vary
+        top = float(np.linalg.norm(features.values[:k]))
+        targets = float(np.linalg.norm(target_covariance))
+        cross = float((cross_covariance**2).sum())
+        off = known.cross * np.sqrt(features.total * np.diagonal(target_covariance))
+        signal = _sine(features, k, tau)
         rounded = 2 * sqrt(cross) * float(np.linalg.norm(off)) + float(off @ off)
         for quantity, own, turn in (("cka_full", norm, 0.0), ("cka", top, signal * cross)):
             scaled = values.get(quantity, 0.0) * known.total / (own + known.total)

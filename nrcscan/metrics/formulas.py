@@ -159,9 +159,9 @@ def mean_cosine(u: Array, v: Array) -> float:
 
 
 def _cka(cross: Array, eigenvalues: Array, target_covariance: Array) -> float:
-    """Return ‖Σ_HY‖² / (‖Σ_H‖ ‖Σ_Y‖), Frobenius norms."""
+    """Return ‖Σ_HY‖² / (‖Σ_H‖ ‖Σ_Y‖), Frobenius norms; 1 where rounding makes it more."""
     own = np.linalg.norm(eigenvalues)
-    return float((cross**2).sum() / (own * np.linalg.norm(target_covariance)))
+    return min(float((cross**2).sum() / (own * np.linalg.norm(target_covariance))), 1.0)
 
 
 def _cka_of_first(statistics: Statistics, columns: int) -> float:
@@ -174,7 +174,7 @@ def _cka_of_first(statistics: Statistics, columns: int) -> float:
     own = np.linalg.norm(statistics.feature_covariance[:columns, :columns])
     both = float(own * np.linalg.norm(statistics.target_covariance))
     floor = math.sqrt(PUBLISHED_FLOOR) / statistics.n_samples**2
-    return float((cross**2).sum()) / math.hypot(both, floor)
+    return min(float((cross**2).sum()) / math.hypot(both, floor), 1.0)
 
 
 def _directions(layer: Layer) -> WeightDirections:

@@ -26,7 +26,9 @@ def standard_error(value: float, without: Array, n_samples: Array) -> float:
         n_samples: of each block, shape (B,).
     """
     pseudo, times, centre = _pseudo_values(value, without, n_samples)
-    return float(np.sqrt(((pseudo - centre) ** 2 / (times - 1)).mean()))
+    apart = pseudo - centre
+    largest = float(np.abs(apart).max()) or 1.0  # so that no square overflows or vanishes
+    return largest * float(np.sqrt(((apart / largest) ** 2 / (times - 1)).mean()))
 
 
 def corrected(value: float, without: Array, n_samples: Array) -> float:

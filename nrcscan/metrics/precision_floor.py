@@ -26,6 +26,9 @@ REACH = 6.0
 
 _DOUBLE = 2.0**-52
 
+_STILL = 2.0**-60
+"""A unit that spreads by less than this share of its size is in one range of powers of two."""
+
 
 def precision_floor(layer: Layer) -> float | None:
     """Return the noise component that rounding alone makes; None where precision is not known.
@@ -54,7 +57,7 @@ def rounding_variances(mean: Array, variances: Array, epsilon: float) -> Array:
     largest = np.abs(mean) + REACH * spread
     top = np.where(largest > 0, np.frexp(largest)[1], 0)  # largest < 2^top
     edges = np.ldexp(1.0, top[:, None] - np.arange(RANGES + 1))  # (d, RANGES + 1), descending
-    scale = np.where(spread > 0, spread, np.finfo(np.float64).tiny)[:, None]
+    scale = np.maximum(spread[:, None], _STILL * edges[:, :1])
     centre = np.abs(mean)[:, None]
     below = special.ndtr((edges - centre) / scale) - special.ndtr((-edges - centre) / scale)
     share = below[:, :-1] - below[:, 1:]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,6 +13,7 @@ from nrcscan.files.open_safely import regular_file
 from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
 from nrcscan.scanning.scan_file import AS_NAMED, NAME, SCAN_FILE, SCHEMA, VERSION, ScanDocument
 from nrcscan.verdict.answers import Answer
+from nrcscan.verdict.verdict import State
 from nrcscan.wording import reason
 
 
@@ -30,7 +33,12 @@ def read_scan(path: str | Path) -> ScanDocument:
             )
     regular_file(file, "scan")
     try:
-        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        found = json.loads(
+            file.read_text(encoding="utf-8"),
+            parse_constant=_no_constant,
+            parse_int=_in_range(int),
+            parse_float=_in_range(float),
+        )
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{file}: not a scan's JSON ({reason(error)}); give the {SCAN_FILE} of nrcscan scan"
@@ -39,6 +47,7 @@ def read_scan(path: str | Path) -> ScanDocument:
     try:
         for entry in found["checkpoints"]:
             _require_whole(entry)
+        _require_conditions(found)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{file}: damaged ({reason(error)}); scan again") from error
     if not any(entry["status"] == "ok" for entry in found["checkpoints"]):
@@ -93,14 +102,40 @@ def _require_whole(entry: Any) -> None:
     if "verdict" not in entry:
         entry["verdict"] = dict(_NO_VERDICT)
         entry["onset"] |= dict.fromkeys((*_JUDGED_OTHERWISE, "all"))
-    for name in ("state", "text"):
-        _require(entry["verdict"][name], f"the verdict's {name} of {path}", str)
-    _require(entry["verdict"]["onset"], f"the verdict's onset of {path}", str, type(None))
     names = {layer["name"] for layer in entry["layers"]}
     if not names or len(names) < len(entry["layers"]):
         raise ValueError(f"the layers of {path} are none, or two have one name")
+    steps = {layer["step"] for layer in entry["layers"]} - {None}
+    if steps != set(range(1, len(steps) + 1)):
+        raise ValueError(f"the steps of {path} are not 1, 2, …")
+    _require_verdict(entry["verdict"], names, path)
     if not {entry["onset"][name] for name in (*CONDITIONS, "all")} <= names | {None}:
         raise ValueError(f"an onset of {path} is at no layer")
+
+
+def _require_verdict(verdict: Any, names: Set[str], path: str) -> None:
+    """Refuse a verdict that none of ours is."""
+    state = State(verdict["state"])
+    _require(verdict["text"], f"the verdict's text of {path}", str)
+    stretch = {verdict["onset"], verdict["last"]}
+    if not stretch <= names | {None} or (state is State.COLLAPSED and None in stretch):
+        raise ValueError(f"the verdict's onset of {path} is at no layer")
+    _require(verdict["unmeasured"], f"what is not measured of {path}", dict)
+    for name, why in verdict["unmeasured"].items():
+        _require(why, f"why {name} of {path} is not measured", str)
+    _require(verdict["findings"], f"the findings of {path}", list)
+    for finding in verdict["findings"]:
+        _require(finding, f"a finding of {path}", str)
+    for name in ("broken_by", "confidence"):
+        _require(verdict[name], f"the verdict's {name} of {path}", dict, type(None))
+
+
+def _require_conditions(scan: Any) -> None:
+    """Refuse what a scan says of how it was judged, if it says so, and not as a scan does."""
+    judged = (scan.get("provenance") or {}).get("report") or {}
+    _require(judged.get("convention"), "the convention", str, type(None))
+    for name, threshold in (judged.get("thresholds") or {}).items():
+        _require(threshold, f"the threshold {name}", int, float)
 
 
 _NO_VERDICT: dict[str, Any] = {
@@ -152,6 +187,17 @@ def _bring_up_to_date(layer: dict[str, Any]) -> None:
 def _require(value: Any, what: str, *kinds: type) -> None:
     if type(value) not in kinds:  # True is no number
         raise ValueError(f"{what} is {value!r}"[:200])
+
+
+def _in_range(number: Callable[[str], float]) -> Callable[[str], float]:
+    """Return what reads a number, unless a float cannot hold it."""
+
+    def read(text: str) -> float:
+        if not math.isfinite(float(text)):
+            raise ValueError(f"{text[:40]} in it, which is out of range")
+        return number(text)
+
+    return read
 
 
 def _no_constant(text: str) -> NoReturn:

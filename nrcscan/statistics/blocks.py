@@ -211,27 +211,23 @@ def digest(
         basis: see `top_directions`.
         fits: errors of linear fits.
     """
-    d = len(total.feature_mean)
+    d, n = len(total.feature_mean), targets.n_samples[:, None]
     covariance = total.feature_covariance
-    means, crosses, alongs, traces, inners = [], [], [], [], []
-    for part in parts:
-        n, shift, products = part.sums
-        left = products[:-1, -1] / n
-        h, y = left[:d], left[d:]
-        square = products[:d, :d]
-        means.append(shift[:d] + h)
-        crosses.append(products[:d, d:-1] / n - np.outer(h, y))
-        alongs.append(square @ basis / n - np.outer(h, h @ basis))
-        traces.append(np.trace(square) / n - h @ h)
-        inners.append(np.einsum("ij,ij->", square, covariance) / n - h @ covariance @ h)
+    shifts, sums, products = sums_of(parts)
+    squares = [product[:d, :d] for product in products]
+    crosses = np.array([product[:d, d:-1] for product in products])
+    along = np.array([square @ basis for square in squares])
+    traces = np.array([np.trace(square) for square in squares])
+    inners = np.array([np.einsum("ij,ij->", square, covariance) for square in squares])
+    h, y = sums[:, :d] / n, sums[:, d:] / n
     return Blocks(
         targets=targets,
-        feature_mean=np.array(means),
-        cross_covariance=np.array(crosses),
-        trace=np.maximum(traces, 0.0),
-        inner=np.array(inners),
+        feature_mean=shifts[:, :d] + h,
+        cross_covariance=crosses / n[:, None] - _outer(h, y),
+        trace=np.maximum(traces / n[:, 0] - (h**2).sum(axis=1), 0.0),
+        inner=inners / n[:, 0] - ((h @ covariance) * h).sum(axis=1),
         basis=basis,
-        along=np.array(alongs),
+        along=along / n[:, None] - _outer(h, h @ basis),
         fits=fits,
     )
 
@@ -243,14 +239,19 @@ def targets_of(parts: list[Moments], squared_error: Array | None) -> Targets:
         parts: the sums of each block.
         squared_error: the network's mean squared error, shape (B, t); None without predictions.
     """
-    ns, means, covariances = [], [], []
-    for part in parts:
-        n, shift, products = part.sums
-        d = part.width
-        left = products[d:-1, -1] / n
-        ns.append(float(n))
-        means.append(shift[d:] + left)
-        covariance = products[d:-1, d:-1] / n - np.outer(left, left)
-        np.fill_diagonal(covariance, np.maximum(np.diagonal(covariance), 0.0))
-        covariances.append(covariance)
-    return Targets(np.array(ns), np.array(means), np.array(covariances), squared_error)
+    d, (shifts, sums, products) = parts[0].width, sums_of(parts)
+    n = np.array([float(part.n_samples) for part in parts])
+    left = sums[:, d:] / n[:, None]
+    covariance = np.array([product[d:-1, d:-1] for product in products]) / n[:, None, None]
+    covariance -= _outer(left, left)
+    variances = np.einsum("bii->bi", covariance)
+    np.maximum(variances, 0.0, out=variances)
+    return Targets(n, shifts[:, d:] + left, covariance, squared_error)
+
+
+def sums_of(parts: list[Moments]) -> tuple[Array, Array, list[Array]]:
+    """Return the shifts and Σ z of blocks, both (B, d + t), and Σ z zᵀ of each: `Moments.sums`."""
+    found = [part.sums for part in parts]
+    products = [product for _, _, product in found]
+    shifts = np.array([shift for _, shift, _ in found])
+    return shifts, np.array([product[:-1, -1] for product in products]), products

@@ -14,7 +14,8 @@ import numpy as np
 import scipy.linalg
 
 from nrcscan.statistics.blocks import Fits, Targets
-from nrcscan.statistics.moments import Array, Moments, Statistics
+from nrcscan.statistics.centred_blocks import CentredBlocks
+from nrcscan.statistics.moments import Array, Statistics
 
 SMALL_ENOUGH = 1e-2
 """Of a residual, beside that of the total's fit: as gradients leave errors to second order, what a
@@ -28,23 +29,21 @@ class WideFits:
     """Fits along directions of the total, of shape (B, 1 + r, t): an intercept, then slopes.
 
     Attributes:
-        parts: the sums of each block.
+        blocks: their sums.
         total: what they come to together.
         targets: of the blocks.
         columns: orthonormal directions (d, r); None for all.
     """
 
-    parts: list[Moments]
+    blocks: CentredBlocks
     total: Statistics
     targets: Targets
     columns: Array | None
 
     def errors(self) -> Fits:
         """Return the errors of fits that leave out a block."""
-        n, rest = self.targets.n_samples[:, None], self.targets.rest[:, None]
-        at = self.targets.mean - self.total.target_mean
-        y = n * (np.diagonal(self.targets.covariance, axis1=1, axis2=2) + at**2)
-        whole, beside = self._whole_beside(), self._beside(at)
+        n, rest, y = self.blocks.n, self.targets.rest[:, None], self.blocks.y_squares
+        whole, beside = self._whole_beside(), self._beside()
         first = self._undone(whole)
         acted = self._acted(np.broadcast_to(first, beside.shape))
         pull = acted - beside
@@ -138,42 +137,25 @@ class WideFits:
         own = cross if self.columns is None else self.columns.T @ cross
         return np.vstack([np.zeros((1, own.shape[1])), own])
 
-    def _beside(self, y_at: Array) -> Array:
-        """Return each block's Σ z yᵀ about the total's means, shape (B, 1 + r, t)."""
-        d, found = len(self.total.feature_mean), []
-        for part, y in zip(self.parts, y_at, strict=True):
-            n, _, products = part.sums
-            sums = products[:d, -1]
-            own = products[:d, d:-1] - np.outer(sums, products[d:-1, -1] / n)
-            found.append(own + n * np.outer(self._mean(part), y))
-        every = np.array(found)
+    def _beside(self) -> Array:
+        """Return each block's Σ z yᵀ, shape (B, 1 + r, t)."""
+        every = self.blocks.beside
         if self.columns is not None:
             every = self.columns.T @ every
-        ones = (self.targets.n_samples[:, None] * y_at)[:, None]
+        ones = (self.blocks.n * self.blocks.y_mean)[:, None]
         return np.concatenate([ones, every], axis=1)
-
-    def _mean(self, part: Moments) -> Array:
-        """Return how far the mean of a block's features is from the total's."""
-        n, shift, products = part.sums
-        d = len(self.total.feature_mean)
-        return np.asarray(shift[:d] + products[:d, -1] / n - self.total.feature_mean)
 
     def _acted(self, fits: Array) -> Array:
         """Return each block's Σ z zᵀ times its fit, shape (B, 1 + r, t)."""
-        d = len(self.total.feature_mean)
         slopes = fits[:, 1:] if self.columns is None else self.columns @ fits[:, 1:]
-        ones, found = [], []
-        for part, level, slope in zip(self.parts, fits[:, :1], slopes, strict=True):
-            n, _, products = part.sums
-            sums, at = products[:d, -1], self._mean(part)
-            along = at @ slope + level
-            ones.append(n * along)
-            own = products[:d, :d] @ slope - np.outer(sums, sums @ slope / n)
-            found.append(own + n * at[:, None] * along)
-        every = np.array(found)
+        n, sums, mean = self.blocks.n[:, None], self.blocks.raw_sums, self.blocks.mean
+        along = mean[:, None] @ slopes + fits[:, :1]
+        every = np.array([raw @ own for raw, own in zip(self.blocks.raw, slopes, strict=True)])
+        every -= sums[:, :, None] * (sums[:, None] @ slopes / n)
+        every += n * mean[:, :, None] * along
         if self.columns is not None:
             every = self.columns.T @ every
-        return np.concatenate([np.array(ones), every], axis=1)
+        return np.concatenate([n * along, every], axis=1)
 
 
 _TINY = 1e-300

@@ -6,15 +6,14 @@ A = Σ z zᵀ and K = Σ z yᵀ; without a block, its own sums are taken off bot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 from scipy.linalg import lapack
 
 from nrcscan.statistics.blocks import Fits, Targets
+from nrcscan.statistics.centred_blocks import CentredBlocks, moved
 from nrcscan.statistics.conjugate_fits import WideFits
 from nrcscan.statistics.moments import Array, Moments, Statistics
 from nrcscan.statistics.pairs_left_out import PairsLeftOut
@@ -31,26 +30,25 @@ MOST_FITTED = 0.5
 FACTORISED = 160
 """Directions up to which a fit without a block is factorised; of more, it is found by iteration."""
 
-
 _FIRST = 8
 """Of the total's directions, so many hold the first one of any share of the samples."""
 
 
 class _FitSums(NamedTuple):
-    """Sums over samples: A (r+1, r+1), K (r+1, t), Σ y² (t,), and how many samples."""
+    """Sums over samples: A (…, r+1, r+1), K (…, r+1, t), Σ y² (…, t), and how many samples (…)."""
 
     a: Array
     k: Array
     y: Array
-    n: float
+    n: Array
 
     def less(self, other: _FitSums) -> _FitSums:
         """Return those of the samples that are not among the others."""
         return _FitSums(self.a - other.a, self.k - other.k, self.y - other.y, self.n - other.n)
 
     def errors(self, fit: Array) -> Array:
-        """Return a fit's squared errors, summed over these samples, per target."""
-        found: Array = self.y + (fit * (self.a @ fit - 2 * self.k)).sum(axis=0)
+        """Return squared errors of fits (…, r+1, t), summed over these samples, per target."""
+        found: Array = self.y + (fit * (self.a @ fit - 2 * self.k)).sum(axis=-2)
         return np.maximum(found, 0.0)
 
 
@@ -99,25 +97,22 @@ class _Directions:
             sides = sums.k[1:] - np.outer(sums.a[1:, 0], sums.k[0]) / sums.n
             slopes = _above(rest, sides, floor)
             return np.vstack([(sums.k[0] - sums.a[0, 1:] @ slopes) / sums.n, slopes])
-        z = scipy.linalg.solve_triangular(factor, sums.k, lower=True, check_finite=False)
+        z, _ = lapack.dtrtrs(factor, sums.k, lower=1)
         if self.near:
             last = np.tril(factor[sure:, sure:])
             z[sure:] = last.T @ _above(last @ last.T, last @ z[sure:], floor)
-        found: Array = scipy.linalg.solve_triangular(
-            factor, z, lower=True, trans="T", check_finite=False
-        )
-        return found
+        return np.asarray(lapack.dtrtrs(factor, z, lower=1, trans=1)[0])
 
-    def _floor(self, sums: _FitSums) -> float:
+    def _floor(self, sums: _FitSums) -> Array:
         """Return the cut-off for these samples, as an eigenvalue of their sums."""
         if not self.near or self.columns is None:
             return sums.n * self.cutoff
         top = sums.a[: _FIRST + 1, : _FIRST + 1]
         centred = top[1:, 1:] - np.outer(top[1:, 0], top[0, 1:]) / sums.n
-        return CUTOFF * float(np.linalg.eigvalsh(centred)[-1])
+        return CUTOFF * np.linalg.eigvalsh(centred)[-1]
 
 
-def _above(matrix: Array, sides: Array, floor: float) -> Array:
+def _above(matrix: Array, sides: Array, floor: Array) -> Array:
     """Return the solution of a symmetric system along its eigenvalues above the floor."""
     values, vectors = np.linalg.eigh(matrix)
     vectors = vectors[:, values > floor]
@@ -143,27 +138,26 @@ def fits_without_blocks(
     rank = (d if along.columns is None else along.columns.shape[1]) - along.near
     if rank > MOST_FITTED * total.n_samples:
         return None
+    centred = CentredBlocks.of(parts, total, targets)
     if rank > FACTORISED:
         columns = along.columns
         if columns is not None:
             columns = columns[:, : rank + _counted(total, columns[:, rank:], along.cutoff)]
-        return WideFits(parts, total, targets, columns).errors()
-    whole = _whole(total, along)
-    n, rest = targets.n_samples[:, None], targets.rest[:, None]
-    blocks = list(_of_blocks(parts, total, targets, along))
-    left = [whole.less(block) for block in blocks]
-    fits = [along.fit(sums) for sums in left]
-    held_out = np.array([block.errors(fit) for block, fit in zip(blocks, fits, strict=True)])
-    others = np.array([sums.errors(fit) for sums, fit in zip(left, fits, strict=True)])
+        return WideFits(centred, total, targets, columns).errors()
+    whole, blocks = _whole(total, along), _of_blocks(centred, along)
+    left = whole.less(blocks)
+    fits = np.array([along.fit(_FitSums(*sums)) for sums in zip(*left, strict=True)])
+    held_out = blocks.errors(fits)
     of_others = PairsLeftOut(
         whole=whole.a,
-        blocks=np.array([block.a for block in blocks]),
-        moved=np.array(fits) - along.fit(whole),
-        slopes=np.array([block.a @ fit - block.k for block, fit in zip(blocks, fits, strict=True)]),
+        blocks=blocks.a,
+        moved=fits - along.fit(whole),
+        slopes=blocks.a @ fits - blocks.k,
         held_out=held_out,
         n_samples=targets.n_samples,
     ).errors()
-    return Fits(held_out / n, others / rest, of_others / rest)
+    n, rest = targets.n_samples[:, None], targets.rest[:, None]
+    return Fits(held_out / n, left.errors(fits) / rest, of_others / rest)
 
 
 def _counted(total: Statistics, near: Array, cutoff: float) -> int:
@@ -180,29 +174,20 @@ def _whole(total: Statistics, along: _Directions) -> _FitSums:
         beside = along.columns.T @ beside
     a = n * np.pad(square, ((1, 0), (1, 0)))
     a[0, 0] = n
-    return _FitSums(
-        a, n * np.pad(beside, ((1, 0), (0, 0))), n * np.diagonal(total.target_covariance), n
-    )
+    squares = n * np.diagonal(total.target_covariance)
+    return _FitSums(a, n * np.pad(beside, ((1, 0), (0, 0))), squares, np.asarray(float(n)))
 
 
-def _of_blocks(
-    parts: list[Moments], total: Statistics, targets: Targets, along: _Directions
-) -> Iterator[_FitSums]:
-    """Yield the sums of each block."""
-    d = len(total.feature_mean)
-    for b, part in enumerate(parts):
-        n, shift, products = part.sums
-        sums, y_sums = products[:d, -1], products[d:-1, -1]
-        at = shift[:d] + sums / n - total.feature_mean
-        y_at = targets.mean[b] - total.target_mean
-        square = products[:d, :d]
-        beside = products[:d, d:-1] - np.outer(sums, y_sums / n) + n * np.outer(at, y_at)
-        if along.columns is not None:
-            square = along.columns.T @ (square @ along.columns)
-            beside, sums, at = along.columns.T @ beside, sums @ along.columns, at @ along.columns
-        a = np.empty((len(at) + 1, len(at) + 1))
-        a[0, 0], a[0, 1:], a[1:, 0] = n, n * at, n * at
-        np.matmul(np.stack([-sums / n, n * at]).T, np.stack([sums, at]), out=a[1:, 1:])
-        a[1:, 1:] += square
-        squares = n * (np.diagonal(targets.covariance[b]) + y_at**2)
-        yield _FitSums(a, np.vstack([n * y_at, beside]), squares, n)
+def _of_blocks(blocks: CentredBlocks, along: _Directions) -> _FitSums:
+    """Return the sums of each block, along a first axis (B, …)."""
+    n, sums, at, beside, squares = blocks.n, blocks.raw_sums, blocks.mean, blocks.beside, blocks.raw
+    if along.columns is not None:
+        columns = along.columns
+        squares = [columns.T @ (square @ columns) for square in squares]
+        beside, sums, at = columns.T @ beside, sums @ columns, at @ columns
+    a = np.empty((len(n), at.shape[1] + 1, at.shape[1] + 1))
+    a[:, 0, 0], a[:, 0, 1:], a[:, 1:, 0] = n[:, 0], n * at, n * at
+    a[:, 1:, 1:] = moved(n, sums, at, sums, at)
+    a[:, 1:, 1:] += squares
+    k = np.concatenate([(n * blocks.y_mean)[:, None], beside], axis=1)
+    return _FitSums(a, k, blocks.y_squares, n[:, 0])

@@ -68,6 +68,13 @@ class _Sums(NamedTuple):
     norms: Array | None = None
 
 
+@dataclass
+class _Shift:
+    """What accumulators that are to be merged share; known once any of them has rows."""
+
+    values: Array | None = None
+
+
 class Moments:
     """Accumulates the moments of features (n_samples, width) beside targets (n_samples, n_targets).
 
@@ -94,7 +101,7 @@ class Moments:
         self.precision = precision
         self._dtype = np.dtype(precision)
         self._known: _Sums | None = None
-        self._about: Array | None = None
+        self._about: _Shift | None = None
         self._features: NDArray[Any] = np.empty((0, width), np.float32)
         self._targets = np.empty((0, n_targets))
         self._filled = 0
@@ -130,6 +137,8 @@ class Moments:
         """
         start = 0
         finite = True
+        if self._about is not None and self._about.values is None and len(features):
+            self._about.values = self._shift_for(features[:BLOCK_ROWS], targets[:BLOCK_ROWS])
         while start < len(features):
             stop = min(len(features), start + BLOCK_ROWS - self._filled)
             rows, y = features[start:stop], targets[start:stop]
@@ -192,10 +201,14 @@ class Moments:
     def fresh(self) -> Moments:
         """Return an empty accumulator about the same shift: to merge both, sums are added."""
         new = Moments(self.width, self.n_targets, precision=self.precision)
-        if self._known is None and self._about is None and self._filled:
-            waiting = self._features[: self._filled], self._targets[: self._filled]
-            self._about = self._shift_for(*waiting)
-        new._about = self._about if self._known is None else self._known.shift
+        if self._about is None:
+            self._about = _Shift()
+            if self._known is not None:
+                self._about.values = self._known.shift
+            elif self._filled:
+                waiting = self._features[: self._filled], self._targets[: self._filled]
+                self._about.values = self._shift_for(*waiting)
+        new._about = self._about
         return new
 
     @property
@@ -353,9 +366,12 @@ class Moments:
     def _with(self, known: _Sums | None, features: NDArray[Any], targets: NDArray[Any]) -> _Sums:
         """Return sums, which are taken over, with some more rows counted in."""
         with np.errstate(over="ignore", invalid="ignore"):  # overflow is told when asked for
-            shift = known.shift if known else self._about
-            if shift is None:
+            if known is not None:
+                shift = known.shift
+            elif self._about is None or self._about.values is None:
                 shift = self._shift_for(features, targets)
+            else:
+                shift = self._about.values
             added, squares, norms = self._products(features, targets, shift)
             alone = np.s_[self.width :, -self.n_targets - 1 :]  # of [y, 1] with itself
             if known is None:
@@ -380,7 +396,8 @@ class Moments:
             mean = rows.mean(axis=0, dtype=np.float64).astype(self._dtype).astype(np.float64)
             return np.where(rows.min(axis=0) == rows.max(axis=0), rows[0], mean)
 
-        return np.concatenate([of(features), of(targets)])
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.concatenate([of(features), of(targets)])
 
     def _plus(self, ours: _Sums | None, theirs: _Sums | None) -> _Sums | None:
         """Return two sums as one, about the shift of the first."""

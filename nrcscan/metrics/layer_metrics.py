@@ -31,6 +31,7 @@ def layer_metrics(layer: Layer, *, dead: str | None = None) -> LayerMetrics:
     undefined = degenerate.undefined(layer, constant)
     values = {q: getattr(formulas, q)(layer) for q in QUANTITIES if q not in undefined}
     result = LayerMetrics(values, undefined, varies=constant is None)
+    result.eigenvalues = layer.features.values
     if constant is None:
         result.notes.extend(degenerate.notes(layer, undefined))
         if layer.known.tau:

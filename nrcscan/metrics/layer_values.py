@@ -155,6 +155,8 @@ class LayerMetrics:
             they may trade places, and what is measured of the top k is of one or the other.
         gap_error: its standard error over samples; None without blocks.
         varies: whether the features vary at all; nothing holds at a layer where they do not.
+        eigenvalues: of the features' covariance, descending, shape (d,), or as many as a sketch
+            knows.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -170,6 +172,7 @@ class LayerMetrics:
     gap: float | None = None
     gap_error: float | None = None
     varies: bool = True
+    eigenvalues: Array = field(default_factory=lambda: np.empty(0), compare=False)
 
     def get(self, quantity: str) -> float | None:
         """Return a quantity, or None where it is undefined."""

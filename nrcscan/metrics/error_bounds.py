@@ -13,7 +13,14 @@ from math import sqrt
 
 import numpy as np
 
-from nrcscan.metrics.directions import DIRECTION_CUTOFF, Spectrum
+from nrcscan.metrics.directions import Spectrum
+from nrcscan.metrics.fit_bounds import (
+    cutoff,
+    explained_error,
+    fits_moved,
+    held_out_errors,
+    unseen,
+)
 from nrcscan.metrics.quantities import ENTRIES, OF_RANK, Need
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.sketch import Sketched, nystrom
@@ -48,12 +55,15 @@ class Resolution:
         total: bound on the error of its trace, or of a part of it.
         cross: bound on the error of Σ_HY, a column at a time, as a share of √(tr Σ_H · σ_Y²).
         sketched: whether it comes from a sketch.
+        fits: how many blocks of samples had a linear fit without them; 0 where errors on held-out
+            samples are a multiple of the linear MSE.
     """
 
     tau: float = 0.0
     total: float = 0.0
     cross: float = 0.0
     sketched: bool = False
+    fits: int = 0
 
     def refusal(self, bound: float) -> str:
         """Say why a quantity is not shown."""
@@ -125,10 +135,11 @@ def bounds(
             scaled = values.get(quantity, 0.0) * known.total / (own + known.total)
             found[quantity] = (turn + rounded) / (own * targets) + scaled
         found["cka_debiased"] = found["cka_full"] * inflation
-        mse = _explained_error(features, cross_covariance, off, tau) / len(target_covariance)
+        mse = explained_error(features, cross_covariance, off, tau) / len(target_covariance)
         variance = float(np.trace(target_covariance)) / len(target_covariance)
         found.update(linear_mse=mse, excess=mse / variance)
-        found.update(_held_out_errors(mse, values))
+        moved = fits_moved(features, cross_covariance, off, tau) if known.fits else 0.0
+        found.update(held_out_errors(mse, values, moved, min(known.fits, features.rank)))
     for quantity in values:
         if Need.FEATURES in ENTRIES[quantity].needs:
             found.setdefault(quantity, np.inf)  # nothing is known of its error
@@ -172,23 +183,6 @@ def refused(bounds: dict[str, float], values: dict[str, float], variance: float)
     return [quantity for quantity, bound in bounds.items() if not bound <= widest(quantity)]
 
 
-def _held_out_errors(mse: float, values: dict[str, float]) -> dict[str, float]:
-    """Return how far errors on held-out samples can be off: as far as the linear MSE, scaled.
-
-    Args:
-        mse: how far the linear MSE can be off.
-        values: of all quantities.
-    """
-    in_sample = values.get("linear_mse", 0.0)
-    held_out = values.get("linear_mse_held_out", 0.0)
-    error = mse * max(held_out / in_sample, 1.0) if in_sample > 0 else np.inf
-    network = held_out / ratio if (ratio := values.get("error_ratio", 0.0)) > 0 else 0.0
-    return {
-        "linear_mse_held_out": error,
-        "error_ratio": error / network if network > 0 else np.inf,
-    }
-
-
 def _sine(features: Spectrum, k: int, tau: float) -> float:
     """Return a bound on the sine of the angle by which the top k directions can be off."""
     below = features.values[k] if k < len(features.values) else 0.0
@@ -205,66 +199,20 @@ def _ratio_error(value: float, tau: float, norm: float, largest: float) -> float
     return float(max(upper - value, value - lower))
 
 
-def _cutoff(features: Spectrum) -> float:
-    """Return the eigenvalue above which a direction counts."""
-    return float(DIRECTION_CUTOFF**2 * features.values[0])
-
-
-def _unseen(features: Spectrum, tau: float) -> bool:
-    """Say whether a direction that is not among those known could count.
-
-    Its eigenvalue is τ at most, by Weyl: what a sketch missed, and what it took for rounding.
-    """
-    d, known = features.vectors.shape
-    return known < d and tau >= _cutoff(features)
-
-
 def _rank_resolved(features: Spectrum, tau: float) -> bool:
     """Say whether no eigenvalue can be on the other side of the cut-off of directions.
 
     By Weyl each is off by τ, and the cut-off, with the largest, by a millionth of it; 2τ is room.
     """
-    apart = np.abs(features.values - _cutoff(features)) > 2 * tau
-    return bool(apart.all()) and not _unseen(features, tau)
+    apart = np.abs(features.values - cutoff(features)) > 2 * tau
+    return bool(apart.all()) and not unseen(features, tau)
 
 
 def _count_resolved(features: Spectrum, k: int, tau: float) -> bool:
     """Say whether it is known how many of the top k directions count."""
-    if k <= len(features.values) and features.values[k - 1] - 2 * tau > _cutoff(features):
+    if k <= len(features.values) and features.values[k - 1] - 2 * tau > cutoff(features):
         return True
     return _rank_resolved(features, tau)
-
-
-def _explained_error(features: Spectrum, cross_covariance: Array, off: Array, tau: float) -> float:
-    """Estimate how far the variance explained can be off.
-
-    Each direction's share c²/λ is off by τ/λ of itself, to first order, and by all of itself
-    where it could be on the other side of the cut-off. A column of Σ_HY that is off by δ, in
-    whatever direction, moves the sum by 2δ·‖c/λ‖ + δ²/λ_min more. Directions that are not known
-    explain no more than what is left of Σ_HY, over the cut-off.
-
-    Args:
-        features: the spectrum as it is known.
-        cross_covariance: Σ_HY, as it is known.
-        off: δ, how far each of its columns can be off, shape (n_targets,).
-        tau: bound on the error of Σ_H.
-    """
-    cutoff = _cutoff(features)
-    if features.residual >= cutoff:
-        return np.inf  # what a sketch has not seen could explain anything
-    # Below a quarter of the cut-off none is taken to count: τ is an estimate with room.
-    near = features.values > max(cutoff - 2 * tau, cutoff / 4)
-    values, vectors = features.values[near], features.vectors[:, near]
-    cross = vectors.T @ cross_covariance
-    explained = cross**2 / values[:, None]
-    relative = np.where(values < cutoff + 2 * tau, 1.0, np.minimum(tau / values, 1.0))
-    error = float((explained * relative[:, None]).sum())
-    error += float(2 * off @ np.linalg.norm(cross / values[:, None], axis=0))
-    error += float(off @ off) / float(values.min())
-    if _unseen(features, tau):
-        left = cross_covariance - vectors @ cross
-        error += float((left**2).sum()) / cutoff
-    return error
 
 
 def spectrum_of(sketched: Sketched, epsilon: float) -> Spectrum:

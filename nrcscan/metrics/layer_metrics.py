@@ -6,6 +6,8 @@ reason, among the undefined ones: it is never a number.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.linalg
 
@@ -90,7 +92,7 @@ def _put_bounds(result: LayerMetrics, layer: Layer) -> None:
         layer.statistics.target_covariance,
         result.values,
         layer.setting.signal_dim,
-        layer.known,
+        replace(layer.known, fits=0 if layer.fits is None else layer.fits.held_out.shape[0]),
         inflation(layer) if "cka_debiased" in result.values else 1.0,
         layer.at_rank.setting.signal_dim,
     )

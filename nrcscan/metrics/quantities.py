@@ -110,6 +110,10 @@ _OF_FIT = (
     " cut-off; what is left of Σ_HY beside the known directions, over the cut-off, where others"
     " could count; the rounding of Σ_HY"
 )
+_OF_HELD_OUT = (
+    "that of `linear_mse`, scaled; with fits without blocks also (δ + ‖E‖·‖β‖)/√λ_min of their"
+    " predictions, and refused where an eigenvalue is within twice the cut-off"
+)
 
 CATALOGUE = (
     Quantity(
@@ -277,7 +281,7 @@ CATALOGUE = (
         worse="higher",
         unit="Y²",
         needs=_FIT | {Need.HALF_THE_SAMPLES},
-        error=_OF_FIT,
+        error=_OF_HELD_OUT,
     ),
     Quantity(
         name="error_ratio",
@@ -290,7 +294,7 @@ CATALOGUE = (
         worse=None,
         unit="ratio",
         needs=_FIT | {Need.HALF_THE_SAMPLES, Need.PREDICTIONS, Need.ERRORS},
-        error=_OF_FIT,
+        error=_OF_HELD_OUT,
         digits=2,
     ),
     Quantity(

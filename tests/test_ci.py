@@ -42,7 +42,9 @@ def good(path: str, r2: float | None = 0.9, noise: float | None = 0.4, onset: st
         layer["name"] = f"l.{i}"
     found["layers"][-1]["noise_component"] = noise
     found["onset"] = dict.fromkeys(found["onset"], onset)
-    found["verdict"] |= {"onset": onset, "text": f"COLLAPSED from {onset} to the output."}
+    last = None if onset is None else "l.4"
+    text = f"COLLAPSED from {onset} to the output."
+    found["verdict"] |= {"onset": onset, "last": last, "text": text}
     if onset is None:
         found["verdict"] |= {"state": "not collapsed", "text": "NOT COLLAPSED: no layer is."}
     return found | changes

@@ -22,7 +22,8 @@ from nrcscan.reporting.make_report import report_of
 from nrcscan.verdict.answers import Answer, answers
 from nrcscan.verdict.conclude import conclude
 from nrcscan.verdict.depth import Step
-from nrcscan.verdict.verdict import NetworkFit, State, Verdict
+from nrcscan.verdict.state import State
+from nrcscan.verdict.verdict import NetworkFit, Verdict
 
 pytestmark = pytest.mark.numerical
 

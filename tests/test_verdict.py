@@ -18,7 +18,8 @@ from nrcscan.verdict.answers import Answer, answers, at_position, together
 from nrcscan.verdict.conclude import conclude
 from nrcscan.verdict.depth import Step, steps
 from nrcscan.verdict.onset import Shape, longest, onset, runs, shape, supposed_met
-from nrcscan.verdict.verdict import NetworkFit, State, Verdict
+from nrcscan.verdict.state import State
+from nrcscan.verdict.verdict import NetworkFit, Verdict
 
 M, N, U, J = Answer.MET, Answer.NOT_MET, Answer.UNDECIDED, Answer.NOT_JUDGED
 ANSWERS = st.lists(st.sampled_from(list(Answer)), max_size=12)

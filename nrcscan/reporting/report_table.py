@@ -22,7 +22,7 @@ from nrcscan.reporting.marks import LEGEND, MARKS
 from nrcscan.reporting.numbers import number, plain
 from nrcscan.reporting.place import place
 from nrcscan.reporting.report_document import LayerResult, Report
-from nrcscan.verdict.verdict import State
+from nrcscan.verdict.state import State
 from nrcscan.wording import printable
 
 COLUMNS = ("#", "layer", "kind", "width", *quantities.COLUMNS.values())

@@ -13,7 +13,7 @@ from nrcscan.files.open_safely import regular_file
 from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
 from nrcscan.scanning.scan_file import AS_NAMED, NAME, SCAN_FILE, SCHEMA, VERSION, ScanDocument
 from nrcscan.verdict.answers import Answer
-from nrcscan.verdict.verdict import State
+from nrcscan.verdict.state import State
 from nrcscan.wording import reason
 
 

@@ -11,7 +11,8 @@ from nrcscan.verdict.confidence import Confidence
 from nrcscan.verdict.depth import Step
 from nrcscan.verdict.onset import runs
 from nrcscan.verdict.reasons import lacks, why_open, with_error
-from nrcscan.verdict.verdict import Grounds, State
+from nrcscan.verdict.state import State
+from nrcscan.verdict.verdict import Grounds
 from nrcscan.wording import listed, ordinal, r_squared, some
 
 FITS_WELL = 0.5

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from nrcscan.metrics.quantities import JUDGED, LEARNED_R2
@@ -16,19 +15,7 @@ from nrcscan.verdict.answers import Answer, sure_side
 from nrcscan.verdict.confidence import Confidence, confidence, reading
 from nrcscan.verdict.depth import Step
 from nrcscan.verdict.onset import Shape, longest, onset, runs, shape, supposed_met
-
-
-class State(Enum):
-    """What a verdict is, by its name in JSON."""
-
-    COLLAPSED = "collapsed"
-    LAST_LAYER_ONLY = "last layer only"
-    PARTLY = "partly"
-    NOT_COLLAPSED = "not collapsed"
-    UNDECIDED = "undecided"
-    NOT_JUDGED = "cannot be judged"
-    LEARNED_NOTHING = "learned nothing"
-
+from nrcscan.verdict.state import State
 
 _OF_SHAPE = {
     Shape.TO_THE_OUTPUT: State.COLLAPSED,

@@ -94,7 +94,11 @@ def movements(scan: Scan) -> list[str]:
             name = _name(run, scan)
             if _diverged(good):
                 best = max(c.result["model"]["r2"] for c in good if c.result is not None)
-                lines.append(f"{name}: {_movement(good)} (R² {r_squared(best)})")
+                doubtful = any(
+                    c.result["model"].get("doubts") for c in good if c.result is not None
+                )
+                told = f"R² {r_squared(best)}" + "; inferred, and doubtful" * doubtful
+                lines.append(f"{name}: {_movement(good)} ({told})")
                 continue
             if len(good) > 1:
                 lines.append(f"{name}: {_movement(good)}")

@@ -5,6 +5,42 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+_ASCII = str.maketrans(
+    {
+        "●": "*",
+        "○": "o",
+        "✓": "+",
+        "✗": "-",
+        "━": "=",
+        "╸": "-",
+        "│": "|",
+        "─": "-",
+        "▼": "v",
+        "·": ".",
+        "—": "n/a",
+        "–": "-",
+        "→": ">",
+        "×": "x",
+        "²": "^2",
+        "≠": "!=",
+        "±": "+-",
+        "≤": "<=",
+        "≥": ">=",
+        "√": "sqrt",
+        "ρ": "rho",
+        "…": "...",
+    }
+)
+
+
+def in_ascii(text: str) -> str:
+    r"""Return text in letters that every terminal has; what has no like there as escapes.
+
+    >>> in_ascii("R² ≤ 0.2 ●○ 層")
+    'R^2 <= 0.2 *o \\u5c64'
+    """
+    return text.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+
 
 def printable(text: str) -> str:
     r"""Return `text` on one line that cannot steer a terminal.

@@ -294,7 +294,8 @@ def test_a_terminal_sees_a_progress_bar_and_colours(
     assert "\x1b[" in seen
     numbers = re.findall(r"\d\.\d+(?:e-?\d+)?", seen)
     narrow = in_terminal("report", "acts.h5", columns=30)
-    assert re.findall(r"\d\.\d+(?:e-?\d+)?", narrow) == numbers  # none of them cut
+    shown = re.findall(r"\d\.\d+(?:e-?\d+)?", narrow)  # below each other, and none of them cut
+    assert sorted(shown) == sorted(numbers)
 
 
 def test_a_closed_pipe_is_no_error(saved: tuple[Path, Path], cli: Run, tmp_path: Path) -> None:
@@ -328,9 +329,9 @@ def test_a_terminal_without_unicode(saved: tuple[Path, Path], program: Run) -> N
     assert done.returncode == 0, done.stderr
     text = ok(program("report", "acts.h5", env=environment))
     assert "R^2 = " in text
-    assert re.search(r"^in 0 +Linear +5 +0\.\d+ +0\.", text, re.MULTILINE)
-    assert re.search(r"^ +1 2 +Linear +16 +0\.\d+ [+-] ", text, re.MULTILINE)
-    assert "+ met . - not met . ~ undecided . ? cannot be judged" in text
+    assert re.search(r"^in 0 +0\.\d+ +=+-? +0\.", text, re.MULTILINE)
+    assert re.search(r"^ +1 2 +0\.\d+ [o~ ] =", text, re.MULTILINE)
+    assert "* met . o not met . ~ undecided . ? cannot be judged" in text
     assert text.isascii()
 
 
@@ -345,5 +346,5 @@ def test_every_mark_has_its_stand_in_for_a_terminal_without_unicode(
     shown = out.read()
     assert shown.isascii()
     assert "\\" not in shown  # no escape of a mark that was forgotten
-    assert shown.startswith("+-~? + met . ")
+    assert shown.startswith("*o~? * met . ")
     assert shown.rstrip().endswith("R^2 +- sqrtd <= rho >= a > b x ... n/a")

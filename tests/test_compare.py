@@ -82,11 +82,11 @@ def test_the_weight_decay_study(acts: dict[str, Path]) -> None:
     )
     assert re.search(r"^wd0\.05 +0\.000 +1\.000 +\? +\? +\? +\? +learned nothing$", text, re.M)
     assert re.search(r"^ +layers\.0 +0\.163 +0\.163 +0\.163$", text, re.M)
-    assert re.search(r"^2 +layers\.4 +0\.227 ✗✓✗~ +9\.8e-3 ✓✓✓✗ +— \?{4} +≠ NRC1,3$", text, re.M)
-    assert re.search(r"^3 +layers\.6 +0\.169 ✓✓~✓ +▼4\.0e-4 ✓✓✓✓ +— \?{4}$", text, re.M)
-    assert re.search(r"^4 +layers\.8 +0\.099 ✓✓~✓ +5\.7e-5 ✓✓✓✓ +— \?{4}$", text, re.M)
-    assert re.search(r"^6 +layers\.12 +0\.057 ✓✓~✓ +1\.9e-6 ✓✓✓✓ +— \?{4}$", text, re.M)
-    assert re.search(r"^7 +layers\.14 +0\.057 ✓✓~✓ +5\.7e-6 ✓✓✓✓ +— \?{4}$", text, re.M)
+    assert re.search(r"^2 +layers\.4 +0\.227 ○●○~ +9\.8e-3 ●●●○ +— \?{4} +≠ NRC1,3$", text, re.M)
+    assert re.search(r"^3 +layers\.6 +0\.169 ●●~● +▼4\.0e-4 ●●●● +— \?{4}$", text, re.M)
+    assert re.search(r"^4 +layers\.8 +0\.099 ●●~● +5\.7e-5 ●●●● +— \?{4}$", text, re.M)
+    assert re.search(r"^6 +layers\.12 +0\.057 ●●~● +1\.9e-6 ●●●● +— \?{4}$", text, re.M)
+    assert re.search(r"^7 +layers\.14 +0\.057 ●●~● +5\.7e-6 ●●●● +— \?{4}$", text, re.M)
     assert "- wd0.05 (R² 0.000) has learned nothing" in text
     assert (
         "- wd0.05, 7 layers, layers.2 to layers.14: noise, CKA, align and ratio undefined" in text
@@ -160,7 +160,7 @@ def test_layers_that_one_run_lacks_are_dashes(acts: dict[str, Path], tmp_path: P
     found = compare([tmp_path / "flat.h5", tmp_path / "deep.h5"])
     assert [row.name for row in found.rows] == ["0", "2", "4"]
     text = render(found, "table")
-    assert re.search(r"^2 +4 +— +\S+ [✓✗~?]{4}", text, re.M)
+    assert re.search(r"^2 +4 +— +\S+ [●○~?]{4}", text, re.M)
     assert "- 4: in deep alone" in text
     assert "- 2: width differs: 10 in flat, 8 in deep" in text
     strangers = compare([acts["wd0"], tmp_path / "deep.h5"])
@@ -189,7 +189,7 @@ def test_it_fits_a_terminal(acts: dict[str, Path], tmp_path: Path, width: int, n
     lines = shown(width, found).splitlines()
     assert max(map(len, lines)) <= width
     rows = [line for line in lines if re.match(r"3 +layers\.6 ", line)]
-    assert "".join(rows).count("▼4.0e-4 ✓✓✓✓") == n_runs
+    assert "".join(rows).count("▼4.0e-4 ●●●●") == n_runs
     assert len(rows) == (2 if (n_runs, width) == (7, 80) else 1)
 
 
@@ -220,7 +220,7 @@ def test_csv_is_tidy(acts: dict[str, Path]) -> None:
 
 def test_markdown(acts: dict[str, Path]) -> None:
     text = render(compare([acts["wd0"], acts["wd0.01"]]), "md")
-    assert "| 2 | `layers.4` | 0.227 ✗✓✗~ | 9.8e-3 ✓✓✓✗ | NRC1,3 |" in text
+    assert "| 2 | `layers.4` | 0.227 ○●○~ | 9.8e-3 ●●●○ | NRC1,3 |" in text
     tables = re.findall(r"(?:^\|.*\n)+", text, re.M)
     assert [len({line.count("|") for line in table.splitlines()}) for table in tables] == [1, 1]
 

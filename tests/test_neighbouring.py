@@ -348,7 +348,7 @@ def test_every_format_has_them(tmp_path: Path) -> None:
     found = measured(tmp_path / "a.h5")
     last = found.measures.layers[-1]
     table = report_table.render(found, "table")
-    assert table.index("Neighbouring measures") > table.index("SR(W)")
+    assert table.index("Neighbouring measures") > table.index("NRC4 ratio")
     for measure in MEASURES:
         assert (measure.column or measure.name) in table
     assert f"nrc3a {number(last.values['nrc3a'])}" in table

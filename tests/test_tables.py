@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nrcscan import Report, extract, report
 from nrcscan.metrics.quantities import QUANTITIES
-from nrcscan.reporting.report_table import BEGINS, render
+from nrcscan.reporting.report_table import BEGINS, Shown, render
 
 JSON_LAYER = {
     "index",
@@ -100,11 +100,15 @@ def test_the_table_shows_every_layer_and_where_collapse_begins(collapsed: Report
     assert lines[0].startswith("COLLAPSED from layers.8 (4th of 7) to the output.")
     assert lines[1].startswith("A linear probe does better: from layers.2 (1st of 7)")
     assert "k = 2 signal directions (the number of targets), 800 samples" in lines[2]
-    begins = next(i for i, line in enumerate(lines) if BEGINS in line)
+    begins = next(i for i, line in enumerate(lines) if line.startswith(BEGINS))
     assert "layers.8" in lines[begins + 1]
     text = "\n".join(lines)
-    assert re.search(r"\bin +layers\.0 +Linear +8 +0\.129 +0\.801 +0\.941 +0\.055 +0\.43 ", text)
-    assert re.search(r"\b1 +layers\.2 +Linear +256 +0\.182 ✓ +0\.882 ✓ +0\.528 ✗", text)
+    assert re.search(r"\bin +layers\.0 +0\.129 +[━╸]+ +0\.801 +0\.941 +0\.055 +0\.43$", text, re.M)
+    assert re.search(r"\b1 +layers\.2 +0\.182 +[━╸]+ +0\.882 +0\.528 ○ ", text)  # what fails alone
+    wide = render(collapsed, "table", Shown(wide=True))
+    assert re.search(r"\b1 +layers\.2 +Linear +256 +0\.182 +[━╸]+ +0\.882 +0\.528 ○ ", wide)
+    assert re.search(r"^ # layer +kind +width .* SR\(H\) SR\(W\)$", wide, re.M)
+    assert re.search(r"^ +NRC1 noise log +NRC2 CKA NRC3 align", wide, re.M)
     assert any("alignment over 1 of k = 2 directions" in line for line in lines)
 
 
@@ -112,7 +116,7 @@ def test_the_dead_network_is_loud_and_shows_no_number(dead: Report) -> None:
     text = render(dead, "table")
     assert text.startswith("LEARNED NOTHING: R² = ")
     assert BEGINS not in text
-    assert re.search(r"\b1 +2 +Linear +16 +— \? +— \? +— \? +— +— \? +— +—", text)
+    assert re.search(r"\b1 +2 +— \? +— \? +— \? +— +— \?$", text, re.M)
     assert "noise, CKA, lin. MSE, ratio and SR(H) undefined: the features do not vary" in text
 
 
@@ -143,7 +147,7 @@ def test_names_cannot_steer_the_output_and_are_never_cut(tmp_path: Path, name: s
     assert found.layers[0].name == name
     shown = name.encode("unicode_escape").decode() if not name.isprintable() else name
     for form in ("table", "md", "csv"):
-        text = render(found, form)
+        text = render(found, form, Shown(wide=True))
         assert "\x1b" not in text
         assert "‮" not in text
         if form == "table":

@@ -420,11 +420,19 @@ def test_a_linear_probe_that_does_better_is_a_finding_of_its_own() -> None:
     found = conclude(FITS, layers, Thresholds())
     assert found.state is State.COLLAPSED
     assert found.findings == (
+        "Not earlier: layers.0 does not meet NRC3 (alignment 0.5, 0.7 at least).",
         "A linear probe does better: from layers.0 (1st of 3) it predicts the targets with 0.2"
         " times the network's error. Layers after this lose information.",
     )
     layers[0].metrics.standard_errors["error_ratio"] = 0.2  # not surely below a half
-    assert conclude(FITS, layers, Thresholds()).findings == ()
+    assert len(conclude(FITS, layers, Thresholds()).findings) == 1
+
+
+def test_why_collapse_begins_no_earlier_is_said_where_it_is_known() -> None:
+    (why,) = verdict("MNMM").findings
+    assert why == "Not earlier: layers.1 does not meet NRC3 (alignment 0.5, 0.7 at least)."
+    for whole in ("MMM", "UMM", "JMM", "MMN", "NNN"):  # which the verdict itself says
+        assert verdict(whole).findings == ()
 
 
 # --- how sure --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import nrcscan
-from nrcscan.cli.console import emit, in_terminal
+from nrcscan.cli.console import emit, encoding_of_stdout, in_terminal
 from nrcscan.cli.option_groups import Form, Written, takes
 from nrcscan.options.report_options import ReportOptions
 
@@ -39,4 +39,5 @@ def compare(
     shown = comparison_table.Tables(result, quantity)
     terminal = form == "table" and output is None
     if not (terminal and in_terminal(shown, shown.least_width)):
-        emit(comparison_table.render(result, form, quantity), output)
+        encoding = "utf-8" if output is not None else encoding_of_stdout()
+        emit(comparison_table.render(result, form, quantity, encoding=encoding), output)

@@ -13,29 +13,10 @@ from typing import Any
 import typer
 
 from nrcscan.errors import NrcscanError, OutputError, UsageError
+from nrcscan.wording import in_ascii
 
 INTERRUPTED = 130
 CLOSED_PIPE = 141
-_ASCII = str.maketrans(
-    {
-        "✓": "+",
-        "✗": "-",
-        "·": ".",
-        "—": "n/a",
-        "▼": "v",
-        "─": "-",
-        "→": ">",
-        "×": "x",
-        "²": "^2",
-        "≠": "!=",
-        "±": "+-",
-        "≤": "<=",
-        "≥": ">=",
-        "√": "sqrt",
-        "ρ": "rho",
-        "…": "...",
-    }
-)
 
 
 @contextmanager
@@ -124,9 +105,9 @@ def emit(text: str, output: Path | None) -> None:
     if sys.stdout is None:  # closed by whoever called
         return
     try:
-        text.encode(sys.stdout.encoding or "ascii")
+        text.encode(encoding_of_stdout())
     except UnicodeEncodeError:
-        text = text.translate(_ASCII)
+        text = in_ascii(text)
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -138,6 +119,11 @@ def emit(text: str, output: Path | None) -> None:
         raise OutputError(
             f"the output cannot be written: {error.strerror}; write it to a file with -o"
         ) from error
+
+
+def encoding_of_stdout() -> str:
+    """Return what a table has to be laid out for; where there is no stdout it does not matter."""
+    return getattr(sys.stdout, "encoding", None) or "ascii"
 
 
 def in_terminal(shown: Any, least_width: int = 0) -> bool:

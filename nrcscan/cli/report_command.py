@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import nrcscan
-from nrcscan.cli.console import emit, in_terminal
+from nrcscan.cli.console import emit, encoding_of_stdout, in_terminal
 from nrcscan.cli.option_groups import Form, Written, takes
 from nrcscan.errors import UsageError
 from nrcscan.options.choices import Format
@@ -26,6 +26,14 @@ def report(
     chance: Annotated[
         bool, typer.Option("--chance", help="Show what every value would be by chance.")
     ] = False,
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide",
+            help="Show kind, width and stable ranks too, as a terminal of 120 columns does, and"
+            " whole names.",
+        ),
+    ] = False,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -41,29 +49,38 @@ def report(
     """
     if against is not None:
         _require_none({"--errors": errors, "--chance": chance})
-        _beside(acts, against, form, output, options)
+        _beside(acts, against, form, output, wide=wide, options=options)
         return
     result = nrcscan.report(acts, **options)
     from nrcscan.reporting import report_table
 
-    shown = report_table.Shown(errors, chance)
+    shown = report_table.Shown(errors, chance, wide)
     if form == "table" and output is None:
         table = report_table.table(result, shown)
-        if in_terminal(table, report_table.least_width(result, shown)):
+        if in_terminal(table, table.least_width):
             return
-    emit(report_table.render(result, form, shown), output)
+    encoding = "utf-8" if output is not None else encoding_of_stdout()
+    emit(report_table.render(result, form, shown, encoding=encoding), output)
 
 
 def _beside(
-    acts: Path, test: Path, form: Format, output: Path | None, options: ReportOptions
+    acts: Path,
+    test: Path,
+    form: Format,
+    output: Path | None,
+    *,
+    wide: bool,
+    options: ReportOptions,
 ) -> None:
     """Show a network on two sets of samples."""
     found = nrcscan.against(acts, test, **options)
     from nrcscan.comparing import against_table
 
-    if form == "table" and output is None and in_terminal(against_table.BothSides(found)):
+    shown = against_table.BothSides(found)
+    if form == "table" and output is None and in_terminal(shown, shown.least_width):
         return
-    emit(against_table.render(found, form), output)
+    encoding = "utf-8" if output is not None else encoding_of_stdout()
+    emit(against_table.render(found, form, wide=wide, encoding=encoding), output)
 
 
 def _require_none(flags: dict[str, bool]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 import nrcscan
-from nrcscan.cli.console import INTERRUPTED, emit, in_terminal, progress, say
+from nrcscan.cli.console import INTERRUPTED, emit, encoding_of_stdout, in_terminal, progress, say
 from nrcscan.cli.option_groups import DataFactory, DataFiles, one_source, takes
 from nrcscan.options.gate_options import GateOptions
 from nrcscan.options.scan_options import ScanOptions
@@ -93,10 +93,9 @@ def _watched(output: Path) -> Iterator[Callable[[int, int], None]]:
 def _show(found: nrcscan.Scan, form: str) -> None:
     if form != "table":
         return emit(found.to_json() if form == "json" else found.to_csv(), None)
-    from nrcscan.reporting.numbers import plain
+    from nrcscan.reporting.numbers import NARROW, plain
     from nrcscan.scanning import scan_table
 
-    shown = scan_table.table(found)
-    if not in_terminal(shown):
-        emit(plain(shown), None)
+    if not in_terminal(scan_table.table(found)):
+        emit(plain(scan_table.table(found, NARROW), encoding_of_stdout()), None)
     return None

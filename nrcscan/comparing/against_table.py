@@ -8,18 +8,21 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
 from rich.text import Text
 
 from nrcscan.comparing.against import Gap, TrainTest
 from nrcscan.metrics.quantities import COLUMNS, ENTRIES, JUDGED, Condition
 from nrcscan.options.choices import Format
+from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
+from nrcscan.reporting.hanging import Hanging
+from nrcscan.reporting.headings import range_met
 from nrcscan.reporting.markdown import escaped, markdown_row
-from nrcscan.reporting.marks import MARKS
-from nrcscan.reporting.numbers import number, plain
+from nrcscan.reporting.marks import FAILURES, MARKS, PURPLE
+from nrcscan.reporting.numbers import NARROW, number, plain
 from nrcscan.reporting.place import place
+from nrcscan.reporting.report_document import LayerResult
+from nrcscan.verdict.answers import Answer
 from nrcscan.wording import printable, r_squared
 
 SIDES = ("train", "test")
@@ -27,15 +30,22 @@ CLEAR = 2.0
 """A gap of so many of its standard errors is shown as one."""
 
 
-def render(found: TrainTest, form: Format) -> str:
-    """Return it as plain text in the given format, ending in a newline."""
+def render(found: TrainTest, form: Format, *, wide: bool = False, encoding: str = "utf-8") -> str:
+    """Return it as plain text in the given format, ending in a newline.
+
+    Args:
+        found: it.
+        form: what to write.
+        wide: whether a table may be wider than 80 columns.
+        encoding: what a table has to be written in.
+    """
     if form == "json":
         return json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n"
     if form == "csv":
         return _csv(found)
     if form == "md":
         return _markdown(found)
-    return plain(BothSides(found))
+    return plain(BothSides(found, None if wide else NARROW), encoding)
 
 
 @dataclass(frozen=True)
@@ -43,47 +53,60 @@ class BothSides:
     """What `nrcscan report --against` shows: as many conditions side by side as fit."""
 
     found: TrainTest
+    width: int | None = None
+
+    @property
+    def least_width(self) -> int:
+        """How many columns it takes to cut no number."""
+        return self._grid().least_width
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in verdicts(self.found):
-            yield Text(line, style="bold")
-        yield Text(fit(self.found))
-        for conditions in self._blocks(options.max_width):
-            yield self._grid(conditions)
-        yield Text(LEGEND, style="dim")
-        for note in self.found.notes:
-            yield Text(f"- {printable(note)}", style="dim")
+        yield from (Hanging(line, "bold") for line in verdicts(self.found))
+        yield Hanging(fit(self.found))
+        yield Text()
+        yield self._grid()
+        yield Text()
+        yield Hanging(f"{LEGEND}; {MARKED}", "dim")
+        yield from (Hanging(f"- {printable(note)}", "dim") for note in self.found.notes)
 
-    def _blocks(self, width: int) -> Iterator[list[Condition]]:
-        """Yield the conditions, as many at a time as stand side by side."""
-        block: list[Condition] = []
-        for condition in JUDGED:
-            if block and self._width([*block, condition]) > width:
-                yield block
-                block = []
-            block.append(condition)
-        yield block
+    def _grid(self) -> FittedGrid:
+        layers = [layer for layer, _ in self.found.layers()]
+        return FittedGrid(
+            [printable(layer.name) for layer in layers],
+            "layer",
+            [self._group(condition) for condition in JUDGED],
+            before=[plain_column(("#",), [place(layer) for layer in layers])],
+            width=self.width,
+        )
 
-    def _width(self, conditions: Sequence[Condition]) -> int:
-        rows = [_head(conditions), *_rows(self.found, conditions)]
-        return sum(max(len(row[i]) for row in rows) + 1 for i in range(len(rows[0]))) + 1
-
-    def _grid(self, conditions: Sequence[Condition]) -> Table:
-        grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        for column in _head(conditions):
-            left = column == "layer"
-            grid.add_column(
-                column, justify="left" if left else "right", no_wrap=not left, overflow="fold"
-            )
-        for row in _rows(self.found, conditions):
-            grid.add_row(*(Text(cell) for cell in row))
-        return grid
+    def _group(self, condition: Condition) -> list[Column]:
+        """Return a condition's quantity on both sides, and the gap; what is not met is marked."""
+        heads = (
+            condition.name.upper(),
+            COLUMNS[condition.beside],
+            range_met(condition, self.found.train.thresholds),
+        )
+        sides: list[list[Cell]] = [
+            [_side(layer, condition) for layer in report.layers]
+            for report in (self.found.train, self.found.test)
+        ]
+        gaps = [gaps.get(condition.quantity) for _, gaps in self.found.layers()]
+        shown: list[Cell] = [
+            ((_gap_text(gap), PURPLE if gap is not None and _is_clear(gap) else ""),)
+            for gap in gaps
+        ]
+        return [
+            Column((head, name), cells)
+            for head, name, cells in zip(heads, (*SIDES, "gap"), (*sides, shown), strict=True)
+        ]
 
 
 LEGEND = (
     "each quantity on train, on test, and the gap (test less train) with its standard error; !"
     " where it is more than two of these"
 )
+
+MARKED = " · ".join(f"{m} {a.value}" for a, (m, _) in FAILURES.items() if a is not Answer.MET)
 
 
 def verdicts(found: TrainTest) -> list[str]:
@@ -113,22 +136,37 @@ def _rows(found: TrainTest, conditions: Sequence[Condition]) -> Iterator[list[st
     for layer, gaps in found.layers():
         cells = [place(layer), printable(layer.name)]
         for condition in conditions:
-            quantity = condition.quantity
-            digits = ENTRIES[quantity].digits
             for one in (layer, others[layer.name]):
                 mark = "" if one.step is None else f" {MARKS[one.answers[condition.name]][0]}"
-                cells.append(f"{number(one.metrics.get(quantity), digits)}{mark}")
-            gap = gaps.get(quantity)
-            cells.append("—" if gap is None else _difference(gap))
+                cells.append(f"{_value(one, condition)}{mark}")
+            cells.append(_gap_text(gaps.get(condition.quantity)))
         yield cells
+
+
+def _side(layer: LayerResult, condition: Condition) -> Cell:
+    answer = Answer.MET if layer.step is None else layer.answers[condition.name]
+    mark, style = FAILURES[answer]
+    return ((f"{_value(layer, condition)} {mark}", style),)
+
+
+def _value(layer: LayerResult, condition: Condition) -> str:
+    quantity = condition.quantity
+    return number(layer.metrics.get(quantity), ENTRIES[quantity].digits)
+
+
+def _gap_text(gap: Gap | None) -> str:
+    return "—" if gap is None else _difference(gap)
 
 
 def _difference(gap: Gap) -> str:
     error = gap.standard_error
     if error is None:
         return f"{gap.value:+.2g}"
-    clear = " !" if abs(gap.value) > CLEAR * error else ""
-    return f"{gap.value:+.2g} ±{error:.1g}{clear}"
+    return f"{gap.value:+.2g} ±{error:.1g}" + " !" * _is_clear(gap)
+
+
+def _is_clear(gap: Gap) -> bool:
+    return gap.standard_error is not None and abs(gap.value) > CLEAR * gap.standard_error
 
 
 def _csv(found: TrainTest) -> str:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
 from rich.text import Text
 
 from nrcscan.comparing.compare import Comparison
@@ -20,11 +18,13 @@ from nrcscan.errors import UsageError
 from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY, QUANTITIES
 from nrcscan.options.choices import Format
 from nrcscan.reporting import csv_rows
+from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
+from nrcscan.reporting.hanging import Hanging
 from nrcscan.reporting.markdown import escaped, markdown_row
-from nrcscan.reporting.marks import MARKS
-from nrcscan.reporting.numbers import number, plain
-from nrcscan.reporting.report_table import NAME_WIDTH
+from nrcscan.reporting.marks import BLUE, MARKS, ORANGE, PURPLE
+from nrcscan.reporting.numbers import NARROW, number, plain
 from nrcscan.reporting.sentences import in_words
+from nrcscan.reporting.short_names import shortened
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.in_document import brief
 from nrcscan.wording import listed, ordinal, printable, r_squared
@@ -33,36 +33,53 @@ BEGINS = "▼"
 """Before a run's number where it has collapsed from there on."""
 DIFFERS = "≠"
 HEAD = ("run", "R²", "MSE", *(c.upper() for c in CONDITIONS), "verdict")
+LONGEST_VERDICT = 36
+"""In a table a verdict is cut to so many columns: the name in its middle."""
+
 _DIGITS = "1234"
 
 
-def render(comparison: Comparison, form: Format, quantity: str = "noise_component") -> str:
+def render(
+    comparison: Comparison,
+    form: Format,
+    quantity: str = "noise_component",
+    *,
+    encoding: str = "utf-8",
+) -> str:
     """Return a comparison as plain text in the given format, ending in a newline.
 
     Args:
         comparison: the runs.
         form: what to write; JSON and CSV hold every quantity.
         quantity: which of `QUANTITIES` a table shows.
+        encoding: what a table has to be written in.
 
     Raises:
         UsageError: there is no such quantity.
     """
-    shown = Tables(comparison, quantity)
+    shown = Tables(comparison, quantity, NARROW)
     if form == "json":
         return json.dumps(comparison.to_dict(), indent=2, allow_nan=False) + "\n"
     if form == "csv":
         return _csv(comparison)
     if form == "md":
         return _markdown(shown)
-    return plain(shown)
+    return plain(shown, encoding)
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What `nrcscan compare` shows: a row per run, then layer by layer as many runs as fit."""
+    """What `nrcscan compare` shows: a row per run, then layer by layer as many runs as fit.
+
+    Attributes:
+        comparison: the runs.
+        quantity: which of `QUANTITIES` it shows of every layer.
+        width: that its numbers have to fit; None for that of the terminal.
+    """
 
     comparison: Comparison
     quantity: str = "noise_component"
+    width: int | None = None
 
     def __post_init__(self) -> None:
         """Look at the quantity.
@@ -74,17 +91,15 @@ class Tables:
             raise UsageError(f"--quantity {self.quantity}: choose one of {listed(QUANTITIES)}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in verdicts(self.comparison):
-            yield Text(line, style="bold")
-        yield Text(headline(self.comparison))
-        yield Text(basis(self.comparison), style="dim")
-        for table in (self._head(), *map(self._layers, self._blocks(options.max_width))):
+        yield from (Hanging(line, "bold") for line in verdicts(self.comparison))
+        yield Hanging(headline(self.comparison))
+        yield Hanging(basis(self.comparison), "dim")
+        for grid in (self._head(), self._layers()):
             yield Text()
-            yield table
+            yield grid
         yield Text()
-        yield Text(self.legend, style="dim")
-        for line in remarks(self):
-            yield Text(f"- {line}", style="dim")
+        yield Hanging(self.legend, "dim")
+        yield from (Hanging(f"- {line}", "dim") for line in remarks(self))
 
     @property
     def column(self) -> str:
@@ -102,7 +117,7 @@ class Tables:
     @property
     def least_width(self) -> int:
         """How many columns it takes to show one run without cutting a number."""
-        return self._around + max(self._width(run) for run in self.comparison.runs)
+        return self._layers().least_width
 
     def cell(self, run: Run, row: Row) -> tuple[str, str]:
         """Return a layer's number in a run and its four marks; a dash where the run has none."""
@@ -114,68 +129,54 @@ class Tables:
         marks = "".join(_mark(layer, condition)[0] for condition in CONDITIONS)
         return f"{begins}{number(layer[self.quantity])}", marks
 
-    @property
-    def _around(self) -> int:
-        """How wide a table is without its runs."""
+    def _head(self) -> FittedGrid:
+        runs = self.comparison.runs
+        styles = [ORANGE if run.model["learned"] is False else "" for run in runs]
+        _, *columns, brief_verdicts = zip(*map(_head_cells, runs), strict=True)
+        columns.append(tuple(shortened(told, LONGEST_VERDICT) for told in brief_verdicts))
+        return FittedGrid(
+            [run.label for run in runs],
+            HEAD[0],
+            [
+                [
+                    Column(
+                        (head,),
+                        [((text, style),) for text, style in zip(texts, styles, strict=True)],
+                        left=head == HEAD[-1],
+                    )
+                ]
+                for head, texts in zip(HEAD[1:], columns, strict=True)
+            ],
+            width=self.width,
+        )
+
+    def _layers(self) -> FittedGrid:
         rows = self.comparison.rows
-        names = max((len(printable(row.name)) for row in rows), default=0)
-        differs = max((len(differing(row)) for row in rows), default=0)
-        return 3 + max(len("layer"), min(names, NAME_WIDTH)) + 2 + differs
+        places = ["" if row.step is None else str(row.step) for row in rows]
+        differs: list[Cell] = [((differing(row), PURPLE),) for row in rows]
+        apart = [Column(("",), differs, left=True)] if any(row.differs for row in rows) else []
+        return FittedGrid(
+            [printable(row.name) for row in rows],
+            "layer",
+            [[self._run(run)] for run in self.comparison.runs],
+            before=[plain_column(("#",), places)],
+            after=apart,
+            width=self.width,
+        )
 
-    def _width(self, run: Run) -> int:
-        cells = [len(self.cell(run, row)[0]) for row in self.comparison.rows]
-        return 2 + max(len(run.label), max(*cells, len(self.column)) + 1 + len(_DIGITS))
+    def _run(self, run: Run) -> Column:
+        cells = [self._styled(run, row) for row in self.comparison.rows]
+        return Column((run.label, f"{self.column} {_DIGITS}"), cells)
 
-    def _blocks(self, width: int) -> Iterator[list[Run]]:
-        """Yield the runs, as many at a time as stand side by side."""
-        block: list[Run] = []
-        for run in self.comparison.runs:
-            if block and self._around + sum(map(self._width, [*block, run])) > width:
-                yield block
-                block = []
-            block.append(run)
-        yield block
-
-    def _head(self) -> Table:
-        grid = _grid()
-        for column in HEAD:
-            left = column in ("run", "verdict")
-            grid.add_column(
-                column,
-                justify="left" if left else "right",
-                overflow="fold",
-                no_wrap=column != "verdict",
-            )
-        for run in self.comparison.runs:
-            style = "red" if run.model["learned"] is False else ""
-            grid.add_row(*(Text(cell, style) for cell in _head_cells(run)))
-        return grid
-
-    def _layers(self, runs: Sequence[Run]) -> Table:
-        grid = _grid()
-        grid.add_column("\n#", justify="right")
-        grid.add_column("\nlayer", overflow="fold")
-        for run in runs:
-            header = Text(f"{run.label}\n{self.column} {_DIGITS}")
-            grid.add_column(header, justify="right", no_wrap=True)
-        grid.add_column("", no_wrap=True)
-        for row in self.comparison.rows:
-            cells = [self._styled(run, row) for run in runs]
-            place = "" if row.step is None else str(row.step)
-            mark = Text(differing(row), style="yellow")
-            grid.add_row(place, Text(printable(row.name)), *cells, mark)
-        return grid
-
-    def _styled(self, run: Run, row: Row) -> Text:
+    def _styled(self, run: Run, row: Row) -> Cell:
         value, marks = self.cell(run, row)
         if not marks:
-            return Text(f"{value} {' ' * len(_DIGITS)}", style="dim")
-        text = Text(value, style="bold green" if value.startswith(BEGINS) else "")
-        text.append(" ")
-        for condition, mark in zip(CONDITIONS, marks, strict=True):
-            style = _mark(run.layers[row.name], condition)[1]
-            text.append(mark, f"bold {style}" if condition in row.differs else style)
-        return text
+            return ((f"{value} {' ' * len(_DIGITS)}", "dim"),)
+        styles = [_mark(run.layers[row.name], condition)[1] for condition in CONDITIONS]
+        bold = ["bold " * (condition in row.differs) for condition in CONDITIONS]
+        begins = f"bold {BLUE}" if value.startswith(BEGINS) else ""
+        parts = zip(marks, map(str.__add__, bold, styles), strict=True)
+        return ((f"{value} ", begins), *parts)
 
 
 def headline(comparison: Comparison) -> str:
@@ -258,16 +259,6 @@ def _undefined(shown: Tables) -> Iterator[str]:
                 reasons.setdefault((why, listed(columns)), []).append(name)
         for (why, what), names in reasons.items():
             yield f"{run.label}, {in_words(names)}: {what} undefined: {why}"
-
-
-def _grid() -> Table:
-    return Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        header_style="bold",
-    )
 
 
 def _head_cells(run: Run) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import takewhile
 from pathlib import PurePath
+
+from nrcscan.reporting.short_names import shared
 
 LONGEST = 15
 """A longer label would widen a table's columns past their numbers."""
@@ -57,8 +58,8 @@ def _without_shared_words(names: Sequence[str]) -> list[str]:
     if len({len(word) for word in words}) == 1:
         return _in_their_places(split)
     fewest = min(map(len, words)) - 1  # a word is left of every name
-    head = min(fewest, _shared(words))
-    tail = min(fewest - head, _shared([word[::-1] for word in words]))
+    head = min(fewest, shared(words))
+    tail = min(fewest - head, shared([word[::-1] for word in words]))
     return ["".join(pieces[2 * head : len(pieces) - 2 * tail]) for pieces in split]
 
 
@@ -70,9 +71,3 @@ def _in_their_places(split: Sequence[Sequence[str]]) -> list[str]:
         "".join((pieces[i - 1] if i > kept[0] else "") + pieces[i] for i in kept)
         for pieces in split
     ]
-
-
-def _shared(words: Sequence[Sequence[str]]) -> int:
-    """Return how many words all names begin with."""
-    same = takewhile(lambda column: len(set(column)) == 1, zip(*words, strict=False))
-    return len(list(same))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from nrcscan.metrics.neighbouring import COLUMNS, MEASURES, NAMES, OF_LAST
+from nrcscan.reporting.fitted_grid import FittedGrid, plain_column
+from nrcscan.reporting.hanging import Hanging
 from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.neighbouring_measures import NOT_LAST, LayerMeasures
 from nrcscan.reporting.numbers import number
@@ -20,17 +20,22 @@ TITLE = "Neighbouring measures"
 HEAD = ("#", "layer", *(str(measure.column) for measure in COLUMNS.values()))
 
 
-def table(report: Report) -> list[RenderableType]:
+def table(report: Report, width: int | None = None) -> list[RenderableType]:
     """Return what stands below a report in a terminal; nothing unless it was asked for."""
     if report.measures is None:
         return []
-    grid = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
-    for column in HEAD:
-        grid.add_column(column, justify="left" if column == "layer" else "right", overflow="fold")
-    for cells in _rows(report):
-        grid.add_row(*map(Text, cells))
-    below = [Text(f"- {line}", style="dim") for line in _remarks(report)]
-    return [Text(""), Text(TITLE, style="bold"), grid, Text(_last(report)), *below]
+    places, names, *columns = zip(*_rows(report), strict=True)
+    head, _, *heads = HEAD
+    grid = FittedGrid(
+        names,
+        "layer",
+        [[plain_column((head,), cells)] for head, cells in zip(heads, columns, strict=True)],
+        before=[plain_column((head,), places)],
+        width=width,
+    )
+    below = [Hanging(f"- {line}", "dim") for line in _remarks(report)]
+    title = Text(TITLE, style="bold")
+    return [Text(), title, Text(), grid, Text(), Hanging(_last(report)), *below]
 
 
 def markdown(report: Report) -> list[str]:

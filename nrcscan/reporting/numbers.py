@@ -6,15 +6,38 @@ import io
 
 from rich.console import Console, RenderableType
 
+from nrcscan.wording import in_ascii
+
 WIDE = 10_000
-"""Columns when the output is no terminal: nothing is cut or wrapped."""
+"""Columns when the output is no terminal: no sentence is wrapped."""
+
+NARROW = 80
+"""Columns that tables fit then, unless they are asked to be wide: the same wherever it is read."""
 
 
-def plain(shown: RenderableType) -> str:
-    """Return what a terminal shows as plain text, nothing of it cut or wrapped."""
+def plain(shown: RenderableType, encoding: str = "utf-8") -> str:
+    """Return what a terminal shows as plain text, no sentence of it wrapped.
+
+    Args:
+        shown: it.
+        encoding: of what it will be written to; in one that has not all its letters it is ASCII.
+    """
+    text = _printed(shown, "utf-8")
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = in_ascii(_printed(shown, "ascii"))
+    return text
+
+
+def _printed(shown: RenderableType, encoding: str) -> str:
+    """Return it as it is laid out for an encoding."""
     buffer = io.StringIO()
-    Console(file=buffer, width=WIDE, color_system=None).print(shown)
-    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+    console = Console(file=buffer, width=WIDE, color_system=None)
+    options = console.options.update()
+    options.encoding = encoding
+    lines = console.render_lines(shown, options, pad=False)
+    return "".join(f"{''.join(s.text for s in line).rstrip()}\n" for line in lines)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -7,29 +7,34 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from nrcscan.metrics import quantities
+from nrcscan.metrics.quantities import Condition
 from nrcscan.options.choices import Format
 from nrcscan.reporting import csv_rows, measures_table, sentences, side_tables
+from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
+from nrcscan.reporting.hanging import Hanging
+from nrcscan.reporting.headings import range_met, title
+from nrcscan.reporting.log_bar import HEAD, log_bar
 from nrcscan.reporting.markdown import escaped, markdown_row
-from nrcscan.reporting.marks import LEGEND, MARKS
-from nrcscan.reporting.numbers import number, plain
+from nrcscan.reporting.marks import ALARM, BLUE, FAILURES, LEGEND, MARKS
+from nrcscan.reporting.numbers import NARROW, number, plain
 from nrcscan.reporting.place import place
 from nrcscan.reporting.report_document import LayerResult, Report
+from nrcscan.reporting.strip import Strip
+from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.state import State
 from nrcscan.wording import printable
 
 COLUMNS = ("#", "layer", "kind", "width", *quantities.COLUMNS.values())
-_JUDGED = {quantities.COLUMNS[c.beside]: c.name for c in quantities.JUDGED}
+_JUDGED = {quantities.COLUMNS[c.beside]: c for c in quantities.JUDGED}
+OF_BAR, LINEAR = "noise_component", "linear_mse"
 BEGINS = "▼ collapsed"
-NAME_WIDTH = 12
-"""A longer layer name is folded where the terminal is narrow."""
+WIDE_FROM = 120
+"""From so many columns on a terminal is shown everything."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +44,25 @@ class Shown:
     Attributes:
         errors: their standard errors.
         chance: what they are by chance.
+        wide: kind, width and stable ranks too, and whole names, however narrow the output is.
     """
 
     errors: bool = False
     chance: bool = False
+    wide: bool = False
 
 
 PLAIN = Shown()
 
 
-def render(report: Report, form: Format, shown: Shown = PLAIN) -> str:
+def render(report: Report, form: Format, shown: Shown = PLAIN, *, encoding: str = "utf-8") -> str:
     """Return a report as plain text in the given format, ending in a newline.
 
     Args:
         report: it.
         form: what to write; JSON holds everything.
-        shown: what a table shows beside the values.
+        shown: what a table shows; one that is not wide fits 80 columns, its sentences aside.
+        encoding: what a table has to be written in.
     """
     if form == "json":
         return json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
@@ -62,45 +70,114 @@ def render(report: Report, form: Format, shown: Shown = PLAIN) -> str:
         return _csv(report)
     if form == "md":
         return _markdown(report, shown)
-    return plain(table(report, shown))
+    return plain(table(report, shown, None if shown.wide else NARROW), encoding)
 
 
-def least_width(report: Report, shown: Shown = PLAIN) -> int:
-    """Return how many columns the table needs so that no number in it is cut."""
-    rows = list(_rows(report, shown))
-    widest = {c: max(len(c), *(len(cells[c]) for _, cells in rows)) for c in COLUMNS}
-    names = min(widest.pop("layer"), NAME_WIDTH)
-    return names + sum(widest.values()) + 2 * len(_JUDGED) + len(COLUMNS) - 1
+def table(report: Report, shown: Shown = PLAIN, width: int | None = None) -> ReportTable:
+    """Return what `nrcscan report` shows in a terminal.
+
+    Args:
+        report: it.
+        shown: what of it.
+        width: that the numbers have to fit; None for that of the terminal.
+    """
+    return ReportTable(report, shown, width)
 
 
-def table(report: Report, shown: Shown = PLAIN) -> RenderableType:
-    """Return what `nrcscan report` shows in a terminal."""
-    style = "bold" if report.learned and not report.doubts else "bold red"
-    grid = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, padding=0, pad_edge=False, header_style="bold"
+@dataclass(frozen=True)
+class ReportTable:
+    """A report in a terminal."""
+
+    report: Report
+    shown: Shown
+    width: int | None
+
+    @property
+    def least_width(self) -> int:
+        """How many columns it takes to cut no number."""
+        return self._grid(wide=self.shown.wide).least_width
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        report, verdict = self.report, self.report.verdict
+        good = report.learned is not False and not report.doubts
+        yield Hanging(printable(verdict.text), "bold" if good else ALARM)
+        yield from (Hanging(printable(finding)) for finding in verdict.findings)
+        yield Hanging(sentences.signal(report), "dim")
+        yield Text()
+        if any(layer.step is not None for layer in report.layers):
+            yield strip(report)
+            yield Text()
+        yield self._grid(wide=self.shown.wide or (self.width or options.max_width) >= WIDE_FROM)
+        yield Text()
+        yield Hanging(LEGEND, "dim")
+        yield from side_tables.tables(report, chance=self.shown.chance, width=self.width)
+        yield from (Hanging(f"- {line}", "dim") for line in remarks(report))
+        yield from measures_table.table(report, self.width)
+
+    def _grid(self, *, wide: bool) -> FittedGrid:
+        layers = self.report.layers
+        begins = next((i for i, layer in enumerate(layers) if _begins(self.report, layer)), None)
+        return FittedGrid(
+            [printable(layer.name) for layer in layers],
+            "layer",
+            list(self._groups(wide=wide)),
+            before=[plain_column(("#",), [place(layer) for layer in layers])],
+            line=None if begins is None else (begins, BEGINS, f"bold {BLUE}"),
+            width=self.width,
+        )
+
+    def _groups(self, *, wide: bool) -> Iterator[list[Column]]:
+        """Yield the columns, of which those of a group stay together."""
+        layers = self.report.layers
+        if wide:
+            yield [
+                plain_column(("kind",), [layer.kind for layer in layers], left=True),
+                plain_column(("width",), [str(layer.width) for layer in layers]),
+            ]
+        for quantity, column in quantities.COLUMNS.items():
+            texts = [_number(layer, quantity, self.shown) for layer in layers]
+            condition = _JUDGED.get(column)
+            if condition is not None:
+                yield [self._judged(condition, texts), *self._bar(quantity)]
+            elif quantity == LINEAR:
+                mse = self.report.mse
+                head = () if mse is None else (f"net {number(mse)}",)
+                yield [plain_column((column, *head), texts)]
+            elif wide:
+                yield [plain_column((column,), texts)]
+
+    def _judged(self, condition: Condition, texts: list[str]) -> Column:
+        """Return a column of which what is not met is marked."""
+        cells: list[Cell] = []
+        for layer, text in zip(self.report.layers, texts, strict=True):
+            answer = Answer.MET if layer.step is None else layer.answers[condition.name]
+            mark, style = FAILURES[answer]
+            cells.append(((f"{text} {mark}", style),))
+        return Column((title(condition), range_met(condition, self.report.thresholds)), cells)
+
+    def _bar(self, quantity: str) -> list[Column]:
+        if quantity != OF_BAR:
+            return []
+        bars = [log_bar(layer.metrics.get(quantity)) for layer in self.report.layers]
+        return [Column(HEAD, [((bar, BLUE),) for bar in bars], left=True)]
+
+
+def strip(report: Report) -> Strip:
+    """Return depth and conditions at a glance: of the layers that the verdict judges."""
+    judged = [layer for layer in report.layers if layer.step is not None]
+    begins = next(
+        ((i, printable(layer.name)) for i, layer in enumerate(judged) if _begins(report, layer)),
+        None,
     )
-    for column in COLUMNS:
-        justify: Literal["left", "right"] = "left" if column in ("layer", "kind") else "right"
-        grid.add_column(column, justify=justify, overflow="fold", no_wrap=column != "layer")
-    for layer, cells in _rows(report, shown):
-        if _begins(report, layer):
-            grid.add_row(*(Text(word, style="bold green") for word in BEGINS.split()))
-        grid.add_row(*(_styled(layer, column, cell) for column, cell in cells.items()))
-    verdict = report.verdict
-    parts: list[RenderableType] = [
-        Text(printable(verdict.text), style=style),
-        *(Text(printable(finding), style="bold") for finding in verdict.findings),
-        Text(sentences.signal(report), style="dim"),
-        Text(),
-        grid,
-        Text(),
-        Text(printable(sentences.onsets(report))),
-        Text(LEGEND, style="dim"),
-        *side_tables.tables(report, chance=shown.chance),
-    ]
-    parts += [Text(f"- {line}", style="dim") for line in remarks(report)]
-    parts += measures_table.table(report)
-    return Group(*parts)
+    return Strip(
+        steps=[layer.step for layer in judged if layer.step is not None],
+        rows={
+            title(condition): [layer.answers[condition.name] for layer in judged]
+            for condition in quantities.JUDGED
+        },
+        told=[sentences.in_depth(report, condition.name) for condition in quantities.JUDGED],
+        begins=begins,
+    )
 
 
 def remarks(report: Report) -> list[str]:
@@ -131,15 +208,9 @@ def _number(layer: LayerResult, quantity: str, shown: Shown) -> str:
     return f"{value} ±{error:.1g}" if shown.errors and error is not None else value
 
 
-def _mark(layer: LayerResult, column: str) -> tuple[str, str]:
+def _mark(layer: LayerResult, column: str) -> str:
     """Return the mark of a column's condition; what the verdict leaves out has none."""
-    return (" ", "") if layer.step is None else MARKS[layer.answers[_JUDGED[column]]]
-
-
-def _styled(layer: LayerResult, column: str, cell: str) -> Text:
-    if column not in _JUDGED:
-        return Text(cell)
-    return Text.assemble(cell, " ", _mark(layer, column))
+    return " " if layer.step is None else MARKS[layer.answers[_JUDGED[column].name]][0]
 
 
 def _csv(report: Report) -> str:
@@ -167,7 +238,7 @@ def _markdown(report: Report, shown: Shown) -> str:
     for layer, cells in _rows(report, shown):
         if _begins(report, layer):
             lines.append(markdown_row(["", f"**{BEGINS}**"] + [""] * (len(COLUMNS) - 2)))
-        marks = {c: f"{cells[c]} {_mark(layer, c)[0]}".rstrip() for c in _JUDGED}
+        marks = {c: f"{cells[c]} {_mark(layer, c)}".rstrip() for c in _JUDGED}
         lines.append(
             markdown_row(list({**cells, **marks, "layer": f"`{cells['layer']}`"}.values()))
         )

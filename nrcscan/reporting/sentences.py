@@ -5,8 +5,8 @@ from __future__ import annotations
 from nrcscan.metrics.quantities import COLUMNS, CONDITIONS
 from nrcscan.reporting.report_document import Report
 from nrcscan.verdict.answers import Answer
-from nrcscan.verdict.in_document import at_the_end
-from nrcscan.wording import listed
+from nrcscan.verdict.in_document import at_the_end, step_of
+from nrcscan.wording import listed, ordinal
 
 
 def signal(report: Report) -> str:
@@ -38,6 +38,21 @@ def onsets(report: Report) -> str:
             where = "nowhere" if end is Answer.NOT_MET else end.value
         parts.append(f"{condition.upper()} {where}")
     return " · ".join(parts)
+
+
+def in_depth(report: Report, condition: str) -> str:
+    """Say the same of one condition, in few words: by places in depth."""
+    layers = [layer.to_dict() for layer in report.layers]
+    if (start := step_of(layers, report.onset[condition])) is not None:
+        return f"from the {ordinal(start)}"
+    stretches = [[step_of(layers, name) for name in ends] for ends in report.runs[condition]]
+    if len(stretches) > 1:
+        return f"in {len(stretches)} stretches only"
+    if stretches:
+        first, last = (ordinal(step) for step in stretches[0] if step is not None)
+        return f"{first} only" if first == last else f"{first} to {last} only"
+    end = at_the_end(layers, condition)
+    return "nowhere" if end is Answer.NOT_MET else end.value
 
 
 def undefined(report: Report) -> list[str]:

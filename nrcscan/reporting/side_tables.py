@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from nrcscan.metrics.quantities import COLUMNS, OF_RANK, QUANTITIES
+from nrcscan.reporting.fitted_grid import FittedGrid, plain_column
+from nrcscan.reporting.hanging import Hanging
 from nrcscan.reporting.markdown import markdown_row
 from nrcscan.reporting.numbers import number
 from nrcscan.reporting.place import place
@@ -30,18 +30,17 @@ class _Side:
     cells: list[list[str]]
 
 
-def tables(report: Report, *, chance: bool) -> Iterator[RenderableType]:
+def tables(report: Report, *, chance: bool, width: int | None = None) -> Iterator[RenderableType]:
     """Yield the tables for a terminal; `chance` is shown if it is asked for."""
     for side in _sides(report, chance=chance):
-        grid = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-        for column in ("#", "layer", *side.columns):
-            left = column == "layer"
-            grid.add_column(
-                column, justify="left" if left else "right", overflow="fold", min_width=5
-            )
-        for layer, cells in zip(report.layers, side.cells, strict=True):
-            grid.add_row(*map(Text, (place(layer), printable(layer.name), *cells)))
-        yield from (Text(), Text(side.title), Text(), grid, Text())
+        columns = [
+            [plain_column((column,), [row[i] for row in side.cells])]
+            for i, column in enumerate(side.columns)
+        ]
+        names = [printable(layer.name) for layer in report.layers]
+        places = plain_column(("#",), [place(layer) for layer in report.layers])
+        grid = FittedGrid(names, "layer", columns, before=[places], width=width)
+        yield from (Text(), Hanging(side.title), Text(), grid, Text())
 
 
 def markdown(report: Report, *, chance: bool) -> list[str]:

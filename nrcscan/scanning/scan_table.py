@@ -2,58 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from nrcscan.metrics.quantities import COLUMNS as QUANTITY_COLUMNS
 from nrcscan.metrics.quantities import CONDITIONS
-from nrcscan.reporting.marks import MARKS
+from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid
+from nrcscan.reporting.hanging import Hanging
+from nrcscan.reporting.marks import ALARM, BLUE, MARKS, ORANGE
 from nrcscan.reporting.numbers import number
+from nrcscan.scanning import onset_strip
 from nrcscan.scanning.grouped_notes import grouped
 from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
+from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.in_document import at_the_end, brief, depth, step_of
 from nrcscan.wording import listed, printable, r_squared, some
 
 NOISE = QUANTITY_COLUMNS["noise_component"]
-COLUMNS = ("checkpoint", "epoch", "R²", *(c.upper() for c in CONDITIONS), "verdict", NOISE)
+COLUMNS = ("epoch", "R²", *(c.upper() for c in CONDITIONS), "verdict", NOISE)
+"""Beside the names of the checkpoints."""
+
 NAMED = 3
 """So many names stand for a group of skipped files."""
 
 
-def table(scan: Scan) -> RenderableType:
-    """Return what `nrcscan scan` shows in a terminal."""
-    good = [c for c in scan.checkpoints if c.result is not None]
+def table(scan: Scan, width: int | None = None) -> RenderableType:
+    """Return what `nrcscan scan` shows in a terminal.
+
+    Args:
+        scan: it.
+        width: that its numbers have to fit; None for that of the terminal.
+    """
+    runs = _runs(scan)
+    diverged = {run for run, own in runs.items() if _diverged(own)}
+    good = [c for run, own in runs.items() if run not in diverged for c in own if c.result]
+    over_time = {
+        _name(run, scan): [(*_when(c), c) for c in own]
+        for run, own in runs.items()
+        if run not in diverged and len(own) > 1 and any(c.result for c in own)
+    }
     parts: list[RenderableType] = []
+    if over_time:
+        strip = onset_strip.OnsetStrip(over_time, width)
+        parts += [strip, Text(), Hanging(onset_strip.LEGEND, "dim"), Text()]
     if good:
-        parts += [_grid(good), Text(_legend(), style="dim")]
-        parts += [Text(printable(line), style="bold") for line in movements(scan)]
+        parts += [_grid(good, width), Text(), Hanging(_legend(), "dim"), Text()]
+    parts += [Hanging(printable(line), "bold") for line in movements(scan)]
     bad = [c for c in scan.checkpoints if c.reason is not None]
     if bad:
-        parts.append(Text(f"{_count(len(bad), 'checkpoint')} could not be used:", style="bold red"))
+        parts.append(Text(f"{_count(len(bad), 'checkpoint')} could not be used:", style=ALARM))
         alike = grouped({c.path: [str(c.reason)] for c in bad})
-        parts += [Text(printable(f"- {some(own)}: {reason}")) for reason, own in alike.items()]
-    parts += [Text(f"- skipped {line}", style="dim") for line in _skipped(scan)]
+        parts += [Hanging(printable(f"- {some(own)}: {reason}")) for reason, own in alike.items()]
+    parts += [Hanging(f"- skipped {line}", "dim") for line in _skipped(scan)]
     return Group(*parts)
 
 
+def _runs(scan: Scan) -> dict[str, list[ScannedCheckpoint]]:
+    """Return the checkpoints of every run, in the order of training."""
+    runs: dict[str, list[ScannedCheckpoint]] = {}
+    for checkpoint in scan.checkpoints:
+        runs.setdefault(checkpoint.run, []).append(checkpoint)
+    return {
+        run: sorted(own, key=lambda checkpoint: training_order(vars(checkpoint)))
+        for run, own in runs.items()
+    }
+
+
+def _name(run: str, scan: Scan) -> str:
+    return run or scan.folder.name or str(scan.folder)
+
+
+def _diverged(checkpoints: Sequence[ScannedCheckpoint]) -> bool:
+    """Say whether nothing was learned at any time: then a line says all there is to say."""
+    good = [c.result for c in checkpoints if c.result is not None]
+    return bool(good) and all(one["verdict"]["state"] == "learned nothing" for one in good)
+
+
 def movements(scan: Scan) -> list[str]:
-    """Return, per run, how its verdict moved, and the sentence on its newest checkpoint."""
+    """Return, per run, how its verdict moved, and the sentence on its newest checkpoint.
+
+    A run that has learned nothing at any time is a line, with the best R² of it.
+    """
     lines = []
-    for run, group in groupby(scan.checkpoints, key=lambda checkpoint: checkpoint.run):
-        used = [checkpoint for checkpoint in group if checkpoint.result is not None]
-        good = sorted(used, key=lambda checkpoint: training_order(vars(checkpoint)))
+    for run, own in _runs(scan).items():
+        good = [checkpoint for checkpoint in own if checkpoint.result is not None]
         if good:
-            name = run or scan.folder.name or scan.folder
+            name = _name(run, scan)
+            if _diverged(good):
+                best = max(c.result["model"]["r2"] for c in good if c.result is not None)
+                doubtful = any(
+                    c.result["model"].get("doubts") for c in good if c.result is not None
+                )
+                told = f"R² {r_squared(best)}" + "; inferred, and doubtful" * doubtful
+                lines.append(f"{name}: {_movement(good)} ({told})")
+                continue
             if len(good) > 1:
                 lines.append(f"{name}: {_movement(good)}")
-            assert good[-1].result is not None
-            lines.append(f"{name}, {_in_run(good[-1])}: {good[-1].result['verdict']['text']}")
+            newest = good[-1].result
+            assert newest is not None
+            lines.append(f"{name}, {_in_run(good[-1])}: {newest['verdict']['text']}")
     return lines
 
 
@@ -89,51 +140,49 @@ def _in_run(checkpoint: ScannedCheckpoint) -> str:
     return checkpoint.path.removeprefix(f"{checkpoint.run}/")
 
 
-def _grid(checkpoints: list[ScannedCheckpoint]) -> Table:
+def _grid(checkpoints: list[ScannedCheckpoint], width: int | None) -> FittedGrid:
     stepped = all(c.epoch is None for c in checkpoints) and any(c.step for c in checkpoints)
-    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    for column in COLUMNS:
-        left = column == "checkpoint"
-        shown = "step" if column == "epoch" and stepped else column
-        grid.add_column(
-            shown, justify="left" if left else "right", no_wrap=not left, overflow="fold"
-        )
+    names: list[str] = []
+    rows: list[list[Cell]] = []
     for run, group in groupby(checkpoints, key=lambda checkpoint: checkpoint.run):
         if run:
-            grid.add_row(Text(printable(run), style="bold"))
+            names.append(printable(run))
+            rows.append([(("", ""),) for _ in COLUMNS])
         for checkpoint in group:
-            name = printable(_in_run(checkpoint))
-            grid.add_row(Text(f"  {name}" if run else name), *_cells(checkpoint, stepped=stepped))
-    return grid
+            names.append("  " * bool(run) + printable(_in_run(checkpoint)))
+            rows.append([(cell,) for cell in _cells(checkpoint, stepped=stepped)])
+    heads = ("step" if head == "epoch" and stepped else head for head in COLUMNS)
+    columns = [
+        [Column((head,), cells)] for head, cells in zip(heads, zip(*rows, strict=True), strict=True)
+    ]
+    return FittedGrid(names, "checkpoint", columns, width=width)
 
 
-def _cells(checkpoint: ScannedCheckpoint, *, stepped: bool) -> Iterator[Text]:
+def _cells(checkpoint: ScannedCheckpoint, *, stepped: bool) -> Iterator[tuple[str, str]]:
+    """Yield the texts of `COLUMNS`, each with its style."""
     assert checkpoint.result is not None
     model, layers = checkpoint.result["model"], checkpoint.result["layers"]
     time = checkpoint.step if stepped else checkpoint.epoch
     named = checkpoint.named_step if stepped else checkpoint.named_epoch
     as_named = "" if named is None else f" (name: {named})"
-    yield Text("—" if time is None else f"{time}{as_named}")
-    yield Text(r_squared(model["r2"]), style="red" if model["learned"] is False else "")
+    yield "—" if time is None else f"{time}{as_named}", ""
+    yield r_squared(model["r2"]), ORANGE if model["learned"] is False else ""
     for condition in CONDITIONS:
         onset = step_of(layers, checkpoint.result["onset"][condition])
-        if onset is not None:
-            yield Text(str(onset), style="green")
-        else:
-            yield Text(*MARKS[at_the_end(layers, condition)])
+        yield MARKS[at_the_end(layers, condition)] if onset is None else (str(onset), "")
     verdict = checkpoint.result["verdict"]
-    begins = step_of(layers, verdict["onset"])
     if verdict["state"] == "collapsed":
-        yield Text(f"from {begins} of {depth(layers)}", style="bold green")
+        yield f"from {step_of(layers, verdict['onset'])} of {depth(layers)}", f"bold {BLUE}"
     else:
-        yield Text(verdict["state"])
-    yield Text(number(layers[-1]["noise_component"]))
+        yield verdict["state"], ""
+    yield number(layers[-1]["noise_component"]), ""
 
 
 def _legend() -> str:
+    nowhere, undecided, not_judged = (MARKS[a][0] for a in Answer if a is not Answer.MET)
     return (
-        "NRC1 to NRC4: step in depth from which each is met to the output (✗ nowhere, ~ undecided,"
-        f" ? cannot be judged); {NOISE}: of the last layer"
+        f"NRC1 to NRC4: step in depth from which each is met to the output ({nowhere} nowhere,"
+        f" {undecided} undecided, {not_judged} cannot be judged); {NOISE}: of the last layer"
     )
 
 

@@ -8,10 +8,12 @@ from nrcscan.metrics.quantities import JUDGED
 from nrcscan.options.report_options import Thresholds
 from nrcscan.verdict.answers import Answer, sure_side
 from nrcscan.verdict.depth import Step
+from nrcscan.verdict.reasons import lacks
 from nrcscan.verdict.sentence import in_words
 from nrcscan.verdict.verdict import (
     Grounds,
     NetworkFit,
+    State,
     Verdict,
     broken,
     confidence_of,
@@ -47,7 +49,22 @@ def conclude(fit: NetworkFit, steps: Sequence[Step], thresholds: Thresholds) -> 
 
 
 def findings(found: Grounds) -> list[str]:
-    """Return what the numbers say beside the verdict: where a linear probe beats the network."""
+    """Return what the numbers say beside the verdict."""
+    return [*_why_not_earlier(found), *_better_probe(found)]
+
+
+def _why_not_earlier(found: Grounds) -> list[str]:
+    """Say what keeps collapse from beginning a step earlier, where it is known to be kept."""
+    if found.state is not State.COLLAPSED or found.stretch is None or found.stretch[0] == 0:
+        return []
+    before = found.steps[found.stretch[0] - 1]
+    if before.together is not Answer.NOT_MET:  # which the verdict says itself
+        return []
+    return [f"Not earlier: {before.name} {lacks(before, found.thresholds)}."]
+
+
+def _better_probe(found: Grounds) -> list[str]:
+    """Say where a linear probe beats the network."""
     nrc4 = next(c for c in JUDGED if c.both_sides)
     least = 1 / float(getattr(found.thresholds, nrc4.option))
     better = []

@@ -20,6 +20,7 @@ from nrcscan.cli.measure_command import measure
 from nrcscan.cli.merge_command import merge
 from nrcscan.cli.report_command import report
 from nrcscan.cli.scan_command import scan
+from nrcscan.cli.schema_command import schema
 from nrcscan.errors import UsageError
 from nrcscan.wording import printable
 
@@ -65,7 +66,7 @@ def _root(
         raise typer.Exit(UsageError.exit_code)
 
 
-for _command in (demo, measure, extract, report, scan, compare, merge, inspect):
+for _command in (demo, measure, extract, report, scan, compare, merge, inspect, schema):
     app.command(cls=HelpfulCommand)(_command)
 
 

@@ -17,13 +17,13 @@ PENDULUM := fixtures/pendulum
 
 demo: .venv/core
 	@mkdir -p demo
-	@echo; echo '== A swimmer imitation network, weight decay 0.01: collapsed from the 3rd of 7 steps'; echo
+	@echo; echo '== A swimmer imitation network, weight decay 0.01'; echo
 	$(NRCSCAN) extract $(SWIMMER)/wd0.01/epoch_600.pt $(SWIMMER)/data.npz -o demo/wd0.01.h5 --force
 	$(NRCSCAN) report demo/wd0.01.h5
-	@echo; echo '== The same without weight decay: undecided'; echo
+	@echo; echo '== The same without weight decay'; echo
 	$(NRCSCAN) extract $(SWIMMER)/wd0/epoch_600.pt $(SWIMMER)/data.npz -o demo/wd0.h5 --force
 	$(NRCSCAN) report demo/wd0.h5
-	@echo; echo '== A convolutional network with a residual block, built by a factory: undecided, for NRC4'; echo
+	@echo; echo '== A convolutional network with a residual block, built by a factory'; echo
 	$(NRCSCAN) extract $(PENDULUM)/model.safetensors $(PENDULUM)/data.npz \
 	    --model $(PENDULUM)/network.py:build -o demo/pendulum.h5 --force
 	$(NRCSCAN) report demo/pendulum.h5

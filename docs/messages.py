@@ -31,7 +31,7 @@ ERRORS = {
 }
 
 TABLES = {
-    "of-options": ("options", "cli", "inputs/check_first"),
+    "of-options": ("options", "cli", "demonstration", "inputs/check_first"),
     "of-code": ("inputs/user_code",),
     "of-checkpoints": ("inputs/checkpoints", "inputs/catalogue"),
     "of-data": ("inputs/datasets",),

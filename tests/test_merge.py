@@ -279,7 +279,7 @@ def test_what_a_call_gets_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     a, b = shards(tmp_path, [0, 100])
     with pytest.raises(UsageError, match="no parts"):
         merge([], tmp_path / "m.h5")
-    with pytest.raises(UsageError, match="is one of the parts"):
+    with pytest.raises(UsageError, match="is an input too"):
         merge([a, b], b, force=True)
     with pytest.raises(UsageError, match="exists already"):
         merge([a], b)

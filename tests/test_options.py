@@ -31,7 +31,7 @@ from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.options.check import check, checked, several
 from nrcscan.options.describe import described
 from nrcscan.options.gate_options import GateOptions
-from nrcscan.options.option import Field, Option, declared, nested
+from nrcscan.options.option import PANELS, Field, Option, declared, nested
 from nrcscan.options.pass_options import CheckpointOptions, PassOptions
 from nrcscan.options.record import anywhere
 from nrcscan.options.report_options import ReportOptions
@@ -291,8 +291,9 @@ def test_the_functions_tell_every_option() -> None:
 
 def test_the_help_is_in_groups() -> None:
     found = CliRunner().invoke(app, ["extract", "--help"]).output
-    titles = re.findall(r"╭─ ([\w ]+) ─", found)
-    assert titles == ["Arguments", "Options", "Network", "Data", "What is measured", "Cost"]
+    titles = re.findall(r"^([A-Z][a-z]+)$", found, re.MULTILINE)
+    assert titles == ["Arguments", "Network", "Data", "Layers", "Cost", "Output", "Examples"]
+    assert {field.option.group for field in FIELDS if field.flags} - {None} <= set(PANELS)
 
 
 def test_paths_are_found_from_another_folder(folder: Path) -> None:

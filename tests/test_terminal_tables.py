@@ -56,8 +56,8 @@ class Deep(nn.Module):
         self.model.encoder.head = nn.Linear(width, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.model.encoder._modules.values():
-            x = layer(x)  # type: ignore[misc]
+        for layer in self.model.get_submodule("encoder").children():
+            x = layer(x)
         return x
 
 

@@ -12,20 +12,37 @@ import typer
 
 import nrcscan
 from nrcscan.cli.compare_command import compare
+from nrcscan.cli.demo_command import demo
 from nrcscan.cli.extract_command import extract
+from nrcscan.cli.help_text import HelpfulCommand, HelpfulGroup, name_of, usage
 from nrcscan.cli.inspect_command import inspect
+from nrcscan.cli.measure_command import measure
 from nrcscan.cli.merge_command import merge
 from nrcscan.cli.report_command import report
 from nrcscan.cli.scan_command import scan
+from nrcscan.cli.schema_command import schema
 from nrcscan.errors import UsageError
 from nrcscan.wording import printable
 
 app = typer.Typer(
     name="nrcscan",
     help="Find where a trained regressor has collapsed onto its targets, and how far.",
-    no_args_is_help=True,
+    cls=HelpfulGroup,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
+
+HOW_TO = """\
+From which layer on has a trained regressor collapsed onto its targets, and how far?
+
+  nrcscan demo                  what it finds in two small networks that come along
+  nrcscan measure MODEL DATA    the same of your checkpoint, on your data
+  nrcscan extract MODEL DATA    in two steps: measure once, into acts.h5,
+  nrcscan report                and show it, as often as you like
+  nrcscan scan FOLDER DATA      every checkpoint of a folder, over epochs and runs
+
+All commands: nrcscan --help. One of them, with examples: nrcscan report --help.
+"""
 
 
 def _show_version(asked: bool) -> None:
@@ -34,8 +51,9 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -43,11 +61,13 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(HOW_TO, nl=False)
+        raise typer.Exit(UsageError.exit_code)
 
 
-for _command in (extract, report, scan, compare, merge, inspect):
-    app.command(no_args_is_help=True)(_command)
+for _command in (demo, measure, extract, report, scan, compare, merge, inspect, schema):
+    app.command(cls=HelpfulCommand)(_command)
 
 
 class _Stopped(BaseException):
@@ -74,8 +94,11 @@ def main() -> None:
         message: Callable[[], str] | None = getattr(error, "format_message", None)
         if message is None:
             raise
-        if text := message():  # there is none where the help was shown instead
-            context = getattr(error, "ctx", None)
-            where = context.command_path if context is not None else "nrcscan"
-            print(f"error: {printable(text).rstrip('.')}; see {where} --help", file=sys.stderr)
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "nrcscan"
+        text = printable(message()).rstrip(".?")
+        if type(error).__name__ == "MissingParameter" and context is not None:
+            missing = name_of(error.param).rstrip(".")  # type: ignore[attr-defined]
+            text = f"{missing} is missing; the call is {usage(context)}"
+        print(f"error: {text}; see {where} --help", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", UsageError.exit_code))

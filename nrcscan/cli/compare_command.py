@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 import nrcscan
-from nrcscan.cli.console import emit, encoding_of_stdout, in_terminal
-from nrcscan.cli.option_groups import Form, Written, takes
+from nrcscan.cli.console import emit, encoding_of_stdout, in_terminal, placed
+from nrcscan.cli.option_groups import Force, Form, Written, takes
 from nrcscan.options.report_options import ReportOptions
 
 
@@ -22,17 +22,25 @@ def compare(
         ),
     ],
     quantity: Annotated[
-        str, typer.Option(help="What the table shows of every layer: any quantity of a report.")
+        str,
+        typer.Option(
+            metavar="NAME", help="What the table shows of every layer: any quantity of a report."
+        ),
     ] = "noise_component",
     form: Form = "table",
     output: Written = None,
+    force: Force = False,
     *,
     options: ReportOptions,
 ) -> None:
     """Show several runs side by side, layer by layer, and where they differ.
 
-    Example: nrcscan compare wd0.h5 wd0.01.h5 wd0.05.h5
+    Examples:
+        nrcscan compare wd0.h5 wd0.01.h5 wd0.05.h5
+        nrcscan compare scan/ --quantity cka
+        nrcscan compare before.h5 after.h5 --format csv -o runs.csv
     """
+    output = placed(output, paths, force=force)
     result = nrcscan.compare(paths, **options)
     from nrcscan.comparing import comparison_table
 

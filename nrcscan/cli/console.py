@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from nrcscan.errors import NrcscanError, OutputError, UsageError
-from nrcscan.wording import in_ascii
+from nrcscan.wording import in_ascii, printable, reason
 
+STDOUT = "-"
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 
@@ -27,6 +30,10 @@ def errors() -> Iterator[None]:
             yield
     except NrcscanError as error:
         print(f"error: {error}", file=sys.stderr)
+        if error.__cause__ is not None:
+            detail(
+                f"because of {type(error.__cause__).__name__}: {printable(reason(error.__cause__))}"
+            )
         if hasattr(error, "caret") and sys.stderr.isatty():
             print(error.caret, file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
@@ -51,44 +58,75 @@ def _names_in_bounds() -> Iterator[None]:
         raise UsageError(f"{name[:60]}…: a name of {len(name)} letters; check the path") from error
 
 
+@dataclass
+class _Volume:
+    """How much is said beside results and errors.
+
+    Attributes:
+        quiet: neither notes nor progress.
+        verbose: details too.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+_volume = _Volume()
+
+
+@contextmanager
+def speaking(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Have a command say less than usual, or more, and at its end how long it took."""
+    _volume.quiet, _volume.verbose = quiet, verbose and not quiet
+    begun = time.perf_counter()
+    try:
+        yield
+        detail(f"took {time.perf_counter() - begun:.2f} s")
+    finally:
+        _volume.quiet = _volume.verbose = False
+
+
 def speaks() -> bool:
     """Say whether this process is the only one, or the first of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def say(text: str) -> None:
-    """Show a note on stderr."""
-    if speaks():
+    """Show a note on stderr, unless --quiet is given."""
+    if speaks() and not _volume.quiet:
         print(f"note: {text}", file=sys.stderr)
 
 
-def progress(unit: str) -> Any:
-    """Return a progress bar on stderr with rate and time left; silent when it is no terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
+def detail(text: str) -> None:
+    """Show a note on stderr if --verbose is given."""
+    if _volume.verbose:
+        say(text)
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.speed or 0
-            return Text(f"{speed:,.0f} {unit}/s" if speed >= 10 else f"{speed:.1f} {unit}/s")
 
-    return Progress(
-        TextColumn("{task.completed:,.0f} " + unit),
-        BarColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not (sys.stderr.isatty() and speaks()),
-        transient=True,
-    )
+def shows_progress() -> bool:
+    """Say whether anybody would see on stderr how far a command is."""
+    return sys.stderr.isatty() and speaks() and not _volume.quiet
+
+
+def placed(
+    output: Path | None, inputs: Iterable[Path | None] = (), *, force: bool = False
+) -> Path | None:
+    """Return where a result is to be written, before any work is done; None for stdout, as "-".
+
+    Whatever a command writes is checked by the same two rules: an input is never written over, and
+    nothing else that is there unless --force is given.
+
+    Raises:
+        UsageError: it is an input, or is there already and is not to be replaced.
+        OutputError: its folder is missing, full, or cannot be written to.
+    """
+    if output is None or str(output) == STDOUT:
+        return None
+    from nrcscan.files.write_atomically import require_apart, require_free
+
+    require_apart(output, [path for path in inputs if path is not None])
+    require_free(output, force=force)
+    return output
 
 
 def emit(text: str, output: Path | None) -> None:
@@ -101,6 +139,7 @@ def emit(text: str, output: Path | None) -> None:
         from nrcscan.files.write_atomically import write_text
 
         write_text(output, text)
+        say(f"wrote {output}")
         return
     if sys.stdout is None:  # closed by whoever called
         return

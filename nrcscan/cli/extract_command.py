@@ -2,50 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 import nrcscan
-from nrcscan.cli.console import emit, progress, say, speaks
-from nrcscan.cli.option_groups import DataFactory, DataFiles, one_source, takes
+from nrcscan.cli.console import detail, emit, say, speaks
+from nrcscan.cli.option_groups import (
+    Checkpoint,
+    DataFactory,
+    DataFiles,
+    Force,
+    Statistics,
+    one_source,
+    takes,
+)
+from nrcscan.cli.progress_bar import counting
 from nrcscan.options.pass_options import PassOptions
+
+if TYPE_CHECKING:
+    from nrcscan.extracting.run_pass import Extraction
 
 
 @takes(options=PassOptions)
 def extract(
-    model: Annotated[
-        Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors, shards, …")
-    ],
+    model: Checkpoint,
     data: DataFiles = None,
     data_factory: DataFactory = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
-        "acts.h5"
-    ),
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+    output: Statistics = Path("acts.h5"),
+    force: Force = False,
     *,
     options: PassOptions,
 ) -> None:
     """Run a trained network over a dataset once and keep its statistics in a file.
 
-    Example: nrcscan extract model.pt data.npz -o acts.h5
+    Examples:
+        nrcscan extract model.pt data.npz
+        nrcscan extract model.pt data.csv --targets y1,y2 --standardize x,y
+        nrcscan extract model.safetensors data.npz --model net.py:build -o net.h5
     """
-    bar = progress("samples")
-    with bar:
-        task = bar.add_task("samples", total=None, visible=False)
-        result = nrcscan.extract(
-            model,
-            one_source(data, data_factory, "extract"),
-            output,
-            **options,
-            force=force,
-            on_note=say,
-            on_progress=lambda done, total: bar.update(
-                task, completed=done, total=total, visible=True
-            ),
-        )
-    fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"
+    source = one_source(data, data_factory, "extract")
+    result = watched_pass(model, source, output, options, force=force, on_note=say)
     if speaks():
-        emit(f"{result.path}: {len(result.layers)} layers, {result.n_samples} samples{fit}\n", None)
+        emit(f"{result.path}: {sizes(result)}\n", None)
     say(f"see where it collapses with: nrcscan report {result.path}")
+
+
+def sizes(result: Extraction) -> str:
+    """Return how much was measured, in words, and how well the network fits it."""
+    fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"
+    return f"{len(result.layers)} layers, {result.n_samples} samples{fit}"
+
+
+def watched_pass(
+    model: Path,
+    source: Any,
+    output: Path,
+    options: PassOptions,
+    *,
+    force: bool,
+    on_note: Callable[[str], None],
+) -> Extraction:
+    """Run a network over its data with a bar that shows how far it is, and tell what was tried."""
+    with counting("samples") as advance:
+        result = nrcscan.extract(
+            model, source, output, **options, force=force, on_note=on_note, on_progress=advance
+        )
+    if result.trial is not None:
+        tried = sorted(result.trial.r2.items(), key=lambda one: -one[1])
+        found = ", ".join(f"{guess} {r2:.4f}" for guess, r2 in tried)
+        detail(f"R² of all that was tried on the first samples: {found}")
+    return result

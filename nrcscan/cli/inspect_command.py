@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
-from nrcscan.cli.option_groups import takes
+from nrcscan.cli.option_groups import Checkpoint, takes
 from nrcscan.options.pass_options import CheckpointOptions
 
 
 @takes(options=CheckpointOptions)
 def inspect(
-    model: Annotated[
-        Path, typer.Argument(help="Checkpoint: .pt .pth .ckpt .bin .safetensors, shards, …")
-    ],
+    model: Checkpoint,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     *,
     options: CheckpointOptions,
 ) -> None:
     """Show what a checkpoint is and holds; nothing in it runs, unless it is trusted.
 
-    Example: nrcscan inspect model.pt
+    Examples:
+        nrcscan inspect model.pt
+        nrcscan inspect run/checkpoint.ckpt --state-key ema --json
     """
     found = nrcscan.inspect(model, **options)
     if json_:

@@ -9,7 +9,7 @@ import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, say
-from nrcscan.cli.option_groups import takes
+from nrcscan.cli.option_groups import Force, Statistics, takes
 
 
 @takes()
@@ -17,14 +17,14 @@ def merge(
     parts: Annotated[
         list[Path], typer.Argument(metavar="PART...", help="Files of nrcscan extract.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
-        "acts.h5"
-    ),
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+    output: Statistics = Path("acts.h5"),
+    force: Force = False,
 ) -> None:
     """Merge the statistics of data shards into one file, as if one pass had seen all samples.
 
-    Example: nrcscan merge part1.h5 part2.h5 -o acts.h5
+    Examples:
+        nrcscan merge part1.h5 part2.h5
+        nrcscan merge shard*.h5 -o whole.h5 --force
     """
     result = nrcscan.merge(parts, output, force=force, on_note=say)
     fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"

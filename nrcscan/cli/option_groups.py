@@ -7,20 +7,30 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
-from nrcscan.cli.console import errors
+from nrcscan.cli.console import errors, speaking
 from nrcscan.errors import UsageError
 from nrcscan.inputs import catalogue
 from nrcscan.options.check import check
 from nrcscan.options.choices import Format
 from nrcscan.options.option import Field, declared, nested
 
+
+def words_of(choices: Any) -> str:
+    """Return the words of a Literal as `--help` shows them."""
+    return "|".join(get_args(choices))
+
+
+Checkpoint = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="Checkpoint: a file, a folder or the index of shards."),
+]
 DataFiles = Annotated[
     list[Path] | None,
-    typer.Argument(help=f"{catalogue.data_kinds()}."),
+    typer.Argument(metavar="DATA...", help=f"{catalogue.data_kinds()}."),
 ]
 DataFactory = Annotated[
     str | None,
@@ -29,10 +39,36 @@ DataFactory = Annotated[
         metavar="WHERE:NAME",
         help="In place of DATA, what returns a Dataset, a DataLoader or batches:"
         " package.module:factory or path/file.py:factory.",
+        rich_help_panel="Data",
     ),
 ]
-Form = Annotated[Format, typer.Option("--format", help="What to write.")]
-Written = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.")]
+Form = Annotated[Format, typer.Option("--format", metavar=words_of(Format), help="What to write.")]
+Written = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Write to a file; - is the terminal, or a pipe."
+    ),
+]
+Statistics = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", help="The file of statistics to write.")
+]
+Errors = Annotated[bool, typer.Option("--errors", help="Show every value's standard error.")]
+Chance = Annotated[bool, typer.Option("--chance", help="Show what every value would be by chance.")]
+Wide = Annotated[
+    bool,
+    typer.Option(
+        "--wide",
+        help="Show kind, width and stable ranks too, as a terminal of 120 columns does, and"
+        " whole names.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
+
+_VOLUME = {
+    "quiet": typer.Option("--quiet", "-q", help="Say nothing but errors and results."),
+    "verbose": typer.Option("--verbose", "-v", help="Say what was tried, and how long it took."),
+}
+"""What every command takes, as `takes` gives it to them."""
 
 
 def takes(
@@ -53,10 +89,9 @@ def takes(
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
-            with errors():
-                for name in fields:
-                    given[name] = _gathered(fields[name], given)
-                command(**given)
+            with speaking(**{name: given.pop(name) for name in _VOLUME}), errors():
+                chosen = {name: _gathered(kind, given) for name, kind in fields.items()}
+                command(**chosen, **{name: given[name] for name in own.parameters.keys() & given})
 
         parameters: list[inspect.Parameter] = []
         for name, parameter in own.parameters.items():
@@ -66,8 +101,12 @@ def takes(
             for field in fields[name]:
                 within = nested(field)
                 every = [field] if within is None else list(declared(within).values())
-                parameters += map(_parameter, every)
+                known = {parameter.name for parameter in parameters}
+                parameters += [_parameter(one) for one in every if one.name not in known]
         keyword = inspect.Parameter.KEYWORD_ONLY
+        for name, option in _VOLUME.items():
+            hint = Annotated[bool, option]
+            parameters.append(inspect.Parameter(name, keyword, default=False, annotation=hint))
         run.__signature__ = own.replace(  # type: ignore[attr-defined]
             parameters=[parameter.replace(kind=keyword) for parameter in parameters]
         )
@@ -111,7 +150,7 @@ def _parameter(field: Field) -> inspect.Parameter:
             typer.Option(
                 *filter(None, (field.flags, option.short)),
                 help=text,
-                metavar=option.metavar,
+                metavar=option.metavar or _stands_for(field),
                 min=least,
                 max=greatest,
                 show_default=option.shown_default or True,
@@ -121,16 +160,26 @@ def _parameter(field: Field) -> inspect.Parameter:
     )
 
 
+def _stands_for(field: Field) -> str | None:
+    """Return what `--help` calls a value of which only the type is declared."""
+    if field.choices:
+        return "|".join(map(str, field.choices))
+    return next((word for kind, word in _WORDS.items() if field.has(kind)), None)
+
+
+_WORDS = {Path: "FILE", int: "N", float: "X"}
+
+
 def _gathered(fields: Sequence[Field], given: dict[str, Any]) -> dict[str, Any]:
-    """Take options out of what Typer gave, and return those that the library is to be told."""
+    """Return of what Typer gave the options that the library is to be told."""
     chosen = {}
     for field in fields:
         within = nested(field)
         if within is not None:
             chosen[field.name] = within(
-                **{name: check(inner, given.pop(name)) for name, inner in declared(within).items()}
+                **{name: check(inner, given[name]) for name, inner in declared(within).items()}
             )
-        elif (value := given.pop(field.name)) not in (None, []):
+        elif (value := given[field.name]) not in (None, []):
             chosen[field.name] = _parsed(field, value)
     return chosen
 
@@ -148,10 +197,15 @@ def one_source(data: list[Path] | None, data_factory: str | None, command: str) 
     """Return where the data comes from: files, or what the user's own code returns.
 
     Raises:
-        UsageError: DATA and --data name the data in two ways, and none is given, or both.
+        UsageError: DATA and --data name the samples in two ways, and none is given, or both.
     """
-    if (data is None) == (data_factory is None):
-        raise UsageError(f"give either DATA or --data: see nrcscan {command} --help")
+    if not data and data_factory is None:
+        raise UsageError(
+            "DATA is missing; name the file of the samples, or with --data what returns them:"
+            f" see nrcscan {command} --help"
+        )
+    if data and data_factory is not None:
+        raise UsageError("DATA and --data both say where the samples are; give one of them")
     return data or data_factory
 
 

@@ -8,36 +8,35 @@ from typing import Annotated
 import typer
 
 import nrcscan
-from nrcscan.cli.console import emit, encoding_of_stdout, in_terminal
-from nrcscan.cli.option_groups import Form, Written, takes
+from nrcscan.cli.console import emit, encoding_of_stdout, in_terminal, placed, say
+from nrcscan.cli.option_groups import Chance, Errors, Force, Form, Wide, Written, takes
+from nrcscan.cli.progress_bar import counting
 from nrcscan.errors import UsageError
 from nrcscan.options.choices import Format
 from nrcscan.options.report_options import ReportOptions
 
+USUAL = Path("acts.h5")
+"""What is shown where no file is named."""
+
 
 @takes(options=ReportOptions)
 def report(
-    acts: Annotated[Path, typer.Argument(help="A file of nrcscan extract.")],
+    acts: Annotated[
+        Path | None,
+        typer.Argument(metavar="ACTS", help="A file of nrcscan extract; by default acts.h5 here."),
+    ] = None,
     form: Form = "table",
     output: Written = None,
-    errors: Annotated[
-        bool, typer.Option("--errors", help="Show every value with its standard error.")
-    ] = False,
-    chance: Annotated[
-        bool, typer.Option("--chance", help="Show what every value would be by chance.")
-    ] = False,
-    wide: Annotated[
-        bool,
-        typer.Option(
-            "--wide",
-            help="Show kind, width and stable ranks too, as a terminal of 120 columns does, and"
-            " whole names.",
-        ),
-    ] = False,
+    force: Force = False,
+    errors: Errors = False,
+    chance: Chance = False,
+    wide: Wide = False,
     against: Annotated[
         Path | None,
         typer.Option(
-            metavar="TEST", help="The same network on other samples: show both, and the gap."
+            metavar="TEST",
+            help="The same network on other samples: show both, and the gap.",
+            rich_help_panel="Data",
         ),
     ] = None,
     *,
@@ -45,13 +44,33 @@ def report(
 ) -> None:
     """Show where collapse begins, layer by layer.
 
-    Example: nrcscan report acts.h5 --format json -o report.json
+    Examples:
+        nrcscan report
+        nrcscan report acts.h5 --errors --noise-max 0.1
+        nrcscan report train.h5 --against test.h5 --format json -o gap.json
     """
-    if against is not None:
-        _require_none({"--errors": errors, "--chance": chance})
-        _beside(acts, against, form, output, wide=wide, options=options)
+    acts = acts or _usual()
+    output = placed(output, [acts, against], force=force)
+    if against is None:
+        show(acts, form, output, options, errors=errors, chance=chance, wide=wide)
         return
-    result = nrcscan.report(acts, **options)
+    _require_none({"--errors": errors, "--chance": chance})
+    _beside(acts, against, form, output, wide=wide, options=options)
+
+
+def show(
+    acts: Path,
+    form: Format,
+    output: Path | None,
+    options: ReportOptions,
+    *,
+    errors: bool = False,
+    chance: bool = False,
+    wide: bool = False,
+) -> None:
+    """Show the report of a file, or write it to another."""
+    with counting("layers") as advance:
+        result = nrcscan.report(acts, **options, on_progress=advance)
     from nrcscan.reporting import report_table
 
     shown = report_table.Shown(errors, chance, wide)
@@ -61,6 +80,21 @@ def report(
             return
     encoding = "utf-8" if output is not None else encoding_of_stdout()
     emit(report_table.render(result, form, shown, encoding=encoding), output)
+
+
+def _usual() -> Path:
+    """Return the file that is shown where none is named.
+
+    Raises:
+        UsageError: no file is named, and none is there by the usual name.
+    """
+    if not USUAL.exists():
+        raise UsageError(
+            f"ACTS is missing, and there is no {USUAL} here; name a file, or measure a network"
+            " first: nrcscan extract MODEL DATA"
+        )
+    say(f"no file is named: this is {USUAL}")
+    return USUAL
 
 
 def _beside(

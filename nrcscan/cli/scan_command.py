@@ -11,23 +11,33 @@ from typing import Annotated, Literal
 import typer
 
 import nrcscan
-from nrcscan.cli.console import INTERRUPTED, emit, encoding_of_stdout, in_terminal, progress, say
-from nrcscan.cli.option_groups import DataFactory, DataFiles, one_source, takes
+from nrcscan.cli.console import INTERRUPTED, emit, encoding_of_stdout, in_terminal, placed, say
+from nrcscan.cli.option_groups import DataFactory, DataFiles, Force, one_source, takes, words_of
+from nrcscan.cli.progress_bar import counting
 from nrcscan.options.gate_options import GateOptions
 from nrcscan.options.scan_options import ScanOptions
+
+_ScanFormat = Literal["table", "json", "csv"]
 
 
 @takes(many=True, options=ScanOptions, gating=GateOptions)
 def scan(
-    folder: Annotated[Path, typer.Argument(help="Where the checkpoints are, in sub-folders too.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Where the checkpoints are, in sub-folders too."),
+    ],
     data: DataFiles = None,
     data_factory: DataFactory = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")] = Path(
-        "scan"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write to.")
+    ] = Path("scan"),
     form: Annotated[
-        Literal["table", "json", "csv"],
-        typer.Option("--format", help="What to show; the output folder has JSON and CSV anyway."),
+        _ScanFormat,
+        typer.Option(
+            "--format",
+            metavar=words_of(_ScanFormat),
+            help="What to show; the output folder has JSON and CSV anyway.",
+        ),
     ] = "table",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show every rule with the values that decided it.")
@@ -35,19 +45,24 @@ def scan(
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JUnit XML.")
     ] = None,
+    force: Force = False,
     *,
     options: ScanOptions,
     gating: GateOptions,
 ) -> None:
     """Measure every checkpoint in a folder, and show how collapse develops.
 
-    Example: nrcscan scan runs/ data.npz -o scan/
+    Examples:
+        nrcscan scan runs/ data.npz
+        nrcscan scan runs/ data.npz -o scan/ --jobs 4 --pattern 'epoch_*.pt'
+        nrcscan scan runs/ data.npz --require 'model.r2 >= 0.9' --junit nrc.xml
     """
     from nrcscan.gating.settings_file import gather_rules
     from nrcscan.gating.verdicts import require_writable, verdicts_of
 
     wanted = gather_rules(**gating)
     require_writable(junit)
+    junit = placed(junit, data or (), force=force)
     with _watched(output) as advance:
         found = nrcscan.scan(
             folder,
@@ -58,12 +73,14 @@ def scan(
             on_progress=advance,
         )
     _show(found, form)
-    say(f"{output}: scan.json, scan.csv and a statistics file per checkpoint")
+    say(f"wrote {output}: scan.json, scan.csv and a statistics file per checkpoint")
     verdicts = verdicts_of(found.to_dict(), wanted, folder=folder, explained=explain, junit=junit)
     if form == "table":
         emit(verdicts.text, None)
     else:  # stdout has data alone
         sys.stderr.write(verdicts.text)
+    if junit is not None:
+        say(f"wrote {junit}")
     for note in verdicts.notes:
         say(note)
     raise typer.Exit(verdicts.exit_code)
@@ -73,15 +90,13 @@ def scan(
 def _watched(output: Path) -> Iterator[Callable[[int, int], None]]:
     """Yield what is told of progress, and say what is kept of a scan that is interrupted."""
     done = total = 0
-    bar = progress("checkpoints")
     try:
-        with bar:
-            task = bar.add_task("checkpoints", total=None, visible=False)
+        with counting("checkpoints") as count:
 
             def advance(now: int, of: int) -> None:
                 nonlocal done, total
                 done, total = now, of
-                bar.update(task, completed=now, total=of, visible=now < of)
+                count(now, of)
 
             yield advance
     except KeyboardInterrupt as error:

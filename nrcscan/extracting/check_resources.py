@@ -19,19 +19,6 @@ if TYPE_CHECKING:  # what is written where is checked before torch is imported
     from nrcscan.network.call_plan import CallPlan
 
 
-def require_apart(output: Path, model: object, data: object) -> None:
-    """Refuse to write over an input.
-
-    Raises:
-        UsageError: the output is one of the inputs.
-    """
-    inputs = [model, *(data if isinstance(data, list | tuple) else [data])]
-    for given in inputs:
-        there = isinstance(given, str | Path) and output.exists() and Path(given).exists()
-        if there and output.samefile(given):
-            raise UsageError(f"{output}: is an input too; choose another -o")
-
-
 def usable_device(name: str) -> torch.device:
     """Return a device that tensors can be put on.
 

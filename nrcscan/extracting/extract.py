@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from nrcscan.errors import UsageError
-from nrcscan.extracting.check_resources import require_apart, usable_device
+from nrcscan.extracting.check_resources import usable_device
 from nrcscan.extracting.listener import Listener
 from nrcscan.files import write_atomically
 from nrcscan.inputs.check_first import needs_torch, require_there, watched
@@ -53,7 +53,8 @@ def extract(
         output: the HDF5 file to write.
         force: replace an existing output.
         on_note: called with every note as it comes up.
-        on_progress: called with samples done, and in all if known, after every batch.
+        on_progress: called with samples done, and in all if known, after every batch; each pass
+            over the data counts them once more.
         options: see `nrcscan.options.pass_options`.
 
     Raises:
@@ -63,7 +64,9 @@ def extract(
     settings = checked(PassOptions, options, "extract")
     path = Path(output)
     require_there(model, data, settings)
-    require_apart(path, model, data)
+    given = [model, *(data if isinstance(data, list | tuple) else [data])]
+    paths = [one for one in given if isinstance(one, str | Path)]
+    write_atomically.require_apart(path, paths)
     dataset = None if needs_torch(data) else open_data(data, settings)
     write_atomically.require_free(path, force=force)  # last: it hides nothing else that is wrong
     files = watched(model, data, settings)

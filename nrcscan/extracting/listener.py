@@ -12,7 +12,8 @@ class Listener:
 
     Attributes:
         note: called with every note as it comes up.
-        progress: called with samples done, and in all if known, after every batch.
+        progress: called with samples done, and in all if known, after every batch; each pass over
+            the data counts them once more.
         measured: called when all is measured and nothing has been written; what it raises keeps
             it so.
     """

@@ -105,14 +105,15 @@ class _Job:
         return part
 
     def _pass(self, number: int, batches: Iterator[Batch]) -> Part:
-        """Add up this rank's samples."""
-        total = self.total
+        """Add up this rank's samples, those of all passes told of as one work."""
+        total, n_passes = self.total, len(self.passes.order)
+        before, whole = number * (total or 0), None if total is None else total * n_passes
         return add_up(
             self.passes,
             self.passes.order[number],
             self.ranks.mine(batches, total),
             self.rows if number == 0 else None,
-            lambda done: self.listener.progress(done, total),
+            lambda done: self.listener.progress(before + done, whole),
         )
 
     def _write(self, number: int, part: Part, writer: writing.Writer) -> None:

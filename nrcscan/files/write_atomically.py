@@ -1,11 +1,14 @@
-"""The one place that puts files in place: whole or not at all, and on disk."""
+"""The one place that puts files in place: whole or not at all, and on disk.
+
+One policy holds for whatever is written: `require_apart` and `require_free`, before any work.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -38,6 +41,17 @@ def require_free(path: Path, *, force: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def require_apart(output: Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse to write over an input, whatever is asked for.
+
+    Raises:
+        UsageError: the output is one of the inputs.
+    """
+    for given in inputs if output.exists() else ():
+        if Path(given).exists() and output.samefile(given):
+            raise UsageError(f"{output}: is an input too; choose another -o")
 
 
 @contextmanager

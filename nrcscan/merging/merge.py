@@ -128,9 +128,7 @@ def _require_mergeable(parts: Sequence[Path], output: Path) -> None:
             f"{len(parts)} parts: at most {MOST_PARTS} are merged at once; merge them in groups,"
             " then the groups"
         )
-    for part in parts:
-        if output.exists() and part.exists() and output.samefile(part):
-            raise UsageError(f"{output}: is one of the parts; choose another -o")
+    write_atomically.require_apart(output, parts)
 
 
 def pooled(parts: Iterable[Statistics]) -> Statistics:

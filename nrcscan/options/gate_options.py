@@ -19,7 +19,7 @@ class GateOptions(TypedDict, total=False):
             (),
             help="What must hold, such as 'model.r2 >= 0.9'.",
             metavar="RULE",
-            group="Rules",
+            group="Judgement",
         ),
     ]
     gate: Annotated[
@@ -27,7 +27,7 @@ class GateOptions(TypedDict, total=False):
         Option(
             help="Judge the newest checkpoint of a run, or all.",
             shown_default="newest",
-            group="Rules",
+            group="Judgement",
         ),
     ]
     baseline: Annotated[
@@ -35,7 +35,7 @@ class GateOptions(TypedDict, total=False):
         Option(
             help="An earlier scan, than which none may be worse.",
             metavar="SCAN.JSON",
-            group="Rules",
+            group="Judgement",
         ),
     ]
     tolerance: Annotated[
@@ -45,6 +45,6 @@ class GateOptions(TypedDict, total=False):
             minimum=0,
             maximum=1,
             shown_default="0.01",
-            group="Rules",
+            group="Judgement",
         ),
     ]

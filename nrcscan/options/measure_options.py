@@ -13,7 +13,7 @@ MeasuresOption = Annotated[
         "core",
         help="With all, neighbouring measures too: a pass takes one more covariance of the last"
         " layer for them, and a report shows them.",
-        group="What is measured",
+        group="Layers",
         shards_may_differ=True,
     ),
 ]

@@ -13,6 +13,9 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+PANELS = ("Network", "Data", "Layers", "Cost", "Judgement", "Output")
+"""The panels of `--help`, in their order: every option is in one of them."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -21,7 +24,7 @@ class Option:
     Attributes:
         default: its value where none is given; a dataclass gives a field's default as usual.
         help: what it does, in a sentence, for the command line and for the library alike.
-        group: the panel of `--help` that it is in.
+        group: the panel of `--help` that it is in, of `PANELS`.
         metavar: what `--help` calls its value.
         flag: on the command line; by default its name with hyphens. Empty: the library's alone.
         short: another flag, of one letter.

@@ -27,6 +27,7 @@ class CheckpointOptions(TypedDict, total=False):
             help="Activation of an inferred chain: relu, tanh, gelu, silu, elu, selu, leaky_relu,"
             " sigmoid, softplus or identity; by default the one that explains the first samples"
             " best.",
+            metavar="NAME",
             group="Network",
             shards_may_differ=True,
         ),
@@ -117,6 +118,7 @@ class PassOptions(CheckpointOptions, total=False):
             shown_default="cpu",
             pattern=DEVICE,
             form="cpu, cuda, cuda:1, mps or another of torch's devices",
+            metavar="DEVICE",
             group="Network",
             shards_may_differ=True,
         ),
@@ -134,6 +136,7 @@ class PassOptions(CheckpointOptions, total=False):
         Option(
             help="The inputs' key in a file of named arrays, or columns in a table: a+b side by"
             " side, a,b several inputs, 'data/*/obs' joined episodes.",
+            metavar="KEY",
             group="Data",
             shards_may_differ=True,
         ),
@@ -142,6 +145,7 @@ class PassOptions(CheckpointOptions, total=False):
         str | None,
         Option(
             help="The targets' key in a file of named arrays, or columns in a table, likewise.",
+            metavar="KEY",
             group="Data",
             shards_may_differ=True,
         ),
@@ -182,7 +186,7 @@ class PassOptions(CheckpointOptions, total=False):
         Option(
             help="How images become inputs: channels=rgb|grey height= width= scale= mean= std=,"
             " resized, then (pixels / scale - mean) / std.",
-            metavar="'NAME=VALUE …'",
+            metavar="'NAME=VALUE ...'",
             group="Data",
         ),
     ]
@@ -203,6 +207,7 @@ class PassOptions(CheckpointOptions, total=False):
             help="To standardize by, an .npz of x_mean, x_std, y_mean, y_std; else the data's, or"
             " of a split the training part's.",
             goes_with="standardize",
+            metavar="FILE",
             group="Data",
             shards_may_differ=True,
         ),
@@ -212,7 +217,7 @@ class PassOptions(CheckpointOptions, total=False):
         Option(
             help="Only one part of the data, cut as scikit-learn's train_test_split cuts it:"
             " train=0.8,seed=42,part=test.",
-            metavar="NAME=VALUE,…",
+            metavar="NAME=VALUE,...",
             group="Data",
         ),
     ]
@@ -236,7 +241,7 @@ class PassOptions(CheckpointOptions, total=False):
             (),
             help="Only layers that match.",
             metavar="GLOB",
-            group="What is measured",
+            group="Layers",
             shards_may_differ=True,  # those that they choose are compared
         ),
     ]
@@ -246,7 +251,7 @@ class PassOptions(CheckpointOptions, total=False):
             (),
             help="Leave out layers that match.",
             metavar="GLOB",
-            group="What is measured",
+            group="Layers",
             shards_may_differ=True,
         ),
     ]
@@ -255,7 +260,7 @@ class PassOptions(CheckpointOptions, total=False):
         Option(
             "mean",
             help="How positions in space or time become one row of features.",
-            group="What is measured",
+            group="Layers",
         ),
     ]
     mask: Annotated[
@@ -264,7 +269,7 @@ class PassOptions(CheckpointOptions, total=False):
             help="Which of several inputs is 1 for the positions that count; ~NAME where 1 is"
             " padding, none for no mask. By default attention_mask and others known by name.",
             metavar="NAME",
-            group="What is measured",
+            group="Data",
         ),
     ]
     output_key: Annotated[
@@ -274,7 +279,7 @@ class PassOptions(CheckpointOptions, total=False):
             " field or an index, or several with commas between, side by side. By default the"
             " first.",
             metavar="KEY,KEY",
-            group="What is measured",
+            group="Network",
         ),
     ]
     output_slice: Annotated[
@@ -284,7 +289,7 @@ class PassOptions(CheckpointOptions, total=False):
             metavar="A:B",
             pattern=COLUMNS,
             form="from:to, such as :2",
-            group="What is measured",
+            group="Network",
         ),
     ]
     predictions: Annotated[
@@ -293,7 +298,7 @@ class PassOptions(CheckpointOptions, total=False):
             True,
             help="Judge the network by its predictions; without, NRC4 and R² are left out.",
             flag="--predictions/--no-predictions",
-            group="What is measured",
+            group="Network",
         ),
     ]
     measures: MeasuresOption
@@ -304,7 +309,7 @@ class PassOptions(CheckpointOptions, total=False):
             help="Store the features themselves too.",
             flag="--activations/--no-activations",
             in_scan=False,
-            group="What is measured",
+            group="Output",
             shards_may_differ=True,
         ),
     ]
@@ -314,7 +319,7 @@ class PassOptions(CheckpointOptions, total=False):
             False,
             help="Compress stored features: smaller, but slower.",
             flag="--compress",
-            group="Cost",
+            group="Output",
             changes_numbers=False,
         ),
     ]

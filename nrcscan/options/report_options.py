@@ -31,7 +31,7 @@ class Thresholds:
             help="NRC1 holds up to this noise component.",
             minimum=0,
             maximum=1,
-            group="When conditions hold",
+            group="Judgement",
         ),
     ] = 0.2
     cka_min: Annotated[
@@ -40,7 +40,7 @@ class Thresholds:
             help="NRC2 holds from this CKA on.",
             minimum=0,
             maximum=1,
-            group="When conditions hold",
+            group="Judgement",
         ),
     ] = 0.65
     alignment_min: Annotated[
@@ -49,7 +49,7 @@ class Thresholds:
             help="NRC3 holds from this alignment on.",
             minimum=0,
             maximum=1,
-            group="When conditions hold",
+            group="Judgement",
         ),
     ] = 0.7
     error_ratio_max: Annotated[
@@ -57,7 +57,7 @@ class Thresholds:
         Option(
             help="NRC4 holds where linear MSE / network MSE is from 1 over this up to it.",
             minimum=1,
-            group="When conditions hold",
+            group="Judgement",
         ),
     ] = 2.0
 
@@ -76,7 +76,7 @@ class ReportOptions(TypedDict, total=False):
             help="k: the number of targets, their rank, or a number.",
             minimum=1,
             metavar="t|auto|INT",
-            group="Metrics",
+            group="Judgement",
         ),
     ]
     convention: Annotated[
@@ -84,7 +84,7 @@ class ReportOptions(TypedDict, total=False):
         Option(
             "default",
             help="Details as defined, or as in the authors' script.",
-            group="Metrics",
+            group="Judgement",
         ),
     ]
     measures: MeasuresOption

@@ -20,7 +20,7 @@ class FolderOptions(TypedDict, total=False):
             help="Only checkpoints whose name or path in the folder matches.",
             flag="--pattern",
             metavar="GLOB",
-            group="Scan",
+            group="Network",
         ),
     ]
     follow_links: Annotated[
@@ -29,7 +29,7 @@ class FolderOptions(TypedDict, total=False):
             False,
             help="Follow links that lead out of the folder.",
             flag="--follow-links",
-            group="Scan",
+            group="Network",
         ),
     ]
     jobs: Annotated[
@@ -39,7 +39,7 @@ class FolderOptions(TypedDict, total=False):
             short="-j",
             minimum=1,
             shown_default="one per processor",
-            group="Scan",
+            group="Cost",
         ),
     ]
     timeout: Annotated[
@@ -49,7 +49,7 @@ class FolderOptions(TypedDict, total=False):
             above=0,
             unit="seconds",
             metavar="SECONDS",
-            group="Scan",
+            group="Cost",
         ),
     ]
     cluster: Annotated[
@@ -58,7 +58,7 @@ class FolderOptions(TypedDict, total=False):
             help="Run on a Dask cluster, or start one here with N workers. They must find FOLDER,"
             " DATA and the output at the same paths.",
             metavar="tcp://HOST:PORT|local:N",
-            group="Scan",
+            group="Cost",
         ),
     ]
 

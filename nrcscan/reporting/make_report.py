@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Unpack
@@ -35,11 +35,17 @@ from nrcscan.verdict.verdict import NetworkFit
 
 
 @described(ReportOptions)
-def report(path: str | Path, **options: Unpack[ReportOptions]) -> Report:
+def report(
+    path: str | Path,
+    *,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    **options: Unpack[ReportOptions],
+) -> Report:
     """Compute the Deep NRC metrics from a file of `nrcscan extract`.
 
     Args:
         path: of the file.
+        on_progress: called with layers done, and in all, after every one.
         options: see `nrcscan.options.report_options`.
 
     Raises:
@@ -48,7 +54,7 @@ def report(path: str | Path, **options: Unpack[ReportOptions]) -> Report:
     """
     chosen = checked(ReportOptions, options, "report")
     with open_acts(Path(path)) as acts:
-        return report_of(acts, **chosen, threads=allowed_threads())
+        return report_of(acts, **chosen, threads=allowed_threads(), on_progress=on_progress)
 
 
 def report_of(
@@ -59,6 +65,7 @@ def report_of(
     thresholds: Thresholds | None,
     measures: Measures = "core",
     threads: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Compute the Deep NRC metrics from what was measured; see `report`.
 
@@ -69,13 +76,13 @@ def report_of(
         thresholds: likewise.
         measures: likewise.
         threads: how many of them work on it; they do not change a bit where no layer is wide.
+        on_progress: called with layers done, and in all, after every one.
     """
-    thresholds = thresholds or Thresholds()
-    directions = target_spectrum(acts.target_mean, acts.target_covariance)
+    thresholds, each_r2 = thresholds or Thresholds(), r2_of_each(acts)
+    directions, fit = target_spectrum(acts.target_mean, acts.target_covariance), _fit(acts)
     k, source = _signal_dim(signal_dim, len(acts.target_mean), directions.rank)
-    fit, each_r2 = _fit(acts), r2_of_each(acts)
     setting = Setting(k, fit.mse, convention, acts.epsilon, directions.rank)
-    found = measured(acts, setting, threads)
+    found = measured(acts, setting, threads, on_progress)
     doubtful = _doubts(acts, found[-1], fit)
     in_depth = steps(acts.layers, found, acts.unmeasured, thresholds, learned=fit.learned)
     begins, stretches = _through_depth(in_depth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -21,7 +22,12 @@ from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 
 
-def measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerMetrics]:
+def measured(
+    acts: MeasuredActs,
+    setting: Setting,
+    threads: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[LayerMetrics]:
     """Return every layer's metrics, the features' eigenvectors computed once per position."""
     variances = [acts.variances(position) for position in range(acts.n_positions)]
     made, targets = acts.predictions, float(np.trace(acts.target_covariance))
@@ -58,7 +64,10 @@ def measured(acts: MeasuredActs, setting: Setting, threads: int) -> list[LayerMe
 
     wide = max(map(len, variances)) >= WIDE  # one after the other then, on all threads
     with blas_threads(threads if wide else 1), ThreadPoolExecutor(1 if wide else threads) as pool:
-        found = {i: m for some in pool.map(at, range(acts.n_positions)) for i, m in some.items()}
+        found: dict[int, LayerMetrics] = {}
+        for some in pool.map(at, range(acts.n_positions)):
+            found |= some
+            on_progress(len(found), len(acts.layers))
     return [found[index] for index in sorted(found)]
 
 

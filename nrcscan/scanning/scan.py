@@ -34,7 +34,7 @@ from nrcscan.scanning.data_source import (
 from nrcscan.scanning.dispatch import Workplace, finish, require_address
 from nrcscan.scanning.find_checkpoints import Found, find
 from nrcscan.scanning.messages import Setup
-from nrcscan.scanning.scan_file import Scan
+from nrcscan.scanning.scan_file import Scan, require_own
 from nrcscan.scanning.scan_plan import ScanPlan
 from nrcscan.scanning.source_code import SourceCode, search_path
 from nrcscan.scanning.worker_pool import WorkerPool
@@ -221,6 +221,7 @@ def _alone(output: Path) -> Iterator[None]:
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file; give a folder with -o")
+    require_own(output)
     made = not output.exists()
     try:
         (output / FOLDER).mkdir(parents=True, exist_ok=True)

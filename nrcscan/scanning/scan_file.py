@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nrcscan.errors import UsageError
+from nrcscan.files.open_safely import head
 from nrcscan.files.write_atomically import write_text
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.scanning.grouped_notes import grouped, lines
@@ -20,13 +22,31 @@ SCHEMA = f"{NAME}/{VERSION}"
 
 SCAN_FILE, CSV_FILE = "scan.json", "scan.csv"
 
+_OWN = ("path", "run", "epoch", "step")
+
+_BEGINS = {SCAN_FILE: f'{{\n "schema": "{NAME}/', CSV_FILE: ",".join(_OWN)}
+"""What the files of every scan begin with."""
+
+
+def require_own(output: Path) -> None:
+    """Refuse to replace a file that no scan has written, by the names of those that this one will.
+
+    Raises:
+        UsageError: the output folder holds a file of another program by one of these names.
+        InputError: it cannot be read.
+    """
+    for name, begins in _BEGINS.items():
+        file = output / name
+        if file.exists() and head(file, len(begins)) != begins.encode():
+            raise UsageError(f"{file}: is there already, and of no scan; choose another -o")
+
+
 ScanDocument = Mapping[str, Any]
 """A scan as scan.json has it, once it is written by `Scan` or read by `read_scan`."""
 
 RESULT = ("n_samples", "signal_dim", "model", "verdict", "onset", "layers", "notes")
 """What a scan keeps of a checkpoint's report, by its names in the JSON report."""
 
-_OWN = ("path", "run", "epoch", "step")
 AS_NAMED = ("named_epoch", "named_step")
 _NO_NUMBERS = (
     "met",

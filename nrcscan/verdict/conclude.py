@@ -10,10 +10,10 @@ from nrcscan.verdict.answers import Answer, sure_side
 from nrcscan.verdict.depth import Step
 from nrcscan.verdict.reasons import lacks
 from nrcscan.verdict.sentence import in_words
+from nrcscan.verdict.state import State
 from nrcscan.verdict.verdict import (
     Grounds,
     NetworkFit,
-    State,
     Verdict,
     broken,
     confidence_of,

@@ -50,9 +50,7 @@ def put_numbers(axis: AnyAxis, wanted: Axis) -> None:
     if wanted.log:
         put_log_numbers(axis, *axis.get_view_interval())
     elif not wanted.names:
-        axis.set_major_locator(
-            MaxNLocator(4, steps=[1, 2.5, 5, 10], integer=isinstance(axis, XAxis))
-        )
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=isinstance(axis, XAxis)))
 
 
 def put_log_numbers(axis: AnyAxis, low: float, high: float) -> None:

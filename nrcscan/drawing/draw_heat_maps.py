@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from nrcscan.drawing.axes import put_log_numbers, put_names
 from nrcscan.drawing.keys import edge_dash, mark, put_key
 from nrcscan.drawing.look import EDGE, LINE, SMALL, WIDTHS
-from nrcscan.drawing.shapes import HIGH, LOW, Face, HeatMap, HeatMaps, Scale
+from nrcscan.drawing.shapes import HIGH, LOW, ColourScale, Face, HeatMap, HeatMaps
 from nrcscan.drawing.words import drawn
 from nrcscan.options.choices import Width
 
@@ -68,7 +68,7 @@ def _put_title(title: str, axes: Axes) -> None:
     )
 
 
-def _draw_map(one: HeatMap, scale: Scale, axes: Axes, inside: tuple[float, float]) -> float:
+def _draw_map(one: HeatMap, scale: ColourScale, axes: Axes, inside: tuple[float, float]) -> float:
     """Draw a map, and return how much room the names below it take."""
     values = np.array([[np.nan if v is None else v for v in row] for row in one.values])
     low, high = scale.ends
@@ -137,16 +137,16 @@ def _steps(line: Sequence[int | None]) -> Iterator[tuple[list[float], list[float
             xs, ys = [], []
 
 
-def _colours(scale: Scale) -> Colormap:
+def _colours(scale: ColourScale) -> Colormap:
     names = {LOW: "cividis_r", HIGH: "cividis"}
     return colormaps[names.get(scale.bright, "PuOr_r")]
 
 
-def _norm(scale: Scale) -> Normalize:
+def _norm(scale: ColourScale) -> Normalize:
     return LogNorm(*scale.ends) if scale.log else Normalize(*scale.ends)
 
 
-def _put_scale(scale: Scale, axes: Sequence[Axes], figure: Figure) -> None:
+def _put_scale(scale: ColourScale, axes: Sequence[Axes], figure: Figure) -> None:
     bar = figure.colorbar(
         ScalarMappable(_norm(scale), _colours(scale)),
         ax=list(axes),

@@ -49,7 +49,7 @@ def draw_panels(drawing: Drawing, figure: Figure, width: Width) -> None:
 
 def _draw(panel: Panel, axes: Axes, inside: float, *, named: bool) -> float:
     """Draw a panel, and return how much room the names below it take."""
-    pad = 4 + (3.5 * len(panel.spans) if len(panel.curves) > 1 else 0)
+    pad = 4 + (2 + 4.5 * len(panel.spans) if panel.spans and len(panel.curves) > 1 else 0)
     axes.set_title(drawn(panel.title), pad=pad, parse_math=False)
     axes.grid(visible=True, axis="y", color=GRID, linewidth=0.4)
     axes.set_axisbelow(True)

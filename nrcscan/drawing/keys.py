@@ -9,10 +9,14 @@ from typing import Any, Literal
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
-from nrcscan.drawing.look import COLOURS, EDGE, FAINT, LETTER, LINES, MARKS, SHADE, WIDTHS
+from nrcscan.drawing.look import COLOURS, EDGE, FAINT, LETTER, LINES, MARKS, RC, SHADE, WIDTHS
 from nrcscan.drawing.shapes import DASHED, Curve, Face, Key
 from nrcscan.drawing.words import drawn, folded
 from nrcscan.options.choices import Width
@@ -87,17 +91,25 @@ def mark(look: int, face: Face, colour: str, size: float) -> dict[str, Any]:
         "color": colour,
         "linestyle": "none",
         "markersize": size,
-        "markeredgewidth": 0.7,
+        "mew": 0.7,
         "marker": MARKS[look % len(MARKS)],
         "markeredgecolor": colour,
     }
-    if face in (Face.CROSS, Face.UNKNOWN):
-        return {**common, "marker": "x" if face is Face.CROSS else "$?$"}
+    if face is Face.CROSS:
+        return {**common, "marker": "x"}
+    if face is Face.UNKNOWN:
+        return {**common, "marker": _question_mark(), "markersize": 1.4 * size, "mew": 0}
     if face is Face.HOLLOW:
         return {**common, "markerfacecolor": "white"}
     if face is Face.HALF:
         return {**common, "fillstyle": "left", "markerfacecoloralt": "white"}
     return common
+
+
+def _question_mark() -> Path:
+    """Return the outline of a question mark about the origin."""
+    outline = TextPath((0, 0), "?", prop=FontProperties(family=RC["font.family"]))
+    return outline.transformed(Affine2D().translate(*-outline.get_extents().get_points().mean(0)))
 
 
 def edge_dash(second: bool) -> Any:

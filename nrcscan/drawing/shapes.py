@@ -153,7 +153,7 @@ class HeatMap:
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """What colours mean; the brightest is collapsed.
 
     Attributes:
@@ -206,7 +206,7 @@ class HeatMaps:
 
     maps: Sequence[HeatMap]
     titles: Sequence[str]
-    scales: Sequence[Scale]
+    scales: Sequence[ColourScale]
     x: str
     y: str
     key: Sequence[Key] = ()

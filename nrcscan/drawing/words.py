@@ -49,7 +49,7 @@ def short_name(name: str, most: int) -> str:
     """Return a layer's name with its longest words cut short, so that numbers stay whole.
 
     >>> short_name("encoder.layer.11.attention.query", 20)
-    'enc….la….11.at….qu…'
+    'en….la….11.att….que…'
     """
     words = name.split(".")
     while len(".".join(words)) > most:

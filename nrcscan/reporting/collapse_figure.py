@@ -19,7 +19,7 @@ from nrcscan.drawing.shapes import (
 from nrcscan.metrics.quantities import JUDGED, Condition
 from nrcscan.reporting.profile import (
     MARK_WORDS,
-    Depth,
+    Places,
     Profile,
     depth_of,
     head,
@@ -53,7 +53,7 @@ def collapse_figure(profiles: Sequence[Profile]) -> Drawing:
     return Drawing(panels, abreast=(2, 1) if many else (4, 2), head=head(profiles), key=key)
 
 
-def _panel(condition: Condition, profiles: Sequence[Profile], depth: Depth) -> Panel:
+def _panel(condition: Condition, profiles: Sequence[Profile], depth: Places) -> Panel:
     """Return the panel of a condition, with thresholds where all networks have the same."""
     told = [limits(condition, one.thresholds) for one in profiles]
     alike = told[0] if len(set(told)) == 1 else ()

@@ -105,7 +105,7 @@ def limits(condition: Condition, thresholds: Mapping[str, float]) -> tuple[float
 
 
 @dataclass(frozen=True)
-class Depth:
+class Places:
     """Where in a figure every layer is.
 
     Attributes:
@@ -117,7 +117,7 @@ class Depth:
     places: Sequence[Mapping[str, int]]
 
 
-def depth_of(profiles: Sequence[Profile]) -> Depth:
+def depth_of(profiles: Sequence[Profile]) -> Places:
     """Return where layers are: by name where all networks have the same, else by their steps."""
     names = [str(layer["name"]) for layer in profiles[0].layers]
     if all([layer["name"] for layer in other.layers] == names for other in profiles):
@@ -125,7 +125,7 @@ def depth_of(profiles: Sequence[Profile]) -> Depth:
         label = f"layer ({cut(shared, 30)}*)" if shared else "layer"
         places = {name: place for place, name in enumerate(names)}
         shown = tuple(name.removeprefix(shared) for name in names)
-        return Depth(Axis(label, names=shown), [places] * len(profiles))
+        return Places(Axis(label, names=shown), [places] * len(profiles))
     deepest = max(layer["step"] or 0 for p in profiles for layer in p.layers)
     inputs = any(layer.get("inputs") for p in profiles for layer in p.layers)
     named = [*([INPUTS] if inputs else []), *map(str, range(1, deepest + 1))]
@@ -136,7 +136,7 @@ def depth_of(profiles: Sequence[Profile]) -> Depth:
             if layer["step"] or layer.get("inputs"):
                 found[layer["name"]] = (layer["step"] or 0) - (not inputs)
         by_step.append(found)
-    return Depth(Axis("step in depth", names=tuple(named)), by_step)
+    return Places(Axis("step in depth", names=tuple(named)), by_step)
 
 
 def points_of(

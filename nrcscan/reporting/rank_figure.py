@@ -8,7 +8,7 @@ from nrcscan.drawing.shapes import DASHED, DOTTED, Axis, Curve, Drawing, Face, K
 from nrcscan.metrics.quantities import ENTRIES, OF_RANK
 from nrcscan.reporting.profile import (
     MARK_WORDS,
-    Depth,
+    Places,
     Profile,
     depth_of,
     head,
@@ -50,7 +50,7 @@ def rank_figure(profiles: Sequence[Profile]) -> Drawing:
     return Drawing(panels, abreast, head(profiles), key)
 
 
-def _ranks(name: str, profiles: Sequence[Profile], depth: Depth) -> Panel:
+def _ranks(name: str, profiles: Sequence[Profile], depth: Places) -> Panel:
     curves = tuple(_curves(name, profiles, depth))
     levels = {Level(k, DASHED) for one in profiles if (k := one.signal_dim) is not None}
     of_targets = (one.target_stable_rank for one in profiles)
@@ -67,7 +67,7 @@ def _ranks(name: str, profiles: Sequence[Profile], depth: Depth) -> Panel:
     )
 
 
-def _at(at: str, name: str, profiles: Sequence[Profile], depth: Depth) -> Panel:
+def _at(at: str, name: str, profiles: Sequence[Profile], depth: Places) -> Panel:
     """Return a panel of what is measured at k, or at r directions."""
     quantity = name if at == "k" else next(r for r, k in OF_RANK.items() if k == name)
     known = {one.signal_dim if at == "k" else one.target_rank for one in profiles}
@@ -80,7 +80,7 @@ def _at(at: str, name: str, profiles: Sequence[Profile], depth: Depth) -> Panel:
     )
 
 
-def _curves(quantity: str, profiles: Sequence[Profile], depth: Depth) -> Iterator[Curve]:
+def _curves(quantity: str, profiles: Sequence[Profile], depth: Places) -> Iterator[Curve]:
     for look, (one, places) in enumerate(zip(profiles, depth.places, strict=True)):
         points, missing = points_of(one, places, quantity)
         yield Curve(points, look, missing)

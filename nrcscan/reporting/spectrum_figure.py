@@ -14,8 +14,8 @@ ROUNDING = 2.0**-52
 WIDE = 20
 """More directions than this have a logarithmic axis."""
 
-MOST_NAMED = 10
-"""Of more layers the key names the first and the last, and some between."""
+MOST_NAMED, LONGEST_NAME = 10, 24
+"""Of more layers the key names the first and the last, and some between; and in so many letters."""
 
 
 def spectrum_figure(profiles: Sequence[Profile]) -> Drawing:
@@ -36,11 +36,21 @@ def spectrum_figure(profiles: Sequence[Profile]) -> Drawing:
             )
         )
         named |= {name: curve.shade for name, curve in curves.items()}
-    every = max(1, -(-len(named) // MOST_NAMED))
-    shown = list(named.items())[::-every][::-1] if every > 1 else list(named.items())
-    key = [Key(short_name(name, LONGEST_LABEL), shade=shade) for name, shade in shown]
-    lines = [Key("k, the signal directions", dash=DASHED)]
+    shared, shown = common_prefix([*named]), _some(list(named.items()))
+    key = [
+        Key(short_name(name.removeprefix(shared), LONGEST_NAME), shade=shade)
+        for name, shade in shown
+    ]
+    lines = [Key(f"layers: {cut(shared, 30)}*")] if shared else []
+    lines += [Key("k, the signal directions", dash=DASHED)]
     return Drawing(panels, (min(len(panels), 3), 1), head=lines, key=key)
+
+
+def _some(named: Sequence[tuple[str, float | None]]) -> list[tuple[str, float | None]]:
+    """Return the first, the last and some between."""
+    last = len(named) - 1
+    chosen = {round(i * last / (MOST_NAMED - 1)) for i in range(MOST_NAMED)}
+    return [one for place, one in enumerate(named) if last < MOST_NAMED or place in chosen]
 
 
 def _curves(one: Profile) -> Iterator[tuple[str, Curve]]:

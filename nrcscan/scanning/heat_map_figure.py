@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -12,11 +12,11 @@ from nrcscan.drawing.shapes import (
     HIGH,
     LOW,
     MIDDLE,
+    ColourScale,
     Face,
     HeatMap,
     HeatMaps,
     Key,
-    Scale,
 )
 from nrcscan.drawing.words import common_prefix, cut
 from nrcscan.metrics.quantities import ENTRIES, JUDGED, Condition
@@ -129,7 +129,7 @@ def _row(rows: Sequence[str], name: str | None) -> int | None:
     return None if name is None else rows.index(name)
 
 
-def _scale(condition: Condition, runs: Iterator[Entries] | Any) -> Scale:
+def _scale(condition: Condition, runs: Iterable[Entries]) -> ColourScale:
     """Return what the colours of a condition mean."""
     quantity = ENTRIES[condition.quantity]
     values = [
@@ -139,12 +139,14 @@ def _scale(condition: Condition, runs: Iterator[Entries] | Any) -> Scale:
         for layer in entry.get("layers", ())
         if layer[condition.quantity] is not None
     ]
+    column = str(quantity.column)
     if condition.both_sides:
         far = [max(value, 1 / value) if value > 0 else math.inf for value in values]
         end = min(FARTHEST_RATIO, max(NEAREST_RATIO, *far, 0.0))
-        return Scale(str(quantity.column), (1 / end, end), True, MIDDLE, max(far, default=0) > end)
+        beyond = any(one > end for one in far)
+        return ColourScale(column, (1 / end, end), True, MIDDLE, beyond)
     if quantity.worse == "lower":
-        return Scale(str(quantity.column), (0.0, 1.0), False, HIGH)
+        return ColourScale(column, (0.0, 1.0), False, HIGH)
     least = max(LEAST_NOISE, min((value for value in values if value > 0), default=0.1))
-    ends = (10.0 ** math.floor(math.log10(min(least, 0.1))), 1.0)
-    return Scale(str(quantity.column), ends, True, LOW, any(value < ends[0] for value in values))
+    low = 10.0 ** math.floor(math.log10(min(least, 0.1)))
+    return ColourScale(column, (low, 1.0), True, LOW, any(value < low for value in values))

@@ -15,7 +15,7 @@ from nrcscan.cli.console import errors
 from nrcscan.errors import UsageError
 from nrcscan.inputs import catalogue
 from nrcscan.options.check import check
-from nrcscan.options.choices import Format
+from nrcscan.options.choices import Format, ReportFormat
 from nrcscan.options.option import Field, declared, nested
 
 DataFiles = Annotated[
@@ -32,6 +32,7 @@ DataFactory = Annotated[
     ),
 ]
 Form = Annotated[Format, typer.Option("--format", help="What to write.")]
+FormOfReport = Annotated[ReportFormat, typer.Option("--format", help="What to write.")]
 Written = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.")]
 
 

@@ -9,16 +9,16 @@ import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
-from nrcscan.cli.option_groups import Form, Written, takes
+from nrcscan.cli.option_groups import FormOfReport, Written, takes
 from nrcscan.errors import UsageError
-from nrcscan.options.choices import Format
+from nrcscan.options.choices import ReportFormat
 from nrcscan.options.report_options import ReportOptions
 
 
 @takes(options=ReportOptions)
 def report(
     acts: Annotated[Path, typer.Argument(help="A file of nrcscan extract.")],
-    form: Form = "table",
+    form: FormOfReport = "table",
     output: Written = None,
     errors: Annotated[
         bool, typer.Option("--errors", help="Show every value with its standard error.")
@@ -55,9 +55,17 @@ def report(
 
 
 def _beside(
-    acts: Path, test: Path, form: Format, output: Path | None, options: ReportOptions
+    acts: Path, test: Path, form: ReportFormat, output: Path | None, options: ReportOptions
 ) -> None:
-    """Show a network on two sets of samples."""
+    """Show a network on two sets of samples.
+
+    Raises:
+        UsageError: two reports side by side have no such form.
+    """
+    if form == "tex":
+        raise UsageError(
+            "--format tex is for the report of one file; choose another with --against"
+        )
     found = nrcscan.against(acts, test, **options)
     from nrcscan.comparing import against_table
 

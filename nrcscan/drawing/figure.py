@@ -13,7 +13,6 @@ from nrcscan.drawing.shapes import Drawing, HeatMaps
 from nrcscan.errors import UsageError
 from nrcscan.files.write_atomically import put_in_place, require_free, unwritable
 from nrcscan.options.choices import Width
-from nrcscan.wording import listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,20 +32,37 @@ def require_drawable(path: Path | None, *, force: bool) -> None:
     """Refuse before any work is done if a figure could not be drawn, or written to `path`.
 
     Raises:
-        UsageError: matplotlib is not installed, the file would be of a form that figures do not
-            have, or something is there already that is not to be overwritten.
+        UsageError: matplotlib is not installed, `path` has another ending than figures have, or
+            something is there already that is not to be overwritten.
         OutputError: the folder of the output is missing, full, or cannot be written to.
     """
-    if path is not None and path.suffix.lower() not in NO_DATE:
-        raise UsageError(
-            f"{path}: a figure's form is told by its ending; name it {listed(NO_DATE, 'or')}"
-        )
+    if path is not None:
+        _require_form(path)
+    _require_matplotlib()
+    if path is not None:
+        require_free(path, force=force)
+
+
+def _require_form(path: Path) -> None:
+    """Refuse a form that figures do not have.
+
+    Raises:
+        UsageError: a figure is written in the form that its name ends with.
+    """
+    if path.suffix.lower() not in NO_DATE:
+        raise UsageError(f"{path}: is no name for a figure; end it with .pdf, .svg or .png")
+
+
+def _require_matplotlib() -> None:
+    """Refuse to draw without matplotlib.
+
+    Raises:
+        UsageError: matplotlib, which draws figures, is not installed.
+    """
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise UsageError("a figure needs matplotlib; pip install matplotlib") from error
-    if path is not None:
-        require_free(path, force=force)
 
 
 def figure(drawing: Drawing | HeatMaps, width: Width) -> Figure:

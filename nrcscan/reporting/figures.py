@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from nrcscan.drawing.figure import figure, require_drawable, write_figure
 from nrcscan.drawing.shapes import Drawing
 from nrcscan.errors import UsageError
+from nrcscan.options.check import checked
 from nrcscan.options.choices import Kind, Width
+from nrcscan.options.plot_options import FigureOptions
 from nrcscan.reporting.collapse_figure import collapse_figure
 from nrcscan.reporting.profile import Profile, profile
 from nrcscan.reporting.rank_figure import rank_figure
 from nrcscan.reporting.spectrum_figure import spectrum_figure
+from nrcscan.wording import listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,16 +37,15 @@ def plot_report(
     """Draw one report; see `Report.plot`.
 
     Raises:
-        UsageError: the kind is of scans alone, or see `require_drawable`.
+        UsageError: the kind shows a scan, or is none; matplotlib is missing, or the file exists.
         OutputError: the folder of the output is missing, full, or cannot be written to.
     """
+    checked(FigureOptions, {"kind": kind, "width": width}, "plot")
     output = None if path is None else Path(path)
     require_drawable(output, force=force)
     if kind not in OVER_DEPTH:
-        raise UsageError(
-            f"{kind}: needs a scan of several checkpoints; give a folder of nrcscan"
-            " scan to nrcscan.plot"
-        )
+        kinds = listed(OVER_DEPTH, "or")
+        raise UsageError(f"kind {kind}: is no figure of a report; choose {kinds}")
     drawn = figure(OVER_DEPTH[kind]([profile(report, "")]), width)
     if output is not None:
         write_figure(drawn, output, force=force)

@@ -1,4 +1,4 @@
-"""A report as text: a table for people, JSON, CSV and Markdown for programs and pages."""
+"""A report as text: a table for people, JSON, CSV, Markdown and TeX for programs and papers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from nrcscan.metrics import quantities
-from nrcscan.options.choices import Format
+from nrcscan.options.choices import ReportFormat
 from nrcscan.reporting import csv_rows, measures_table, sentences, side_tables
 from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.marks import LEGEND, MARKS
 from nrcscan.reporting.numbers import number, plain
 from nrcscan.reporting.place import place
 from nrcscan.reporting.report_document import LayerResult, Report
+from nrcscan.reporting.tex import tex
 from nrcscan.verdict.verdict import State
 from nrcscan.wording import printable
 
@@ -48,7 +49,7 @@ class Shown:
 PLAIN = Shown()
 
 
-def render(report: Report, form: Format, shown: Shown = PLAIN) -> str:
+def render(report: Report, form: ReportFormat, shown: Shown = PLAIN) -> str:
     """Return a report as plain text in the given format, ending in a newline.
 
     Args:
@@ -62,6 +63,8 @@ def render(report: Report, form: Format, shown: Shown = PLAIN) -> str:
         return _csv(report)
     if form == "md":
         return _markdown(report, shown)
+    if form == "tex":
+        return tex(report, errors=shown.errors)
     return plain(table(report, shown))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nrcscan.drawing.shapes import DASHED, Axis, Curve, Drawing, Key, Level, Panel, Point
-from nrcscan.drawing.words import cut, short_name
+from nrcscan.drawing.words import common_prefix, cut, short_name
 from nrcscan.reporting.profile import LONGEST_LABEL, Profile
 
 ROUNDING = 2.0**-52
@@ -37,6 +37,8 @@ def spectrum_figure(profiles: Sequence[Profile]) -> Drawing:
         )
         named |= {name: curve.shade for name, curve in curves.items()}
     shared, shown = common_prefix([*named]), _some(list(named.items()))
+    if len({tuple(_firsts(one)) for one in profiles}) > 1:
+        shared, shown = "", [("first layer", 0.0), ("half-way", 0.5), ("last layer", 1.0)]
     key = [
         Key(short_name(name.removeprefix(shared), LONGEST_NAME), shade=shade)
         for name, shade in shown
@@ -53,13 +55,18 @@ def _some(named: Sequence[tuple[str, float | None]]) -> list[tuple[str, float | 
     return [one for place, one in enumerate(named) if last < MOST_NAMED or place in chosen]
 
 
+def _firsts(one: Profile) -> list[str]:
+    """Return the layers, of those that read the same features the first."""
+    firsts = {layer["position"]: str(layer["name"]) for layer in reversed(one.layers)}
+    return [name for _, name in sorted(firsts.items())]
+
+
 def _curves(one: Profile) -> Iterator[tuple[str, Curve]]:
     """Yield the curve of every layer whose features vary; of layers that share them, the first's.
 
     A layer's eigenvalues are looked at as shares of the first.
     """
-    firsts = {layer["position"]: layer["name"] for layer in reversed(one.layers)}
-    names = [name for _, name in sorted(firsts.items())]
+    names = _firsts(one)
     for place, name in enumerate(names):
         values = one.spectra.get(name, ())
         if not len(values) or values[0] <= 0:

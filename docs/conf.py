@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from sphinx.application import Sphinx
 from torch import nn
 
@@ -23,6 +24,7 @@ from nrcscan.extracting.run_pass import Extraction
 
 # What extract imports for its types alone, to be quick where a call is wrong.
 vars(importlib.import_module("nrcscan.extracting.extract")).update(nn=nn, Extraction=Extraction)
+vars(importlib.import_module("nrcscan.comparing.plot")).update(Figure=Figure)
 
 project = "nrcscan"
 author = "the nrcscan authors"
@@ -31,7 +33,17 @@ version = release = nrcscan.__version__
 
 root_doc = "README"
 PAGES = {
-    "Use": ["formats", "metrics", "quantities", "verdict", "scan", "ci", "performance", "errors"],
+    "Use": [
+        "formats",
+        "metrics",
+        "quantities",
+        "verdict",
+        "scan",
+        "figures",
+        "ci",
+        "performance",
+        "errors",
+    ],
     "Reference": ["api", "report-json", "file-format", "../fixtures/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],
 }
@@ -52,7 +64,7 @@ napoleon_use_ivar = True
 
 nitpicky = True
 nitpick_ignore = [("py:exc", "NothingError")]  # scan raises it; callers catch NrcscanError
-nitpick_ignore_regex = [(r"py:.*", r"(torch|numpy|pathlib|collections|typing|os)\..*")]
+nitpick_ignore_regex = [(r"py:.*", r"(torch|numpy|matplotlib|pathlib|collections|typing|os)\..*")]
 
 html_theme = "furo"
 html_title = f"nrcscan {version}"

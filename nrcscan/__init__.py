@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nrcscan.comparing.against import TrainTest, against
     from nrcscan.comparing.compare import Comparison, compare
+    from nrcscan.comparing.plot import plot
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extracting.extract import extract
     from nrcscan.inspecting.inspect_checkpoint import inspect
@@ -48,6 +49,7 @@ __all__ = [
     "extract",
     "inspect",
     "merge",
+    "plot",
     "report",
     "scan",
 ]
@@ -59,6 +61,7 @@ _HOMES = {
     "against": "comparing.against",
     "Comparison": "comparing.compare",
     "compare": "comparing.compare",
+    "plot": "comparing.plot",
     "extract": "extracting.extract",
     "inspect": "inspecting.inspect_checkpoint",
     "Merged": "merging.merge",

@@ -33,6 +33,7 @@ from nrcscan.options.describe import described
 from nrcscan.options.gate_options import GateOptions
 from nrcscan.options.option import PANELS, Field, Option, declared, nested
 from nrcscan.options.pass_options import CheckpointOptions, PassOptions
+from nrcscan.options.plot_options import PlotOptions
 from nrcscan.options.record import anywhere
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.options.scan_options import ScanOptions
@@ -40,7 +41,15 @@ from nrcscan.scanning import fingerprint
 from nrcscan.verdict.answers import Answer, answers, together
 from nrcscan.verdict.onset import onset, runs
 
-KINDS = (PassOptions, CheckpointOptions, ReportOptions, ScanOptions, GateOptions, Thresholds)
+KINDS = (
+    PassOptions,
+    CheckpointOptions,
+    ReportOptions,
+    ScanOptions,
+    PlotOptions,
+    GateOptions,
+    Thresholds,
+)
 FIELDS = [field for kind in KINDS for field in declared(kind).values()]
 
 SAMPLES: dict[str, Any] = {
@@ -282,6 +291,7 @@ def test_the_functions_tell_every_option() -> None:
         (nrcscan.report, ReportOptions),
         (nrcscan.compare, ReportOptions),
         (nrcscan.scan, ScanOptions),
+        (nrcscan.plot, PlotOptions),
     ):
         for name in declared(kind):
             assert re.search(rf"^ {{8}}{name}: [A-Zk]", str(function.__doc__), re.MULTILINE), name

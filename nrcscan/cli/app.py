@@ -18,6 +18,7 @@ from nrcscan.cli.help_text import HelpfulCommand, HelpfulGroup, name_of, usage
 from nrcscan.cli.inspect_command import inspect
 from nrcscan.cli.measure_command import measure
 from nrcscan.cli.merge_command import merge
+from nrcscan.cli.plot_command import plot
 from nrcscan.cli.report_command import report
 from nrcscan.cli.scan_command import scan
 from nrcscan.cli.schema_command import schema
@@ -66,7 +67,8 @@ def _root(
         raise typer.Exit(UsageError.exit_code)
 
 
-for _command in (demo, measure, extract, report, scan, compare, merge, inspect, schema):
+_COMMANDS = (demo, measure, extract, report, plot, scan, compare, merge, inspect, schema)
+for _command in _COMMANDS:
     app.command(cls=HelpfulCommand)(_command)
 
 

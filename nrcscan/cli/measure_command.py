@@ -17,7 +17,7 @@ from nrcscan.cli.option_groups import (
     DataFiles,
     Errors,
     Force,
-    Form,
+    FormOfReport,
     Wide,
     one_source,
     takes,
@@ -32,7 +32,7 @@ def measure(
     model: Checkpoint,
     data: DataFiles = None,
     data_factory: DataFactory = None,
-    form: Form = "table",
+    form: FormOfReport = "table",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Keep the statistics in a file."),

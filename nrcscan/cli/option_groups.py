@@ -15,7 +15,7 @@ from nrcscan.cli.console import errors, speaking
 from nrcscan.errors import UsageError
 from nrcscan.inputs import catalogue
 from nrcscan.options.check import check
-from nrcscan.options.choices import Format
+from nrcscan.options.choices import Format, ReportFormat
 from nrcscan.options.option import Field, declared, nested
 
 
@@ -43,6 +43,10 @@ DataFactory = Annotated[
     ),
 ]
 Form = Annotated[Format, typer.Option("--format", metavar=words_of(Format), help="What to write.")]
+FormOfReport = Annotated[
+    ReportFormat,
+    typer.Option("--format", metavar=words_of(ReportFormat), help="What to write."),
+]
 Written = Annotated[
     Path | None,
     typer.Option(

@@ -9,10 +9,10 @@ import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, encoding_of_stdout, in_terminal, placed, say
-from nrcscan.cli.option_groups import Chance, Errors, Force, Form, Wide, Written, takes
+from nrcscan.cli.option_groups import Chance, Errors, Force, FormOfReport, Wide, Written, takes
 from nrcscan.cli.progress_bar import counting
 from nrcscan.errors import UsageError
-from nrcscan.options.choices import Format
+from nrcscan.options.choices import ReportFormat
 from nrcscan.options.report_options import ReportOptions
 
 USUAL = Path("acts.h5")
@@ -25,7 +25,7 @@ def report(
         Path | None,
         typer.Argument(metavar="ACTS", help="A file of nrcscan extract; by default acts.h5 here."),
     ] = None,
-    form: Form = "table",
+    form: FormOfReport = "table",
     output: Written = None,
     force: Force = False,
     errors: Errors = False,
@@ -60,7 +60,7 @@ def report(
 
 def show(
     acts: Path,
-    form: Format,
+    form: ReportFormat,
     output: Path | None,
     options: ReportOptions,
     *,
@@ -100,13 +100,21 @@ def _usual() -> Path:
 def _beside(
     acts: Path,
     test: Path,
-    form: Format,
+    form: ReportFormat,
     output: Path | None,
     *,
     wide: bool,
     options: ReportOptions,
 ) -> None:
-    """Show a network on two sets of samples."""
+    """Show a network on two sets of samples.
+
+    Raises:
+        UsageError: two reports side by side have no such form.
+    """
+    if form == "tex":
+        raise UsageError(
+            "--format tex is for the report of one file; choose another with --against"
+        )
     found = nrcscan.against(acts, test, **options)
     from nrcscan.comparing import against_table
 

@@ -20,6 +20,15 @@ Measures = Literal["core", "all"]
 Format = Literal["table", "json", "csv", "md"]
 """What a report is written as."""
 
+ReportFormat = Literal[Format, "tex"]
+"""What the report of one file is written as."""
+
+Kind = Literal["collapse", "rank", "spectrum", "heatmap"]
+"""What a figure shows: the four conditions, stable ranks, eigenvalues, or a scan's epochs."""
+
+Width = Literal["column", "page"]
+"""How wide a figure is: one column of two, or the page."""
+
 Gate = Literal["newest", "all"]
 """Which checkpoints of a scan its rules apply to: the newest of every run, or all."""
 

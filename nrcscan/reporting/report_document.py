@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from nrcscan.metrics.degenerate import NO_PREDICTIONS
 from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES, learned
 from nrcscan.metrics.target_spectrum import TargetSpectrum
-from nrcscan.options.choices import Convention
+from nrcscan.options.choices import Convention, Kind, Width
 from nrcscan.options.report_options import Thresholds
 from nrcscan.reporting.neighbouring_measures import Neighbouring
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.verdict import Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA = "nrcscan.report/2"
 
@@ -177,6 +181,33 @@ class Report:
         if self.target_spectrum is None or self.target_spectrum.gap is None:
             why["gap"] = "there is no direction beside those that count"
         return why
+
+    def plot(
+        self,
+        path: str | Path | None = None,
+        kind: Kind = "collapse",
+        *,
+        width: Width = "page",
+        force: bool = False,
+    ) -> Figure:
+        """Draw the network over its depth; a notebook shows what is returned.
+
+        Args:
+            path: the file to write, a `.pdf`, `.svg` or `.png`; None writes none.
+            kind: "collapse", "rank" or "spectrum"; see docs/figures.md.
+            width: "column" (3.3 in) or "page" (6.75 in).
+            force: replace an existing file.
+
+        Returns:
+            matplotlib's `Figure`, apart from pyplot.
+
+        Raises:
+            UsageError: matplotlib is missing, the kind is of scans, or the file exists already.
+            OutputError: the folder of the file is missing, full, or cannot be written to.
+        """
+        from nrcscan.reporting.figures import plot_report
+
+        return plot_report(self, path, kind=kind, width=width, force=force)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON has it; see docs/report-json.md."""

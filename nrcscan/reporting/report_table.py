@@ -1,4 +1,4 @@
-"""A report as text: a table for people, JSON, CSV and Markdown for programs and pages."""
+"""A report as text: a table for people, JSON, CSV, Markdown and TeX for programs and papers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nrcscan.metrics import quantities
 from nrcscan.metrics.quantities import Condition
-from nrcscan.options.choices import Format
+from nrcscan.options.choices import ReportFormat
 from nrcscan.reporting import csv_rows, measures_table, sentences, side_tables
 from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
@@ -25,6 +25,7 @@ from nrcscan.reporting.numbers import NARROW, number, plain
 from nrcscan.reporting.place import place
 from nrcscan.reporting.report_document import LayerResult, Report
 from nrcscan.reporting.strip import Strip
+from nrcscan.reporting.tex import tex
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.state import State
 from nrcscan.wording import printable
@@ -55,7 +56,9 @@ class Shown:
 PLAIN = Shown()
 
 
-def render(report: Report, form: Format, shown: Shown = PLAIN, *, encoding: str = "utf-8") -> str:
+def render(
+    report: Report, form: ReportFormat, shown: Shown = PLAIN, *, encoding: str = "utf-8"
+) -> str:
     """Return a report as plain text in the given format, ending in a newline.
 
     Args:
@@ -70,6 +73,8 @@ def render(report: Report, form: Format, shown: Shown = PLAIN, *, encoding: str 
         return _csv(report)
     if form == "md":
         return _markdown(report, shown)
+    if form == "tex":
+        return tex(report, errors=shown.errors)
     return plain(table(report, shown, None if shown.wide else NARROW), encoding)
 
 

@@ -1,0 +1,1 @@
+"""Figures: plain shapes, and matplotlib that draws them."""

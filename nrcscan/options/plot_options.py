@@ -1,0 +1,42 @@
+"""Every option of a figure, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
+
+from nrcscan.options.choices import Kind, Width
+from nrcscan.options.option import Option
+from nrcscan.options.report_options import ReportOptions
+
+
+class FigureOptions(TypedDict, total=False):
+    """What a figure shows, and how wide it is."""
+
+    kind: Annotated[
+        Kind,
+        Option(
+            "collapse",
+            help="The four conditions over depth; stable ranks; eigenvalues; or, of a scan, the"
+            " conditions over its epochs.",
+            group="Figure",
+        ),
+    ]
+    width: Annotated[
+        Width,
+        Option("page", help="One column of two (3.3 in), or the page (6.75 in).", group="Figure"),
+    ]
+    labels: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            help="What the key calls a network, in the order of the files.",
+            flag="--label",
+            metavar="TEXT",
+            group="Figure",
+        ),
+    ]
+
+
+class PlotOptions(FigureOptions, ReportOptions, total=False):
+    """Every option of a figure, and of the reports that it is made from."""

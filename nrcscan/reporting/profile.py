@@ -1,0 +1,188 @@
+"""What figures show of a network, whether a report has it or a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nrcscan.drawing.shapes import Axis, Face, Key, Point, Span
+from nrcscan.drawing.words import common_prefix, cut
+from nrcscan.metrics.quantities import ENTRIES, Condition
+from nrcscan.reporting.place import INPUTS
+from nrcscan.reporting.report_document import Report
+from nrcscan.verdict.answers import Answer
+from nrcscan.verdict.in_document import brief
+from nrcscan.verdict.state import State
+
+LayerFields = Mapping[str, Any]
+"""A layer as the JSON report has it."""
+
+FACES = {Answer.MET: Face.FULL, Answer.NOT_MET: Face.HOLLOW, Answer.UNDECIDED: Face.HALF}
+"""How a value is marked whose condition has an answer."""
+
+MARK_WORDS = {
+    Face.FULL: "met",
+    Face.HALF: "undecided",
+    Face.HOLLOW: "not met",
+    Face.CROSS: "not judged",
+    Face.UNKNOWN: "undefined",
+}
+
+LONGEST_LABEL = 40
+LONGEST_VERDICT = 90
+
+
+def face_of(layer: LayerFields, condition: str) -> Face:
+    """Return how a layer's value is marked; what the verdict leaves out is not judged."""
+    answer = Answer(layer["answers"][condition])
+    return Face.CROSS if layer["step"] is None else FACES.get(answer, Face.CROSS)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One network over its depth.
+
+    Attributes:
+        label: what the key calls it.
+        layers: in execution order.
+        verdict: on it, as in the JSON report.
+        thresholds: by name; of those that are not known nothing is drawn.
+        signal_dim: k; None where it is not known.
+        target_rank: r, likewise.
+        target_stable_rank: of the targets, likewise.
+        spectra: layer → eigenvalues of its features' covariance, descending, as far as known.
+    """
+
+    label: str
+    layers: Sequence[LayerFields]
+    verdict: Mapping[str, Any]
+    thresholds: Mapping[str, float]
+    signal_dim: int | None
+    target_rank: int | None = None
+    target_stable_rank: float | None = None
+    spectra: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+def profile(report: Report, label: str) -> Profile:
+    """Return what figures show of a report."""
+    return Profile(
+        label=label,
+        layers=[layer.to_dict() for layer in report.layers],
+        verdict=report.verdict.to_dict(),
+        thresholds=asdict(report.thresholds),
+        signal_dim=report.signal_dim,
+        target_rank=report.target_rank,
+        target_stable_rank=report.target_stable_rank,
+        spectra={layer.name: layer.metrics.eigenvalues.tolist() for layer in report.layers},
+    )
+
+
+def heading(condition: Condition, thresholds: Mapping[str, float]) -> str:
+    """Return a condition with its quantity and threshold, such as NRC1 noise ≤ 0.2."""
+    words = f"{condition.name.upper()} {ENTRIES[condition.quantity].column}"
+    threshold = thresholds.get(condition.option)
+    if threshold is None:
+        return words
+    if condition.both_sides:
+        return f"{words} {1 / threshold:.2g} to {threshold:g}"
+    return f"{words} {'≤' if condition.at_most else '≥'} {threshold:g}"
+
+
+def share_axis(quantity: str) -> Axis:
+    """Return the axis of a share of a whole: logarithmic where collapse is towards 0."""
+    if ENTRIES[quantity].worse == "higher":
+        return Axis(log=True, ends=(0.1, 1.0), bounds=(1e-18, 1.0))
+    return Axis(ends=(-0.04, 1.04), bounds=(-0.04, 1.04))
+
+
+def limits(condition: Condition, thresholds: Mapping[str, float]) -> tuple[float, ...]:
+    """Return the values at which a condition turns; nothing where the threshold is not known."""
+    threshold = thresholds.get(condition.option)
+    if threshold is None:
+        return ()
+    return (1 / threshold, threshold) if condition.both_sides else (threshold,)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where in a figure every layer is.
+
+    Attributes:
+        axis: along which they are.
+        places: for every network, layer → its place.
+    """
+
+    axis: Axis
+    places: Sequence[Mapping[str, int]]
+
+
+def depth_of(profiles: Sequence[Profile]) -> Places:
+    """Return where layers are: by name where all networks have the same, else by their steps."""
+    names = [str(layer["name"]) for layer in profiles[0].layers]
+    if all([layer["name"] for layer in other.layers] == names for other in profiles):
+        shared = common_prefix(names)
+        label = f"layer ({cut(shared, 30)}*)" if shared else "layer"
+        places = {name: place for place, name in enumerate(names)}
+        shown = tuple(name.removeprefix(shared) for name in names)
+        return Places(Axis(label, names=shown), [places] * len(profiles))
+    deepest = max(layer["step"] or 0 for p in profiles for layer in p.layers)
+    inputs = any(layer.get("inputs") for p in profiles for layer in p.layers)
+    named = [*([INPUTS] if inputs else []), *map(str, range(1, deepest + 1))]
+    by_step: list[dict[str, int]] = []
+    for one in profiles:
+        found: dict[str, int] = {}
+        for layer in one.layers:
+            if layer["step"] or layer.get("inputs"):
+                found[layer["name"]] = (layer["step"] or 0) - (not inputs)
+        by_step.append(found)
+    return Places(Axis("step in depth", names=tuple(named)), by_step)
+
+
+def points_of(
+    one: Profile, places: Mapping[str, int], quantity: str, condition: str | None = None
+) -> tuple[tuple[Point, ...], tuple[float, ...]]:
+    """Return a quantity over depth, and the places where it is undefined.
+
+    What the verdict leaves out, inputs and shortcuts, is not judged.
+    """
+    found: list[Point] = []
+    missing: list[float] = []
+    for layer in one.layers:
+        place = places.get(layer["name"])
+        if place is None:
+            continue
+        value = layer[quantity]
+        if value is None:
+            missing.append(place)
+            continue
+        face = Face.FULL if condition is None else face_of(layer, condition)
+        error = (layer.get("standard_error") or {}).get(quantity)
+        centre = (layer.get("corrected") or {}).get(quantity, value)
+        bar = (centre - error, centre + error) if error else None
+        found.append(Point(place, value, Face.CROSS if layer["step"] is None else face, bar))
+    return tuple(found), tuple(missing)
+
+
+def span_of(one: Profile, places: Mapping[str, int], look: int) -> tuple[Span, ...]:
+    """Return the collapsed stretch, if the verdict is that there is one."""
+    ends = [places.get(one.verdict[name]) for name in ("onset", "last")]
+    if one.verdict["state"] != State.COLLAPSED.value or None in ends:
+        return ()
+    first, last = (float(place) for place in ends if place is not None)
+    return (Span(first, last, look),)
+
+
+def head(profiles: Sequence[Profile]) -> list[Key]:
+    """Return the key of the networks, with the verdict on each in a few words."""
+    if len(profiles) == 1 and not profiles[0].label:
+        (one,) = profiles
+        told = cut(brief(one.verdict, one.layers), LONGEST_VERDICT)
+        collapsed = one.verdict["state"] == State.COLLAPSED.value
+        return [Key(told, span=True) if collapsed else Key(told)]
+    lines = []
+    for look, one in enumerate(profiles):
+        told = cut(brief(one.verdict, one.layers), LONGEST_VERDICT)
+        label = cut(one.label, LONGEST_LABEL)
+        lines.append(Key(f"{label}: {told}" if label else told, look=look))
+    return lines

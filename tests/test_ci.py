@@ -19,13 +19,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_rules import checkpoint
 
+from nrcscan import Thresholds
 from nrcscan.errors import InputError, OutputError, UsageError
 from nrcscan.gating.baseline import QUANTITIES, read_baseline
 from nrcscan.gating.github import SUMMARY_BYTES, publish_github, summary
 from nrcscan.gating.judge import RuleResult, exit_code, explain, failed, judge
 from nrcscan.gating.junit import write_junit
+from nrcscan.gating.layers_named import require_layers
+from nrcscan.gating.requirements import gather_rules
 from nrcscan.gating.rules.parsing import parse
-from nrcscan.gating.settings_file import gather_rules
+from nrcscan.gating.settings_file import find_settings
 from nrcscan.scanning.read_scan import read_scan
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -42,7 +45,11 @@ def good(path: str, r2: float | None = 0.9, noise: float | None = 0.4, onset: st
         layer["name"] = f"l.{i}"
     found["layers"][-1]["noise_component"] = noise
     found["onset"] = dict.fromkeys(found["onset"], onset)
-    found["verdict"] |= {"onset": onset, "text": f"COLLAPSED from {onset} to the output."}
+    found["verdict"] |= {
+        "onset": onset,
+        "last": "l.4",
+        "text": f"COLLAPSED from {onset} to the output.",
+    }
     if onset is None:
         found["verdict"] |= {"state": "not collapsed", "text": "NOT COLLAPSED: no layer is."}
     return found | changes
@@ -145,42 +152,44 @@ def test_rules_of_the_file_come_first_and_none_comes_twice(tmp_path: Path) -> No
         'require = ["model.r2 > 0"]\ngate = "all"\ntolerance = 1'
     )
     (tmp_path / "pyproject.toml").write_text("[tool.other]\nrequire = 3")
-    found = gather_rules(require=["onset.all <= x", " model.r2 > 0 "], config_dir=tmp_path)
+    found = gather_rules(find_settings(tmp_path), require=["onset.all <= x", " model.r2 > 0 "])
     assert [rule.text for rule in found.rules] == ["model.r2 > 0", "onset.all <= x"]
     assert (found.gate, found.tolerance, found.baseline) == ("all", 1.0, None)
-    assert gather_rules(gate="newest", config_dir=tmp_path).gate == "newest"
-    assert gather_rules(tolerance=0, config_dir=tmp_path).tolerance == 0
+    assert gather_rules(find_settings(tmp_path), gate="newest").gate == "newest"
+    (tmp_path / "old.json").write_text(json.dumps(scan(good("a/1.pt"))))
+    least = gather_rules(find_settings(tmp_path), tolerance=0, baseline=tmp_path / "old.json")
+    assert least.tolerance == 0
 
 
 def test_settings_stand_in_pyproject_too(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(json.dumps(scan(good("a/1.pt"))))
     text = "[tool.nrcscan]\nrequire = ['model.learned']\nbaseline = 'old.json'"
     (tmp_path / "pyproject.toml").write_text(text)
-    found = gather_rules(config_dir=tmp_path)
+    found = gather_rules(find_settings(tmp_path))
     assert [rule.text for rule in found.rules] == ["model.learned"]
     assert found.baseline is not None
     assert found.baseline.path == tmp_path / "old.json"
-    assert gather_rules(config_dir=tmp_path).gate == "newest"
+    assert gather_rules(find_settings(tmp_path)).gate == "newest"
 
 
 def test_without_a_file_there_are_the_defaults(tmp_path: Path) -> None:
-    found = gather_rules(config_dir=tmp_path)
+    found = gather_rules(find_settings(tmp_path))
     assert (found.rules, found.gate, found.baseline, found.tolerance) == ((), "newest", None, 0.01)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("requires = []", "toml: unknown key requires; choose among require, gate, baseline and"),
+        ("requires = []", "toml: unknown key requires; choose among require$"),
         ("require = 'model.learned'", "nrcscan.toml: require is not a list of rules; write"),
-        ("require = [1]", "require is not a list of rules"),
+        ("require = [1]", "toml: require: .1. is a list: give a string or a list"),
         ("require = ['model.r3 > 1']", "toml: require 'model.r3 > 1': unknown field at"),
         ("gate = 'last'", "nrcscan.toml: gate last: choose one of newest and all"),
         ("gate = []", "choose one of newest and all"),
         ("tolerance = -1", "nrcscan.toml: tolerance -1: give a number from 0 to 1"),
         ("tolerance = nan", "give a number from 0 to 1"),
         ("tolerance = true", "give a number from 0 to 1"),
-        ("baseline = 3", "baseline is not a path"),
+        ("baseline = 3", "toml: baseline: 3 is a int: give a path"),
         ("gate = \n1", "nrcscan.toml: not TOML: .*line 1.*; mend it"),
         ("gate = '\udcff'", "not TOML"),
     ],
@@ -188,25 +197,162 @@ def test_without_a_file_there_are_the_defaults(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "nrcscan.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(UsageError, match=message):
-        gather_rules(config_dir=tmp_path)
+        gather_rules(find_settings(tmp_path))
 
 
 def test_a_wrong_setting_of_the_command_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--gate last: choose one of newest and all"):
-        gather_rules(gate="last", config_dir=tmp_path)  # type: ignore[arg-type]
+        gather_rules(find_settings(tmp_path), gate="last")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--tolerance 2: give a number from 0 to 1"):
-        gather_rules(tolerance=2, config_dir=tmp_path)
+        gather_rules(find_settings(tmp_path), tolerance=2)
 
 
 def test_two_files_of_settings_are_one_too_many(tmp_path: Path) -> None:
     (tmp_path / "nrcscan.toml").write_text("")
     (tmp_path / "pyproject.toml").write_text("[tool.nrcscan]\n")
     with pytest.raises(UsageError, match="has a table .tool.nrcscan. too; keep one"):
-        gather_rules(config_dir=tmp_path)
+        gather_rules(find_settings(tmp_path))
     (tmp_path / "nrcscan.toml").unlink()
     (tmp_path / "pyproject.toml").write_text("tool = {nrcscan = 3}")
-    with pytest.raises(UsageError, match="not a table; write one with the keys require, gate"):
-        gather_rules(config_dir=tmp_path)
+    with pytest.raises(UsageError, match="not a table; write one with keys such as require, data"):
+        gather_rules(find_settings(tmp_path))
+
+
+def project(tmp_path: Path, text: str, *folders: str) -> Path:
+    """Write settings into a folder, and return one within it."""
+    (tmp_path / "pyproject.toml").write_text(f"[tool.nrcscan]\n{text}")
+    within = tmp_path.joinpath(*folders)
+    within.mkdir(parents=True, exist_ok=True)
+    return within
+
+
+def test_settings_are_found_from_every_folder_of_a_project(tmp_path: Path) -> None:
+    below = project(tmp_path, "require = ['model.learned']\ndata = 'd.npz'", "src", "deep")
+    (tmp_path / "src" / "pyproject.toml").write_text("[tool.other]")
+    found = find_settings(below)
+    assert found.where == f"{tmp_path / 'pyproject.toml'} [tool.nrcscan]"
+    assert found.data == [tmp_path / "d.npz"]
+    (tmp_path / "src" / "nrcscan.toml").write_text("gate = 'all'")
+    assert find_settings(below).values == {"gate": "all"}
+
+
+def test_settings_above_a_projects_root_are_not_its_own(tmp_path: Path) -> None:
+    below = project(tmp_path, "gate = 'all'", "src", "deep")
+    (tmp_path / "src" / ".git").mkdir()
+    assert find_settings(below).where is None
+    (tmp_path / "src" / ".git").rename(tmp_path / ".git")
+    assert find_settings(below).values == {"gate": "all"}
+    tmp_path.chmod(0o777)  # where anybody may have put them
+    assert find_settings(below).where is None
+    assert find_settings(tmp_path).values == {"gate": "all"}
+
+
+def test_what_settings_name_is_found_from_their_folder(tmp_path: Path) -> None:
+    text = """
+data = ["X.npy", "y.npy"]
+model = "nets/mlp.py:build"
+model-args = {width = 8}
+standardize = ["x", "y"]
+scales = "scales.npz"
+layers = ["head", "trunk.*"]
+noise-max = 0.1
+activations = true
+"""
+    found = find_settings(project(tmp_path, text, "src"))
+    assert found.data == [tmp_path / "X.npy", tmp_path / "y.npy"]
+    assert found.values == {
+        "factory": f"{tmp_path}/nets/mlp.py:build",
+        "factory_args": {"width": 8},
+        "standardize": ("x", "y"),
+        "scales": str(tmp_path / "scales.npz"),
+        "layers": ("head", "trunk.*"),
+        "noise_max": 0.1,
+        "activations": True,
+    }
+    code = find_settings(project(tmp_path, "model = 'pack.nets:build'\ndata = 'd.py:load'"))
+    assert (code.values, code.data) == ({"factory": "pack.nets:build"}, f"{tmp_path}/d.py:load")
+
+
+def test_the_command_line_wins_over_settings(tmp_path: Path) -> None:
+    text = "noise-max = 0.1\ncka-min = 0.5\nlimit = 5\nstandardize = ['x']\ngate = 'all'"
+    found = find_settings(project(tmp_path, text))
+    asked: Any = {"thresholds": Thresholds(noise_max=0.2), "limit": 7}
+    chosen = found.completed(asked, {"noise_max", "limit"})
+    assert chosen == {
+        "thresholds": Thresholds(noise_max=0.2, cka_min=0.5),
+        "limit": 7,
+        "standardize": ("x",),
+    }
+    said = f"settings from {tmp_path / 'pyproject.toml'} [tool.nrcscan]: cka-min and standardize"
+    assert found.told({"noise_max", "limit"}) == said
+    assert find_settings(project(tmp_path, "gate = 'all'")).told(set()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trust = true", "trust is not for a file that is found by itself; give --trust on the"),
+        ("x_key = 'a'", "unknown key x_key; choose among x-key"),
+        ("data = 3", "data is not a path or two; write data = 'data.npz'"),
+        ("data = []", "data is not a path or two"),
+        ("limit = 0", "limit 0: give at least 1"),
+        ("noise-max = 2", "noise-max 2: give a number from 0 to 1"),
+        ("model-args = 'a'", "model-args: 'a' is a str: give a mapping"),
+    ],
+)
+def test_a_wrong_setting_of_a_scan_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        find_settings(project(tmp_path, text))
+
+
+def test_where_the_rules_come_from_is_said(tmp_path: Path) -> None:
+    settings = find_settings(project(tmp_path, "require = ['model.learned']"))
+    both = gather_rules(settings, require=["model.r2 > 0"])
+    assert both.told() == f"rules from {tmp_path / 'pyproject.toml'} [tool.nrcscan] and --require"
+    assert gather_rules(require=["model.r2 > 0"]).told() == "rules from --require"
+    assert gather_rules().told() == "no rules: nothing is judged, see --require"
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(scan(good("a/1.pt"))))
+    assert gather_rules(baseline=old).told() == f"no rules, but no worse than {old}"
+    told = gather_rules(settings, baseline=old).told()
+    assert told.endswith(f"[tool.nrcscan], no worse than {old}")
+
+
+def test_what_has_no_effect_without_rules_is_refused() -> None:
+    with pytest.raises(UsageError, match="--gate has no effect without rules; give rules with"):
+        gather_rules(gate="all")
+    with pytest.raises(UsageError, match="--tolerance has no effect without --baseline; give"):
+        gather_rules(require=["model.learned"], tolerance=0.0)
+
+
+# Layers that rules name
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("onset.all <= m.2", "'onset.all <= m.2': no checkpoint has a layer m.2; write l."),
+        ("onset.all <= conv", "a layer conv; choose among l.0, l.1, l.2, l.3 and l.4$"),
+        ("not layers['l.9'].met.nrc1", "no checkpoint has a layer l.9; write l."),
+        ("model.learned or layers[5].cka > 0", r"has layers\[5\]; give a place from -5 to 4"),
+        ("model.r2 > -layers[-6].cka * 2", r"no checkpoint has layers\[-6\]"),
+    ],
+)
+def test_a_layer_that_no_checkpoint_has_is_a_mistake_in_the_rule(rule: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        require_layers(scan(good("a/1.pt"), bad("b/1.pt")), [parse(rule)])
+
+
+def test_a_layer_that_some_checkpoint_has_is_none() -> None:
+    other = good("b/1.pt")
+    other["layers"][1]["name"] = "other"
+    rules = [parse("onset.all <= other"), parse("onset.all <= layers[-2]"), parse("model.learned")]
+    require_layers(scan(good("a/1.pt"), other), rules)
+    require_layers(scan(bad("a/1.pt")), [parse("onset.all <= nowhere")])
+    many = good("a/1.pt")
+    many["layers"] = [many["layers"][0] | {"name": f"n{i}"} for i in range(20)]
+    with pytest.raises(UsageError, match=r"among n0, .*, n11 and 8 more$"):
+        require_layers(scan(many), [parse("onset.all <= zzzz")])
 
 
 # Baseline
@@ -648,12 +794,12 @@ def test_every_rule_of_the_page_can_be_read(tmp_path: Path) -> None:
     }
     (tmp_path / "pyproject.toml").write_text(toml)
     (tmp_path / "baseline.json").write_text(json.dumps(scan(good("1.pt"))))
-    assert len(gather_rules(config_dir=tmp_path).rules) == 2
+    assert len(gather_rules(find_settings(tmp_path)).rules) == 2
 
 
 def test_judging_needs_no_torch() -> None:
     code = (
-        "import sys; from nrcscan.gating import settings_file, judge, github, junit;"
+        "import sys; from nrcscan.gating import requirements, judge, github, junit;"
         "sys.exit('torch' in sys.modules or 'junitparser' in sys.modules)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

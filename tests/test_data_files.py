@@ -456,7 +456,7 @@ def test_an_entry_that_never_varies_is_only_centred() -> None:
     ("options", "error", "message"),
     [
         ({"standardize": ["z"]}, UsageError, "--standardize z: give x, y or x,y"),
-        ({"scales": "scales.npz"}, UsageError, "--scales goes with --standardize"),
+        ({"scales": "scales.npz"}, UsageError, "--scales has no effect without --standardize"),
         (
             {"standardize": ["x"], "scales": "no.npz"},
             InputError,

@@ -10,7 +10,10 @@ import typer
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
 from nrcscan.cli.option_groups import Form, Written, takes
+from nrcscan.options.effect import require_effect
 from nrcscan.options.report_options import ReportOptions
+
+QUANTITY = "noise_component"
 
 
 @takes(options=ReportOptions)
@@ -23,7 +26,7 @@ def compare(
     ],
     quantity: Annotated[
         str, typer.Option(help="What the table shows of every layer: any quantity of a report.")
-    ] = "noise_component",
+    ] = QUANTITY,
     form: Form = "table",
     output: Written = None,
     *,
@@ -33,6 +36,9 @@ def compare(
 
     Example: nrcscan compare wd0.h5 wd0.01.h5 wd0.05.h5
     """
+    if form in ("json", "csv") and quantity != QUANTITY:
+        remedy = "leave it out: that has every quantity anyway"
+        require_effect({"--quantity": quantity}, f"with --format {form}", remedy)
     result = nrcscan.compare(paths, **options)
     from nrcscan.comparing import comparison_table
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import nrcscan
-from nrcscan.cli.console import emit, in_terminal
-from nrcscan.cli.option_groups import Form, Written, takes
-from nrcscan.errors import UsageError
+from nrcscan.cli.console import emit, in_terminal, say
+from nrcscan.cli.option_groups import Form, Written, given_in, takes
 from nrcscan.options.choices import Format
-from nrcscan.options.report_options import ReportOptions
+from nrcscan.options.effect import require_effect
+from nrcscan.options.report_options import ReportOptions, Thresholds
+from nrcscan.scanning.scan_file import is_scan
 
 
 @takes(options=ReportOptions)
 def report(
-    acts: Annotated[Path, typer.Argument(help="A file of nrcscan extract.")],
+    acts: Annotated[
+        Path, typer.Argument(help="A file of nrcscan extract, or a scan: see --checkpoint.")
+    ],
     form: Form = "table",
     output: Written = None,
     errors: Annotated[
@@ -32,18 +36,27 @@ def report(
             metavar="TEST", help="The same network on other samples: show both, and the gap."
         ),
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Which of a scan's, judged as the scan judged it."),
+    ] = None,
     *,
     options: ReportOptions,
+    context: typer.Context,
 ) -> None:
     """Show where collapse begins, layer by layer.
 
     Example: nrcscan report acts.h5 --format json -o report.json
     """
+    asked = {"--errors": errors, "--chance": chance}
+    if form in ("json", "csv"):
+        require_effect(asked, f"with --format {form}", "leave it out: json has them anyway")
     if against is not None:
-        _require_none({"--errors": errors, "--chance": chance})
+        alone = {**asked, "--checkpoint": checkpoint}
+        require_effect(alone, "with --against", "leave it out: gaps are shown with their errors")
         _beside(acts, against, form, output, options)
         return
-    result = nrcscan.report(acts, **options)
+    result = _reported(acts, checkpoint, options, given_in(context))
     from nrcscan.reporting import report_table
 
     shown = report_table.Shown(errors, chance)
@@ -52,6 +65,19 @@ def report(
         if in_terminal(table, report_table.least_width(result, shown)):
             return
     emit(report_table.render(result, form, shown), output)
+
+
+def _reported(
+    acts: Path, checkpoint: str | None, options: ReportOptions, given: Set[str]
+) -> nrcscan.Report:
+    """Report on a file, or on a checkpoint of a scan, which has options of its own."""
+    if checkpoint is None and not is_scan(acts):
+        return nrcscan.report(acts, **options)
+    from nrcscan.scanning.one_checkpoint import report_of_checkpoint
+
+    told = {**options, **vars(options["thresholds"] or Thresholds())}
+    chosen = {name: value for name, value in told.items() if name in given}
+    return report_of_checkpoint(acts, checkpoint, chosen, on_note=say)
 
 
 def _beside(
@@ -64,17 +90,3 @@ def _beside(
     if form == "table" and output is None and in_terminal(against_table.BothSides(found)):
         return
     emit(against_table.render(found, form), output)
-
-
-def _require_none(flags: dict[str, bool]) -> None:
-    """Refuse what has no effect on two reports side by side.
-
-    Raises:
-        UsageError: a flag of a single report is given with --against.
-    """
-    for flag, given in flags.items():
-        if given:
-            raise UsageError(
-                f"{flag} is for the report of one file; leave it out with --against, which shows"
-                " the gaps with their errors"
-            )

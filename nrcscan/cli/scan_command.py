@@ -12,7 +12,8 @@ import typer
 
 import nrcscan
 from nrcscan.cli.console import INTERRUPTED, emit, in_terminal, progress, say
-from nrcscan.cli.option_groups import DataFactory, DataFiles, one_source, takes
+from nrcscan.cli.option_groups import DataFactory, DataFiles, given_in, one_source, takes
+from nrcscan.options.effect import require_effect
 from nrcscan.options.gate_options import GateOptions
 from nrcscan.options.scan_options import ScanOptions
 
@@ -38,22 +39,31 @@ def scan(
     *,
     options: ScanOptions,
     gating: GateOptions,
+    context: typer.Context,
 ) -> None:
     """Measure every checkpoint in a folder, and show how collapse develops.
 
     Example: nrcscan scan runs/ data.npz -o scan/
     """
-    from nrcscan.gating.settings_file import gather_rules
+    from nrcscan.gating.requirements import gather_rules
+    from nrcscan.gating.settings_file import find_settings
     from nrcscan.gating.verdicts import require_writable, verdicts_of
 
-    wanted = gather_rules(**gating)
+    settings, given = find_settings(), given_in(context)
+    wanted = gather_rules(settings, **gating)
+    if not wanted:
+        require_effect({"--explain": explain}, "without rules", "give rules, or leave it out")
     require_writable(junit)
+    source = one_source(data, data_factory, "scan", settings.data)
+    for told in (settings.told(given), wanted.told()):
+        if told:
+            say(told)
     with _watched(output) as advance:
         found = nrcscan.scan(
             folder,
-            one_source(data, data_factory, "scan"),
+            source,
             output,
-            **options,
+            **settings.completed(options, given),
             on_note=say,
             on_progress=advance,
         )

@@ -27,6 +27,7 @@ class CheckpointOptions(TypedDict, total=False):
             help="Activation of an inferred chain: relu, tanh, gelu, silu, elu, selu, leaky_relu,"
             " sigmoid, softplus or identity; by default the one that explains the first samples"
             " best.",
+            not_with="factory",  # which builds the network with its own
             group="Network",
             shards_may_differ=True,
         ),
@@ -58,6 +59,7 @@ class CheckpointOptions(TypedDict, total=False):
             False,
             help="Open a checkpoint that can run code as it loads.",
             flag="--trust",
+            in_file=False,  # who runs the command decides on that, not what lies in a folder
             group="Network",
             shards_may_differ=True,
         ),
@@ -86,6 +88,7 @@ class PassOptions(CheckpointOptions, total=False):
             help="Arguments of the factory by name; on the command line a JSON object.",
             flag="--model-args",
             metavar="JSON",
+            goes_with="factory",
             group="Network",
             shards_may_differ=True,
         ),
@@ -314,6 +317,7 @@ class PassOptions(CheckpointOptions, total=False):
             False,
             help="Compress stored features: smaller, but slower.",
             flag="--compress",
+            goes_with="activations",
             group="Cost",
             changes_numbers=False,
         ),

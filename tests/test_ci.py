@@ -693,27 +693,58 @@ def test_a_summary_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 STUB = """#!/usr/bin/env bash
 printf '%s\\0' "$@" > "$RECORD"
+eval "${DO:-}"
 exit "${CODE:-0}"
 """
+STEPS: list[dict[str, Any]] = ACTION["runs"]["steps"]
 
 
-def act(tmp_path: Path, code: int = 0, **inputs: str) -> list[str]:
-    """Run the action's scan step against a stub, and return the stub's arguments."""
-    step = ACTION["runs"]["steps"][-1]
-    given = {name: str(spec.get("default", "")) for name, spec in ACTION["inputs"].items()} | inputs
-    (tmp_path / "bin").mkdir(exist_ok=True)
-    stub, record = tmp_path / "bin" / "nrcscan", tmp_path / "record"
-    stub.write_text(STUB)
-    stub.chmod(0o755)
-    env = {"PATH": f"{stub.parent}:{os.environ['PATH']}", "RECORD": str(record), "CODE": str(code)}
-    for name, value in step["env"].items():
-        (key,) = re.fullmatch(r"\$\{\{ inputs\.(\w+) \}\}", value).groups()  # type: ignore[union-attr]
-        env[name] = given[key]
+def ran(
+    tmp_path: Path, name: str, stub: str, code: int = 0, do: str = "", **given: str
+) -> tuple[list[str], dict[str, str]]:
+    """Run a step of the action's, with a stub for the program that it calls.
+
+    Args:
+        tmp_path: where it runs.
+        name: of the step.
+        stub: the program's name.
+        code: what the program ends with.
+        do: what it does before, in bash.
+        given: inputs by their names, and what else expressions look up, with _ for - and .
+
+    Returns:
+        The stub's arguments, and the step's outputs.
+    """
+    (step,) = [step for step in STEPS if step["name"] == name]
+    known = {f"inputs_{n}": str(spec.get("default", "")) for n, spec in ACTION["inputs"].items()}
+    known = {n.replace("-", "_"): value for n, value in known.items()}
+    known |= {"github_action_path": str(ROOT)}
+    known |= {n if n.startswith(("steps_", "github_")) else f"inputs_{n}": given[n] for n in given}
+    program, record, output = (tmp_path / n for n in (f"bin/{stub}", "record", "output"))
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(STUB)
+    program.chmod(0o755)
+    for file in (record, output):
+        file.unlink(missing_ok=True)
+    env = {"PATH": f"{program.parent}:{os.environ['PATH']}", "RECORD": str(record), "DO": do}
+    env |= {"CODE": str(code), "GITHUB_OUTPUT": str(output)}
+    env |= {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    for variable, value in step["env"].items():
+        env[variable] = re.sub(
+            r"\$\{\{ (.+?) \}\}", lambda found: known[re.sub(r"[-.]", "_", found[1])], value
+        )
     command = ["bash", "--noprofile", "--norc", "-euo", "pipefail", "-c", step["run"]]
     done = subprocess.run(command, env=env, cwd=tmp_path, check=False, capture_output=True)
     assert done.returncode == code, done.stderr
     assert done.stderr == b""
-    return record.read_text().split("\0")[:-1]
+    arguments = record.read_text().split("\0")[:-1] if record.exists() else []
+    told = output.read_text().splitlines() if output.exists() else []
+    return arguments, {line.partition("=")[0]: line.partition("=")[2] for line in told}
+
+
+def act(tmp_path: Path, code: int = 0, **inputs: str) -> list[str]:
+    """Run the action's scan step against a stub, and return the stub's arguments."""
+    return ran(tmp_path, "Scan", "nrcscan", code, **inputs)[0]
 
 
 def test_the_action_passes_its_inputs_on(tmp_path: Path) -> None:
@@ -744,8 +775,8 @@ def test_the_action_takes_no_input_for_shell(tmp_path: Path) -> None:
         *("--", evil, evil),
     ]
     assert not (tmp_path / "pwned").exists()
-    for step in ACTION["runs"]["steps"]:
-        assert "${{" not in step["run"]
+    for step in STEPS:
+        assert "${{" not in step.get("run", "")
     assert act(tmp_path, folder="--help", data="d")[-3:] == ["--", "--help", "d"]
 
 
@@ -754,10 +785,99 @@ def test_the_action_fails_as_the_scan_does(tmp_path: Path, code: int) -> None:
     assert act(tmp_path, code, folder="f", data="d")
 
 
-def test_every_input_of_the_action_is_used() -> None:
+@pytest.mark.parametrize(
+    ("code", "writes", "state", "paths"),
+    [
+        (0, True, "passed", True),
+        (1, True, "failed", True),
+        (2, True, "error", True),  # a rule on no layer shows once the scan is written
+        (2, False, "error", False),
+        (3, True, "unusable", True),
+        (3, False, "error", False),
+        (4, False, "nothing", False),
+        (130, False, "error", False),
+    ],
+)
+def test_the_action_tells_what_came_of_it(
+    tmp_path: Path, code: int, writes: bool, state: str, paths: bool
+) -> None:
+    (tmp_path / "my scan").mkdir()
+    (tmp_path / "my scan" / "scan.json").write_text("of the run before")
+    do = "sleep 0.05; touch 'my scan/scan.json' out.xml; echo failed=2 >> $GITHUB_OUTPUT"
+    inputs = {"folder": "f", "data": "d", "output": "my scan", "junit": "out.xml"}
+    _, told = ran(tmp_path, "Scan", "nrcscan", code, do if writes else "", **inputs)
+    assert told.pop("state") == state
+    expected = {"scan": "my scan/scan.json", "junit": "out.xml", "failed": "2"}
+    assert told == (expected if paths else {})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "source", "more"),
+    [
+        ({}, "", [f"--constraint={ROOT}/constraints.txt", "--extra-index-url=https://download.py"]),
+        ({"junit": "a.xml", "torch_index": ""}, "[junit]", [f"--constraint={ROOT}/constraints"]),
+        ({"extras": " parquet, onnx\n", "constraints": "none", "torch_index": ""},
+         "[parquet,onnx]", []),
+        ({"extras": "parquet", "junit": "a", "constraints": "mine.txt", "torch_index": ""},
+         "[parquet,junit]", ["--constraint=mine.txt"]),
+    ],
+)  # fmt: skip
+def test_the_action_installs_versions_that_work_together(
+    tmp_path: Path, inputs: dict[str, str], source: str, more: list[str]
+) -> None:
+    (*pip, what), rest = (
+        (arguments := ran(tmp_path, "Install nrcscan", "python", **inputs)[0])[:5],
+        arguments[5:],
+    )
+    assert pip == ["-m", "pip", "install", "--quiet"]
+    assert what == f"{ROOT}{source}"
+    assert len(rest) == len(more)
+    for argument, start in zip(rest, more, strict=True):
+        assert argument.startswith(start)
+
+
+def test_the_action_makes_a_page_and_links_it(tmp_path: Path) -> None:
+    arguments, told = ran(tmp_path, "Make the page", "nrcscan", page="my page.html", output="out")
+    assert arguments == ["page", "--output=my page.html", "--", "out"]
+    assert told == {"page": "my page.html"}
+    ran(tmp_path, "Link the page", "none", steps_upload_outputs_artifact_url="https://a/b")
+    assert "[The page of this scan](https://a/b): " in (tmp_path / "summary.md").read_text()
+
+
+def test_the_action_keeps_caches_apart(tmp_path: Path) -> None:
+    def keys(**inputs: str) -> dict[str, str]:
+        return ran(tmp_path, "Look for pip", "none", **inputs)[1]
+
+    one, other = keys(folder="a", data="d"), keys(folder="b", data="d")
+    assert one["pip-folder"]
+    assert all(re.fullmatch("[0-9a-f]{64}", one[name]) for name in ("pip", "scan"))
+    assert (one["pip"] == other["pip"], one["scan"] == other["scan"]) == (True, False)
+
+
+def test_the_action_names_only_what_there_is() -> None:
     text = (ROOT / "action.yml").read_text()
-    for name in ACTION["inputs"]:
-        assert f"inputs.{name} }}}}" in text, name
+    used = set(re.findall(r"inputs\.([\w-]+)", text))
+    assert used == set(ACTION["inputs"])
+    told = {
+        (step["id"], name)
+        for step in STEPS
+        if "id" in step
+        for name in re.findall(
+            r"^\s*(?:echo \"|tell |printf ')([\w-]+)[= ]", step.get("run", ""), re.M
+        )
+    }
+    told |= {("scan", "failed"), ("scan", "unusable")}  # which nrcscan tells
+    told |= {("upload", "artifact-url"), ("pip", "cache-hit")}  # which actions of GitHub tell
+    asked = set(re.findall(r"steps\.([\w-]+)\.outputs\.([\w-]+)", text))
+    assert asked == told
+    for number, step in enumerate(STEPS):
+        before = {one.get("id") for one in STEPS[:number]}
+        assert set(re.findall(r"steps\.([\w-]+)\.", yaml.safe_dump(step))) <= before, step["name"]
+        assert ("run" in step) == (step.get("shell") == "bash"), step["name"]
+        assert re.fullmatch(
+            r"actions/[\w/-]+@[0-9a-f]{40}", step.get("uses", "actions/a@" + "0" * 40)
+        )
+    assert all(spec["description"] for spec in (ACTION["inputs"] | ACTION["outputs"]).values())
 
 
 def blocks(language: str) -> list[str]:

@@ -368,7 +368,7 @@ def test_nothing_to_scan_never_exits_0(data: Path, tmp_path: Path, cli: Run) -> 
     ):
         done = cli("scan", folder, "data.npz")
         assert done.returncode == code
-        assert done.stderr.startswith(message)
+        assert message in done.stderr
         assert done.stdout == ""
     assert not (tmp_path / "scan").exists()
 

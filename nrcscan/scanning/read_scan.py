@@ -13,7 +13,6 @@ from nrcscan.files.open_safely import regular_file
 from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
 from nrcscan.scanning.scan_file import AS_NAMED, NAME, SCAN_FILE, SCHEMA, VERSION, ScanDocument
 from nrcscan.verdict.answers import Answer
-from nrcscan.verdict.verdict import State
 from nrcscan.wording import reason
 
 
@@ -115,6 +114,8 @@ def _require_whole(entry: Any) -> None:
 
 def _require_verdict(verdict: Any, names: Set[str], path: str) -> None:
     """Refuse a verdict that none of ours is."""
+    from nrcscan.verdict.verdict import State  # which takes NumPy; a scan without a baseline none
+
     state = State(verdict["state"])
     _require(verdict["text"], f"the verdict's text of {path}", str)
     stretch = {verdict["onset"], verdict["last"]}

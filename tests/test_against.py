@@ -121,7 +121,7 @@ def test_the_command(cli: Run, files: dict[str, Path], tmp_path: Path) -> None:
     for flag in ("--errors", "--chance"):
         done = cli("report", files["train"], "--against", files["test"], flag)
         assert done.returncode == 2
-        assert f"{flag} is for the report of one file; leave it out with --against" in done.stderr
+        assert f"{flag} has no effect with --against; leave it out" in done.stderr
     done = cli("report", files["train"], "--against", "missing.h5")
     assert done.returncode == 3
     assert "missing.h5" in done.stderr

@@ -19,13 +19,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_rules import checkpoint
 
+from nrcscan import Thresholds
 from nrcscan.errors import InputError, OutputError, UsageError
 from nrcscan.gating.baseline import QUANTITIES, read_baseline
 from nrcscan.gating.github import SUMMARY_BYTES, publish_github, summary
 from nrcscan.gating.judge import RuleResult, exit_code, explain, failed, judge
 from nrcscan.gating.junit import write_junit
+from nrcscan.gating.layers_named import require_layers
+from nrcscan.gating.requirements import gather_rules
 from nrcscan.gating.rules.parsing import parse
-from nrcscan.gating.settings_file import gather_rules
+from nrcscan.gating.settings_file import find_settings
 from nrcscan.scanning.read_scan import read_scan
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -147,42 +150,44 @@ def test_rules_of_the_file_come_first_and_none_comes_twice(tmp_path: Path) -> No
         'require = ["model.r2 > 0"]\ngate = "all"\ntolerance = 1'
     )
     (tmp_path / "pyproject.toml").write_text("[tool.other]\nrequire = 3")
-    found = gather_rules(require=["onset.all <= x", " model.r2 > 0 "], config_dir=tmp_path)
+    found = gather_rules(find_settings(tmp_path), require=["onset.all <= x", " model.r2 > 0 "])
     assert [rule.text for rule in found.rules] == ["model.r2 > 0", "onset.all <= x"]
     assert (found.gate, found.tolerance, found.baseline) == ("all", 1.0, None)
-    assert gather_rules(gate="newest", config_dir=tmp_path).gate == "newest"
-    assert gather_rules(tolerance=0, config_dir=tmp_path).tolerance == 0
+    assert gather_rules(find_settings(tmp_path), gate="newest").gate == "newest"
+    (tmp_path / "old.json").write_text(json.dumps(scan(good("a/1.pt"))))
+    least = gather_rules(find_settings(tmp_path), tolerance=0, baseline=tmp_path / "old.json")
+    assert least.tolerance == 0
 
 
 def test_settings_stand_in_pyproject_too(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(json.dumps(scan(good("a/1.pt"))))
     text = "[tool.nrcscan]\nrequire = ['model.learned']\nbaseline = 'old.json'"
     (tmp_path / "pyproject.toml").write_text(text)
-    found = gather_rules(config_dir=tmp_path)
+    found = gather_rules(find_settings(tmp_path))
     assert [rule.text for rule in found.rules] == ["model.learned"]
     assert found.baseline is not None
     assert found.baseline.path == tmp_path / "old.json"
-    assert gather_rules(config_dir=tmp_path).gate == "newest"
+    assert gather_rules(find_settings(tmp_path)).gate == "newest"
 
 
 def test_without_a_file_there_are_the_defaults(tmp_path: Path) -> None:
-    found = gather_rules(config_dir=tmp_path)
+    found = gather_rules(find_settings(tmp_path))
     assert (found.rules, found.gate, found.baseline, found.tolerance) == ((), "newest", None, 0.01)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("requires = []", "toml: unknown key requires; choose among require, gate, baseline and"),
+        ("requires = []", "toml: unknown key requires; choose among require$"),
         ("require = 'model.learned'", "nrcscan.toml: require is not a list of rules; write"),
-        ("require = [1]", "require is not a list of rules"),
+        ("require = [1]", "toml: require: .1. is a list: give a string or a list"),
         ("require = ['model.r3 > 1']", "toml: require 'model.r3 > 1': unknown field at"),
         ("gate = 'last'", "nrcscan.toml: gate last: choose one of newest and all"),
         ("gate = []", "choose one of newest and all"),
         ("tolerance = -1", "nrcscan.toml: tolerance -1: give a number from 0 to 1"),
         ("tolerance = nan", "give a number from 0 to 1"),
         ("tolerance = true", "give a number from 0 to 1"),
-        ("baseline = 3", "baseline is not a path"),
+        ("baseline = 3", "toml: baseline: 3 is a int: give a path"),
         ("gate = \n1", "nrcscan.toml: not TOML: .*line 1.*; mend it"),
         ("gate = '\udcff'", "not TOML"),
     ],
@@ -190,25 +195,162 @@ def test_without_a_file_there_are_the_defaults(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "nrcscan.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(UsageError, match=message):
-        gather_rules(config_dir=tmp_path)
+        gather_rules(find_settings(tmp_path))
 
 
 def test_a_wrong_setting_of_the_command_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--gate last: choose one of newest and all"):
-        gather_rules(gate="last", config_dir=tmp_path)  # type: ignore[arg-type]
+        gather_rules(find_settings(tmp_path), gate="last")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--tolerance 2: give a number from 0 to 1"):
-        gather_rules(tolerance=2, config_dir=tmp_path)
+        gather_rules(find_settings(tmp_path), tolerance=2)
 
 
 def test_two_files_of_settings_are_one_too_many(tmp_path: Path) -> None:
     (tmp_path / "nrcscan.toml").write_text("")
     (tmp_path / "pyproject.toml").write_text("[tool.nrcscan]\n")
     with pytest.raises(UsageError, match="has a table .tool.nrcscan. too; keep one"):
-        gather_rules(config_dir=tmp_path)
+        gather_rules(find_settings(tmp_path))
     (tmp_path / "nrcscan.toml").unlink()
     (tmp_path / "pyproject.toml").write_text("tool = {nrcscan = 3}")
-    with pytest.raises(UsageError, match="not a table; write one with the keys require, gate"):
-        gather_rules(config_dir=tmp_path)
+    with pytest.raises(UsageError, match="not a table; write one with keys such as require, data"):
+        gather_rules(find_settings(tmp_path))
+
+
+def project(tmp_path: Path, text: str, *folders: str) -> Path:
+    """Write settings into a folder, and return one within it."""
+    (tmp_path / "pyproject.toml").write_text(f"[tool.nrcscan]\n{text}")
+    within = tmp_path.joinpath(*folders)
+    within.mkdir(parents=True, exist_ok=True)
+    return within
+
+
+def test_settings_are_found_from_every_folder_of_a_project(tmp_path: Path) -> None:
+    below = project(tmp_path, "require = ['model.learned']\ndata = 'd.npz'", "src", "deep")
+    (tmp_path / "src" / "pyproject.toml").write_text("[tool.other]")
+    found = find_settings(below)
+    assert found.where == f"{tmp_path / 'pyproject.toml'} [tool.nrcscan]"
+    assert found.data == [tmp_path / "d.npz"]
+    (tmp_path / "src" / "nrcscan.toml").write_text("gate = 'all'")
+    assert find_settings(below).values == {"gate": "all"}
+
+
+def test_settings_above_a_projects_root_are_not_its_own(tmp_path: Path) -> None:
+    below = project(tmp_path, "gate = 'all'", "src", "deep")
+    (tmp_path / "src" / ".git").mkdir()
+    assert find_settings(below).where is None
+    (tmp_path / "src" / ".git").rename(tmp_path / ".git")
+    assert find_settings(below).values == {"gate": "all"}
+    tmp_path.chmod(0o777)  # where anybody may have put them
+    assert find_settings(below).where is None
+    assert find_settings(tmp_path).values == {"gate": "all"}
+
+
+def test_what_settings_name_is_found_from_their_folder(tmp_path: Path) -> None:
+    text = """
+data = ["X.npy", "y.npy"]
+model = "nets/mlp.py:build"
+model-args = {width = 8}
+standardize = ["x", "y"]
+scales = "scales.npz"
+layers = ["head", "trunk.*"]
+noise-max = 0.1
+activations = true
+"""
+    found = find_settings(project(tmp_path, text, "src"))
+    assert found.data == [tmp_path / "X.npy", tmp_path / "y.npy"]
+    assert found.values == {
+        "factory": f"{tmp_path}/nets/mlp.py:build",
+        "factory_args": {"width": 8},
+        "standardize": ("x", "y"),
+        "scales": str(tmp_path / "scales.npz"),
+        "layers": ("head", "trunk.*"),
+        "noise_max": 0.1,
+        "activations": True,
+    }
+    code = find_settings(project(tmp_path, "model = 'pack.nets:build'\ndata = 'd.py:load'"))
+    assert (code.values, code.data) == ({"factory": "pack.nets:build"}, f"{tmp_path}/d.py:load")
+
+
+def test_the_command_line_wins_over_settings(tmp_path: Path) -> None:
+    text = "noise-max = 0.1\ncka-min = 0.5\nlimit = 5\nstandardize = ['x']\ngate = 'all'"
+    found = find_settings(project(tmp_path, text))
+    asked: Any = {"thresholds": Thresholds(noise_max=0.2), "limit": 7}
+    chosen = found.completed(asked, {"noise_max", "limit"})
+    assert chosen == {
+        "thresholds": Thresholds(noise_max=0.2, cka_min=0.5),
+        "limit": 7,
+        "standardize": ("x",),
+    }
+    said = f"settings from {tmp_path / 'pyproject.toml'} [tool.nrcscan]: cka-min and standardize"
+    assert found.told({"noise_max", "limit"}) == said
+    assert find_settings(project(tmp_path, "gate = 'all'")).told(set()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trust = true", "trust is not for a file that is found by itself; give --trust on the"),
+        ("x_key = 'a'", "unknown key x_key; choose among x-key"),
+        ("data = 3", "data is not a path or two; write data = 'data.npz'"),
+        ("data = []", "data is not a path or two"),
+        ("limit = 0", "limit 0: give at least 1"),
+        ("noise-max = 2", "noise-max 2: give a number from 0 to 1"),
+        ("model-args = 'a'", "model-args: 'a' is a str: give a mapping"),
+    ],
+)
+def test_a_wrong_setting_of_a_scan_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        find_settings(project(tmp_path, text))
+
+
+def test_where_the_rules_come_from_is_said(tmp_path: Path) -> None:
+    settings = find_settings(project(tmp_path, "require = ['model.learned']"))
+    both = gather_rules(settings, require=["model.r2 > 0"])
+    assert both.told() == f"rules from {tmp_path / 'pyproject.toml'} [tool.nrcscan] and --require"
+    assert gather_rules(require=["model.r2 > 0"]).told() == "rules from --require"
+    assert gather_rules().told() == "no rules: nothing is judged, see --require"
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(scan(good("a/1.pt"))))
+    assert gather_rules(baseline=old).told() == f"no rules, but no worse than {old}"
+    told = gather_rules(settings, baseline=old).told()
+    assert told.endswith(f"[tool.nrcscan], no worse than {old}")
+
+
+def test_what_has_no_effect_without_rules_is_refused() -> None:
+    with pytest.raises(UsageError, match="--gate has no effect without rules; give rules with"):
+        gather_rules(gate="all")
+    with pytest.raises(UsageError, match="--tolerance has no effect without --baseline; give"):
+        gather_rules(require=["model.learned"], tolerance=0.0)
+
+
+# Layers that rules name
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("onset.all <= m.2", "'onset.all <= m.2': no checkpoint has a layer m.2; write l."),
+        ("onset.all <= conv", "a layer conv; choose among l.0, l.1, l.2, l.3 and l.4$"),
+        ("not layers['l.9'].met.nrc1", "no checkpoint has a layer l.9; write l."),
+        ("model.learned or layers[5].cka > 0", r"has layers\[5\]; give a place from -5 to 4"),
+        ("model.r2 > -layers[-6].cka * 2", r"no checkpoint has layers\[-6\]"),
+    ],
+)
+def test_a_layer_that_no_checkpoint_has_is_a_mistake_in_the_rule(rule: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        require_layers(scan(good("a/1.pt"), bad("b/1.pt")), [parse(rule)])
+
+
+def test_a_layer_that_some_checkpoint_has_is_none() -> None:
+    other = good("b/1.pt")
+    other["layers"][1]["name"] = "other"
+    rules = [parse("onset.all <= other"), parse("onset.all <= layers[-2]"), parse("model.learned")]
+    require_layers(scan(good("a/1.pt"), other), rules)
+    require_layers(scan(bad("a/1.pt")), [parse("onset.all <= nowhere")])
+    many = good("a/1.pt")
+    many["layers"] = [many["layers"][0] | {"name": f"n{i}"} for i in range(20)]
+    with pytest.raises(UsageError, match=r"among n0, .*, n11 and 8 more$"):
+        require_layers(scan(many), [parse("onset.all <= zzzz")])
 
 
 # Baseline
@@ -429,7 +571,7 @@ def test_no_name_breaks_the_xml(tmp_path: Path, name: str) -> None:
 
 def test_junit_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nrcscan.gating.junit.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install 'nrcscan\[junit\]'"):
+    with pytest.raises(UsageError, match=r"pip install junitparser$"):
         write_junit(tmp_path / "out.xml", scan(good("1.pt")), [])
     assert not list(tmp_path.iterdir())
 
@@ -549,27 +691,58 @@ def test_a_summary_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 STUB = """#!/usr/bin/env bash
 printf '%s\\0' "$@" > "$RECORD"
+eval "${DO:-}"
 exit "${CODE:-0}"
 """
+STEPS: list[dict[str, Any]] = ACTION["runs"]["steps"]
 
 
-def act(tmp_path: Path, code: int = 0, **inputs: str) -> list[str]:
-    """Run the action's scan step against a stub, and return the stub's arguments."""
-    step = ACTION["runs"]["steps"][-1]
-    given = {name: str(spec.get("default", "")) for name, spec in ACTION["inputs"].items()} | inputs
-    (tmp_path / "bin").mkdir(exist_ok=True)
-    stub, record = tmp_path / "bin" / "nrcscan", tmp_path / "record"
-    stub.write_text(STUB)
-    stub.chmod(0o755)
-    env = {"PATH": f"{stub.parent}:{os.environ['PATH']}", "RECORD": str(record), "CODE": str(code)}
-    for name, value in step["env"].items():
-        (key,) = re.fullmatch(r"\$\{\{ inputs\.(\w+) \}\}", value).groups()  # type: ignore[union-attr]
-        env[name] = given[key]
+def ran(
+    tmp_path: Path, name: str, stub: str, code: int = 0, do: str = "", **given: str
+) -> tuple[list[str], dict[str, str]]:
+    """Run a step of the action's, with a stub for the program that it calls.
+
+    Args:
+        tmp_path: where it runs.
+        name: of the step.
+        stub: the program's name.
+        code: what the program ends with.
+        do: what it does before, in bash.
+        given: inputs by their names, and what else expressions look up, with _ for - and .
+
+    Returns:
+        The stub's arguments, and the step's outputs.
+    """
+    (step,) = [step for step in STEPS if step["name"] == name]
+    known = {f"inputs_{n}": str(spec.get("default", "")) for n, spec in ACTION["inputs"].items()}
+    known = {n.replace("-", "_"): value for n, value in known.items()}
+    known |= {"github_action_path": str(ROOT)}
+    known |= {n if n.startswith(("steps_", "github_")) else f"inputs_{n}": given[n] for n in given}
+    program, record, output = (tmp_path / n for n in (f"bin/{stub}", "record", "output"))
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(STUB)
+    program.chmod(0o755)
+    for file in (record, output):
+        file.unlink(missing_ok=True)
+    env = {"PATH": f"{program.parent}:{os.environ['PATH']}", "RECORD": str(record), "DO": do}
+    env |= {"CODE": str(code), "GITHUB_OUTPUT": str(output)}
+    env |= {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    for variable, value in step["env"].items():
+        env[variable] = re.sub(
+            r"\$\{\{ (.+?) \}\}", lambda found: known[re.sub(r"[-.]", "_", found[1])], value
+        )
     command = ["bash", "--noprofile", "--norc", "-euo", "pipefail", "-c", step["run"]]
     done = subprocess.run(command, env=env, cwd=tmp_path, check=False, capture_output=True)
     assert done.returncode == code, done.stderr
     assert done.stderr == b""
-    return record.read_text().split("\0")[:-1]
+    arguments = record.read_text().split("\0")[:-1] if record.exists() else []
+    told = output.read_text().splitlines() if output.exists() else []
+    return arguments, {line.partition("=")[0]: line.partition("=")[2] for line in told}
+
+
+def act(tmp_path: Path, code: int = 0, **inputs: str) -> list[str]:
+    """Run the action's scan step against a stub, and return the stub's arguments."""
+    return ran(tmp_path, "Scan", "nrcscan", code, **inputs)[0]
 
 
 def test_the_action_passes_its_inputs_on(tmp_path: Path) -> None:
@@ -600,8 +773,8 @@ def test_the_action_takes_no_input_for_shell(tmp_path: Path) -> None:
         *("--", evil, evil),
     ]
     assert not (tmp_path / "pwned").exists()
-    for step in ACTION["runs"]["steps"]:
-        assert "${{" not in step["run"]
+    for step in STEPS:
+        assert "${{" not in step.get("run", "")
     assert act(tmp_path, folder="--help", data="d")[-3:] == ["--", "--help", "d"]
 
 
@@ -610,10 +783,99 @@ def test_the_action_fails_as_the_scan_does(tmp_path: Path, code: int) -> None:
     assert act(tmp_path, code, folder="f", data="d")
 
 
-def test_every_input_of_the_action_is_used() -> None:
+@pytest.mark.parametrize(
+    ("code", "writes", "state", "paths"),
+    [
+        (0, True, "passed", True),
+        (1, True, "failed", True),
+        (2, True, "error", True),  # a rule on no layer shows once the scan is written
+        (2, False, "error", False),
+        (3, True, "unusable", True),
+        (3, False, "error", False),
+        (4, False, "nothing", False),
+        (130, False, "error", False),
+    ],
+)
+def test_the_action_tells_what_came_of_it(
+    tmp_path: Path, code: int, writes: bool, state: str, paths: bool
+) -> None:
+    (tmp_path / "my scan").mkdir()
+    (tmp_path / "my scan" / "scan.json").write_text("of the run before")
+    do = "sleep 0.05; touch 'my scan/scan.json' out.xml; echo failed=2 >> $GITHUB_OUTPUT"
+    inputs = {"folder": "f", "data": "d", "output": "my scan", "junit": "out.xml"}
+    _, told = ran(tmp_path, "Scan", "nrcscan", code, do if writes else "", **inputs)
+    assert told.pop("state") == state
+    expected = {"scan": "my scan/scan.json", "junit": "out.xml", "failed": "2"}
+    assert told == (expected if paths else {})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "source", "more"),
+    [
+        ({}, "", [f"--constraint={ROOT}/constraints.txt", "--extra-index-url=https://download.py"]),
+        ({"junit": "a.xml", "torch_index": ""}, "[junit]", [f"--constraint={ROOT}/constraints"]),
+        ({"extras": " parquet, onnx\n", "constraints": "none", "torch_index": ""},
+         "[parquet,onnx]", []),
+        ({"extras": "parquet", "junit": "a", "constraints": "mine.txt", "torch_index": ""},
+         "[parquet,junit]", ["--constraint=mine.txt"]),
+    ],
+)  # fmt: skip
+def test_the_action_installs_versions_that_work_together(
+    tmp_path: Path, inputs: dict[str, str], source: str, more: list[str]
+) -> None:
+    (*pip, what), rest = (
+        (arguments := ran(tmp_path, "Install nrcscan", "python", 0, "", **inputs)[0])[:5],
+        arguments[5:],
+    )
+    assert pip == ["-m", "pip", "install", "--quiet"]
+    assert what == f"{ROOT}{source}"
+    assert len(rest) == len(more)
+    for argument, start in zip(rest, more, strict=True):
+        assert argument.startswith(start)
+
+
+def test_the_action_makes_a_page_and_links_it(tmp_path: Path) -> None:
+    arguments, told = ran(tmp_path, "Make the page", "nrcscan", page="my page.html", output="out")
+    assert arguments == ["page", "--output=my page.html", "--", "out"]
+    assert told == {"page": "my page.html"}
+    ran(tmp_path, "Link the page", "none", steps_upload_outputs_artifact_url="https://a/b")
+    assert "[The page of this scan](https://a/b): " in (tmp_path / "summary.md").read_text()
+
+
+def test_the_action_keeps_caches_apart(tmp_path: Path) -> None:
+    def keys(**inputs: str) -> dict[str, str]:
+        return ran(tmp_path, "Look for pip", "none", 0, "", **inputs)[1]
+
+    one, other = keys(folder="a", data="d"), keys(folder="b", data="d")
+    assert one["pip-folder"]
+    assert all(re.fullmatch("[0-9a-f]{64}", one[name]) for name in ("pip", "scan"))
+    assert (one["pip"] == other["pip"], one["scan"] == other["scan"]) == (True, False)
+
+
+def test_the_action_names_only_what_there_is() -> None:
     text = (ROOT / "action.yml").read_text()
-    for name in ACTION["inputs"]:
-        assert f"inputs.{name} }}}}" in text, name
+    used = set(re.findall(r"inputs\.([\w-]+)", text))
+    assert used == set(ACTION["inputs"])
+    told = {
+        (step["id"], name)
+        for step in STEPS
+        if "id" in step
+        for name in re.findall(
+            r"^\s*(?:echo \"|tell |printf ')([\w-]+)[= ]", step.get("run", ""), re.M
+        )
+    }
+    told |= {("scan", "failed"), ("scan", "unusable")}  # which nrcscan tells
+    told |= {("upload", "artifact-url"), ("pip", "cache-hit")}  # which actions of GitHub tell
+    asked = set(re.findall(r"steps\.([\w-]+)\.outputs\.([\w-]+)", text))
+    assert asked == told
+    for number, step in enumerate(STEPS):
+        before = {one.get("id") for one in STEPS[:number]}
+        assert set(re.findall(r"steps\.([\w-]+)\.", yaml.safe_dump(step))) <= before, step["name"]
+        assert ("run" in step) == (step.get("shell") == "bash"), step["name"]
+        assert re.fullmatch(
+            r"actions/[\w/-]+@[0-9a-f]{40}", step.get("uses", "actions/a@" + "0" * 40)
+        )
+    assert all(spec["description"] for spec in (ACTION["inputs"] | ACTION["outputs"]).values())
 
 
 def blocks(language: str) -> list[str]:
@@ -650,12 +912,12 @@ def test_every_rule_of_the_page_can_be_read(tmp_path: Path) -> None:
     }
     (tmp_path / "pyproject.toml").write_text(toml)
     (tmp_path / "baseline.json").write_text(json.dumps(scan(good("1.pt"))))
-    assert len(gather_rules(config_dir=tmp_path).rules) == 2
+    assert len(gather_rules(find_settings(tmp_path)).rules) == 2
 
 
 def test_judging_needs_no_torch() -> None:
     code = (
-        "import sys; from nrcscan.gating import settings_file, judge, github, junit;"
+        "import sys; from nrcscan.gating import requirements, judge, github, junit;"
         "sys.exit('torch' in sys.modules or 'junitparser' in sys.modules)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

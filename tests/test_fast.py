@@ -399,7 +399,7 @@ def test_a_stream_that_cannot_begin_again(tmp_path: Path) -> None:
         ({"precision": "float16"}, "--precision float16: choose one of float64 and float32"),
         ({"sketch": 0}, "--sketch 0: give at least 1"),
         ({"sketch": 4, "sketch_passes": 3}, "--sketch-passes 3: give 1 or 2"),
-        ({"sketch_passes": 2}, "--sketch-passes goes with --sketch RANK"),
+        ({"sketch_passes": 2}, "--sketch-passes has no effect without --sketch RANK; give both"),
         ({"memory": 0}, "--memory 0: give at least 1 byte"),
     ],
 )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from conftest import ROOT
+
+from nrcscan.extras import PACKAGES
 
 PACKAGE = ROOT / "nrcscan"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -24,6 +27,7 @@ LARGE_FUNCTIONS = {
     # A set of options, each of which is declared and described.
     "cli/measure_command.py: measure": "what the command alone takes, beside two sets of options",
     "cli/scan_command.py: scan": "what the command alone takes, beside two sets of options",
+    "cli/report_command.py: report": "what the command alone takes, beside a set of options",
 }
 
 # Module → why it is longer than others.
@@ -115,3 +119,23 @@ def test_the_page_on_the_house_has_every_room() -> None:
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     table = [line for line in page.splitlines() if line.startswith("| `")]
     assert {name for line in table for name in re.findall(r"`(\w+)/`", line.split("|")[1])} == rooms
+
+
+def test_extras_bring_what_the_project_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    named = {
+        extra: tuple(re.match(r"[\w-]+", one).group() for one in needs)  # type: ignore[union-attr]
+        for extra, needs in optional.items()
+        if extra != "all"
+    }
+    assert named == dict(PACKAGES)
+    listed = re.findall(r"[\w-]+(?=[,\]])", " ".join(optional["all"]))
+    assert sorted(listed) == sorted(PACKAGES)
+
+
+def test_what_to_type_names_packages_that_an_index_has() -> None:
+    shown = [*MODULES, ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for path in shown:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"pip install\W+nrcscan\[\w", text), path

@@ -509,7 +509,7 @@ def test_the_extra_is_named_where_it_lacks(
         return bare(name, *args, **kw)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    said = r"needs scikit-dimension; pip install 'nrcscan\[measures\]'$"
+    said = r"needs scikit-dimension; pip install scikit-dimension$"
     with pytest.raises(UsageError, match=said):
         report(tmp_path / "a.h5", measures="all")
     assert cli("report", tmp_path / "a.h5", "--measures", "all").returncode == 2

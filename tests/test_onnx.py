@@ -432,5 +432,5 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         return found(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(UsageError, match=r"an ONNX model needs .* pip install 'nrcscan\[onnx\]'"):
+    with pytest.raises(UsageError, match=r"an ONNX model needs .* pip install onnx onnxruntime$"):
         open_checkpoint(path)

@@ -24,7 +24,7 @@ from nrcscan.cli.app import app
 from nrcscan.cli.option_groups import takes
 from nrcscan.extracting import extract as extracting
 from nrcscan.extracting import provenance
-from nrcscan.gating.settings_file import gather_rules
+from nrcscan.gating.requirements import gather_rules
 from nrcscan.merging import check_parts
 from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES
@@ -151,7 +151,7 @@ def together_with(name: str, fields: Mapping[str, Field]) -> dict[str, Any]:
     """Return an option that stands by itself, and those that it does not go without."""
     options = {name: sample(fields[name])}
     if (other := fields[name].option.goes_with) is not None:
-        options[other] = sample(fields[other])
+        options[other] = sample(fields[other]) or True
     return options
 
 
@@ -220,7 +220,8 @@ def test_every_flag_is_taken_by_the_command_line(cli: Run, folder: Path) -> None
             words += [field.flag, '{"width": 16, "name": "a"}']
         else:
             words += [field.flag, str(value)]
-    done = cli("scan", "runs", data, "--noise-max", "0.3", *words, "--gate", "all")
+    judged = ("--gate", "all", "--require", "model.mse >= 0")
+    done = cli("scan", "runs", data, "--noise-max", "0.3", *words, *judged)
     assert done.returncode == 0, done.stderr
     from_words = json.loads((folder / "scan" / "scan.json").read_text())
     nrcscan.scan("runs", data, "other", **options)
@@ -410,4 +411,4 @@ def test_a_string_is_one_item(folder: Path) -> None:
     torch.save({"model": mlp(5, 16, 2).state_dict()}, "runs/other.pt")
     scanned = nrcscan.scan("runs", "data.npz", patterns="*m.pt", x_key="a", y_key="b")
     assert [row.path for row in scanned.checkpoints] == ["m.pt"]
-    assert len(gather_rules(require="model.r2 > 0", config_dir=folder).rules) == 1
+    assert len(gather_rules(require="model.r2 > 0").rules) == 1

@@ -146,3 +146,111 @@ def test_rules_stand_in_a_file(cli: Run, output: Path, tmp_path: Path) -> None:
     assert code == 1
     assert "7 verdicts: 2 hold, 5 fail" in notes
     assert "rule model.r2 >= 0.9" in shown
+    assert "note: rules from nrcscan.toml\n" in notes
+
+
+def test_a_scan_takes_its_settings_from_the_project_around(cli: Run, tmp_path: Path) -> None:
+    shutil.copytree(SWIMMER / "wd0.01", tmp_path / "runs")
+    shutil.copy(SWIMMER / "data.npz", tmp_path / "d.npz")
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.nrcscan]\n"
+        "require = ['onset.all <= layers[-2]']\n"
+        "data = 'd.npz'\n"
+        "pattern = ['epoch_600.pt']\n"
+        "limit = 300\n"
+        "noise-max = 0.15\n"
+    )
+    (tmp_path / "src").mkdir()
+    done = cli("scan", "../runs", "-j", 1, "--limit", 400, cwd=tmp_path / "src")
+    assert done.returncode == 0, done.stderr
+    where = f"{tmp_path / 'pyproject.toml'} [tool.nrcscan]"
+    assert f"note: settings from {where}: data, pattern and noise-max\n" in done.stderr
+    assert f"note: rules from {where}\n" in done.stderr
+    told = json.loads((tmp_path / "src" / "scan" / "scan.json").read_text())
+    assert [checkpoint["n_samples"] for checkpoint in told["checkpoints"]] == [400]
+    assert told["provenance"]["report"]["thresholds"]["noise_max"] == 0.15
+
+
+def test_without_rules_that_is_said(cli: Run, output: Path) -> None:
+    code, _, notes = scanned(cli, output)
+    assert (code, "note: no rules: nothing is judged, see --require\n" in notes) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--explain"], "--explain has no effect without rules; give rules, or leave it out"),
+        (["--gate", "newest"], "--gate has no effect without rules; "),
+        (["--tolerance", "0"], "--tolerance has no effect without --baseline; "),
+        (["--compress"], "--compress has no effect without --activations; give both, or neither"),
+        (["--jobs", "2", "--cluster", "local:1"], "--jobs has no effect beside --cluster; leave"),
+        (["--data", "a.py:b"], "give either DATA or --data"),
+        (["--model", "a:b", "--activation", "relu"], "--activation has no effect beside --model"),
+        (["--model-args", '{"a": 1}'], "--model-args has no effect without --model WHERE:NAME"),
+        (["--junit", "no/such/folder.xml"], "there is no folder no/such; create it first"),
+    ],
+)
+def test_what_has_no_effect_is_refused_before_any_work(
+    cli: Run, tmp_path: Path, flags: list[str], said: str
+) -> None:
+    done = cli("scan", SWIMMER, SWIMMER / "data.npz", "-o", tmp_path / "new", *flags)
+    assert (done.returncode, done.stdout) == (3 if flags[0] == "--junit" else 2, "")
+    assert said in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_rule_on_no_layer_is_a_mistake_of_usage(cli: Run, output: Path) -> None:
+    code, _, notes = scanned(cli, output, "--require", "onset.all <= layer.10")
+    assert code == 2
+    assert "'onset.all <= layer.10': no checkpoint has a layer layer.10; write layers.10" in notes
+
+
+# The report of one checkpoint
+
+
+def test_a_checkpoint_is_reported_on_as_the_scan_judged_it(cli: Run, tmp_path: Path) -> None:
+    output = tmp_path / "scan"
+    strict = ("--noise-max", "1e-5", "--pattern", "epoch_600.pt")
+    code, _, _ = scanned(cli, output, *strict)
+    assert code == 0
+    entries = json.loads((output / "scan.json").read_text())["checkpoints"]
+    for entry in entries:
+        done = cli("report", output, "--checkpoint", entry["path"])
+        assert done.stdout.startswith(entry["verdict"]["text"] + "\n")
+        alone = cli("report", output / entry["statistics"], "--noise-max", "1e-5")
+        assert (done.returncode, done.stdout) == (0, alone.stdout)
+    usual = cli("report", output / "scan.json", "--checkpoint", SWIMMER / "wd0.01/epoch_600.pt",
+                "--noise-max", "0.2", "--format", "json")  # fmt: skip
+    assert "another nrcscan" not in usual.stderr
+    expected = nrcscan.report(output / entries[1]["statistics"])
+    assert json.loads(usual.stdout)["verdict"]["text"] == expected.verdict.text
+    assert expected.verdict.text != entries[1]["verdict"]["text"]
+
+
+def test_what_cannot_be_told_of_a_checkpoint_is_said(cli: Run, tmp_path: Path) -> None:
+    shutil.copytree(SWIMMER / "wd0.01", tmp_path / "runs" / "a")
+    (tmp_path / "runs" / "a" / "epoch_700.pt").write_bytes(b"")
+    output = tmp_path / "scan"
+    cli("scan", "runs", SWIMMER / "data.npz", "-o", output, "-j", 1)
+
+    def said(*args: object) -> tuple[int, str]:
+        done = cli("report", output, *args)
+        assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+        return done.returncode, done.stderr
+
+    code, why = said()
+    assert code == 2
+    assert "a scan of 4 checkpoints; name one, such as --checkpoint a/epoch_600.pt" in why
+    code, why = said("--checkpoint", "epoch_600.pt")
+    assert code == 2
+    assert "has none of that path; choose a/epoch_600.pt" in why
+    code, why = said("--checkpoint", "a/epoch_700.pt")
+    assert code == 3
+    assert "a/epoch_700.pt: could not be used by the scan: " in why
+    code, why = said("--checkpoint", "a/epoch_600.pt", "--against", "b.h5")
+    assert code == 2
+    for file in (output / "statistics").glob("*.h5"):
+        file.unlink()
+    code, why = said("--checkpoint", "a/epoch_600.pt")
+    assert code == 3
+    assert "not there any more, and scan.json alone has no eigenvalues or error bars of a/" in why

@@ -10,7 +10,10 @@ import typer
 import nrcscan
 from nrcscan.cli.console import emit, encoding_of_stdout, in_terminal, placed
 from nrcscan.cli.option_groups import Force, Form, Written, takes
+from nrcscan.options.effect import require_effect
 from nrcscan.options.report_options import ReportOptions
+
+QUANTITY = "noise_component"
 
 
 @takes(options=ReportOptions)
@@ -26,7 +29,7 @@ def compare(
         typer.Option(
             metavar="NAME", help="What the table shows of every layer: any quantity of a report."
         ),
-    ] = "noise_component",
+    ] = QUANTITY,
     form: Form = "table",
     output: Written = None,
     force: Force = False,
@@ -41,6 +44,9 @@ def compare(
         nrcscan compare before.h5 after.h5 --format csv -o runs.csv
     """
     output = placed(output, paths, force=force)
+    if form in ("json", "csv") and quantity != QUANTITY:
+        remedy = "leave it out: that has every quantity anyway"
+        require_effect({"--quantity": quantity}, f"with --format {form}", remedy)
     result = nrcscan.compare(paths, **options)
     from nrcscan.comparing import comparison_table
 

@@ -11,7 +11,7 @@ import typer
 from nrcscan.cli.console import emit, say
 from nrcscan.cli.extract_command import sizes, watched_pass
 from nrcscan.cli.option_groups import Force, takes
-from nrcscan.cli.report_command import show
+from nrcscan.cli.report_command import measured, show
 from nrcscan.demonstration.networks import NETWORKS, unpack
 
 
@@ -42,7 +42,7 @@ def demo(
         result = watched_pass(checkpoint, data, acts, {}, force=force, on_note=say)
         emit(f"{acts}: {sizes(result)}\n", None)
         _typed("report", acts)
-        show(acts, "table", None, {})
+        show(measured(acts, {}), "table")
         emit("\n", None)
     emit("# Side by side, and what a report has besides:\n", None)
     for line in (("compare", *kept), ("report", kept[0], "--errors", "--chance")):

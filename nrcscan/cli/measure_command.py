@@ -22,7 +22,7 @@ from nrcscan.cli.option_groups import (
     one_source,
     takes,
 )
-from nrcscan.cli.report_command import show
+from nrcscan.cli.report_command import measured, show
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.report_options import ReportOptions
 
@@ -65,4 +65,5 @@ def measure(
         if output is not None:
             say(f"wrote {output}; show it again with: nrcscan report {output}")
         if speaks():
-            show(result.path, form, None, judgement, errors=errors, chance=chance, wide=wide)
+            found = measured(result.path, judgement)
+            show(found, form, errors=errors, chance=chance, wide=wide)

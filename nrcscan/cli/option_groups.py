@@ -197,13 +197,23 @@ def _parsed(field: Field, value: Any) -> Any:
     return value
 
 
-def one_source(data: list[Path] | None, data_factory: str | None, command: str) -> Any:
+def one_source(
+    data: list[Path] | None, data_factory: str | None, command: str, otherwise: Any = None
+) -> Any:
     """Return where the data comes from: files, or what the user's own code returns.
+
+    Args:
+        data: files, or None.
+        data_factory: code, or None.
+        command: that takes it, for the message.
+        otherwise: where it comes from if neither is given, if that is known.
 
     Raises:
         UsageError: DATA and --data name the samples in two ways, and none is given, or both.
     """
     if not data and data_factory is None:
+        if otherwise is not None:
+            return otherwise
         raise UsageError(
             "DATA is missing; name the file of the samples, or with --data what returns them:"
             f" see nrcscan {command} --help"
@@ -211,6 +221,12 @@ def one_source(data: list[Path] | None, data_factory: str | None, command: str) 
     if data and data_factory is not None:
         raise UsageError("DATA and --data both say where the samples are; give one of them")
     return data or data_factory
+
+
+def given_in(context: typer.Context) -> frozenset[str]:
+    """Return the parameters that the command line gives; the others have their defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, of in sources.items() if of and of.name == "COMMANDLINE")
 
 
 def _json_object(option: str, text: str) -> dict[str, Any]:

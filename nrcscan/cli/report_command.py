@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,22 @@ import typer
 
 import nrcscan
 from nrcscan.cli.console import emit, encoding_of_stdout, in_terminal, placed, say
-from nrcscan.cli.option_groups import Chance, Errors, Force, FormOfReport, Wide, Written, takes
+from nrcscan.cli.option_groups import (
+    Chance,
+    Errors,
+    Force,
+    FormOfReport,
+    Wide,
+    Written,
+    given_in,
+    takes,
+)
 from nrcscan.cli.progress_bar import counting
 from nrcscan.errors import UsageError
 from nrcscan.options.choices import ReportFormat
-from nrcscan.options.report_options import ReportOptions
+from nrcscan.options.effect import require_effect
+from nrcscan.options.report_options import ReportOptions, Thresholds
+from nrcscan.scanning.scan_file import is_scan
 
 USUAL = Path("acts.h5")
 """What is shown where no file is named."""
@@ -23,7 +35,10 @@ USUAL = Path("acts.h5")
 def report(
     acts: Annotated[
         Path | None,
-        typer.Argument(metavar="ACTS", help="A file of nrcscan extract; by default acts.h5 here."),
+        typer.Argument(
+            metavar="ACTS",
+            help="A file of nrcscan extract, by default acts.h5 here; or a scan: see --checkpoint.",
+        ),
     ] = None,
     form: FormOfReport = "table",
     output: Written = None,
@@ -39,8 +54,13 @@ def report(
             rich_help_panel="Data",
         ),
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Which of a scan's, judged as the scan judged it."),
+    ] = None,
     *,
     options: ReportOptions,
+    context: typer.Context,
 ) -> None:
     """Show where collapse begins, layer by layer.
 
@@ -51,26 +71,35 @@ def report(
     """
     acts = acts or _usual()
     output = placed(output, [acts, against], force=force)
-    if against is None:
-        show(acts, form, output, options, errors=errors, chance=chance, wide=wide)
+    asked = {"--errors": errors, "--chance": chance}
+    if form in ("json", "csv"):
+        every = {**asked, "--wide": wide}
+        require_effect(every, f"with --format {form}", "leave it out: that has them anyway")
+    if against is not None:
+        alone = {**asked, "--checkpoint": checkpoint}
+        require_effect(alone, "with --against", "leave it out: gaps are shown with their errors")
+        _beside(acts, against, form, output, wide=wide, options=options)
         return
-    _require_none({"--errors": errors, "--chance": chance})
-    _beside(acts, against, form, output, wide=wide, options=options)
+    result = _reported(acts, checkpoint, options, given_in(context))
+    show(result, form, output, errors=errors, chance=chance, wide=wide)
+
+
+def measured(acts: Path, options: ReportOptions) -> nrcscan.Report:
+    """Return the report of a file, with a bar while it takes."""
+    with counting("layers") as advance:
+        return nrcscan.report(acts, **options, on_progress=advance)
 
 
 def show(
-    acts: Path,
+    result: nrcscan.Report,
     form: ReportFormat,
-    output: Path | None,
-    options: ReportOptions,
+    output: Path | None = None,
     *,
     errors: bool = False,
     chance: bool = False,
     wide: bool = False,
 ) -> None:
-    """Show the report of a file, or write it to another."""
-    with counting("layers") as advance:
-        result = nrcscan.report(acts, **options, on_progress=advance)
+    """Show a report, or write it to a file."""
     from nrcscan.reporting import report_table
 
     shown = report_table.Shown(errors, chance, wide)
@@ -95,6 +124,19 @@ def _usual() -> Path:
         )
     say(f"no file is named: this is {USUAL}")
     return USUAL
+
+
+def _reported(
+    acts: Path, checkpoint: str | None, options: ReportOptions, given: Set[str]
+) -> nrcscan.Report:
+    """Report on a file, or on a checkpoint of a scan, which has options of its own."""
+    if checkpoint is None and not is_scan(acts):
+        return measured(acts, options)
+    from nrcscan.scanning.one_checkpoint import report_of_checkpoint
+
+    told = {**options, **vars(options["thresholds"] or Thresholds())}
+    chosen = {name: value for name, value in told.items() if name in given}
+    return report_of_checkpoint(acts, checkpoint, chosen, on_note=say)
 
 
 def _beside(
@@ -123,17 +165,3 @@ def _beside(
         return
     encoding = "utf-8" if output is not None else encoding_of_stdout()
     emit(against_table.render(found, form, wide=wide, encoding=encoding), output)
-
-
-def _require_none(flags: dict[str, bool]) -> None:
-    """Refuse what has no effect on two reports side by side.
-
-    Raises:
-        UsageError: a flag of a single report is given with --against.
-    """
-    for flag, given in flags.items():
-        if given:
-            raise UsageError(
-                f"{flag} is for the report of one file; leave it out with --against, which shows"
-                " the gaps with their errors"
-            )

@@ -12,8 +12,17 @@ import typer
 
 import nrcscan
 from nrcscan.cli.console import INTERRUPTED, emit, encoding_of_stdout, in_terminal, placed, say
-from nrcscan.cli.option_groups import DataFactory, DataFiles, Force, one_source, takes, words_of
+from nrcscan.cli.option_groups import (
+    DataFactory,
+    DataFiles,
+    Force,
+    given_in,
+    one_source,
+    takes,
+    words_of,
+)
 from nrcscan.cli.progress_bar import counting
+from nrcscan.options.effect import require_effect
 from nrcscan.options.gate_options import GateOptions
 from nrcscan.options.scan_options import ScanOptions
 
@@ -49,6 +58,7 @@ def scan(
     *,
     options: ScanOptions,
     gating: GateOptions,
+    context: typer.Context,
 ) -> None:
     """Measure every checkpoint in a folder, and show how collapse develops.
 
@@ -57,18 +67,26 @@ def scan(
         nrcscan scan runs/ data.npz -o scan/ --jobs 4 --pattern 'epoch_*.pt'
         nrcscan scan runs/ data.npz --require 'model.r2 >= 0.9' --junit nrc.xml
     """
-    from nrcscan.gating.settings_file import gather_rules
+    from nrcscan.gating.requirements import gather_rules
+    from nrcscan.gating.settings_file import find_settings
     from nrcscan.gating.verdicts import require_writable, verdicts_of
 
-    wanted = gather_rules(**gating)
+    settings, given = find_settings(), given_in(context)
+    wanted = gather_rules(settings, **gating)
+    if not wanted:
+        require_effect({"--explain": explain}, "without rules", "give rules, or leave it out")
     require_writable(junit)
     junit = placed(junit, data or (), force=force)
+    source = one_source(data, data_factory, "scan", settings.data)
+    for told in (settings.told(given), wanted.told()):
+        if told:
+            say(told)
     with _watched(output) as advance:
         found = nrcscan.scan(
             folder,
-            one_source(data, data_factory, "scan"),
+            source,
             output,
-            **options,
+            **settings.completed(options, given),
             on_note=say,
             on_progress=advance,
         )

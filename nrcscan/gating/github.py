@@ -35,9 +35,11 @@ def publish_github(
     environ: Mapping[str, str] | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Write the summary and the annotations where GitHub Actions wants them.
+    """Write the summary, the step's outputs and the annotations where GitHub Actions wants them.
 
-    Outside of it, where neither `GITHUB_STEP_SUMMARY` nor `GITHUB_ACTIONS` is set, do nothing.
+    Outside of it, where none of `GITHUB_STEP_SUMMARY`, `GITHUB_OUTPUT` and `GITHUB_ACTIONS` is
+    set, do nothing. The outputs are `failed` and `unusable`: how many verdicts failed, and how
+    many checkpoints could not be used.
 
     Args:
         scan: as scan.json has it.
@@ -47,21 +49,35 @@ def publish_github(
         stream: for the annotations; stderr by default, as stdout is the scan's own.
 
     Raises:
-        OutputError: the summary cannot be written.
+        OutputError: the summary or the outputs cannot be written.
     """
     environ = os.environ if environ is None else environ
     if page := environ.get("GITHUB_STEP_SUMMARY"):
-        try:
-            there = Path(page).stat().st_size if Path(page).exists() else 0
-            with Path(page).open("a", encoding="utf-8", newline="\n") as file:
-                file.write(summary(scan, results, limit=SUMMARY_BYTES - there))
-        except OSError as error:
-            raise OutputError(
-                f"GITHUB_STEP_SUMMARY {page}: cannot be written: {error.strerror or reason(error)};"
-                " unset it, or make it writable"
-            ) from error
+        there = Path(page).stat().st_size if Path(page).exists() else 0
+        text = summary(scan, results, limit=SUMMARY_BYTES - there)
+        _append(page, text, "GITHUB_STEP_SUMMARY")
+    if outputs := environ.get("GITHUB_OUTPUT"):
+        counts = {"failed": len(failed(results)), "unusable": len(unusable(scan))}
+        told = "".join(f"{name}={count}\n" for name, count in counts.items())
+        _append(outputs, told, "GITHUB_OUTPUT")
     if environ.get("GITHUB_ACTIONS") == "true":
         print("".join(error_lines(scan, results, folder)), end="", file=stream or sys.stderr)
+
+
+def _append(path: str, text: str, name: str) -> None:
+    """Add text to a file that GitHub Actions names.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with Path(path).open("a", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise OutputError(
+            f"{name} {path}: cannot be written: {error.strerror or reason(error)};"
+            " unset it, or make it writable"
+        ) from error
 
 
 def summary(scan: ScanDocument, results: Sequence[RuleResult], limit: int = SUMMARY_BYTES) -> str:
@@ -172,14 +188,15 @@ def _row(cells: list[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    r"""Return text that Markdown and HTML leave alone, within a table.
+    r"""Return text that Markdown and HTML leave alone, within a table; no address in it is a link.
 
-    >>> _cell("a|b <i>")
-    'a\\|b \\<i\\>'
+    >>> _cell("a|b <i>"), _cell("http://a.b")
+    ('a\\|b \\<i\\>', 'http\\://a.b')
     """
     if len(text) > LONGEST_CELL:
         text = f"{text[:LONGEST_CELL]}…"
-    return re.sub(r"([\\`*_<>\[\]|~&@#])", r"\\\1", printable(text))
+    text = re.sub(r"([\\`*_<>\[\]|~&@#])", r"\\\1", printable(text))
+    return re.sub(r"(:)(?=//)|(?<=www)(\.)", r"\\\1\2", text, flags=re.IGNORECASE)
 
 
 def _message(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nrcscan.errors import UsageError
+from nrcscan.extras import to_install
 from nrcscan.gating.judge import RuleResult
 from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.wording import printable
@@ -26,9 +27,7 @@ def require_junit() -> None:
         UsageError: junitparser is not installed.
     """
     if find_spec("junitparser") is None:
-        raise UsageError(
-            "--junit: writing JUnit XML needs junitparser; pip install 'nrcscan[junit]'"
-        )
+        raise UsageError(f"--junit: writing JUnit XML needs junitparser; {to_install('junit')}")
 
 
 def write_junit(path: str | Path, scan: ScanDocument, results: Sequence[RuleResult]) -> None:

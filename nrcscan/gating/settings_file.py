@@ -1,95 +1,184 @@
-"""What a scan is judged by: the command line's rules and those of the folder it runs in."""
+"""The file of settings of a project: where it is found, and what it gives a scan."""
 
 from __future__ import annotations
 
+import difflib
+import stat
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, cast
 
 from nrcscan.errors import UsageError
-from nrcscan.gating.baseline import Baseline, read_baseline
-from nrcscan.gating.rules.parsing import Rule, parse
-from nrcscan.options.check import check, checked
-from nrcscan.options.choices import Gate
-from nrcscan.options.describe import described
+from nrcscan.options.check import check, plain
 from nrcscan.options.gate_options import GateOptions
-from nrcscan.options.option import declared
+from nrcscan.options.option import Field, declared, nested
+from nrcscan.options.record import code_within
+from nrcscan.options.report_options import Thresholds
+from nrcscan.options.scan_options import ScanOptions
 from nrcscan.wording import listed, reason
 
-DEFAULT_TOLERANCE = 0.01
-KEYS = tuple(declared(GateOptions))
 FILE = "nrcscan.toml"
 PROJECT = "pyproject.toml"
 TABLE = "[tool.nrcscan]"
+ROOT = ".git"
+"""What lies in a project's root; nothing is looked for above it."""
+DATA = "data"
+"""The key of what is DATA, or --data, on the command line."""
+
+
+def _by_key(*options: type) -> Mapping[str, Field]:
+    """Return the options that a file may give, by their keys; thresholds one by one."""
+    fields: dict[str, Field] = {}
+    for one in (found for kind in options for found in declared(kind, many=True).values()):
+        if (within := nested(one)) is not None:
+            fields |= _by_key(within)
+        elif one.flags:
+            fields[one.key] = one
+    return fields
+
+
+FIELDS = _by_key(GateOptions, ScanOptions)
+KEYS = (DATA, *(key for key, one in FIELDS.items() if one.option.in_file))
 
 
 @dataclass(frozen=True)
-class Requirements:
-    """What a scan is judged by.
+class ProjectSettings:
+    """What a project's file of settings gives.
 
     Attributes:
-        rules: in the order they were given, the file's first; none twice.
-        gate: which checkpoints they apply to.
-        baseline: an earlier scan, or None.
-        tolerance: by how much a checkpoint may be worse than the baseline, 0 … 1.
+        where: the file, and the table in it; None if there is none.
+        data: what DATA or --data would be.
+        values: option → its value; paths lead from the working folder.
+        keys: those of the file, as it names them.
     """
 
-    rules: tuple[Rule, ...]
-    gate: Gate
-    baseline: Baseline | None
-    tolerance: float
+    where: str | None = None
+    data: Any = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+
+    def completed(self, options: ScanOptions, given: Set[str]) -> ScanOptions:
+        """Return the options of a scan, those of the file where the command line gave none.
+
+        Args:
+            options: as the command line has them, with its defaults.
+            given: names of what was given there, thresholds one by one.
+        """
+        own = {name: v for name, v in self.values.items() if name not in given}
+        chosen = {**options, **{n: v for n, v in own.items() if n in declared(ScanOptions)}}
+        judged = {name: value for name, value in own.items() if name in declared(Thresholds)}
+        chosen["thresholds"] = replace(options.get("thresholds") or Thresholds(), **judged)
+        return cast("ScanOptions", chosen)
+
+    def told(self, given: Set[str]) -> str | None:
+        """Say which options of a scan come from the file; None if none does."""
+        names = {key: DATA if key == DATA else FIELDS[key].name for key in self.keys}
+        known = {*declared(GateOptions), *given}
+        if "data_factory" in given:
+            known.add(DATA)
+        own = [key for key, name in names.items() if name not in known]
+        return f"settings from {self.where}: {listed(own)}" if own else None
 
 
-@described(GateOptions)
-def gather_rules(*, config_dir: str | Path = ".", **options: Unpack[GateOptions]) -> Requirements:
-    """Read every rule, and the baseline, before any work is done.
+def find_settings(folder: str | Path = ".") -> ProjectSettings:
+    """Find a project's settings: those of a folder, or of the nearest one above that has some.
 
-    The rules of the command line are added to those of `nrcscan.toml`, or of a table
-    `[tool.nrcscan]` in `pyproject.toml`; of the others the command line's value wins. A path in
-    the file is relative to it.
-
-    Args:
-        config_dir: where the files are looked for.
-        options: see `nrcscan.options.gate_options`.
-
-    Raises:
-        UsageError: a rule cannot be read, or a setting is not what it should be.
-        InputError: the baseline cannot be used.
-    """
-    chosen = checked(GateOptions, options, "gather_rules")
-    folder = Path(config_dir)
-    where, found = _configured(folder)
-    texts = found.get("require", [])
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(
-            f"{where}: require is not a list of rules; write require = ['model.r2 >= 0.9']"
-        )
-    rules = [parse(text, f"{where}: require") for text in texts]
-    rules += [parse(text) for text in chosen["require"]]
-    baseline, gate, tolerance = chosen["baseline"], chosen["gate"], chosen["tolerance"]
-    if baseline is None and "baseline" in found:
-        if not isinstance(found["baseline"], str):
-            raise UsageError(f"{where}: baseline is not a path; write baseline = 'scan.json'")
-        baseline = folder / found["baseline"]
-    fields = declared(GateOptions)
-    if gate is None and "gate" in found:
-        gate = check(fields["gate"], found["gate"], f"{where}: gate")
-    if tolerance is None and "tolerance" in found:
-        tolerance = check(fields["tolerance"], found["tolerance"], f"{where}: tolerance")
-    return Requirements(
-        rules=tuple(dict.fromkeys(rules)),
-        gate=gate or "newest",
-        baseline=None if baseline is None else read_baseline(baseline),
-        tolerance=DEFAULT_TOLERANCE if tolerance is None else tolerance,
-    )
-
-
-def _configured(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Return the file that holds settings, and these.
+    They are in `nrcscan.toml`, or in a table `[tool.nrcscan]` of `pyproject.toml`. Nothing is
+    looked for above a folder with `.git`, nor in one that is another owner's, or that all may
+    write to: what lies there is not the project's.
 
     Raises:
         UsageError: the settings are in two places, or not by the names that settings have.
+    """
+    for place in _upwards(Path(folder)):
+        where, found = _configured(place)
+        if where is not None:
+            return _read(where, found, place)
+    return ProjectSettings()
+
+
+def _upwards(start: Path) -> Iterator[Path]:
+    """Yield a folder, and those above it that are its project's."""
+    yield start
+    whole = start.resolve()
+    owner = whole.stat().st_uid
+    for folder, above in zip((whole, *whole.parents), whole.parents, strict=False):
+        status = above.stat()
+        if (folder / ROOT).exists() or status.st_uid != owner or status.st_mode & stat.S_IWOTH:
+            return
+        yield above
+
+
+def _read(where: str, found: Mapping[str, Any], folder: Path) -> ProjectSettings:
+    """Return settings checked as the command line's are.
+
+    Raises:
+        UsageError: a key or value is none that a setting has.
+    """
+    for key in found:
+        _require_key(key, where)
+    values = {
+        FIELDS[key].name: _value(FIELDS[key], value, f"{where}: {key}", folder)
+        for key, value in found.items()
+        if key != DATA
+    }
+    data = _data(found[DATA], where, folder) if DATA in found else None
+    return ProjectSettings(where, data, values, tuple(found))
+
+
+def _require_key(key: str, where: str) -> None:
+    """Refuse a key that no setting has.
+
+    Raises:
+        UsageError: the file of settings has a key that is none, or that it may not have.
+    """
+    if key in KEYS:
+        return
+    if key in FIELDS:
+        raise UsageError(
+            f"{where}: {key} is not for a file that is found by itself; give {FIELDS[key].flag} on"
+            " the command line"
+        )
+    near = difflib.get_close_matches(key.replace("_", "-"), KEYS, n=1)
+    raise UsageError(f"{where}: unknown key {key}; choose among {listed(near or KEYS)}")
+
+
+def _value(of: Field, value: Any, where: str, folder: Path) -> Any:
+    """Return an option's value; what it names is found from the file's folder.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if of.name == "require" and not isinstance(value, list):
+        raise UsageError(f"{where} is not a list of rules; write require = ['model.r2 >= 0.9']")
+    checked = check(of, value, where)
+    if of.is_path and isinstance(checked, str):
+        return str(folder / checked)
+    return code_within(folder, checked) if of.is_code else checked
+
+
+def _data(value: Any, where: str, folder: Path) -> Any:
+    """Return what data is named, found from the file's folder.
+
+    Raises:
+        UsageError: it names no data.
+    """
+    names = [value] if isinstance(value, str) else plain(value)
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise UsageError(f"{where}: {DATA} is not a path or two; write {DATA} = 'data.npz'")
+    paths = [folder / name for name in names]
+    if len(names) == 1 and ":" in names[0] and not paths[0].exists():
+        return code_within(folder, names[0])
+    return paths
+
+
+def _configured(folder: Path) -> tuple[str | None, dict[str, Any]]:
+    """Return the file of a folder that holds settings, and these.
+
+    Raises:
+        UsageError: the settings are in two places, or are no table.
     """
     own, project = folder / FILE, folder / PROJECT
     tables = {}
@@ -103,12 +192,9 @@ def _configured(folder: Path) -> tuple[str, dict[str, Any]]:
         raise UsageError(f"{own}: {PROJECT} has a table {TABLE} too; keep one of the two")
     for where, found in tables.items():
         if not isinstance(found, dict):
-            raise UsageError(f"{where}: not a table; write one with the keys {listed(KEYS)}")
-        unknown = [key for key in found if key not in KEYS]
-        if unknown:
-            raise UsageError(f"{where}: unknown key {listed(unknown)}; choose among {listed(KEYS)}")
+            raise UsageError(f"{where}: not a table; write one with keys such as require, {DATA}")
         return where, found
-    return str(own), {}
+    return None, {}
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nrcscan.files.write_atomically import require_free
 from nrcscan.gating.baseline import why_no_onsets
 from nrcscan.gating.github import publish_github
 from nrcscan.gating.judge import RuleResult, exit_code, explain, failed, judge
 from nrcscan.gating.junit import require_junit, write_junit
-from nrcscan.gating.settings_file import Requirements
+from nrcscan.gating.layers_named import require_layers
+from nrcscan.gating.requirements import Requirements
 from nrcscan.scanning.scan_file import ScanDocument
 
 
@@ -35,10 +37,12 @@ def require_writable(junit: Path | None) -> None:
     """Refuse before any work is done what could not be written after it.
 
     Raises:
-        UsageError: JUnit XML is wanted, and its library is not installed.
+        UsageError: JUnit XML is wanted, and its library is not installed, or the path is a folder.
+        OutputError: the file cannot be written.
     """
     if junit is not None:
         require_junit()
+        require_free(junit, force=True)
 
 
 def verdicts_of(
@@ -59,9 +63,11 @@ def verdicts_of(
         junit: where to write the verdicts as JUnit XML.
 
     Raises:
+        UsageError: a rule names a layer that no checkpoint has.
         InputError: the baseline was made of other data or with other options.
         OutputError: a file cannot be written.
     """
+    require_layers(scan, wanted.rules)
     results = judge(
         scan,
         wanted.rules,

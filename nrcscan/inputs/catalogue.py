@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nrcscan.extras import to_install
 from nrcscan.inputs.checkpoints import signs
 from nrcscan.inputs.data_forms import DATA, SCALES, SPLITS
 from nrcscan.inputs.forms import CheckpointForm, Form
@@ -256,7 +257,7 @@ def table(forms: Sequence[Form]) -> str:
     """Return forms as a Markdown table."""
     rows = ["| form | a command that works |", "|---|---|"]
     for form in forms:
-        install = f" (`pip install 'nrcscan[{form.extra}]'`)" if form.extra else ""
+        install = f" (`{to_install(form.extra)}`)" if form.extra else ""
         rows.append(f"| {form.words}{install} | `{form.command}` |")
     return "\n".join(rows)
 

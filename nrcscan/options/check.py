@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from nrcscan.errors import UsageError
+from nrcscan.options.effect import require_effect
 from nrcscan.options.option import Field, declared
 from nrcscan.wording import listed
 
@@ -46,7 +47,7 @@ def checked(
 
     Raises:
         TypeError: there is no such option.
-        UsageError: an option has no effect without another.
+        UsageError: an option has no effect without another, or beside it.
     """
     fields = declared(options, many=many)
     for name in given:
@@ -59,12 +60,18 @@ def checked(
         for name, field in fields.items()
     }
     for name, field in fields.items():
-        if (other := field.option.goes_with) is None or chosen[name] == field.default:
-            continue
-        if chosen[other] == fields[other].default:
-            shown = " ".join(filter(None, (fields[other].flag, fields[other].option.metavar)))
-            raise UsageError(f"{field.flag} goes with {shown}; give both, or neither")
+        if chosen[name] != field.default:
+            _require_company(field, fields, chosen)
     return cast("Options", chosen)
+
+
+def _require_company(field: Field, fields: Mapping[str, Field], chosen: Mapping[str, Any]) -> None:
+    """Refuse an option without the one that it goes with, or beside the one that it does not."""
+    if (other := field.option.goes_with) is not None and not chosen[other]:
+        shown = " ".join(filter(None, (fields[other].flag, fields[other].option.metavar)))
+        require_effect({field.flag: True}, f"without {shown}", "give both, or neither")
+    if (other := field.option.not_with) is not None and chosen[other]:
+        require_effect({field.flag: True}, f"beside {fields[other].flag}", "leave one of them out")
 
 
 def check(field: Field, value: Any, where: str | None = None) -> Any:

@@ -38,6 +38,8 @@ class Option:
         form: such words, in a message: what to give.
         separator: of several words in one string; without it a string is one item.
         goes_with: the option without which this one means nothing.
+        not_with: the option beside which this one means nothing.
+        in_file: whether a file of settings may give it.
         changes_numbers: whether what a pass stores depends on it: then its file records it.
         shards_may_differ: whether parts that are merged may differ in it, as what it leads to
             is compared by content, or is to differ.
@@ -59,6 +61,8 @@ class Option:
     form: str = ""
     separator: str | None = None
     goes_with: str | None = None
+    not_with: str | None = None
+    in_file: bool = True
     changes_numbers: bool = True
     shards_may_differ: bool = False
 
@@ -100,6 +104,11 @@ class Field:
     def has(self, kind: object) -> bool:
         """Whether it may be of a kind: Path, Callable, Sequence, Literal, …."""
         return any((get_origin(one) or one) is kind for one in self.kinds)
+
+    @property
+    def key(self) -> str:
+        """How a file of settings names it."""
+        return self.flag.removeprefix("--")
 
     @property
     def choices(self) -> tuple[Any, ...]:

@@ -28,6 +28,7 @@ class CheckpointOptions(TypedDict, total=False):
             " sigmoid, softplus or identity; by default the one that explains the first samples"
             " best.",
             metavar="NAME",
+            not_with="factory",  # which builds the network with its own
             group="Network",
             shards_may_differ=True,
         ),
@@ -59,6 +60,7 @@ class CheckpointOptions(TypedDict, total=False):
             False,
             help="Open a checkpoint that can run code as it loads.",
             flag="--trust",
+            in_file=False,  # who runs the command decides on that, not what lies in a folder
             group="Network",
             shards_may_differ=True,
         ),
@@ -87,6 +89,7 @@ class PassOptions(CheckpointOptions, total=False):
             help="Arguments of the factory by name; on the command line a JSON object.",
             flag="--model-args",
             metavar="JSON",
+            goes_with="factory",
             group="Network",
             shards_may_differ=True,
         ),
@@ -319,6 +322,7 @@ class PassOptions(CheckpointOptions, total=False):
             False,
             help="Compress stored features: smaller, but slower.",
             flag="--compress",
+            goes_with="activations",
             group="Output",
             changes_numbers=False,
         ),

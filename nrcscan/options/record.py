@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -49,7 +49,16 @@ def anywhere(options: type[Options], chosen: Options) -> Options:
 
 def code_anywhere(spec: str) -> str:
     """Return "path/file.py:name" with the whole path, and "package.module:name" as it is."""
+    return _led(spec, lambda path: Path(path).resolve())
+
+
+def code_within(folder: Path, spec: str) -> str:
+    """Return "path/file.py:name" whose path leads from a folder as one that leads from here."""
+    return _led(spec, folder.joinpath)
+
+
+def _led(spec: str, lead: Callable[[str], Path]) -> str:
     where, colon, name = spec.rpartition(":")
     if not colon:  # a script by itself
-        return str(Path(spec).resolve())
-    return f"{Path(where).resolve()}:{name}" if where.endswith(".py") else spec
+        return str(lead(spec))
+    return f"{lead(where)}:{name}" if where.endswith(".py") else spec

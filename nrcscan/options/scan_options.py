@@ -39,6 +39,7 @@ class FolderOptions(TypedDict, total=False):
             short="-j",
             minimum=1,
             shown_default="one per processor",
+            not_with="cluster",  # which has its own workers
             group="Cost",
         ),
     ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nrcscan.acts_file.kept_in_memory import MeasuredActs
 from nrcscan.errors import UsageError
+from nrcscan.extras import to_install
 from nrcscan.metrics import neighbouring_formulas as formulas
 from nrcscan.metrics.directions import Spectrum
 from nrcscan.metrics.intrinsic_dimension import chosen_rows, intrinsic_dimension
@@ -145,7 +146,7 @@ def _require_estimator(acts: MeasuredActs) -> None:
     except ImportError as error:
         raise UsageError(
             "--measures all: the intrinsic dimension needs scikit-dimension;"
-            " pip install 'nrcscan[measures]'"
+            f" {to_install('measures')}"
         ) from error
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nrcscan.errors import InputError, NrcscanError, UsageError
+from nrcscan.extras import to_install
 from nrcscan.scanning.messages import Died, Outcome, Setup, Task, TookTooLong
 from nrcscan.scanning.scan_plan import ScanPlan
 from nrcscan.scanning.worker_pool import WorkerPool, do_anywhere
@@ -116,7 +117,7 @@ def on_cluster(where: str, setup: Setup, timeout: float | None) -> Iterator[Subm
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise UsageError(
-            f"--cluster {where}: needs distributed; pip install 'nrcscan[cluster]'"
+            f"--cluster {where}: needs distributed; {to_install('cluster')}"
         ) from error
     kind, _, rest = where.partition(":")
     cluster: Any = None

@@ -75,7 +75,7 @@ def scan(
     """
     chosen = checked(ScanOptions, options, "scan", many=True)
     settings, judgement = part(PassOptions, chosen), part(ReportOptions, chosen)
-    _require_usable(data, settings, chosen["jobs"], chosen["cluster"])
+    _require_usable(data, settings, chosen["cluster"])
     folder, output = Path(folder), Path(output)
     found = _found(folder, [output, *data_paths(data)], chosen)
     workplace = _workplace(chosen, len(found.candidates))
@@ -160,19 +160,13 @@ def _made_by(setup: Setup, provenance: Mapping[str, Any]) -> list[object]:
     return [provenance["data"]["sha256"], code, *told]
 
 
-def _require_usable(
-    data: Any, settings: PassOptions, jobs: int | None, cluster: str | None
-) -> None:
-    """Refuse options that do not go together, that processes cannot be given, or lead nowhere.
+def _require_usable(data: Any, settings: PassOptions, cluster: str | None) -> None:
+    """Refuse options that processes cannot be given, or that lead nowhere.
 
     Raises:
-        UsageError: two options do not go together, or a value is of one process alone.
+        UsageError: a value is of one process alone.
         InputError: a file that they name cannot be read.
     """
-    if jobs is not None and cluster is not None:
-        raise UsageError(
-            "--jobs is for this machine; leave it out, as a --cluster has its own workers"
-        )
     if cluster is not None:
         require_address(cluster)
     values: Mapping[str, Any] = settings

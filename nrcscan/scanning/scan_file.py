@@ -61,6 +61,11 @@ _NO_NUMBERS = (
 )
 
 
+def is_scan(path: Path) -> bool:
+    """Whether this is a scan's output folder, or the scan.json in it."""
+    return (path / SCAN_FILE).is_file() or path.name == SCAN_FILE
+
+
 @dataclass(frozen=True)
 class ScannedCheckpoint:
     """One checkpoint of a scan.

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from nrcscan.errors import InputError, UsageError
+from nrcscan.extras import to_install
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents
 from nrcscan.inputs.checkpoints.no_checkpoint import no_checkpoint
@@ -25,8 +26,8 @@ def read_folder(folder: Path) -> Contents:
         import transformers
     except ImportError as error:
         raise UsageError(
-            f"{folder}: a Hugging Face folder needs transformers; pip install"
-            " 'nrcscan[huggingface]', or name the network with --model"
+            f"{folder}: a Hugging Face folder needs transformers; {to_install('huggingface')},"
+            " or name the network with --model"
         ) from error
     weights = weights_of_folder(folder)
     if isinstance(what := recognise(weights), str):

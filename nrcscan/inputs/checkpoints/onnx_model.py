@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from nrcscan.errors import InputError, NrcscanError, UsageError
+from nrcscan.extras import to_install
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.onnx_folding import notes_on_folding
@@ -45,7 +46,7 @@ def read_onnx(path: Path) -> Contents:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"{path}: an ONNX model needs onnx and onnxruntime; pip install 'nrcscan[onnx]'"
+            f"{path}: an ONNX model needs onnx and onnxruntime; {to_install('onnx')}"
         ) from error
     model, sha256, found, held = _surveyed(path)
     inputs = graph_inputs(path, model.graph)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.errors import InputError, NrcscanError, UsageError
+from nrcscan.extras import to_install
 from nrcscan.files import open_safely, sniff
 from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.inputs.datasets.delimited_text import Text, is_number, is_table
@@ -250,9 +251,8 @@ def open_images(
     try:
         from PIL import Image
     except ImportError as error:
-        raise UsageError(
-            f"{folder}: reading images needs pillow; pip install 'nrcscan[images]'"
-        ) from error
+        remedy = to_install("images")
+        raise UsageError(f"{folder}: reading images needs pillow; {remedy}") from error
     Image.init()  # else only some formats are known by name
     images = _ImageTable.open(folder, table, columns)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.errors import InputError, UsageError
+from nrcscan.extras import to_install
 from nrcscan.inputs.datasets.batches import (
     Batch,
     Dataset,
@@ -228,7 +229,7 @@ def require_pyarrow(who: str, extra: str) -> None:
     try:
         import pyarrow.ipc  # noqa: F401
     except ImportError as error:
-        raise UsageError(f"{who} needs pyarrow; pip install 'nrcscan[{extra}]'") from error
+        raise UsageError(f"{who} needs pyarrow; {to_install(extra)}") from error
 
 
 def arrow_errors() -> tuple[type[Exception], ...]:

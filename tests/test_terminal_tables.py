@@ -48,12 +48,13 @@ class Deep(nn.Module):
 
     def __init__(self, names: list[str], width: int = 6) -> None:
         super().__init__()
-        self.model = nn.Module()
-        self.model.encoder = nn.Module()
+        encoder = nn.Module()
         for name in names:
-            self.model.encoder._modules[name] = layer = nn.Linear(width, width)
+            encoder._modules[name] = layer = nn.Linear(width, width)
             nn.init.orthogonal_(layer.weight)
-        self.model.encoder.head = nn.Linear(width, 2)
+        encoder._modules["head"] = nn.Linear(width, 2)
+        self.model = nn.Module()
+        self.model.encoder = encoder
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.model.get_submodule("encoder").children():

@@ -8,7 +8,7 @@ from nrcscan.metrics.quantities import JUDGED
 from nrcscan.options.report_options import Thresholds
 from nrcscan.verdict.answers import Answer, sure_side
 from nrcscan.verdict.depth import Step
-from nrcscan.verdict.reasons import lacks
+from nrcscan.verdict.reasons import falls_short
 from nrcscan.verdict.sentence import in_words
 from nrcscan.verdict.state import State
 from nrcscan.verdict.verdict import (
@@ -60,7 +60,7 @@ def _why_not_earlier(found: Grounds) -> list[str]:
     before = found.steps[found.stretch[0] - 1]
     if before.together is not Answer.NOT_MET:  # which the verdict says itself
         return []
-    return [f"Not earlier: {before.name} {lacks(before, found.thresholds)}."]
+    return [f"Not earlier: {before.name} {falls_short(before, found.thresholds)}."]
 
 
 def _better_probe(found: Grounds) -> list[str]:

@@ -24,6 +24,13 @@ def lacks(step: Step, thresholds: Thresholds, *, alone: bool = False) -> str:
     return "is open: " + listed(f"{c.name.upper()} {why_open(c, step, thresholds)}" for c in open_)
 
 
+def falls_short(step: Step, thresholds: Thresholds) -> str:
+    """Say in one line what a step surely does not meet: the values, and the thresholds alone."""
+    failed = [c for c in JUDGED if step.answers[c.name] is Answer.NOT_MET]
+    told = [f"{c.name.upper()} ({_told(c, step)}, {_limits(c, thresholds)})" for c in failed]
+    return f"does not meet {listed(told)}"
+
+
 def why_open(condition: Condition, step: Step, thresholds: Thresholds) -> str:
     """Say why a condition is undecided at a step, or cannot be judged."""
     if step.answers[condition.name] is Answer.NOT_JUDGED:
@@ -44,10 +51,7 @@ def _value(condition: Condition, step: Step, thresholds: Thresholds) -> str:
     quantity = condition.quantity
     value = step.metrics.get(quantity)
     assert value is not None
-    shown = with_error(value, step.metrics.standard_errors.get(quantity))
-    if bound := step.metrics.bounds.get(quantity):
-        shown += f", known to {bound:.1g}"
-    told = f"{quantity.replace('_', ' ')} {shown}"
+    told = _told(condition, step)
     if trade_places(quantity, step.metrics):
         return f"{told}, of directions that other samples may have trade places"
     if within_chance(quantity, value, step.metrics):
@@ -59,10 +63,27 @@ def _value(condition: Condition, step: Step, thresholds: Thresholds) -> str:
         low, high = step.metrics.between.get(quantity, (value, value))
         if low < threshold < high:
             told += f", on the samples fitted to {low:.3g}"
-        return f"{told}, {1 / threshold:.3g} to {threshold:g}"
+        return f"{told}, {_limits(condition, thresholds)}"
     energy = step.metrics.get("weight_signal_energy")
     failed = step.answers[condition.name] is Answer.NOT_MET
     if failed and quantity == "alignment" and energy is not None and energy > MOST_OF_IT:
         return f"{told}, though {energy:.1%} of the weight's energy acts on the signal"
-    side = "at most" if ENTRIES[quantity].worse == "higher" else "at least"
-    return f"{told}, {threshold:g} {side}"
+    return f"{told}, {_limits(condition, thresholds)}"
+
+
+def _told(condition: Condition, step: Step) -> str:
+    """Return what a condition judges, with its error."""
+    quantity = condition.quantity
+    shown = with_error(step.metrics.get(quantity), step.metrics.standard_errors.get(quantity))
+    if bound := step.metrics.bounds.get(quantity):
+        shown += f", known to {bound:.1g}"
+    return f"{quantity.replace('_', ' ')} {shown}"
+
+
+def _limits(condition: Condition, thresholds: Thresholds) -> str:
+    """Return where a condition is met."""
+    threshold = float(getattr(thresholds, condition.option))
+    if condition.both_sides:
+        return f"{1 / threshold:.3g} to {threshold:g}"
+    side = "at most" if ENTRIES[condition.quantity].worse == "higher" else "at least"
+    return f"{threshold:g} {side}"

@@ -19,7 +19,7 @@ from sphinx.application import Sphinx
 from torch import nn
 
 import nrcscan
-from nrcscan.extracting.run_pass import Extraction
+from nrcscan.extracting.extraction import Extraction
 
 # What extract imports for its types alone, to be quick where a call is wrong.
 vars(importlib.import_module("nrcscan.extracting.extract")).update(nn=nn, Extraction=Extraction)

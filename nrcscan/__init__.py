@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from nrcscan.comparing.compare import Comparison, compare
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extracting.extract import extract
+    from nrcscan.extracting.measure import measure
     from nrcscan.inspecting.inspect_checkpoint import inspect
     from nrcscan.merging.merge import Merged, merge
+    from nrcscan.metrics.of_statistics import metrics
     from nrcscan.options.report_options import Thresholds
     from nrcscan.reporting.make_report import report
     from nrcscan.reporting.report_document import Report
@@ -47,7 +49,9 @@ __all__ = [
     "compare",
     "extract",
     "inspect",
+    "measure",
     "merge",
+    "metrics",
     "report",
     "scan",
 ]
@@ -60,6 +64,7 @@ _HOMES = {
     "Comparison": "comparing.compare",
     "compare": "comparing.compare",
     "extract": "extracting.extract",
+    "measure": "extracting.measure",
     "inspect": "inspecting.inspect_checkpoint",
     "Merged": "merging.merge",
     "merge": "merging.merge",
@@ -79,6 +84,8 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version("nrcscan")
     if name not in __all__:
         raise AttributeError(f"module 'nrcscan' has no attribute {name!r}")
+    if name == "metrics":  # a room too, which is called as the function
+        return import_module("nrcscan.metrics")
     return getattr(import_module(f"nrcscan.{_HOMES.get(name, 'errors')}"), name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from nrcscan.metrics.layer_values import LayerMetrics, Setting
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.metrics.standard_errors import model_errors
 from nrcscan.metrics.target_spectrum import target_spectrum
-from nrcscan.options.check import checked
+from nrcscan.options.check import checked, one_path
 from nrcscan.options.choices import Convention, Measures
 from nrcscan.options.describe import described
+from nrcscan.options.faces import names_keywords
 from nrcscan.options.report_options import ReportOptions, Thresholds
 from nrcscan.reporting.measure_layers import features_at, measured, weight_matrix
 from nrcscan.reporting.neighbouring_measures import Neighbouring, neighbouring
@@ -34,12 +36,13 @@ from nrcscan.verdict.onset import onset, runs
 from nrcscan.verdict.verdict import NetworkFit
 
 
+@names_keywords
 @described(ReportOptions)
-def report(path: str | Path, **options: Unpack[ReportOptions]) -> Report:
+def report(extraction: str | os.PathLike[str], **options: Unpack[ReportOptions]) -> Report:
     """Compute the Deep NRC metrics from a file of `nrcscan extract`.
 
     Args:
-        path: of the file.
+        extraction: path of the file, or what `nrcscan.extract` or `nrcscan.merge` returned.
         options: see `nrcscan.options.report_options`.
 
     Raises:
@@ -47,8 +50,13 @@ def report(path: str | Path, **options: Unpack[ReportOptions]) -> Report:
         UsageError: an option is out of range.
     """
     chosen = checked(ReportOptions, options, "report")
-    with open_acts(Path(path)) as acts:
-        return report_of(acts, **chosen, threads=allowed_threads())
+    return report_at(one_path(extraction), chosen)
+
+
+def report_at(path: Path, judgement: ReportOptions) -> Report:
+    """Compute the Deep NRC metrics from a file; see `report`."""
+    with open_acts(path) as acts:
+        return report_of(acts, **judgement, threads=allowed_threads())
 
 
 def report_of(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nrcscan.metrics.degenerate import NO_PREDICTIONS
-from nrcscan.metrics.layer_values import LayerMetrics
+from nrcscan.metrics.layer_values import LayerMetrics, Quantities
 from nrcscan.metrics.quantities import QUANTITIES, learned
 from nrcscan.metrics.target_spectrum import TargetSpectrum
 from nrcscan.options.choices import Convention
@@ -14,13 +16,20 @@ from nrcscan.options.report_options import Thresholds
 from nrcscan.reporting.neighbouring_measures import Neighbouring
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.verdict import Verdict
+from nrcscan.wording import printable, some
+
+if TYPE_CHECKING:
+    import pandas
 
 SCHEMA = "nrcscan.report/2"
 
 
-@dataclass(frozen=True)
-class LayerResult:
-    """One layer of a report.
+@dataclass(frozen=True, repr=False)
+class LayerResult(Quantities):
+    """One layer of a report, with its quantities as attributes and items.
+
+    `layer.cka` and `layer["cka"]` are the same; where it is undefined, both are None and
+    `layer.undefined["cka"]` says why.
 
     Attributes:
         index: in execution order, from 0.
@@ -45,6 +54,20 @@ class LayerResult:
     step: int | None = None
     inputs: bool = False
     shortcut: bool = False
+
+    @property
+    def undefined(self) -> dict[str, str]:
+        """Quantity → why it is not defined here."""
+        return self.metrics.undefined
+
+    def get(self, quantity: str) -> float | None:
+        """Return a quantity, or None where it is undefined."""
+        return self.metrics.get(quantity)
+
+    def __repr__(self) -> str:
+        answers = ", ".join(f"{c.upper()} {answer.value}" for c, answer in self.answers.items())
+        what = f"{printable(self.name)}: {printable(self.kind)}, width {self.width}"
+        return f"<LayerResult {what}; {answers}; {self.in_short()}>"
 
     @property
     def met(self) -> dict[str, bool | None]:
@@ -78,9 +101,11 @@ class LayerResult:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """Everything that a file says about where a network has collapsed.
+
+    A layer is an item, by its name or its index: `report["layers.6"]`, `report[-1]`.
 
     Attributes:
         n_samples: N.
@@ -132,6 +157,55 @@ class Report:
     target_r2: tuple[float | None, ...] = ()
     target_spectrum: TargetSpectrum | None = None
     measures: Neighbouring | None = None
+
+    def __getitem__(self, layer: str | int) -> LayerResult:
+        """Return a layer by its name, or by its index in execution order.
+
+        Raises:
+            KeyError: no layer has this name.
+            IndexError: there are not so many.
+        """
+        if isinstance(layer, int):
+            return self.layers[layer]
+        names = [one.name for one in self.layers]
+        if layer not in names:
+            near = difflib.get_close_matches(str(layer), names, n=1)
+            told = f"did you mean {near[0]}?" if near else f"they are {some(names)}"
+            raise KeyError(f"there is no layer {layer!r}; {told}")
+        return self.layers[names.index(layer)]
+
+    def __contains__(self, layer: str) -> bool:
+        return layer in [one.name for one in self.layers]
+
+    def __iter__(self) -> Iterator[LayerResult]:
+        return iter(self.layers)
+
+    def __repr__(self) -> str:
+        return f"<Report: {printable(self.verdict.text)}\n{self.size}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from nrcscan.reporting.notebook import of_report
+
+        return of_report(self)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a row per layer, its name the index; see `nrcscan.reporting.frames`.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        from nrcscan.reporting.frames import frame
+
+        return frame((layer.to_dict() for layer in self.layers), ["name"])
+
+    @property
+    def size(self) -> str:
+        """How much was measured, in words."""
+        return (
+            f"{len(self.layers)} layers, {self.n_samples} samples, {self.n_targets} targets,"
+            f" k = {self.signal_dim}"
+        )
 
     @property
     def learned(self) -> bool | None:

@@ -32,7 +32,7 @@ version = release = nrcscan.__version__
 root_doc = "README"
 PAGES = {
     "Use": ["formats", "metrics", "quantities", "verdict", "scan", "ci", "performance", "errors"],
-    "Reference": ["api", "report-json", "file-format", "../fixtures/README"],
+    "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],
 }
 include_patterns = ["*.md", "docs/*.md", "fixtures/README.md"]
@@ -87,6 +87,8 @@ def _reference(line: re.Match[str]) -> str:
     kind = "class" if inspect.isclass(thing) else "function"
     kind = "exception" if name.endswith("Error") else kind
     where = "nrcscan" if name in nrcscan.__all__ else thing.__module__
+    if inspect.ismodule(thing):  # the room that is called as its function
+        where = f"{thing.__name__}.of_statistics"
     return f"\n```{{eval-rst}}\n.. auto{kind}:: {where}.{name}\n```\n"
 
 

@@ -31,6 +31,11 @@ NETWORK, DATA = SWIMMER / "wd0.01" / "epoch_600.pt", SWIMMER / "data.npz"
 HOSTILE = '<img src=x onerror=alert(1)>"&\x1b[2J\u202egnp'
 
 
+@pytest.fixture(autouse=True)
+def as_written() -> None:
+    """Have messages as Python has them."""
+
+
 @pytest.fixture(scope="module")
 def whole() -> Report:
     return nrcscan.measure(NETWORK, DATA, on_note=lambda note: None)
@@ -363,7 +368,7 @@ def test_what_is_raised_names_the_keyword(tmp_path: Path) -> None:
         (
             lambda: nrcscan.measure(FIXTURES / "pendulum" / "model.safetensors", DATA),
             "name the network's factory with factory=, choose the part that is the network with"
-            ' state_key="PREFIX", or leave tensors aside with ignore="GLOB"',
+            " state_key=PREFIX, or leave tensors aside with ignore=GLOB",
         ),
         (
             lambda: nrcscan.extract(model, (x, y), made.path),
@@ -413,6 +418,11 @@ def test_notes_name_the_keyword_and_files_the_flag() -> None:
         ("--no-such-flag stays", "--no-such-flag stays"),
         ("--offset 5: has 3 samples", "offset=5: has 3 samples"),
         ("choose another -o", "choose another output="),
+        ("--scales goes with --standardize x|y|x,y", "scales= goes with standardize=x|y|x,y"),
+        (
+            "with --ignore 'a' --ignore 'b*' or --ignore 'c'",
+            "with ignore=['a', 'b*'] or ignore='c'",
+        ),
         ("--state-key ema.model: took a", 'state_key="ema.model": took a'),
         ("choose --state-key from a", "choose state_key= from a"),
     ],

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from nrcscan.network.try_guesses import Trial
 from nrcscan.wording import printable, r_squared
-
-if TYPE_CHECKING:
-    from nrcscan.network.try_guesses import Trial
 
 
 @dataclass(frozen=True, repr=False)

@@ -47,6 +47,7 @@ def measure(
 
     Raises:
         NrcscanError: anything is wrong with the inputs or the options.
+        UsageError: this is one of several processes that torchrun has started.
         TypeError: there is no such option.
     """
     chosen = checked(MeasureOptions, options, "measure")

@@ -31,8 +31,7 @@ def metrics(
 ) -> LayerMetrics:
     """Compute the Deep NRC metrics of one layer from the moments of its features and targets.
 
-    They equal those of a report, but for error bars: these take blocks of samples, which a
-    report has.
+    They equal those of a report but for error bars, which take blocks of samples.
 
     >>> import nrcscan
     >>> moments = nrcscan.Moments(width=2, n_targets=1)
@@ -58,7 +57,8 @@ def metrics(
         define is None, and `undefined` says why.
 
     Raises:
-        UsageError: the weight does not fit the features, or k is no whole number from 1 on.
+        UsageError: what is given are no statistics, the weight does not fit the features, or k is
+            no whole number from 1 on.
     """
     if not isinstance(statistics, Statistics):
         raise UsageError(
@@ -82,17 +82,17 @@ def metrics(
     return found
 
 
-def _number(k: int | str, n_targets: int, rank: int) -> int:
+def _number(asked: int | str, n_targets: int, rank: int) -> int:
     """Return k as a number.
 
     Raises:
-        UsageError: k is something else.
+        UsageError: the number of signal directions is no whole number from 1 on.
     """
-    if k in ("t", "auto"):
-        return n_targets if k == "t" else max(rank, 1)
-    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
-        raise UsageError(f'k={k!r:.60}: give "t", "auto" or a whole number from 1 up')
-    return int(k)
+    if asked in ("t", "auto"):
+        return n_targets if asked == "t" else max(rank, 1)
+    if not isinstance(asked, int | np.integer) or isinstance(asked, bool) or asked < 1:
+        raise UsageError(f'k={asked!r:.60}: give "t", "auto" or a whole number from 1 up')
+    return int(asked)
 
 
 def _matrix(weight: Any, width: int) -> Array:

@@ -42,6 +42,11 @@ _FLAG = re.compile(
 )
 
 
+_NUMBER_OR_METAVAR = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?|[A-Z][A-Z_,]*|\S*\|\S*")
+_REPEATED = re.compile(r"(?P<name>\b\w+)=(?P<first>'[^']*')(?P<others>(?: (?P=name)='[^']*')+)")
+"""A flag that is given several times is one keyword with a list."""
+
+
 @contextmanager
 def at_terminal() -> Iterator[None]:
     """Have messages name flags, as a command's do, for as long as this lasts."""
@@ -80,8 +85,10 @@ def in_keywords(text: str) -> str:
     'too wide; use sketch=64, pool="mean", or leave trust=True out'
     >>> in_keywords("--limit: [1] is a list; --no-activations keeps statistics alone")
     'limit: [1] is a list; activations=False keeps statistics alone'
+    >>> in_keywords("leave them aside with --ignore 'mean' --ignore 'std', or --sketch RANK")
+    "leave them aside with ignore=['mean', 'std'], or sketch=RANK"
     """
-    return _FLAG.sub(_keyword, text)
+    return _REPEATED.sub(_as_list, _FLAG.sub(_keyword, text))
 
 
 def _keyword(found: re.Match[str]) -> str:
@@ -95,8 +102,13 @@ def _keyword(found: re.Match[str]) -> str:
     if value is None or _NEXT_WORD.fullmatch(value):
         before_reason = value is None and found.string[found.end() :].startswith(":")
         return name + ("" if before_reason else "=") + rest
-    plain = value[0] == "'" or re.fullmatch(r"-?\d+(\.\d+)?(e[+-]?\d+)?", value)
+    plain = value[0] == "'" or _NUMBER_OR_METAVAR.fullmatch(value)
     return f"{name}={value}" if plain else f'{name}="{value}"'
+
+
+def _as_list(found: re.Match[str]) -> str:
+    items = [found["first"], *re.findall(r"='([^']*)'", found["others"])]
+    return f"{found['name']}=[{', '.join([items[0], *(repr(item) for item in items[1:])])}]"
 
 
 @functools.cache

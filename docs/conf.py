@@ -20,7 +20,7 @@ from sphinx.application import Sphinx
 from torch import nn
 
 import nrcscan
-from nrcscan.extracting.run_pass import Extraction
+from nrcscan.extracting.extraction import Extraction
 
 # What extract imports for its types alone, to be quick where a call is wrong.
 vars(importlib.import_module("nrcscan.extracting.extract")).update(nn=nn, Extraction=Extraction)
@@ -44,7 +44,7 @@ PAGES = {
         "performance",
         "errors",
     ],
-    "Reference": ["api", "report-json", "file-format", "../fixtures/README"],
+    "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],
 }
 include_patterns = ["*.md", "docs/*.md", "fixtures/README.md"]
@@ -99,6 +99,8 @@ def _reference(line: re.Match[str]) -> str:
     kind = "class" if inspect.isclass(thing) else "function"
     kind = "exception" if name.endswith("Error") else kind
     where = "nrcscan" if name in nrcscan.__all__ else thing.__module__
+    if inspect.ismodule(thing):  # the room that is called as its function
+        where = f"{thing.__name__}.of_statistics"
     return f"\n```{{eval-rst}}\n.. auto{kind}:: {where}.{name}\n```\n"
 
 

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from nrcscan.comparing.plot import plot
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extracting.extract import extract
+    from nrcscan.extracting.measure import measure
     from nrcscan.inspecting.inspect_checkpoint import inspect
     from nrcscan.merging.merge import Merged, merge
+    from nrcscan.metrics.of_statistics import metrics
     from nrcscan.options.report_options import Thresholds
     from nrcscan.reporting.make_report import report
     from nrcscan.reporting.report_document import Report
@@ -48,7 +50,9 @@ __all__ = [
     "compare",
     "extract",
     "inspect",
+    "measure",
     "merge",
+    "metrics",
     "plot",
     "report",
     "scan",
@@ -63,6 +67,7 @@ _HOMES = {
     "compare": "comparing.compare",
     "plot": "comparing.plot",
     "extract": "extracting.extract",
+    "measure": "extracting.measure",
     "inspect": "inspecting.inspect_checkpoint",
     "Merged": "merging.merge",
     "merge": "merging.merge",
@@ -82,6 +87,8 @@ def __getattr__(name: str) -> Any:
         return import_module("importlib.metadata").version("nrcscan")
     if name not in __all__:
         raise AttributeError(f"module 'nrcscan' has no attribute {name!r}")
+    if name == "metrics":  # a room too, which is called as the function
+        return import_module("nrcscan.metrics")
     return getattr(import_module(f"nrcscan.{_HOMES.get(name, 'errors')}"), name)
 
 

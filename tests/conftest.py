@@ -30,6 +30,7 @@ import nrcscan.__main__
 from nrcscan.cli.app import main
 from nrcscan.cpu_threads import processors
 from nrcscan.errors import NrcscanError
+from nrcscan.options.faces import at_terminal
 from nrcscan.scanning import worker_pool
 from nrcscan.scanning.messages import Setup, Task
 from nrcscan.scanning.worker_process import Worker
@@ -61,6 +62,16 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_runtest_setup() -> None:
     """Give a test the same networks wherever and after whatever it runs."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def as_written() -> Iterator[None]:
+    """Have messages stand as they are written, with flags, whoever calls what is tested.
+
+    `test_python.py` is on the other face.
+    """
+    with at_terminal():
+        yield
 
 
 @pytest.fixture

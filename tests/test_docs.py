@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import re
@@ -123,6 +124,17 @@ def run_console(text: str, where: str, capsys: pytest.CaptureFixture[str]) -> No
             expect(result, printed.splitlines(), where)
 
 
+def run_session(text: str, where: str, names: dict[str, Any]) -> None:
+    """Run a session in Python, and compare what it shows; a page's sessions share their names."""
+    options = doctest.ELLIPSIS
+    session = doctest.DocTestParser().get_doctest(text, {}, where, where, 0)
+    session.globs = names
+    told: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=options)
+    runner.run(session, out=told.append, clear_globs=False)
+    assert not runner.failures, "".join(told)
+
+
 @pytest.mark.usefixtures("workers_here")
 def test_every_page_does_what_it_shows(
     pages_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -130,9 +142,12 @@ def test_every_page_does_what_it_shows(
     monkeypatch.setattr(sys, "argv", [])
     run = 0
     for name, page in ALL.items():
+        names: dict[str, Any] = {}
         for block in blocks(page):
             if block.reason is None and block.language == "console":
                 run_console(block.text, name, capsys)
+            elif block.reason is None and block.language == "pycon":
+                run_session(block.text, name, names)
             elif block.reason is None:
                 exec(compile(block.text, name, "exec"), {})
             run += block.reason is None
@@ -144,7 +159,10 @@ def test_every_block_is_run_or_says_why_not() -> None:
         found = blocks(page)
         assert 2 * len(found) == len(re.findall(r"^```", page, re.MULTILINE)), name
         for block in found:
-            assert block.reason or block.language in ("console", "python"), (name, block.text)
+            assert block.reason or block.language in ("console", "python", "pycon"), (
+                name,
+                block.text,
+            )
 
 
 def test_every_command_is_in_the_readme_and_has_examples() -> None:

@@ -100,7 +100,8 @@ def test_a_name_says_which_module_or_class_is_meant() -> None:
 
 def test_packages_hold_a_sentence_on_themselves_alone() -> None:
     for path, tree in TREES.items():
-        if path.name == "__init__.py" and path.parent != PACKAGE:
+        called = path.parent.name == "metrics"  # the room that is a function too
+        if path.name == "__init__.py" and path.parent != PACKAGE and not called:
             assert ast.get_docstring(tree), path
             assert len(tree.body) == 1, f"{path}: import from the module itself"
 

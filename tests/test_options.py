@@ -407,7 +407,7 @@ def test_a_string_is_one_item(folder: Path) -> None:
     assert nrcscan.merge("a.h5", "c.h5").n_parts == 1
     assert several(("a", Path("b"))) == [Path("a"), Path("b")]
     with pytest.raises(UsageError, match="3 is a int: give a path"):
-        nrcscan.compare([3])  # type: ignore[list-item]
+        nrcscan.compare([3])
     torch.save({"model": mlp(5, 16, 2).state_dict()}, "runs/other.pt")
     scanned = nrcscan.scan("runs", "data.npz", patterns="*m.pt", x_key="a", y_key="b")
     assert [row.path for row in scanned.checkpoints] == ["m.pt"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,9 @@ from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.statistics.unit_features import UnitFeatures
+
+NO_FILE = Path("what was measured")
+"""What messages call what is in memory alone."""
 
 
 class MeasuredActs(Protocol):
@@ -80,15 +84,72 @@ class MeasuredActs(Protocol):
         """Yield the features (n, width) at a position, piece by piece."""
 
 
+class TakesActs(Protocol):
+    """What a pass gives what it measures to: a `Writer` of a file, or `KeptInMemory` alone."""
+
+    def add_layer(
+        self, record: LayerRecord, weight: NDArray[Any], beside: Array | None = None
+    ) -> None:
+        """Take a layer, in execution order."""
+
+    def append(self, name: str, rows: NDArray[Any]) -> None:
+        """Take rows of samples (n, width)."""
+
+    def append_from(self, rows: Path) -> None:
+        """Take all rows that another writer has put into a file."""
+
+    def add_statistics(
+        self,
+        position: int,
+        statistics: Statistics | Sketched,
+        output: OutputStatistics,
+        *,
+        per_token: bool,
+        squared_error: Array | None = None,
+        blocks: Blocks | None = None,
+    ) -> None:
+        """Take what a pass has left of the features at a position, beside the output's."""
+
+    def add_unit_features(self, position: int, found: UnitFeatures) -> None:
+        """Take the moments of the last layer's features scaled to norm 1."""
+
+    def add_block_targets(self, targets: Targets) -> None:
+        """Take the targets of blocks of samples."""
+
+    def finish(
+        self,
+        output: OutputStatistics,
+        provenance: dict[str, Any],
+        epsilon: float,
+        product_epsilon: float = DOUBLE,
+    ) -> None:
+        """Take what is known at the end of the pass."""
+
+
+def beside_output(
+    statistics: Statistics | Sketched, output: OutputStatistics
+) -> Statistics | Sketched:
+    """Return a position's statistics with the targets that the whole pass has."""
+    return replace(
+        statistics,
+        n_samples=output.n_samples,
+        target_mean=output.target_mean,
+        target_covariance=output.target_covariance,
+    )
+
+
 class KeptInMemory:
-    """Takes what a `Writer` is given, and is then read as its file would be.
+    """Takes what a `Writer` is given, or stands for one, and is read as its file would be.
+
+    Args:
+        path: of the file, or what messages call it where there is none.
 
     Attributes:
         complete: whether everything is there.
         block_targets: the targets of blocks of samples; None without blocks.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path = NO_FILE) -> None:
         self.path = path
         self.complete = False
         self.layers: list[LayerRecord] = []
@@ -108,22 +169,35 @@ class KeptInMemory:
         self._weights.append(weight)
         self._beside.append(beside)
 
+    def append(self, name: str, rows: NDArray[Any]) -> None:
+        """Take nothing: rows are in a file alone."""
+
+    def append_from(self, rows: Path) -> None:
+        """Take nothing: rows are in a file alone."""
+
     def add_statistics(
         self,
         position: int,
         statistics: Statistics | Sketched,
-        squared_error: Array | None,
+        output: OutputStatistics,
+        *,
+        per_token: bool,
+        squared_error: Array | None = None,
         blocks: Blocks | None = None,
     ) -> None:
         """Take what a pass has left of the features at a position; see `Writer`."""
         if blocks is not None:
             self._blocks[position] = blocks
-        self._positions[position] = statistics
+        self._positions[position] = statistics if per_token else beside_output(statistics, output)
         self._own_errors[position] = squared_error
 
-    def add_unit_features(self, found: UnitFeatures) -> None:
-        """Take the moments of the last layer's features scaled to norm 1."""
+    def add_unit_features(self, position: int, found: UnitFeatures) -> None:
+        """Take the moments of the last layer's features, at its position, scaled to norm 1."""
         self._unit_features = found
+
+    def add_block_targets(self, targets: Targets) -> None:
+        """Take the targets of blocks of samples."""
+        self.block_targets = targets
 
     def finish(
         self,

@@ -6,7 +6,6 @@ import contextlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.acts_file import block_datasets, h5_files, unit_group
-from nrcscan.acts_file.kept_in_memory import KeptInMemory
+from nrcscan.acts_file.kept_in_memory import KeptInMemory, beside_output
 from nrcscan.acts_file.layer_attributes import attributes, fixed
 from nrcscan.acts_file.row_datasets import RowDatasets, chunk_rows
 from nrcscan.acts_file.schema import (
@@ -131,12 +130,7 @@ class Writer:
         """
         where = f"positions/{position:04d}"
         if not per_token:
-            statistics = replace(
-                statistics,
-                n_samples=output.n_samples,
-                target_mean=output.target_mean,
-                target_covariance=output.target_covariance,
-            )
+            statistics = beside_output(statistics, output)
         with self._writing():
             self._group(where).attrs["per_token"] = int(per_token)
             if per_token:
@@ -162,14 +156,21 @@ class Writer:
                 if per_token:
                     self._put_block_targets(f"{where}/blocks/own_targets", blocks.targets)
         if self._in_memory is not None:
-            self._in_memory.add_statistics(position, statistics, squared_error, blocks)
+            self._in_memory.add_statistics(
+                position,
+                statistics,
+                output,
+                per_token=per_token,
+                squared_error=squared_error,
+                blocks=blocks,
+            )
 
     def add_unit_features(self, position: int, found: UnitFeatures) -> None:
         """Add the moments of the last layer's features, at its position, scaled to norm 1."""
         with self._writing():
             unit_group.write(found, unit_group.where(position), self._group, self._put)
         if self._in_memory is not None:
-            self._in_memory.add_unit_features(found)
+            self._in_memory.add_unit_features(position, found)
 
     def finish(
         self,
@@ -206,7 +207,7 @@ class Writer:
         with self._writing():
             self._put_block_targets(block_datasets.SHARED, targets)
         if self._in_memory is not None:
-            self._in_memory.block_targets = targets
+            self._in_memory.add_block_targets(targets)
 
     def _put_block_targets(self, where: str, targets: Targets) -> None:
         for name, values in block_datasets.of_targets(targets).items():

@@ -21,7 +21,7 @@ from nrcscan.cli.progress_bar import counting
 from nrcscan.options.pass_options import PassOptions
 
 if TYPE_CHECKING:
-    from nrcscan.extracting.run_pass import Extraction
+    from nrcscan.extracting.extraction import Extraction
 
 
 @takes(options=PassOptions)

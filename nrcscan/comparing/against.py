@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any, Unpack
 from nrcscan.errors import InputError, UsageError
 from nrcscan.merging.check_parts import fingerprint, rows, section, sources_of
 from nrcscan.metrics.quantities import QUANTITIES
-from nrcscan.options.check import checked
+from nrcscan.options.check import checked, one_path
 from nrcscan.options.describe import described
+from nrcscan.options.faces import names_keywords
 from nrcscan.options.report_options import ReportOptions
-from nrcscan.reporting.make_report import report
-from nrcscan.reporting.report_document import LayerResult, Report
+from nrcscan.reporting.layer_result import LayerResult
+from nrcscan.reporting.make_report import report_at
+from nrcscan.reporting.report_document import Report
 from nrcscan.wording import some
 
 SCHEMA = "nrcscan.against/1"
@@ -103,12 +106,15 @@ class TrainTest:
         }
 
 
+@names_keywords
 @described(ReportOptions)
-def against(train: str | Path, test: str | Path, **options: Unpack[ReportOptions]) -> TrainTest:
+def against(
+    train: str | os.PathLike[str], test: str | os.PathLike[str], **options: Unpack[ReportOptions]
+) -> TrainTest:
     """Put the reports of one network on two sets of samples side by side.
 
     Args:
-        train: file of `nrcscan extract` on the samples of training.
+        train: file of `nrcscan extract` on the samples of training, or what it returned.
         test: likewise on others; k is that of the first.
         options: see `nrcscan.options.report_options`.
 
@@ -117,12 +123,12 @@ def against(train: str | Path, test: str | Path, **options: Unpack[ReportOptions
         UsageError: both are one file, or an option is out of range.
     """
     chosen = checked(ReportOptions, options, "report")
-    first, second = Path(train), Path(test)
+    first, second = one_path(train), one_path(test)
     if first.exists() and second.exists() and first.samefile(second):
         raise UsageError(f"{second}: is the file itself; give that of other samples to --against")
-    ours = report(first, **chosen)
+    ours = report_at(first, chosen)
     chosen["signal_dim"] = ours.signal_dim
-    theirs = report(second, **chosen)
+    theirs = report_at(second, chosen)
     theirs = replace(theirs, signal_dim_source=ours.signal_dim_source)
     _require_alike(ours, theirs, second)
     return TrainTest(ours, theirs, tuple(_doubts(ours, theirs)))

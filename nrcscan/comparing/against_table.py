@@ -17,11 +17,11 @@ from nrcscan.options.choices import Format
 from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
 from nrcscan.reporting.headings import range_met
+from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.marks import FAILURES, MARKS, PURPLE
 from nrcscan.reporting.numbers import NARROW, number, plain
 from nrcscan.reporting.place import place
-from nrcscan.reporting.report_document import LayerResult
 from nrcscan.verdict.answers import Answer
 from nrcscan.wording import printable, r_squared
 

@@ -6,29 +6,35 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
+from nrcscan.comparing.given_runs import given_runs, require_open
 from nrcscan.comparing.runs import Row, Run, unlike
 from nrcscan.comparing.short_labels import labels
 from nrcscan.errors import UsageError
 from nrcscan.merging.check_parts import fingerprint
 from nrcscan.metrics.quantities import CONDITIONS
-from nrcscan.options.check import checked, several
+from nrcscan.options.check import checked
 from nrcscan.options.choices import Convention
 from nrcscan.options.describe import described
+from nrcscan.options.faces import names_keywords
 from nrcscan.options.report_options import ReportOptions
-from nrcscan.reporting.make_report import report
+from nrcscan.reporting.frames import frame
+from nrcscan.reporting.make_report import report_at
 from nrcscan.reporting.report_document import Report
 from nrcscan.scanning.conditions_of_scan import conditions_of
 from nrcscan.scanning.newest import newest, training_order
 from nrcscan.scanning.read_scan import read_scan
-from nrcscan.scanning.scan_file import SCAN_FILE, ScanDocument
+from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.wording import printable
+
+if TYPE_CHECKING:
+    import pandas
 
 SCHEMA = "nrcscan.compare/2"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Runs side by side.
 
@@ -43,6 +49,33 @@ class Comparison:
     rows: tuple[Row, ...]
     convention: Convention | None
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        lines = [f"{printable(run.label)}: {printable(run.verdict['text'])}" for run in self.runs]
+        size = f"{len(self.runs)} runs, {len(self.rows)} layers"
+        return "\n".join([f"<Comparison: {size}", *lines]) + ">"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from nrcscan.comparing.comparison_in_notebook import of_comparison
+
+        return of_comparison(self)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a row per run and layer, these two the index; see `nrcscan.reporting.frames`.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        return frame(
+            (
+                {**layer, "run": run.label, "path": run.path, "epoch": run.epoch}
+                for run in self.runs
+                for layer in run.layers.values()
+            ),
+            ["run", "name"],
+            ["path", "epoch"],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON has it; see docs/report-json.md."""
@@ -77,15 +110,15 @@ class Comparison:
         }
 
 
+@names_keywords
 @described(ReportOptions)
-def compare(
-    paths: str | Path | Sequence[str | Path], **options: Unpack[ReportOptions]
-) -> Comparison:
+def compare(*runs: Any, **options: Unpack[ReportOptions]) -> Comparison:
     """Put several runs side by side, aligned by the names of their layers.
 
     Args:
-        paths: files of `nrcscan extract`, or folders of `nrcscan scan`, of which the newest
-            good checkpoint of every run is taken.
+        runs: each a path, what `nrcscan.extract`, `merge` or `scan` returned, or a report; or all
+            in one list. Paths are of files of `nrcscan extract`, or of folders of `nrcscan scan`,
+            of which the newest good checkpoint of every run is taken.
         options: see `nrcscan.options.report_options`.
 
     Raises:
@@ -93,28 +126,28 @@ def compare(
         UsageError: there are fewer than two runs, one is given twice, or an option is out of
             range or does not apply to a scan.
     """
-    given = [path.parent if path.name == SCAN_FILE else path for path in several(paths)]
-    scans = {path: read_scan(path) for path in given if path.is_dir()}
+    given = given_runs(runs)
+    scans = {path: read_scan(path) for path in given if isinstance(path, Path) and path.is_dir()}
     chosen = checked(ReportOptions, options, "compare")
-    if scans and chosen != checked(ReportOptions, {}, "compare"):
-        raise UsageError(
-            f"{next(iter(scans))}: a scan's numbers are made already, with its own options;"
-            " compare its statistics files to choose others"
-        )
+    require_open(given, scans, chosen)
     keyed: list[tuple[PurePath, Run]] = []
     notes: list[str] = []
-    for path in given:
-        if path in scans:
-            keyed += _newest_runs(path, scans[path])
-            notes += [f"{path}: {why}" for why in _passed_over(scans[path])]
-        else:
-            keyed.append((_absolute(path), _run(path, report(path, **chosen))))
+    conventions: set[Convention] = set()
+    for number, one in enumerate(given, 1):
+        if isinstance(one, Path) and one in scans:
+            keyed += _newest_runs(one, scans[one])
+            notes += [f"{one}: {why}" for why in _passed_over(scans[one])]
+            continue
+        found = one if isinstance(one, Report) else report_at(one, chosen)
+        path = Path(f"report {number}") if isinstance(one, Report) else one
+        keyed.append((_absolute(path), _run(path, found)))
+        conventions.add(found.convention)
     named = _labelled(_namesakes_together(keyed, [_absolute(path) for path in scans]))
     rows = tuple(_rows(named))
     return Comparison(
         runs=named,
         rows=rows,
-        convention=None if len(scans) == len(given) else chosen["convention"],
+        convention=conventions.pop() if len(conventions) == 1 else None,
         notes=(*unlike(named, rows), *notes),
     )
 

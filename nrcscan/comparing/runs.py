@@ -9,10 +9,10 @@ from typing import Any
 from nrcscan.reporting.sentences import in_words
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.in_document import at_the_end, step_of
-from nrcscan.wording import listed, r_squared
+from nrcscan.wording import listed, printable, r_squared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """One network of a comparison.
 
@@ -43,6 +43,9 @@ class Run:
     data: frozenset[object]
     judgement: Mapping[str, Any]
     of_scan: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Run {printable(self.label)}: {printable(self.verdict['text'])}>"
 
     def step(self, condition: str) -> int | None:
         """Return the step in depth, from 1, where a condition's onset is; None if it has none."""

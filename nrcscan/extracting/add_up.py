@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nrcscan.acts_file.kept_in_memory import TakesActs
 from nrcscan.acts_file.writing import Writer
 from nrcscan.extracting.accumulate import Accumulated, together
 from nrcscan.extracting.plan_passes import PassPlan
@@ -80,7 +81,9 @@ class RowStore:
         targets: batches of targets, in order, where there is no writer.
     """
 
-    def __init__(self, writer: Writer | None, *, features: bool, apart: Path | None = None) -> None:
+    def __init__(
+        self, writer: TakesActs | None, *, features: bool, apart: Path | None = None
+    ) -> None:
         self._writer, self._apart = writer, apart
         self.features = features and writer is not None
         self.targets: list[Array] = []
@@ -96,7 +99,7 @@ class RowStore:
 
     def end(self) -> list[Path]:
         """Have a file apart ready to be read, and return it, if there is one."""
-        if self._apart is None or self._writer is None:
+        if self._apart is None or not isinstance(self._writer, Writer):
             return []
         self._writer.hand_over()
         return [self._apart]

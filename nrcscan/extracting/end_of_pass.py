@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from nrcscan.acts_file.kept_in_memory import KeptInMemory
+from nrcscan.acts_file.kept_in_memory import KeptInMemory, TakesActs
 from nrcscan.acts_file.schema import OutputStatistics
-from nrcscan.acts_file.writing import Writer
 from nrcscan.errors import InputError
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.notes_on_network import off_scale, without_predictions
@@ -29,7 +27,7 @@ def ended(
     dataset: Dataset,
     accumulated: Accumulated,
     provenance: dict[str, Any],
-    writer: Writer,
+    writer: TakesActs,
     note: Callable[[str], None],
     notes: list[str],
 ) -> OutputStatistics:
@@ -40,7 +38,7 @@ def ended(
         dataset: on which samples.
         accumulated: what the last pass has added up.
         provenance: how the file came about; takes the notes.
-        writer: of the file.
+        writer: takes what is known.
         note: takes one more note.
         notes: all of them.
 
@@ -79,10 +77,12 @@ def doubts_of(
     moments = accumulated.positions.get(at)
     if moments is None or plan.widths[at] > WIDE_HEAD:
         return ()
-    head = KeptInMemory(Path())
+    head = KeptInMemory()
     last = replace(plan.records[-1], position=0)
     head.add_layer(last, to_numpy(plan.weights[-1]), plan.beside[-1])
     found = moments.sketched() if isinstance(moments, Sketch) else moments.statistics()
-    head.add_statistics(0, found, accumulated.token_errors(at))
+    own = plan.per_token[at]
+    errors = accumulated.token_errors(at)
+    head.add_statistics(0, found, outcome, per_token=own, squared_error=errors)
     head.finish(outcome, provenance, passes.feature_epsilon, passes.epsilon)
     return report_of(head, signal_dim="t", convention="default", thresholds=None).doubts

@@ -12,6 +12,7 @@ from nrcscan.errors import UsageError
 from nrcscan.extracting.check_resources import usable_device
 from nrcscan.extracting.listener import Listener
 from nrcscan.files import write_atomically
+from nrcscan.files.untouched import Untouched
 from nrcscan.inputs.check_first import needs_torch, require_there, watched
 from nrcscan.inputs.datasets.batches import Dataset
 from nrcscan.inputs.datasets.open_dataset import open_dataset
@@ -20,16 +21,18 @@ from nrcscan.inputs.datasets.standardize import standardized
 from nrcscan.inputs.user_code import importable, named_in, pickled_in, require_pickled_define
 from nrcscan.options.check import checked
 from nrcscan.options.describe import described
+from nrcscan.options.faces import heard, names_keywords
 from nrcscan.options.pass_options import PassOptions
 
 if TYPE_CHECKING:  # a call that is wrong is told so before torch is imported
     from torch import nn
 
-    from nrcscan.extracting.run_pass import Extraction
+    from nrcscan.extracting.extraction import Extraction
     from nrcscan.inputs.checkpoints.contents import Checkpoint
     from nrcscan.network.build import Network
 
 
+@names_keywords
 @described(PassOptions)
 def extract(
     model: str | Path | nn.Module,
@@ -37,7 +40,7 @@ def extract(
     output: str | Path = "acts.h5",
     *,
     force: bool = False,
-    on_note: Callable[[str], None] = lambda note: None,
+    on_note: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
     **options: Unpack[PassOptions],
 ) -> Extraction:
@@ -52,7 +55,7 @@ def extract(
             that returns one of the latter.
         output: the HDF5 file to write.
         force: replace an existing output.
-        on_note: called with every note as it comes up.
+        on_note: called with every note as it comes up; by default the logger `nrcscan` shows it.
         on_progress: called with samples done, and in all if known, after every batch; each pass
             over the data counts them once more.
         options: see `nrcscan.options.pass_options`.
@@ -63,18 +66,16 @@ def extract(
     """
     settings = checked(PassOptions, options, "extract")
     path = Path(output)
-    require_there(model, data, settings)
     given = [model, *(data if isinstance(data, list | tuple) else [data])]
     paths = [one for one in given if isinstance(one, str | Path)]
-    write_atomically.require_apart(path, paths)
-    dataset = None if needs_torch(data) else open_data(data, settings)
-    write_atomically.require_free(path, force=force)  # last: it hides nothing else that is wrong
-    files = watched(model, data, settings)
+
+    def require_writable() -> None:
+        write_atomically.require_apart(path, paths)
+        write_atomically.require_free(path, force=force)
+
+    network, origin, dataset, files = opened(model, data, settings, require_writable)
     from nrcscan.extracting.run_pass import run_pass
 
-    network, origin = open_network(model, settings)
-    dataset = dataset or open_data(data, settings)
-    files.check()
     return run_pass(
         network,
         origin,
@@ -82,8 +83,35 @@ def extract(
         path,
         settings,
         force=force,
-        listener=Listener(on_note, on_progress, files.check),
+        listener=Listener(heard(on_note), on_progress, files.check),
     )
+
+
+def opened(
+    model: str | Path | nn.Module,
+    data: Any,
+    settings: PassOptions,
+    require_writable: Callable[[], None] = lambda: None,
+) -> tuple[Network, dict[str, Any], Dataset, Untouched]:
+    """Open both, and return the network, where its weights came from, the data and the files.
+
+    Args:
+        model: as `extract` takes it.
+        data: likewise.
+        settings: of the pass.
+        require_writable: called before torch is imported, where data is opened without it.
+
+    Raises:
+        NrcscanError: anything is wrong with the inputs or the options.
+    """
+    require_there(model, data, settings)
+    dataset = None if needs_torch(data) else open_data(data, settings)
+    require_writable()  # last: it hides nothing else that is wrong
+    files = watched(model, data, settings)
+    network, origin = open_network(model, settings)
+    dataset = dataset or open_data(data, settings)
+    files.check()
+    return network, origin, dataset, files
 
 
 def open_network(

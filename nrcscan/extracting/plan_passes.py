@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from nrcscan.acts_file import writing
+from nrcscan.acts_file.kept_in_memory import TakesActs
 from nrcscan.errors import UsageError
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.check_resources import memory_of_machine
@@ -202,7 +202,7 @@ class PassPlan:
         number: int,
         accumulated: Accumulated,
         blocks: dict[int, Accumulated],
-        writer: writing.Writer,
+        writer: TakesActs,
     ) -> None:
         """Write what a pass has left, or take from it where the next one looks more closely.
 
@@ -210,7 +210,7 @@ class PassPlan:
             number: of the pass.
             accumulated: of all samples as one; takes the total of the blocks.
             blocks: the sums of blocks of samples.
-            writer: of the file.
+            writer: takes what is done.
 
         Raises:
             ValueError: the values' squares overflow float64.

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nrcscan.acts_file import kept_in_memory, writing
+from nrcscan.acts_file import writing
+from nrcscan.acts_file.kept_in_memory import NO_FILE, KeptInMemory, TakesActs
 from nrcscan.cpu_threads import blas_threads
 from nrcscan.errors import InputError, UsageError
 from nrcscan.extracting.add_up import Part, RowStore, add_up
 from nrcscan.extracting.check_resources import announce_space
 from nrcscan.extracting.end_of_pass import doubts_of, ended, overflow
+from nrcscan.extracting.extraction import Extraction
 from nrcscan.extracting.listener import SILENT, Listener
 from nrcscan.extracting.notes_on_network import of_inference
 from nrcscan.extracting.plan_passes import PassPlan
@@ -30,7 +32,6 @@ from nrcscan.network.forward import Forward
 from nrcscan.network.masks import MaskChoice
 from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.network.probe import probe
-from nrcscan.network.try_guesses import Trial
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.statistics.scratch_memory import hold_on_to_memory
 
@@ -44,28 +45,6 @@ NARROW = 2048
 """Numbers that reach a layer, per sample, up to which a sample is narrow."""
 
 
-@dataclass(frozen=True)
-class Extraction:
-    """What an extraction did.
-
-    Attributes:
-        path: of the file it wrote.
-        n_samples: N.
-        layers: names, in execution order.
-        r2: of the network on the samples; None when it makes no predictions, or the targets do
-            not vary.
-        notes: what the user should know: what was inferred, what was left out.
-        trial: of an inferred network, what came of trying what it may be; else None.
-    """
-
-    path: Path
-    n_samples: int
-    layers: tuple[str, ...]
-    r2: float | None
-    notes: tuple[str, ...]
-    trial: Trial | None = None
-
-
 @dataclass
 class _Job:
     """What all passes over the data share.
@@ -74,7 +53,7 @@ class _Job:
         passes: what is added up each time, and how.
         dataset: inputs and targets.
         ranks: the processes that share the samples.
-        writer: of the file, on the first rank; None on the others.
+        writer: takes what is measured, on the first rank; None on the others.
         rows: takes the rows of samples, in the first pass.
         total: how many samples there are, where that is known.
         listener: hears of every batch, and when all is measured.
@@ -83,7 +62,7 @@ class _Job:
     passes: PassPlan
     dataset: Dataset
     ranks: Team
-    writer: writing.Writer | None
+    writer: TakesActs | None
     rows: RowStore
     total: int | None
     listener: Listener
@@ -116,7 +95,7 @@ class _Job:
             lambda done: self.listener.progress(before + done, whole),
         )
 
-    def _write(self, number: int, part: Part, writer: writing.Writer) -> None:
+    def _write(self, number: int, part: Part, writer: TakesActs) -> None:
         """Write what a pass has left: rows that ranks have kept, and statistics.
 
         Raises:
@@ -140,11 +119,11 @@ def run_pass(
     network: Network,
     origin: dict[str, Any],
     dataset: Dataset,
-    path: Path,
+    path: Path | None,
     settings: PassOptions,
     *,
     force: bool = False,
-    in_memory: kept_in_memory.KeptInMemory | None = None,
+    in_memory: KeptInMemory | None = None,
     listener: Listener = SILENT,
 ) -> Extraction:
     """Run a network over a dataset once, and write the statistics to a file.
@@ -153,8 +132,8 @@ def run_pass(
         network: with its weights in place, on its device; it is left as it is.
         origin: where the weights came from, for the file's provenance.
         dataset: inputs and targets.
-        path: the file to write.
-        settings: what to watch, and how.
+        path: the file to write; None for none, as `in_memory` takes everything.
+        settings: what to watch, and how; without a file no features are stored.
         force: replace an existing file.
         in_memory: takes what is written, for a report that need not read it back.
         listener: hears how it goes.
@@ -179,10 +158,10 @@ def run_pass(
         network = settled(network, ranks.shared(trial))
         for text in of_inference(network):
             note(text)
-        _announce(passes, dataset, path, total, listener.note)
+        _announce(passes, dataset, path or NO_FILE, total, listener.note)
         begun = _begun(path, passes, total, force=force, in_memory=in_memory)
         writer = stack.enter_context(begun) if ranks.first else None
-        rows = stack.enter_context(_row_store(path, writer, ranks, settings, total))
+        rows = stack.enter_context(_row_store(path or NO_FILE, writer, ranks, settings, total))
         job = _Job(passes, dataset, ranks, writer, rows, total, listener)
         part = job.run(batches)
         if part is not None and writer is not None:
@@ -193,7 +172,9 @@ def run_pass(
                 doubts = doubts_of(passes, part.accumulated, outcome, provenance)
     for doubt in doubts:
         listener.note(doubt)
-    return Extraction(path, job.total or 0, passes.names, r2, (*notes, *doubts), network.trial)
+    return Extraction(
+        path or NO_FILE, job.total or 0, passes.names, r2, (*notes, *doubts), network.trial
+    )
 
 
 def _forward(network: Network, dataset: Dataset, settings: PassOptions) -> Forward:
@@ -245,18 +226,24 @@ def _planned(
 
 @contextmanager
 def _begun(
-    path: Path,
+    path: Path | None,
     passes: PassPlan,
     total: int | None,
     *,
     force: bool,
-    in_memory: kept_in_memory.KeptInMemory | None,
-) -> Iterator[writing.Writer]:
-    """Begin the file with the network's layers."""
+    in_memory: KeptInMemory | None,
+) -> Iterator[TakesActs]:
+    """Begin the file, or what stands for it, with the network's layers."""
     compress = passes.settings["compress"]
-    with writing.create(
-        path, n_samples=total, force=force, compress=compress, in_memory=in_memory
-    ) as writer:
+    made: AbstractContextManager[TakesActs]
+    if path is None:
+        assert in_memory is not None
+        made = nullcontext(in_memory)
+    else:
+        made = writing.create(
+            path, n_samples=total, force=force, compress=compress, in_memory=in_memory
+        )
+    with made as writer:
         plan = passes.plan
         for record, weight, beside in zip(plan.records, plan.weights, plan.beside, strict=True):
             writer.add_layer(record, to_numpy(weight), beside)
@@ -265,7 +252,7 @@ def _begun(
 
 @contextmanager
 def _row_store(
-    path: Path, writer: writing.Writer | None, ranks: Team, settings: PassOptions, total: int | None
+    path: Path, writer: TakesActs | None, ranks: Team, settings: PassOptions, total: int | None
 ) -> Iterator[RowStore]:
     """Have a place for this rank's rows: the file, one beside it, or memory for targets alone."""
     if ranks.first and (ranks.size == 1 or settings["activations"]):

@@ -128,17 +128,23 @@ class Team:
             ) from error
 
 
+def shared_out() -> bool:
+    """Whether this is one of several processes of torchrun, which share the samples.
+
+    A program with a process group of its own may measure on one rank only: it does so alone.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    return started and not distributed.is_initialized()
+
+
 @contextmanager
 def team() -> Iterator[Team]:
     """Join the processes that torchrun has started, or be alone.
 
-    A program with a process group of its own may call this on one rank only: it is alone too.
-
     Raises:
         InputError: the processes of torchrun do not answer each other.
     """
-    started = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-    if not started or distributed.is_initialized():
+    if not shared_out():
         yield Team()
         return
     try:

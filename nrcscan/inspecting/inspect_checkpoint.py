@@ -21,6 +21,7 @@ from nrcscan.inspecting.inspect_folder import of_folder
 from nrcscan.network.infer_chain import infer
 from nrcscan.options.check import checked
 from nrcscan.options.describe import described
+from nrcscan.options.faces import names_keywords
 from nrcscan.options.pass_options import CheckpointOptions
 
 SCHEMA = "nrcscan.inspect/1"
@@ -77,6 +78,7 @@ class Inspection:
         return {"schema": SCHEMA, **asdict(self)}
 
 
+@names_keywords
 @described(CheckpointOptions)
 def inspect(model: str | Path, **options: Unpack[CheckpointOptions]) -> Inspection:
     """Say what a checkpoint holds and what would be taken as the network.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,17 +18,19 @@ from nrcscan.merging import told_of_parts
 from nrcscan.merging.check_parts import problems, told_by_any
 from nrcscan.merging.merge_blocks import merged_blocks, merged_targets
 from nrcscan.options.check import several
+from nrcscan.options.faces import heard, names_keywords
 from nrcscan.statistics import unit_features
 from nrcscan.statistics.moments import Array, Moments, Statistics
 from nrcscan.statistics.sketch import Sketch, Sketched
+from nrcscan.wording import printable, r_squared
 
 MOST_PARTS = 256
 """Parts that are merged at once: each is an open file, and systems allow about 1,000."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Merged:
-    """What a merge did.
+    """What a merge did; wherever the path of its file is taken, it is taken too.
 
     Attributes:
         path: of the file it wrote.
@@ -45,13 +48,22 @@ class Merged:
     r2: float | None
     notes: tuple[str, ...]
 
+    def __fspath__(self) -> str:
+        """Return the path, for `nrcscan.report` and whatever else opens files."""
+        return str(self.path)
 
+    def __repr__(self) -> str:
+        size = f"{len(self.layers)} layers, {self.n_samples} samples of {self.n_parts} parts"
+        return f"<Merged {printable(str(self.path))}: {size}, R² = {r_squared(self.r2)}>"
+
+
+@names_keywords
 def merge(
-    parts: str | Path | Sequence[str | Path],
+    parts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | Path = "acts.h5",
     *,
     force: bool = False,
-    on_note: Callable[[str], None] = lambda note: None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Merged:
     """Merge files of `nrcscan extract`, each of other samples, into one.
 
@@ -64,7 +76,7 @@ def merge(
             file can be a part again.
         output: the HDF5 file to write.
         force: replace an existing output.
-        on_note: called with every note on the merge as it comes up.
+        on_note: called with every note on the merge; by default the logger `nrcscan` shows it.
 
     Raises:
         InputError: a part cannot be read, or the parts do not belong together; the message
@@ -72,7 +84,7 @@ def merge(
         UsageError: there are no parts or too many, or the output exists or is one of them.
         OutputError: the output cannot be written.
     """
-    paths, path = several(parts), Path(output)
+    paths, path, note = several(parts), Path(output), heard(on_note)
     _require_mergeable(paths, path)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_acts(part)) for part in paths]
@@ -84,7 +96,7 @@ def merge(
         write_atomically.require_free(path, force=force)  # it hides nothing else that is wrong
         doubts = list(told_of_parts.doubts(opened))
         for doubt in doubts:
-            on_note(doubt)
+            note(doubt)
         provenance = told_of_parts.provenance(opened, doubts)
         outcome, first = _outcome(opened), opened[0]
         with writing.create(path, n_samples=outcome.n_samples, force=force) as writer:

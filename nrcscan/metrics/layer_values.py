@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from nrcscan.metrics.directions import (
     weight_directions,
 )
 from nrcscan.metrics.error_bounds import Resolution
+from nrcscan.metrics.quantities import COLUMNS, ENTRIES
 from nrcscan.options.choices import Convention
 from nrcscan.statistics.blocks import Blocks, Fits
 from nrcscan.statistics.moments import Array, Statistics
@@ -133,9 +135,53 @@ class Layer:
         return self.directions.vectors[:, : min(self.setting.signal_dim, self.directions.rank)]
 
 
-@dataclass
-class LayerMetrics:
+class Quantities:
+    """Gives every quantity of a layer as an attribute and as an item, by its name.
+
+    One that is not defined is None, either way; `undefined` of its name says why.
+    """
+
+    def get(self, quantity: str) -> float | None:
+        """Return a quantity, or None where it is undefined."""
+        raise NotImplementedError
+
+    def __getitem__(self, quantity: str) -> float | None:
+        """Return a quantity, or None where it is undefined.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        if quantity not in ENTRIES:
+            raise KeyError(f"there is no quantity {quantity!r}{_nearest(quantity)}")
+        return self.get(quantity)
+
+    def __getattr__(self, name: str) -> float | None:
+        if name not in ENTRIES:
+            of = type(self).__name__
+            raise AttributeError(f"{of!r} has no attribute {name!r}{_nearest(name)}", name=name)
+        return self.get(name)
+
+    def __dir__(self) -> list[str]:
+        """List the quantities too."""
+        return sorted({*super().__dir__(), *ENTRIES})
+
+    def in_short(self) -> str:
+        """Return the quantities that tables show, on one line."""
+        shown = [(q, self.get(q)) for q in COLUMNS]
+        return ", ".join(f"{q}={'—' if v is None else f'{v:.3g}'}" for q, v in shown)
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(str(name), ENTRIES, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+@dataclass(repr=False)
+class LayerMetrics(Quantities):
     """The quantities of one layer: `values` that are defined, reasons for those that are not.
+
+    A quantity is an attribute and an item too: `metrics.cka`, `metrics["cka"]`; None where it is
+    undefined.
 
     Attributes:
         values: quantity → number; every name of `QUANTITIES` is here or in `undefined`.
@@ -177,3 +223,6 @@ class LayerMetrics:
     def get(self, quantity: str) -> float | None:
         """Return a quantity, or None where it is undefined."""
         return self.values.get(quantity)
+
+    def __repr__(self) -> str:
+        return f"<LayerMetrics {self.in_short()}>"

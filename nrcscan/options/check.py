@@ -127,10 +127,19 @@ def several(paths: Any) -> list[Path]:
         raise UsageError(f"{paths!r:.60} is a {type(paths).__name__}: give a path or several")
     found = []
     for path in [paths] if one else paths:
-        if not isinstance(path, str | os.PathLike):
-            raise UsageError(f"{path!r:.60} is a {type(path).__name__}: give a path")
-        found.append(Path(path))
+        found.append(one_path(path))
     return found
+
+
+def one_path(path: Any) -> Path:
+    """Return a path, given as one or as what has one.
+
+    Raises:
+        UsageError: something else is given where a path is wanted.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"{path!r:.60} is a {type(path).__name__}: give a path")
+    return Path(path)
 
 
 def _fit(kind: Any, value: Any, field: Field) -> Any:

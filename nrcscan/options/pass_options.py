@@ -67,7 +67,7 @@ class CheckpointOptions(TypedDict, total=False):
     ]
 
 
-class PassOptions(CheckpointOptions, total=False):
+class NetworkOptions(CheckpointOptions, total=False):
     """How the network is built and run, the data read, and what is measured."""
 
     factory: Annotated[
@@ -305,6 +305,11 @@ class PassOptions(CheckpointOptions, total=False):
         ),
     ]
     measures: MeasuresOption
+
+
+class StoringOptions(TypedDict, total=False):
+    """What of the samples themselves a file keeps."""
+
     activations: Annotated[
         bool,
         Option(
@@ -327,6 +332,11 @@ class PassOptions(CheckpointOptions, total=False):
             changes_numbers=False,
         ),
     ]
+
+
+class CostOptions(TypedDict, total=False):
+    """What a pass takes, of time and memory."""
+
     precision: Annotated[
         Precision,
         Option(
@@ -398,3 +408,7 @@ class PassOptions(CheckpointOptions, total=False):
             shards_may_differ=True,
         ),
     ]
+
+
+class PassOptions(NetworkOptions, StoringOptions, CostOptions, total=False):
+    """Every option of a pass that writes a file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +19,16 @@ from nrcscan.metrics.layer_values import LayerMetrics, Setting
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.metrics.standard_errors import model_errors
 from nrcscan.metrics.target_spectrum import target_spectrum
-from nrcscan.options.check import checked
+from nrcscan.options.check import checked, one_path
 from nrcscan.options.choices import Convention, Measures
 from nrcscan.options.describe import described
+from nrcscan.options.faces import names_keywords
 from nrcscan.options.report_options import ReportOptions, Thresholds
+from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.measure_layers import features_at, measured, weight_matrix
 from nrcscan.reporting.neighbouring_measures import Neighbouring, neighbouring
 from nrcscan.reporting.notes_on_targets import not_predicted, notes_on_targets, r2_of_each
-from nrcscan.reporting.report_document import LayerResult, Report
+from nrcscan.reporting.report_document import Report
 from nrcscan.verdict import doubtful_network
 from nrcscan.verdict.answers import Answer, answers
 from nrcscan.verdict.conclude import conclude
@@ -34,9 +37,10 @@ from nrcscan.verdict.onset import onset, runs
 from nrcscan.verdict.verdict import NetworkFit
 
 
+@names_keywords
 @described(ReportOptions)
 def report(
-    path: str | Path,
+    extraction: str | os.PathLike[str],
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     **options: Unpack[ReportOptions],
@@ -44,7 +48,7 @@ def report(
     """Compute the Deep NRC metrics from a file of `nrcscan extract`.
 
     Args:
-        path: of the file.
+        extraction: path of the file, or what `nrcscan.extract` or `nrcscan.merge` returned.
         on_progress: called with layers done, and in all, after every one.
         options: see `nrcscan.options.report_options`.
 
@@ -53,8 +57,17 @@ def report(
         UsageError: an option is out of range.
     """
     chosen = checked(ReportOptions, options, "report")
-    with open_acts(Path(path)) as acts:
-        return report_of(acts, **chosen, threads=allowed_threads(), on_progress=on_progress)
+    return report_at(one_path(extraction), chosen, on_progress)
+
+
+def report_at(
+    path: Path,
+    judgement: ReportOptions,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Compute the Deep NRC metrics from a file; see `report`."""
+    with open_acts(path) as acts:
+        return report_of(acts, **judgement, threads=allowed_threads(), on_progress=on_progress)
 
 
 def report_of(

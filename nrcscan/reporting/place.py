@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nrcscan.reporting.report_document import LayerResult
+from nrcscan.reporting.layer_result import LayerResult
 
 INPUTS, SHORTCUT = "in", "cut"
 """In place of a step's number: features that are the network's inputs, and a block's shortcut."""

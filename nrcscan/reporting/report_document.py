@@ -2,89 +2,34 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nrcscan.metrics.degenerate import NO_PREDICTIONS
-from nrcscan.metrics.layer_values import LayerMetrics
-from nrcscan.metrics.quantities import QUANTITIES, learned
+from nrcscan.metrics.quantities import learned
 from nrcscan.metrics.target_spectrum import TargetSpectrum
 from nrcscan.options.choices import Convention, Kind, Width
 from nrcscan.options.report_options import Thresholds
+from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.neighbouring_measures import Neighbouring
-from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.verdict import Verdict
+from nrcscan.wording import printable, some
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
 SCHEMA = "nrcscan.report/2"
 
 
-@dataclass(frozen=True)
-class LayerResult:
-    """One layer of a report.
-
-    Attributes:
-        index: in execution order, from 0.
-        position: in depth, from 0; layers that read the same features share one.
-        name: in the network.
-        kind: "Linear", "Conv2d", ….
-        width: number of features, d.
-        metrics: every quantity, or why it is undefined.
-        answers: condition → whether it is met here.
-        step: its place in depth as the verdict counts it, from 1; None for what it leaves out.
-        inputs: whether its features are the network's inputs, which are data.
-        shortcut: whether it leads past the main branch of its block, which is what is judged.
-    """
-
-    index: int
-    position: int
-    name: str
-    kind: str
-    width: int
-    metrics: LayerMetrics
-    answers: dict[str, Answer]
-    step: int | None = None
-    inputs: bool = False
-    shortcut: bool = False
-
-    @property
-    def met(self) -> dict[str, bool | None]:
-        """Condition → whether it is met here; None where that is not known."""
-        return {condition: answer.met for condition, answer in self.answers.items()}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the layer as JSON has it."""
-        return {
-            "index": self.index,
-            "position": self.position,
-            "name": self.name,
-            "kind": self.kind,
-            "width": self.width,
-            **{quantity: self.metrics.get(quantity) for quantity in QUANTITIES},
-            "step": self.step,
-            "inputs": self.inputs,
-            "shortcut": self.shortcut,
-            "met": self.met,
-            "answers": {condition: answer.value for condition, answer in self.answers.items()},
-            "standard_error": self.metrics.standard_errors,
-            "corrected": self.metrics.corrected,
-            "chance": {
-                quantity: {"level": chance.level, "quantile": chance.quantile}
-                for quantity, chance in self.metrics.chance.items()
-            },
-            "floor": self.metrics.floor,
-            "undefined": self.metrics.undefined,
-            "bounds": self.metrics.bounds,
-            "notes": self.metrics.notes,
-        }
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """Everything that a file says about where a network has collapsed.
+
+    A layer is an item, by its name or its index: `report["layers.6"]`, `report[-1]`.
 
     Attributes:
         n_samples: N.
@@ -136,6 +81,55 @@ class Report:
     target_r2: tuple[float | None, ...] = ()
     target_spectrum: TargetSpectrum | None = None
     measures: Neighbouring | None = None
+
+    def __getitem__(self, layer: str | int) -> LayerResult:
+        """Return a layer by its name, or by its index in execution order.
+
+        Raises:
+            KeyError: no layer has this name.
+            IndexError: there are not so many.
+        """
+        if isinstance(layer, int):
+            return self.layers[layer]
+        names = [one.name for one in self.layers]
+        if layer not in names:
+            near = difflib.get_close_matches(str(layer), names, n=1)
+            told = f"did you mean {near[0]}?" if near else f"they are {some(names)}"
+            raise KeyError(f"there is no layer {layer!r}; {told}")
+        return self.layers[names.index(layer)]
+
+    def __contains__(self, layer: str) -> bool:
+        return layer in [one.name for one in self.layers]
+
+    def __iter__(self) -> Iterator[LayerResult]:
+        return iter(self.layers)
+
+    def __repr__(self) -> str:
+        return f"<Report: {printable(self.verdict.text)}\n{self.size}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from nrcscan.reporting.notebook import of_report
+
+        return of_report(self)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a row per layer, its name the index; see `nrcscan.reporting.frames`.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        from nrcscan.reporting.frames import frame
+
+        return frame((layer.to_dict() for layer in self.layers), ["name"])
+
+    @property
+    def size(self) -> str:
+        """How much was measured, in words."""
+        return (
+            f"{len(self.layers)} layers, {self.n_samples} samples, {self.n_targets} targets,"
+            f" k = {self.signal_dim}"
+        )
 
     @property
     def learned(self) -> bool | None:

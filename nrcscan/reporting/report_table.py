@@ -18,12 +18,13 @@ from nrcscan.reporting import csv_rows, measures_table, sentences, side_tables
 from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
 from nrcscan.reporting.headings import range_met, title
+from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.log_bar import HEAD, log_bar
 from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.marks import ALARM, BLUE, FAILURES, LEGEND, MARKS
 from nrcscan.reporting.numbers import NARROW, number, plain
 from nrcscan.reporting.place import place
-from nrcscan.reporting.report_document import LayerResult, Report
+from nrcscan.reporting.report_document import Report
 from nrcscan.reporting.strip import Strip
 from nrcscan.reporting.tex import tex
 from nrcscan.verdict.answers import Answer

@@ -11,10 +11,11 @@ from rich.text import Text
 from nrcscan.metrics.quantities import COLUMNS, OF_RANK, QUANTITIES
 from nrcscan.reporting.fitted_grid import FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
+from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.markdown import markdown_row
 from nrcscan.reporting.numbers import number
 from nrcscan.reporting.place import place
-from nrcscan.reporting.report_document import LayerResult, Report
+from nrcscan.reporting.report_document import Report
 from nrcscan.wording import printable
 
 SAID_ELSEWHERE = ("cka_debiased", "excess")

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from nrcscan.metrics import quantities
 from nrcscan.reporting import sentences
+from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.numbers import number
 from nrcscan.reporting.place import place
-from nrcscan.reporting.report_document import LayerResult, Report
+from nrcscan.reporting.report_document import Report
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.state import State
 from nrcscan.wording import printable

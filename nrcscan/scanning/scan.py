@@ -19,6 +19,7 @@ from nrcscan.files.write_atomically import sweep
 from nrcscan.inputs.check_first import is_code, require_there
 from nrcscan.options.check import checked, part
 from nrcscan.options.describe import described
+from nrcscan.options.faces import heard, names_keywords
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.record import anywhere, as_json, code_anywhere
@@ -41,13 +42,14 @@ from nrcscan.scanning.worker_pool import WorkerPool
 from nrcscan.wording import reason
 
 
+@names_keywords
 @described(ScanOptions, many=True)
 def scan(
     folder: str | Path,
     data: Any,
     output: str | Path = "scan",
     *,
-    on_note: Callable[[str], None] = lambda note: None,
+    on_note: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     **options: Unpack[ScanOptions],
 ) -> Scan:
@@ -62,7 +64,7 @@ def scan(
             files or of a folder of images and the table of their targets, two arrays, or
             "package.module:callable" or "path/file.py:callable"; see `nrcscan.extract`.
         output: the folder to write to; it is made if it is not there.
-        on_note: called with every note as it comes up.
+        on_note: called with every note as it comes up; by default the logger `nrcscan` shows it.
         on_progress: called with checkpoints done, and in all, after every one.
         options: those of `nrcscan.extract` and `nrcscan.report`, and of the scan itself; see
             `nrcscan.options.scan_options`.
@@ -73,7 +75,7 @@ def scan(
             wrong with a single checkpoint is not raised, but told in place of its result.
         TypeError: there is no such option.
     """
-    chosen = checked(ScanOptions, options, "scan", many=True)
+    chosen, note = checked(ScanOptions, options, "scan", many=True), heard(on_note)
     settings, judgement = part(PassOptions, chosen), part(ReportOptions, chosen)
     _require_usable(data, settings, chosen["cluster"])
     folder, output = Path(folder), Path(output)
@@ -89,7 +91,7 @@ def scan(
             where = folder if workplace.cluster is None else folder.resolve()
             plan = ScanPlan(where, found.candidates, known, _made_by(setup, provenance), judgement)
             for line in plan.known():
-                on_note(line)
+                note(line)
             setup = replace(setup, measures=plan.measures)
             finish(plan, pool, _sent(setup, workplace), workplace, on_progress)
         finally:
@@ -100,7 +102,7 @@ def scan(
             raise NothingError(_nothing(folder, skipped))
         result = Scan(folder, output, tuple(rows), dict(skipped), provenance, plan.n_known)
         result.write()
-    result.tell(on_note)
+    result.tell(note)
     return result
 
 

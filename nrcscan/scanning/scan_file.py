@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nrcscan.errors import UsageError
 from nrcscan.files.open_safely import head
@@ -16,6 +16,9 @@ from nrcscan.files.write_atomically import write_text
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.scanning.grouped_notes import grouped, lines
 from nrcscan.wording import printable
+
+if TYPE_CHECKING:
+    import pandas
 
 NAME, VERSION = "nrcscan.scan", 2
 SCHEMA = f"{NAME}/{VERSION}"
@@ -66,7 +69,7 @@ def is_scan(path: Path) -> bool:
     return (path / SCAN_FILE).is_file() or path.name == SCAN_FILE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScannedCheckpoint:
     """One checkpoint of a scan.
 
@@ -96,6 +99,10 @@ class ScannedCheckpoint:
     result: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        told = self.reason if self.result is None else self.result["verdict"]["text"]
+        return f"<ScannedCheckpoint {printable(f'{self.path}: {told}')}>"
+
     @property
     def status(self) -> Literal["ok", "error"]:
         """Whether there is a result."""
@@ -112,9 +119,9 @@ class ScannedCheckpoint:
         return row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scan:
-    """What a scan found in a folder.
+    """What a scan found in a folder; where the path of its output is taken, it is taken too.
 
     Attributes:
         folder: as it was given.
@@ -131,6 +138,43 @@ class Scan:
     skipped: dict[str, str]
     provenance: dict[str, Any]
     n_known: int = 0
+
+    def __fspath__(self) -> str:
+        """Return the path of the output folder, for `nrcscan.compare`."""
+        return str(self.output)
+
+    @property
+    def size(self) -> str:
+        """How many checkpoints there are, in words."""
+        bad = sum(c.result is None for c in self.checkpoints)
+        told = f"{len(self.checkpoints)} checkpoints of {len({c.run for c in self.checkpoints})}"
+        return f"{told} runs" + (f", {bad} could not be used" if bad else "")
+
+    def __repr__(self) -> str:
+        return f"<Scan {printable(str(self.output))}: {self.size}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from nrcscan.scanning.scan_in_notebook import of_scan
+
+        return of_scan(self)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a row per checkpoint and layer, these two the index.
+
+        See `nrcscan.reporting.frames`; a checkpoint that could not be used has no row.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        from nrcscan.reporting.frames import frame
+
+        rows = (
+            {**layer, "path": c.path, "run": c.run, "epoch": c.epoch, "training_step": c.step}
+            for c in self.checkpoints
+            for layer in (c.result or {"layers": ()})["layers"]
+        )
+        return frame(rows, ["path", "name"], ["run", "epoch", "training_step"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scan as JSON has it: the same for the same inputs, however it ran."""

@@ -22,7 +22,7 @@ from nrcscan.acts_file.kept_in_memory import KeptInMemory
 from nrcscan.errors import NoNetworkError, NrcscanError, UsageError
 from nrcscan.files.open_safely import sha256
 from nrcscan.inputs.arrays import joined, parts
-from nrcscan.reporting.make_report import report, report_of
+from nrcscan.reporting.make_report import report_at, report_of
 from nrcscan.scanning.cache import Cache, Record
 from nrcscan.scanning.fingerprint import digest, judgement_key
 from nrcscan.scanning.messages import Inference, Outcome, Setup, Task
@@ -152,7 +152,7 @@ class Worker:
                 found = (
                     report_of(measured, **judgement)
                     if measured.complete
-                    else report(target, **judgement)
+                    else report_at(target, judgement)
                 )
             record.sha256 = hashed.result()
             data = found.provenance["data"]

@@ -19,12 +19,12 @@ class FigureOptions(TypedDict, total=False):
             "collapse",
             help="The four conditions over depth; stable ranks; eigenvalues; or, of a scan, the"
             " conditions over its epochs.",
-            group="Figure",
+            group="Output",
         ),
     ]
     width: Annotated[
         Width,
-        Option("page", help="One column of two (3.3 in), or the page (6.75 in).", group="Figure"),
+        Option("page", help="One column of two (3.3 in), or the page (6.75 in).", group="Output"),
     ]
     labels: Annotated[
         Sequence[str],
@@ -32,8 +32,8 @@ class FigureOptions(TypedDict, total=False):
             (),
             help="What the key calls a network, in the order of the files.",
             flag="--label",
-            metavar="TEXT",
-            group="Figure",
+            metavar="LABEL",
+            group="Output",
         ),
     ]
 

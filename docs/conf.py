@@ -23,7 +23,9 @@ import nrcscan
 from nrcscan.extracting.extraction import Extraction
 
 # What extract imports for its types alone, to be quick where a call is wrong.
-vars(importlib.import_module("nrcscan.extracting.extract")).update(nn=nn, Extraction=Extraction)
+for module in ("extract", "measure"):
+    names = vars(importlib.import_module(f"nrcscan.extracting.{module}"))
+    names.update(nn=nn, Extraction=Extraction)
 vars(importlib.import_module("nrcscan.comparing.plot")).update(Figure=Figure)
 
 project = "nrcscan"
@@ -64,7 +66,9 @@ napoleon_use_ivar = True
 
 nitpicky = True
 nitpick_ignore = [("py:exc", "NothingError")]  # scan raises it; callers catch NrcscanError
-nitpick_ignore_regex = [(r"py:.*", r"(torch|numpy|matplotlib|pathlib|collections|typing|os)\..*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(torch|numpy|pandas|matplotlib|pathlib|collections|typing|os)\..*")
+]
 
 html_theme = "furo"
 html_title = f"nrcscan {version}"

@@ -387,7 +387,7 @@ def test_what_is_raised_names_the_keyword(tmp_path: Path) -> None:
         (lambda: nrcscan.against(made, made), "give that of other samples to test="),
         (
             lambda: nrcscan.merge([made, made], made.path),
-            "one of the parts; choose another output=",
+            "is an input too; choose another output=",
         ),
         (lambda: Thresholds(cka_min=2), "cka_min 2: give a number from 0 to 1"),
     ):

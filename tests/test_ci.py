@@ -33,7 +33,8 @@ from nrcscan.scanning.read_scan import read_scan
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 PAGE = (ROOT / "docs" / "ci.md").read_text()
-HOSTILE = "a\x00\x1b[2J\n::error::<b>|`&\u202e\ufffe\ud800]]>\"'%.pt"
+HOSTILE = "=cmd()](javascript:f()) http://e.il www.e.il <img src=x onerror=f()> $(f) "
+HOSTILE += "a\x00\x1b[2J\n::error::<b>|`&\u202e\ufffe\ud800]]>\"'%.pt"
 
 
 def good(path: str, r2: float | None = 0.9, noise: float | None = 0.4, onset: str | None = "l.2",
@@ -615,6 +616,16 @@ def test_the_summary_shows_failed_rules_first(tmp_path: Path) -> None:
     )
 
 
+def test_the_step_has_outputs(tmp_path: Path) -> None:
+    found = scan(good("a/1.pt"), good("a/2.pt", r2=0.1), bad("b/1.pt"))
+    outputs = tmp_path / "outputs"
+    outputs.write_text("before=1\n")
+    published(tmp_path, found, judge(found, RULES), GITHUB_OUTPUT=str(outputs))
+    assert outputs.read_text() == "before=1\nfailed=1\nunusable=1\n"
+    with pytest.raises(OutputError, match="GITHUB_OUTPUT .*cannot be written: Is a directory"):
+        published(tmp_path, found, [], GITHUB_OUTPUT=str(tmp_path))
+
+
 def test_nothing_is_published_elsewhere(tmp_path: Path) -> None:
     found = scan(good("1.pt", r2=0.1))
     off = {"GITHUB_ACTIONS": "", "GITHUB_STEP_SUMMARY": ""}
@@ -651,7 +662,7 @@ def test_hostile_names_break_no_command_and_no_table(tmp_path: Path) -> None:
     assert [line[:13] for line in lines.splitlines()] == ["::error file="] * 2
     assert lines.replace("\n", "").isprintable()
     assert page.replace("\n", "").isprintable()
-    assert not re.search(r"(?<!\\)[<`&]", page)
+    assert not re.search(r"(?<!\\)[<`&\]]|(?<!\\)://|www\.", page)
     for line in page.splitlines():
         if line.startswith("|"):
             assert len(re.findall(r"(?<!\\)\|", line)) in (3, 4, 7)
@@ -802,7 +813,7 @@ def test_the_action_tells_what_came_of_it(
     (tmp_path / "my scan").mkdir()
     (tmp_path / "my scan" / "scan.json").write_text("of the run before")
     do = "sleep 0.05; touch 'my scan/scan.json' out.xml; echo failed=2 >> $GITHUB_OUTPUT"
-    inputs = {"folder": "f", "data": "d", "output": "my scan", "junit": "out.xml"}
+    inputs: Any = {"folder": "f", "data": "d", "output": "my scan", "junit": "out.xml"}
     _, told = ran(tmp_path, "Scan", "nrcscan", code, do if writes else "", **inputs)
     assert told.pop("state") == state
     expected = {"scan": "my scan/scan.json", "junit": "out.xml", "failed": "2"}
@@ -821,10 +832,10 @@ def test_the_action_tells_what_came_of_it(
     ],
 )  # fmt: skip
 def test_the_action_installs_versions_that_work_together(
-    tmp_path: Path, inputs: dict[str, str], source: str, more: list[str]
+    tmp_path: Path, inputs: dict[str, Any], source: str, more: list[str]
 ) -> None:
     (*pip, what), rest = (
-        (arguments := ran(tmp_path, "Install nrcscan", "python", 0, "", **inputs)[0])[:5],
+        (arguments := ran(tmp_path, "Install nrcscan", "python", **inputs)[0])[:5],
         arguments[5:],
     )
     assert pip == ["-m", "pip", "install", "--quiet"]
@@ -843,8 +854,8 @@ def test_the_action_makes_a_page_and_links_it(tmp_path: Path) -> None:
 
 
 def test_the_action_keeps_caches_apart(tmp_path: Path) -> None:
-    def keys(**inputs: str) -> dict[str, str]:
-        return ran(tmp_path, "Look for pip", "none", 0, "", **inputs)[1]
+    def keys(**inputs: Any) -> dict[str, str]:
+        return ran(tmp_path, "Look for pip", "none", **inputs)[1]
 
     one, other = keys(folder="a", data="d"), keys(folder="b", data="d")
     assert one["pip-folder"]
@@ -883,18 +894,46 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_workflows_of_the_page_are_whole(tmp_path: Path) -> None:
-    github, gitlab = map(yaml.safe_load, blocks("yaml"))
-    steps = github["jobs"]["collapse"]["steps"]
-    (ours,) = [step["with"] for step in steps if "nrcscan@" in step.get("uses", "")]
-    assert set(ours) <= set(ACTION["inputs"])
-    assert {name for name, spec in ACTION["inputs"].items() if spec.get("required")} <= set(ours)
-    for rule in ours["require"].splitlines():
-        parse(rule)
-    assert act(tmp_path, **ours)[-2:] == ["runs", "data/train.npz"]
+    github, moving, gitlab = map(yaml.safe_load, blocks("yaml"))
+    for workflow in (github, moving):
+        steps = workflow["jobs"]["collapse"]["steps"]
+        (ours,) = [step for step in steps if "nrcscan@" in step.get("uses", "")]
+        assert set(ours["with"]) <= set(ACTION["inputs"])
+        required = {name for name, spec in ACTION["inputs"].items() if spec.get("required")}
+        assert required <= set(ours["with"])
+        for rule in ours["with"]["require"].splitlines():
+            parse(rule)
+        assert act(tmp_path, **ours["with"])[-2:] == ["runs", "data/train.npz"]
+        named = {"nrcscan": set(ACTION["outputs"]), "baseline": {"cache-matched-key"}}
+        for step, output in re.findall(
+            r"steps\.([\w-]+)\.outputs\.([\w-]+)", yaml.safe_dump(steps)
+        ):
+            assert output in named[step]
     (script,) = [line for line in gitlab["collapse"]["script"] if line.startswith("nrcscan")]
     for rule in re.findall(r"--require '(.*?)'", script):
         parse(rule)
     assert gitlab["collapse"]["artifacts"]["reports"]["junit"] in script
+
+
+def test_every_output_of_the_action_is_on_the_page() -> None:
+    named = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \|", PAGE, re.MULTILINE)
+    assert set(ACTION["outputs"]) <= set(re.findall(r"[\w-]+", " ".join(named)))
+
+
+def test_the_baseline_of_the_recipe_is_what_the_next_scan_takes(tmp_path: Path) -> None:
+    """Run the shell of the recipe, and judge by what it keeps."""
+    steps = yaml.safe_load(blocks("yaml")[1])["jobs"]["collapse"]["steps"]
+    (keep,) = [step["run"] for step in steps if "cp --" in step.get("run", "")]
+    (tmp_path / "scan.json").write_text(json.dumps(scan(good("a/1.pt"))))
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", keep]
+    env = {"PATH": os.environ["PATH"], "SCAN": "scan.json"}
+    subprocess.run(command, env=env, cwd=tmp_path, check=True)
+    paths = {step["with"]["path"] for step in steps if "cache" in step.get("uses", "")}
+    (options,) = [step["with"]["options"] for step in steps if "nrcscan@" in step.get("uses", "")]
+    (given,) = re.findall(r"'--baseline=(.+?)'", options)
+    assert paths == {str(Path(given).parent)}
+    wanted = gather_rules(baseline=tmp_path / given)
+    assert failed(judge(scan(good("a/1.pt", r2=0.5)), [], baseline=wanted.baseline))
 
 
 def test_every_rule_of_the_page_can_be_read(tmp_path: Path) -> None:
@@ -904,15 +943,11 @@ def test_every_rule_of_the_page_can_be_read(tmp_path: Path) -> None:
     for rule in rules:
         parse(rule)
     (toml,) = blocks("toml")
-    assert set(tomllib.loads(toml)["tool"]["nrcscan"]) == {
-        "require",
-        "gate",
-        "baseline",
-        "tolerance",
-    }
     (tmp_path / "pyproject.toml").write_text(toml)
     (tmp_path / "baseline.json").write_text(json.dumps(scan(good("1.pt"))))
-    assert len(gather_rules(find_settings(tmp_path)).rules) == 2
+    settings = find_settings(tmp_path)
+    assert settings.keys == tuple(tomllib.loads(toml)["tool"]["nrcscan"])
+    assert len(gather_rules(settings).rules) == 2
 
 
 def test_judging_needs_no_torch() -> None:

@@ -347,3 +347,15 @@ def test_every_mark_has_its_stand_in_for_a_terminal_without_unicode(
     assert "\\" not in shown  # no escape of a mark that was forgotten
     assert shown.startswith("*o~? * met . ")
     assert shown.rstrip().endswith("R^2 +- sqrtd <= rho >= a > b x ... n/a")
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_what_a_form_of_output_leaves_out_is_not_asked_of_it(cli: Run, form: str) -> None:
+    for args, flag in (
+        (["report", "a.h5", "--errors"], "--errors"),
+        (["report", "a.h5", "--chance"], "--chance"),
+        (["compare", "a.h5", "b.h5", "--quantity", "cka"], "--quantity"),
+    ):
+        done = cli(*args, "--format", form)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{flag} has no effect with --format {form}; leave it out" in done.stderr

@@ -17,7 +17,7 @@ class GateOptions(TypedDict, total=False):
         Sequence[str],
         Option(
             (),
-            help="What must hold, such as 'model.r2 >= 0.9'.",
+            help="What must hold, such as 'onset.all <= layers[-2]' or 'model.r2 >= 0.9'.",
             metavar="RULE",
             group="Judgement",
         ),

@@ -66,7 +66,7 @@ _NO_NUMBERS = (
 
 def is_scan(path: Path) -> bool:
     """Whether this is a scan's output folder, or the scan.json in it."""
-    return (path.is_dir() and (path / SCAN_FILE).is_file()) or path.name == SCAN_FILE
+    return path.name == SCAN_FILE or (path.is_dir() and (path / SCAN_FILE).is_file())
 
 
 @dataclass(frozen=True, repr=False)

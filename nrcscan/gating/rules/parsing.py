@@ -239,7 +239,7 @@ class _Parser:
             if side.kind != "depth":  # a number beside a name: one of the two is a mistake
                 if isinstance(other, nodes.LayerTerm):
                     self._number(other)
-                remedy = "compare an onset with a layer, such as layers.10, or another onset"
+                remedy = "compare an onset with a layer, such as layers[-2], or another onset"
                 self._fail(side, "something other than a layer", remedy)
         if not any(isinstance(side, nodes.Onset) for side in (left, right)):
             remedy = f"compare an onset with a layer: onset has {listed(nodes.ONSETS)}"
@@ -253,7 +253,7 @@ class _Parser:
             remedy = "compare it, as in model.r2 >= 0.9"
             self._fail(node, "a number where yes or no is wanted", remedy)
         if isinstance(node, nodes.Onset):
-            self._fail(node, "an onset alone", "compare it, as in onset.all <= layers.10")
+            self._fail(node, "an onset alone", "compare it, as in onset.all <= layers[-2]")
         return self._number(node)
 
     def _number(self, node: Node) -> Node:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.colors import Colormap, LogNorm, Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from nrcscan.drawing.axes import put_log_numbers, put_names
@@ -86,10 +86,9 @@ def _draw_map(one: HeatMap, scale: ColourScale, axes: Axes, inside: tuple[float,
     below = put_names(axes.xaxis, one.columns, inside[0])
     cell = min(inside[0] / len(one.columns), inside[1] / len(one.rows))
     if cell >= MARKED:
-        for row, column, value, face in _cells(one):
-            here = UNKNOWN_CELL if value is None else colours(norm(min(max(value, low), high)))
-            ink = "black" if _brightness(here) > 0.5 else "white"
-            axes.plot([column], [row], **_in_cell(face, ink))
+        for marked, cells in _marks(one, colours, norm):
+            rows, columns = zip(*cells, strict=True)
+            axes.plot(columns, rows, **marked)
     for second, line in enumerate((one.line, one.second)):
         for xs, ys in _steps(line):
             style: dict[str, Any] = {"solid_capstyle": "butt", "clip_on": False}
@@ -102,9 +101,6 @@ def _draw_map(one: HeatMap, scale: ColourScale, axes: Axes, inside: tuple[float,
     return below
 
 
-UNKNOWN_CELL = (0.74, 0.74, 0.74, 1.0)
-
-
 def _in_cell(face: Face, ink: str) -> dict[str, Any]:
     style = mark(0, face, ink, 2.6)
     for name in ("markerfacecolor", "markerfacecoloralt"):
@@ -113,10 +109,19 @@ def _in_cell(face: Face, ink: str) -> dict[str, Any]:
     return style
 
 
-def _cells(one: HeatMap) -> Iterator[tuple[int, int, float | None, Face]]:
+def _marks(
+    one: HeatMap, colours: Colormap, norm: Normalize
+) -> Iterator[tuple[dict[str, Any], list[tuple[int, int]]]]:
+    """Yield how cells are marked, dark on bright and bright on dark, and which are marked so."""
+    found: dict[tuple[Face, str], list[tuple[int, int]]] = {}
+    low = norm.vmin or 0.0
     for row, (values, faces) in enumerate(zip(one.values, one.faces, strict=True)):
         for column, (value, face) in enumerate(zip(values, faces, strict=True)):
-            yield row, column, value, face
+            here = to_rgba(UNKNOWN) if value is None else colours(norm(max(value, low)))
+            ink = "black" if _brightness(here) > 0.5 else "white"
+            found.setdefault((face, ink), []).append((row, column))
+    for (face, ink), cells in found.items():
+        yield _in_cell(face, ink), cells
 
 
 def _brightness(colour: Sequence[float]) -> float:
@@ -143,7 +148,7 @@ def _colours(scale: ColourScale) -> Colormap:
 
 
 def _norm(scale: ColourScale) -> Normalize:
-    return LogNorm(*scale.ends) if scale.log else Normalize(*scale.ends)
+    return (LogNorm if scale.log else Normalize)(*scale.ends, clip=True)
 
 
 def _put_scale(scale: ColourScale, axes: Sequence[Axes], figure: Figure) -> None:

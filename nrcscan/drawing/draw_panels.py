@@ -107,10 +107,14 @@ def _draw_curve(curve: Curve, axes: Axes, panel: Panel, inside: float) -> None:
         return
     crowd = len(shown) / inside
     size = 4.0 if crowd < MOST_ABREAST else max(1.8, 4.0 * MOST_ABREAST / crowd)
-    for point in shown:
-        if point.bar is not None:
-            axes.plot([point.x] * 2, _within(point.bar, axes), color=colour, lw=0.6, zorder=2.5)
-        axes.plot([point.x], [point.y], **mark(curve.look, point.face, colour, size), zorder=3)
+    bars = [(point.x, *_within(point.bar, axes)) for point in shown if point.bar is not None]
+    if bars:
+        axes.vlines(*zip(*bars, strict=True), color=colour, linewidth=0.6, zorder=2.5)
+    for face in Face:
+        alike = [point for point in shown if point.face is face]
+        if alike:
+            style = mark(curve.look, face, colour, size)
+            axes.plot([p.x for p in alike], [p.y for p in alike], **style, zorder=3)
 
 
 def _within(bar: tuple[float, float], axes: Axes) -> tuple[float, float]:

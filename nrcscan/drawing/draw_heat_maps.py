@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 from nrcscan.drawing.axes import put_log_numbers, put_names
 from nrcscan.drawing.keys import edge_dash, mark, put_key
-from nrcscan.drawing.look import EDGE, LINE, SMALL, WIDTHS
-from nrcscan.drawing.shapes import HIGH, LOW, ColourScale, Face, HeatMap, HeatMaps
-from nrcscan.drawing.words import drawn
+from nrcscan.drawing.look import EDGE, LETTER, LINE, SMALL, WIDTHS
+from nrcscan.drawing.shapes import HIGH, LOW, ColourScale, Face, HeatMap, HeatMaps, Key
+from nrcscan.drawing.words import NAME, drawn, short_name
 from nrcscan.options.choices import Width
 
 ROW, LEAST, MOST = 0.12, 0.5, 2.6
@@ -35,16 +35,22 @@ def draw_heat_maps(drawing: HeatMaps, figure: Figure, width: Width) -> None:
     abreast = kinds if width == "page" else 2
     rows = math.ceil(len(drawing.maps) / abreast)
     tall = max(len(one.rows) for one in drawing.maps)
-    inside = (WIDTHS[width] / abreast - 0.6, min(MOST, max(LEAST, tall * ROW)))
-    key = put_key(figure, drawing.key, "outside lower left", width)
+    names = max(len(short_name(drawn(row), NAME)) for one in drawing.maps for row in one.rows)
+    beside = names * LETTER + 0.3
+    inside = ((WIDTHS[width] - beside) / abreast - 0.12, min(MOST, max(LEAST, tall * ROW)))
+    marked = any(_cell(one, inside) >= MARKED for one in drawing.maps)
+    shown = [line if marked else _unmarked(line) for line in drawing.key]
+    key = put_key(figure, [line for line in shown if line is not None], "outside lower left", width)
     own: list[list[Axes]] = [[] for _ in drawing.scales]
     below = 0.0
     for number, one in enumerate(drawing.maps):
         axes = figure.add_subplot(rows, abreast, number + 1)
         own[one.scale].append(axes)
-        below = max(below, _draw_map(one, drawing.scales[one.scale], axes, inside))
+        first = number % abreast == 0
+        reach = _draw_map(one, drawing.scales[one.scale], axes, inside, named=first)
+        below = max(below, reach)
         axes.set_xlabel(drawn(drawing.x), parse_math=False)
-        if number % abreast == 0:
+        if first:
             axes.set_ylabel(drawn(drawing.y), parse_math=False)
         if number % kinds == 0 and drawing.titles:
             _put_title(drawing.titles[number // kinds], axes)
@@ -68,8 +74,27 @@ def _put_title(title: str, axes: Axes) -> None:
     )
 
 
-def _draw_map(one: HeatMap, scale: ColourScale, axes: Axes, inside: tuple[float, float]) -> float:
-    """Draw a map, and return how much room the names below it take."""
+def _cell(one: HeatMap, inside: tuple[float, float]) -> float:
+    """Return the smaller side of a map's cells, in inches."""
+    return min(inside[0] / len(one.columns), inside[1] / len(one.rows))
+
+
+def _unmarked(line: Key) -> Key | None:
+    """Return a line of the key where cells are too small for marks; None if it is of one."""
+    if line.face is Face.UNKNOWN:
+        return Key(f"grey: {line.label}")
+    return line if line.face is None else None
+
+
+def _draw_map(
+    one: HeatMap,
+    scale: ColourScale,
+    axes: Axes,
+    inside: tuple[float, float],
+    *,
+    named: bool,
+) -> float:
+    """Draw a map, its rows named if it is the first of several; return the room of names below."""
     values = np.array([[np.nan if v is None else v for v in row] for row in one.values])
     low, high = scale.ends
     colours, norm = _colours(scale), _norm(scale)
@@ -82,10 +107,9 @@ def _draw_map(one: HeatMap, scale: ColourScale, axes: Axes, inside: tuple[float,
     )
     axes.set_title(drawn(one.title), parse_math=False)
     axes.set_facecolor(UNKNOWN)
-    put_names(axes.yaxis, one.rows, inside[1])
+    put_names(axes.yaxis, one.rows, inside[1], shown=named)
     below = put_names(axes.xaxis, one.columns, inside[0])
-    cell = min(inside[0] / len(one.columns), inside[1] / len(one.rows))
-    if cell >= MARKED:
+    if _cell(one, inside) >= MARKED:
         for marked, cells in _marks(one, colours, norm):
             rows, columns = zip(*cells, strict=True)
             axes.plot(columns, rows, **marked)

@@ -154,9 +154,7 @@ def _beside(
         UsageError: two reports side by side have no such form.
     """
     if form == "tex":
-        raise UsageError(
-            "--format tex is for the report of one file; choose another with --against"
-        )
+        raise UsageError("--format tex: is for the report of one file; leave out --against")
     found = nrcscan.against(acts, test, **options)
     from nrcscan.comparing import against_table
 

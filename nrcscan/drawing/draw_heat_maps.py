@@ -10,14 +10,14 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.colors import Colormap, LogNorm, Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from nrcscan.drawing.axes import put_log_numbers, put_names
 from nrcscan.drawing.keys import edge_dash, mark, put_key
-from nrcscan.drawing.look import EDGE, LINE, SMALL, WIDTHS
-from nrcscan.drawing.shapes import HIGH, LOW, ColourScale, Face, HeatMap, HeatMaps
-from nrcscan.drawing.words import drawn
+from nrcscan.drawing.look import EDGE, LETTER, LINE, SMALL, WIDTHS
+from nrcscan.drawing.shapes import HIGH, LOW, ColourScale, Face, HeatMap, HeatMaps, Key
+from nrcscan.drawing.words import NAME, drawn, short_name
 from nrcscan.options.choices import Width
 
 ROW, LEAST, MOST = 0.12, 0.5, 2.6
@@ -35,16 +35,22 @@ def draw_heat_maps(drawing: HeatMaps, figure: Figure, width: Width) -> None:
     abreast = kinds if width == "page" else 2
     rows = math.ceil(len(drawing.maps) / abreast)
     tall = max(len(one.rows) for one in drawing.maps)
-    inside = (WIDTHS[width] / abreast - 0.6, min(MOST, max(LEAST, tall * ROW)))
-    key = put_key(figure, drawing.key, "outside lower left", width)
+    names = max(len(short_name(drawn(row), NAME)) for one in drawing.maps for row in one.rows)
+    beside = names * LETTER + 0.3
+    inside = ((WIDTHS[width] - beside) / abreast - 0.12, min(MOST, max(LEAST, tall * ROW)))
+    marked = any(_cell(one, inside) >= MARKED for one in drawing.maps)
+    shown = [line if marked else _unmarked(line) for line in drawing.key]
+    key = put_key(figure, [line for line in shown if line is not None], "outside lower left", width)
     own: list[list[Axes]] = [[] for _ in drawing.scales]
     below = 0.0
     for number, one in enumerate(drawing.maps):
         axes = figure.add_subplot(rows, abreast, number + 1)
         own[one.scale].append(axes)
-        below = max(below, _draw_map(one, drawing.scales[one.scale], axes, inside))
+        first = number % abreast == 0
+        reach = _draw_map(one, drawing.scales[one.scale], axes, inside, named=first)
+        below = max(below, reach)
         axes.set_xlabel(drawn(drawing.x), parse_math=False)
-        if number % abreast == 0:
+        if first:
             axes.set_ylabel(drawn(drawing.y), parse_math=False)
         if number % kinds == 0 and drawing.titles:
             _put_title(drawing.titles[number // kinds], axes)
@@ -68,8 +74,27 @@ def _put_title(title: str, axes: Axes) -> None:
     )
 
 
-def _draw_map(one: HeatMap, scale: ColourScale, axes: Axes, inside: tuple[float, float]) -> float:
-    """Draw a map, and return how much room the names below it take."""
+def _cell(one: HeatMap, inside: tuple[float, float]) -> float:
+    """Return the smaller side of a map's cells, in inches."""
+    return min(inside[0] / len(one.columns), inside[1] / len(one.rows))
+
+
+def _unmarked(line: Key) -> Key | None:
+    """Return a line of the key where cells are too small for marks; None if it is of one."""
+    if line.face is Face.UNKNOWN:
+        return Key(f"grey: {line.label}")
+    return line if line.face is None else None
+
+
+def _draw_map(
+    one: HeatMap,
+    scale: ColourScale,
+    axes: Axes,
+    inside: tuple[float, float],
+    *,
+    named: bool,
+) -> float:
+    """Draw a map, its rows named if it is the first of several; return the room of names below."""
     values = np.array([[np.nan if v is None else v for v in row] for row in one.values])
     low, high = scale.ends
     colours, norm = _colours(scale), _norm(scale)
@@ -82,14 +107,12 @@ def _draw_map(one: HeatMap, scale: ColourScale, axes: Axes, inside: tuple[float,
     )
     axes.set_title(drawn(one.title), parse_math=False)
     axes.set_facecolor(UNKNOWN)
-    put_names(axes.yaxis, one.rows, inside[1])
+    put_names(axes.yaxis, one.rows, inside[1], shown=named)
     below = put_names(axes.xaxis, one.columns, inside[0])
-    cell = min(inside[0] / len(one.columns), inside[1] / len(one.rows))
-    if cell >= MARKED:
-        for row, column, value, face in _cells(one):
-            here = UNKNOWN_CELL if value is None else colours(norm(min(max(value, low), high)))
-            ink = "black" if _brightness(here) > 0.5 else "white"
-            axes.plot([column], [row], **_in_cell(face, ink))
+    if _cell(one, inside) >= MARKED:
+        for marked, cells in _marks(one, colours, norm):
+            rows, columns = zip(*cells, strict=True)
+            axes.plot(columns, rows, **marked)
     for second, line in enumerate((one.line, one.second)):
         for xs, ys in _steps(line):
             style: dict[str, Any] = {"solid_capstyle": "butt", "clip_on": False}
@@ -102,9 +125,6 @@ def _draw_map(one: HeatMap, scale: ColourScale, axes: Axes, inside: tuple[float,
     return below
 
 
-UNKNOWN_CELL = (0.74, 0.74, 0.74, 1.0)
-
-
 def _in_cell(face: Face, ink: str) -> dict[str, Any]:
     style = mark(0, face, ink, 2.6)
     for name in ("markerfacecolor", "markerfacecoloralt"):
@@ -113,10 +133,19 @@ def _in_cell(face: Face, ink: str) -> dict[str, Any]:
     return style
 
 
-def _cells(one: HeatMap) -> Iterator[tuple[int, int, float | None, Face]]:
+def _marks(
+    one: HeatMap, colours: Colormap, norm: Normalize
+) -> Iterator[tuple[dict[str, Any], list[tuple[int, int]]]]:
+    """Yield how cells are marked, dark on bright and bright on dark, and which are marked so."""
+    found: dict[tuple[Face, str], list[tuple[int, int]]] = {}
+    low = norm.vmin or 0.0
     for row, (values, faces) in enumerate(zip(one.values, one.faces, strict=True)):
         for column, (value, face) in enumerate(zip(values, faces, strict=True)):
-            yield row, column, value, face
+            here = to_rgba(UNKNOWN) if value is None else colours(norm(max(value, low)))
+            ink = "black" if _brightness(here) > 0.5 else "white"
+            found.setdefault((face, ink), []).append((row, column))
+    for (face, ink), cells in found.items():
+        yield _in_cell(face, ink), cells
 
 
 def _brightness(colour: Sequence[float]) -> float:
@@ -143,7 +172,7 @@ def _colours(scale: ColourScale) -> Colormap:
 
 
 def _norm(scale: ColourScale) -> Normalize:
-    return LogNorm(*scale.ends) if scale.log else Normalize(*scale.ends)
+    return (LogNorm if scale.log else Normalize)(*scale.ends, clip=True)
 
 
 def _put_scale(scale: ColourScale, axes: Sequence[Axes], figure: Figure) -> None:

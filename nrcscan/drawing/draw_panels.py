@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from nrcscan.drawing.axes import put_names, put_numbers
@@ -26,6 +27,9 @@ from nrcscan.options.choices import Width
 
 HEIGHT: dict[Width, float] = {"column": 1.15, "page": 1.5}
 """Of the inside of a panel, in inches."""
+
+TINY = 1e-300
+"""Where an error bar ends that reaches 0 on a logarithmic axis: below its edge."""
 
 MOST_ABREAST = 14
 """Below so many points in a panel's inch, marks stand apart."""
@@ -107,16 +111,16 @@ def _draw_curve(curve: Curve, axes: Axes, panel: Panel, inside: float) -> None:
         return
     crowd = len(shown) / inside
     size = 4.0 if crowd < MOST_ABREAST else max(1.8, 4.0 * MOST_ABREAST / crowd)
-    for point in shown:
-        if point.bar is not None:
-            axes.plot([point.x] * 2, _within(point.bar, axes), color=colour, lw=0.6, zorder=2.5)
-        axes.plot([point.x], [point.y], **mark(curve.look, point.face, colour, size), zorder=3)
-
-
-def _within(bar: tuple[float, float], axes: Axes) -> tuple[float, float]:
-    """Return an error bar as an axis can show it: one without end reaches its lower edge."""
-    low, high = bar
-    return (low if low > 0 or axes.get_yscale() != "log" else high * 1e-3, high)
+    bars = [(point.x, *point.bar) for point in shown if point.bar is not None]
+    if bars:
+        lines = [[(x, max(low, TINY) if panel.y.log else low), (x, high)] for x, low, high in bars]
+        drawn_bars = LineCollection(lines, colors=colour, linewidths=0.6, zorder=2.5)
+        axes.add_collection(drawn_bars, autolim=False)  # values alone make the axis
+    for face in Face:
+        alike = [point for point in shown if point.face is face]
+        if alike:
+            style = mark(curve.look, face, colour, size)
+            axes.plot([p.x for p in alike], [p.y for p in alike], **style, zorder=3)
 
 
 def _stretches(points: Sequence[Point], missing: Sequence[float]) -> Iterable[list[Point]]:

@@ -28,7 +28,7 @@ def put_key(figure: Figure, lines: Sequence[Key], where: Where, width: Width) ->
     """Put a key beside the panels, and return how many lines it has."""
     if not lines:
         return 0
-    letters = int(WIDTHS[width] / LETTER)
+    letters = int(WIDTHS[width] / (0.9 * LETTER))  # prose is narrower than names
     texts = [folded(drawn(line.label), letters - 8) for line in lines]
     widest = max(len(part) for text in texts for part in text.split("\n"))
     columns = max(1, min(len(lines), letters // (widest + 8)))

@@ -79,14 +79,13 @@ def _bases() -> tuple[type, ...]:
     Raises:
         UsageError: Lightning is not installed.
     """
-    wanted = [name for name in NAMES if name in sys.modules]
-    for name in wanted or NAMES:
+    imported = [module for name in NAMES if (module := sys.modules.get(name)) is not None]
+    for name in () if imported else NAMES:
         try:
-            module = import_module(name)
+            imported = [import_module(name)]
+            break
         except ImportError:
             continue
-        if not wanted:
-            return (module.Callback,)
-    if not wanted:
+    if not imported:
         raise UsageError("a Lightning callback needs lightning; pip install lightning")
-    return tuple(sys.modules[name].Callback for name in wanted)
+    return tuple(module.Callback for module in imported)

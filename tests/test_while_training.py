@@ -252,7 +252,7 @@ def test_the_history_is_a_scan(data: Arrays, tmp_path: Path, cli: Run, workers_h
         told = json.loads((tmp_path / name / "scan.json").read_text())
         assert told["schema"] == "nrcscan.scan/2"
         assert told["provenance"]["training"] == {
-            "every": 1, "samples": 4096, "draw": "random", "seed": 0
+            "every": 1, "samples": 2048, "draw": "random", "seed": 0
         }  # fmt: skip
         assert [c["path"] for c in told["checkpoints"]] == ["epoch_0-step_20", "epoch_1-step_40"]
         assert told["checkpoints"][1]["step"] == 40

@@ -15,7 +15,7 @@ class TrainingOptions(TypedDict, total=False):
     every: Annotated[
         int,
         Option(
-            10,
+            20,
             help="Measure after epochs whose number it divides, and at the end of training.",
             flag="",
             minimum=1,
@@ -23,7 +23,7 @@ class TrainingOptions(TypedDict, total=False):
     ]
     samples: Annotated[
         int,
-        Option(4096, help="How many samples are measured on, at most.", flag="", minimum=2),
+        Option(2048, help="How many samples are measured on, at most.", flag="", minimum=2),
     ]
     draw: Annotated[
         Literal["random", "first"],

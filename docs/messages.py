@@ -40,6 +40,7 @@ TABLES = {
     "of-files": ("files", "acts_file", "reporting", "drawing", "metrics"),
     "of-scans": ("scanning", "comparing"),
     "of-rules": ("gating",),
+    "of-training": ("training",),
 }
 """The rooms, or modules, whose messages are in a table, by the name in the comment before it."""
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +50,9 @@ ScanDocument = Mapping[str, Any]
 
 RESULT = ("n_samples", "signal_dim", "model", "verdict", "onset", "layers", "notes")
 """What a scan keeps of a checkpoint's report, by its names in the JSON report."""
+
+IDENTITY = ("sha256", "x_key", "y_key", "rows")
+"""What tells a pass's samples from those of others, by its names in a file's provenance."""
 
 AS_NAMED = ("named_epoch", "named_step")
 _NO_NUMBERS = (
@@ -107,6 +111,11 @@ class ScannedCheckpoint:
     def status(self) -> Literal["ok", "error"]:
         """Whether there is a result."""
         return "ok" if self.reason is None else "error"
+
+    @cached_property
+    def line(self) -> str:
+        """The checkpoint as a line of JSON, made once however often it is written."""
+        return json.dumps(self.to_dict(), allow_nan=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the checkpoint as JSON has it."""
@@ -178,10 +187,13 @@ class Scan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scan as JSON has it: the same for the same inputs, however it ran."""
+        return self._with([checkpoint.to_dict() for checkpoint in self.checkpoints])
+
+    def _with(self, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "provenance": self.provenance,
-            "checkpoints": [checkpoint.to_dict() for checkpoint in self.checkpoints],
+            "checkpoints": checkpoints,
             "skipped": [{"path": path, "reason": why} for path, why in self.skipped.items()],
             "notes": [
                 {"note": note, "checkpoints": paths} for note, paths in grouped(self.notes).items()
@@ -195,9 +207,8 @@ class Scan:
 
     def to_json(self) -> str:
         """Return `scan.json`, with a line per checkpoint."""
-        whole = self.to_dict()
-        lines = [json.dumps(c, allow_nan=False) for c in whole["checkpoints"]]
-        listed = ",\n  ".join(lines)
+        whole = self._with([])
+        listed = ",\n  ".join(checkpoint.line for checkpoint in self.checkpoints)
         values = {name: json.dumps(value, allow_nan=False) for name, value in whole.items()}
         values["checkpoints"] = f"[\n  {listed}\n ]"
         return "{\n" + ",\n".join(f' "{name}": {text}' for name, text in values.items()) + "\n}\n"

@@ -26,7 +26,7 @@ from nrcscan.reporting.make_report import report_at, report_of
 from nrcscan.scanning.cache import Cache, Record
 from nrcscan.scanning.fingerprint import digest, judgement_key
 from nrcscan.scanning.messages import Inference, Outcome, Setup, Task
-from nrcscan.scanning.scan_file import RESULT
+from nrcscan.scanning.scan_file import IDENTITY, RESULT
 from nrcscan.scanning.source_code import SourceCode, search_path
 from nrcscan.wording import reason
 
@@ -44,8 +44,6 @@ READ_ROWS = 1024
 """Samples that are read at a time."""
 
 EPOCH_KEYS = ("epoch", "current_epoch", "epochs")
-IDENTITY = ("sha256", "x_key", "y_key", "rows")
-"""What tells a pass's samples from those of others, by its names in a file's provenance."""
 STEP_KEYS = ("global_step", "step", "iteration", "iter", "iter_num", "num_steps")
 
 

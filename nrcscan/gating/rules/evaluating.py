@@ -70,6 +70,15 @@ def evaluate(rule: Rule, checkpoint: Mapping[str, Any]) -> RuleOutcome:
         return RuleOutcome(None, (str(missing),), {})
 
 
+def missing_layer(rule: Rule, checkpoint: Mapping[str, Any]) -> str | None:
+    """Return which layer a rule names that a checkpoint does not have, in words; None if none."""
+    try:
+        _Evaluation(rule.text, checkpoint).outcome(rule.root)
+    except _Missing as missing:
+        return str(missing)
+    return None
+
+
 class _Missing(Exception):
     """The checkpoint does not have what a rule names."""
 

@@ -12,7 +12,7 @@ from nrcscan.metrics.target_spectrum import TargetSpectrum
 from nrcscan.options.choices import Convention
 from nrcscan.options.report_options import Thresholds
 from nrcscan.reporting.neighbouring_measures import Neighbouring
-from nrcscan.verdict.answers import Answer
+from nrcscan.verdict.answers import Answer, Reach
 from nrcscan.verdict.verdict import Verdict
 
 SCHEMA = "nrcscan.report/2"
@@ -30,6 +30,7 @@ class LayerResult:
         width: number of features, d.
         metrics: every quantity, or why it is undefined.
         answers: condition → whether it is met here.
+        reach: condition → what the answer would be at other thresholds.
         step: its place in depth as the verdict counts it, from 1; None for what it leaves out.
         inputs: whether its features are the network's inputs, which are data.
         shortcut: whether it leads past the main branch of its block, which is what is judged.
@@ -42,6 +43,7 @@ class LayerResult:
     width: int
     metrics: LayerMetrics
     answers: dict[str, Answer]
+    reach: dict[str, Reach]
     step: int | None = None
     inputs: bool = False
     shortcut: bool = False
@@ -65,6 +67,7 @@ class LayerResult:
             "shortcut": self.shortcut,
             "met": self.met,
             "answers": {condition: answer.value for condition, answer in self.answers.items()},
+            "reach": {condition: found.to_dict() for condition, found in self.reach.items()},
             "standard_error": self.metrics.standard_errors,
             "corrected": self.metrics.corrected,
             "chance": {

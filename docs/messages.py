@@ -38,7 +38,7 @@ TABLES = {
     "of-networks": ("network",),
     "of-passes": ("extracting", "merging", "statistics"),
     "of-files": ("files", "acts_file", "reporting"),
-    "of-scans": ("scanning", "comparing"),
+    "of-scans": ("scanning", "comparing", "publishing"),
     "of-rules": ("gating",),
 }
 """The rooms, or modules, whose messages are in a table, by the name in the comment before it."""

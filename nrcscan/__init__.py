@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nrcscan.inspecting.inspect_checkpoint import inspect
     from nrcscan.merging.merge import Merged, merge
     from nrcscan.options.report_options import Thresholds
+    from nrcscan.publishing.make_page import page
     from nrcscan.reporting.make_report import report
     from nrcscan.reporting.report_document import Report
     from nrcscan.scanning.scan import scan
@@ -48,6 +49,7 @@ __all__ = [
     "extract",
     "inspect",
     "merge",
+    "page",
     "report",
     "scan",
 ]
@@ -66,6 +68,7 @@ _HOMES = {
     "Moments": "statistics.moments",
     "Statistics": "statistics.moments",
     "Thresholds": "options.report_options",
+    "page": "publishing.make_page",
     "Report": "reporting.report_document",
     "report": "reporting.make_report",
     "Scan": "scanning.scan_file",

@@ -149,7 +149,7 @@ def test_every_block_is_run_or_says_why_not() -> None:
 
 def test_every_command_is_in_the_readme_and_has_an_example() -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    assert set(commands) == {"extract", "report", "scan", "merge", "compare", "inspect"}
+    assert set(commands) == {"extract", "report", "page", "scan", "merge", "compare", "inspect"}
     for name, command in commands.items():
         assert f"nrcscan {name}" in README
         assert f"Example: nrcscan {name}" in command.help

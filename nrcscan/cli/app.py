@@ -15,6 +15,7 @@ from nrcscan.cli.compare_command import compare
 from nrcscan.cli.extract_command import extract
 from nrcscan.cli.inspect_command import inspect
 from nrcscan.cli.merge_command import merge
+from nrcscan.cli.page_command import page
 from nrcscan.cli.report_command import report
 from nrcscan.cli.scan_command import scan
 from nrcscan.errors import UsageError
@@ -46,7 +47,7 @@ def _root(
     pass
 
 
-for _command in (extract, report, scan, compare, merge, inspect):
+for _command in (extract, report, page, scan, compare, merge, inspect):
     app.command(no_args_is_help=True)(_command)
 
 

@@ -165,6 +165,8 @@ def _require_layer(layer: Any, path: str) -> None:
     _bring_up_to_date(layer)
     for name in CONDITIONS:
         _ = Answer(layer["answers"][name])
+    if "reach" in layer:  # which came later
+        _require_reach(layer["reach"], of)
     _require(layer["step"], f"the step of {of}", int, type(None))
     _require(layer["undefined"], f"what is undefined of {of}", dict)
     for name in QUANTITIES:
@@ -172,6 +174,15 @@ def _require_layer(layer: Any, path: str) -> None:
             layer[name] = None
             layer["undefined"][name] = "the scan is of an nrcscan that did not measure it"
         _require(layer[name], f"{name} of {of}", int, float, type(None))
+
+
+def _require_reach(reach: Any, of: str) -> None:
+    for name in CONDITIONS:
+        for end in reach[name]["undecided_between"]:
+            _require(end, f"what {name} reaches of {of}", int, float)
+        _require(reach[name]["open"], f"what {name} leaves open of {of}", bool)
+        if reach[name]["always"] is not None:
+            _ = Answer(reach[name]["always"])
 
 
 def _bring_up_to_date(layer: dict[str, Any]) -> None:

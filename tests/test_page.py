@@ -345,6 +345,22 @@ def test_what_has_no_effect_on_a_scan_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "a.html").exists()
 
 
+def test_damaged_scans_are_refused(tmp_path: Path) -> None:
+    whole = json.loads((FIXTURES / "released" / "0.1.0" / "scan.json").read_text())
+    for damage in (
+        lambda scan: scan["checkpoints"][0]["layers"][1].update(reach={"nrc1": {}}),
+        lambda scan: scan["checkpoints"][0]["layers"][1].update(standard_error={"cka": "<b>"}),
+        lambda scan: scan["provenance"]["report"]["thresholds"].update(error_ratio_max=0),
+        lambda scan: scan.update(notes=[{"note": 1}]),
+        lambda scan: scan.update(skipped=["data.npz"]),
+    ):
+        scan = json.loads(json.dumps(whole))
+        damage(scan)
+        (tmp_path / "scan.json").write_text(json.dumps(scan))
+        with pytest.raises(InputError, match="damaged"):
+            nrcscan.page(tmp_path, tmp_path / "page.html")
+
+
 def test_neighbouring_measures_are_shown_where_they_are_asked_for(tmp_path: Path) -> None:
     x, y = samples(80, 4, 2)
     nrcscan.extract(fitted(mlp(4, 8, 2), x, y), (x, y), tmp_path / "a.h5", measures="all")

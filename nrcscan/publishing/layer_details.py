@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nrcscan.metrics.neighbouring import MEASURES
@@ -14,15 +14,11 @@ from nrcscan.publishing.spectrum_figure import spectrum_figure
 from nrcscan.reporting.numbers import number
 
 _JUDGED = {condition.quantity: condition.name for condition in JUDGED}
-_HEADS = (
-    ("quantity", "left"),
-    ("value", "number"),
-    ("± error", "number"),
-    ("by chance", "number"),
-    ("99 % by chance", "number"),
-    ("off by at most", "number"),
-    ("undefined, because", "left"),
-)
+_BESIDE = {"± error": "standard_error", "by chance": "chance", "off by at most": "bounds"}
+"""What stands beside values, where there is any of it: its heading, and where JSON has it."""
+
+
+CHANCE = "; by chance: the mean, and what one unrelated network in a hundred is beyond"
 
 
 def layer_details(layer: Layer, eigenvalues: Sequence[float], signal_dim: int) -> Markup:
@@ -48,13 +44,14 @@ def layer_details(layer: Layer, eigenvalues: Sequence[float], signal_dim: int) -
         " ",
         element("span", *signs, class_="signs"),
     )
-    shown = [head for head in _HEADS if _any(layer, head[0])]
-    heads = (element("th", label, scope="col", class_=kind) for label, kind in shown)
-    rows = (_row(layer, quantity, [label for label, _ in shown]) for quantity in CATALOGUE)
+    beside = [told for told, held in _BESIDE.items() if layer[held]]
+    labels = beside or ([""] if layer["undefined"] else [])
+    heads = [element("th", label, scope="col", class_="number") for label in ("value", *labels)]
+    rows = (_row(layer, quantity, beside) for quantity in CATALOGUE)
     table = element(
         "table",
-        element("caption", f"Every quantity of {layer['name']}"),
-        element("thead", element("tr", *heads)),
+        element("caption", f"Every quantity of {layer['name']}{CHANCE if layer['chance'] else ''}"),
+        element("thead", element("tr", element("th", "quantity", scope="col"), *heads)),
         element("tbody", *rows),
     )
     return element(
@@ -73,36 +70,29 @@ def layer_details(layer: Layer, eigenvalues: Sequence[float], signal_dim: int) -
     )
 
 
-def _any(layer: Layer, column: str) -> bool:
-    """Say whether any quantity has something in a column."""
-    held = {
-        "± error": "standard_error",
-        "by chance": "chance",
-        "99 % by chance": "chance",
-        "off by at most": "bounds",
-        "undefined, because": "undefined",
-    }
-    return column not in held or bool(layer[held[column]])
+def _row(layer: Layer, quantity: Quantity, beside: Sequence[str]) -> Markup:
+    name = quantity.name
+    shown = number(layer[name], quantity.digits)
+    judged = _JUDGED.get(name)
+    cells = [
+        element("th", name.replace("_", " "), scope="row", title=quantity.words),
+        element("td", shown) if judged is None else judged_cell(0, layer, judged, shown),
+    ]
+    if layer[name] is None:
+        why = layer["undefined"].get(name, "undefined")
+        return element("tr", *cells, element("td", why, class_="left", colspan=max(len(beside), 1)))
+    cells += [element("td", _told(layer[_BESIDE[one]].get(name), quantity)) for one in beside]
+    return element("tr", *cells)
 
 
-def _row(layer: Layer, quantity: Quantity, columns: Sequence[str]) -> Markup:
-    name, digits = quantity.name, quantity.digits
-    error, chance = layer["standard_error"].get(name), layer["chance"].get(name, {})
-    shown = number(layer[name], digits)
-    value = element("td", shown)
-    if name in _JUDGED:
-        value = judged_cell(0, layer, _JUDGED[name], shown)
-    bound = layer["bounds"].get(name)
-    cells = {
-        "quantity": element("th", name.replace("_", " "), scope="row", title=quantity.words),
-        "value": value,
-        "± error": element("td", "" if error is None else f"{error:.1g}"),
-        "by chance": element("td", number(chance["level"], digits) if chance else ""),
-        "99 % by chance": element("td", number(chance["quantile"], digits) if chance else ""),
-        "off by at most": element("td", "" if bound is None else f"{bound:.1g}"),
-        "undefined, because": element("td", layer["undefined"].get(name, ""), class_="left"),
-    }
-    return element("tr", *(cells[column] for column in columns))
+def _told(found: Mapping[str, float] | float | None, quantity: Quantity) -> str:
+    """Return an error, or what chance makes of a quantity and the best of a hundred by chance."""
+    if found is None:
+        return ""
+    if isinstance(found, Mapping):
+        level, quantile = (number(found[key], quantity.digits) for key in ("level", "quantile"))
+        return f"{level}, {quantile}"
+    return f"{found:.1g}"
 
 
 def _remarks(layer: Layer) -> Markup:

@@ -89,7 +89,7 @@ def _row(layer: Layer, begins: bool) -> Markup:
     cells = [
         element("td", depth_of(layer), data_v=layer["step"] or 0),
         element("th", name, scope="row"),
-        element("td", layer["kind"], class_="wide"),
+        element("td", layer["kind"], class_="wide left"),
         element("td", str(layer["width"]), data_v=layer["width"]),
         *(_cell(layer, quantity.name) for quantity in _IN_ORDER),
     ]

@@ -9,7 +9,7 @@ from nrcscan.publishing.condition_panels import LayersInDepth, panels
 from nrcscan.publishing.depth_strip import strip
 from nrcscan.publishing.layer_details import layer_details
 from nrcscan.publishing.layer_table import layer_table
-from nrcscan.publishing.markup import Markup, element, together
+from nrcscan.publishing.markup import Markup, element, text, together
 from nrcscan.publishing.provenance_list import provenance
 from nrcscan.publishing.reading_guide import reading_guide
 from nrcscan.publishing.remarking import form, remarking
@@ -52,7 +52,7 @@ def report_sections(report: Report, title: str) -> tuple[Markup, dict[str, Any]]
         strip(depth),
         element("p", sentences.onsets(report), class_="onsets"),
         section("Over depth", panels(depth), _key(shaded is not None)),
-        form(thresholds, again),
+        form(thresholds, again) if depth.steps else text(""),
         section("Layers", layer_table(layers, thresholds, begins)),
         section("Layer by layer", *details),
         notes([*sentences.undefined(report), *sentences.bounds(report), *report.notes]),

@@ -52,7 +52,7 @@ def scan_sections(scan: ScanDocument, title: str) -> tuple[Markup, dict[str, Any
         section("Checkpoint by checkpoint", *(_checkpoint(one, thresholds) for one in found)),
         notes(_remarks(scan)),
         reading_guide(),
-        provenance(scan.get("provenance") or {}),
+        provenance(scan["provenance"]) if isinstance(scan.get("provenance"), dict) else text(""),
     )
     data = remarking([one.layers for one in found], thresholds) if can else {"answers": []}
     return main, {**data, **_numbers(found)}

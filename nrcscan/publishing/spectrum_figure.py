@@ -16,13 +16,13 @@ MOST_POINTS = 120
 
 
 def spectrum_figure(eigenvalues: Sequence[float], signal_dim: int) -> Markup:
-    """Return λ_i/λ_1 of a layer, with a line behind the k-th; nothing without variance.
+    """Return λ_i/λ_1 of a layer, with a line behind the k-th; nothing for a single one or zeros.
 
     Args:
         eigenvalues: descending, (d,) or as many as a sketch knows.
         signal_dim: k.
     """
-    if not len(eigenvalues) or eigenvalues[0] <= 0:
+    if len(eigenvalues) < 2 or eigenvalues[0] <= 0:
         return Markup()
     shares = [float(value / eigenvalues[0]) for value in eigenvalues]
     y = decades([*shares, 0.1], HEIGHT - BOTTOM, TOP, least=LEAST)
@@ -39,7 +39,7 @@ def spectrum_figure(eigenvalues: Sequence[float], signal_dim: int) -> Markup:
     if signal_dim < len(shares):
         at = x.at(signal_dim + 0.5)
         parts.append(element("path", class_="threshold", d=f"M{at} {TOP}V{HEIGHT - BOTTOM}"))
-        parts.append(label(f"k = {signal_dim}", at + 4, TOP + 9, "start"))
+        parts.append(label(f"k = {signal_dim}", at + 4, HEIGHT - BOTTOM - 5, "start"))
     parts.append(element("path", class_="curve", d="M" + "L".join(points)))
     dots = "".join(f"M{point}h0" for point in points)
     parts.append(element("path", class_="dots", d=dots))

@@ -15,6 +15,7 @@ from nrcscan.publishing.reading_guide import reading_guide
 from nrcscan.publishing.remarking import form, remarking
 from nrcscan.reporting import sentences
 from nrcscan.reporting.report_document import Report
+from nrcscan.verdict.answers import BAR
 from nrcscan.verdict.in_document import step_of
 from nrcscan.verdict.verdict import State
 from nrcscan.wording import printable, r_squared
@@ -114,8 +115,8 @@ def _key(shaded: bool) -> Markup:
     stretch = "shaded: where the verdict has all four met; " if shaded else ""
     return element(
         "p",
-        f"{stretch}filled: met; hollow: not met; hatched: undecided; bars: 3 standard errors on"
-        " either side; dotted: threshold; dashed: the network's own error; short strokes: what one"
-        " unrelated network in a hundred is beyond. A point leads to its layer.",
+        f"{stretch}filled: met; hollow: not met; hatched: undecided; bars: {BAR:g} standard errors"
+        " on either side; dotted: threshold; dashed: the network's own error; short strokes: what"
+        " one unrelated network in a hundred is beyond. A point leads to its layer.",
         class_="legend",
     )

@@ -31,7 +31,17 @@ version = release = nrcscan.__version__
 
 root_doc = "README"
 PAGES = {
-    "Use": ["formats", "metrics", "quantities", "verdict", "scan", "ci", "performance", "errors"],
+    "Use": [
+        "formats",
+        "metrics",
+        "quantities",
+        "verdict",
+        "page",
+        "scan",
+        "ci",
+        "performance",
+        "errors",
+    ],
     "Reference": ["api", "report-json", "file-format", "../fixtures/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],
 }

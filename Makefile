@@ -13,6 +13,14 @@ NRCSCAN := $(BIN)/nrcscan
 SWIMMER := fixtures/swimmer
 PENDULUM := fixtures/pendulum
 
+# The page is tested in a browser: that of the system, else Playwright's, else the distribution's.
+define BROWSER
+for one in chromium chromium-browser google-chrome google-chrome-stable; do \
+	    command -v $$one >/dev/null && exit 0; done; \
+	$(BIN)/python -m playwright install --only-shell chromium \
+	    || { apt-get update -qq && apt-get install -y -qq chromium; }
+endef
+
 .PHONY: demo test test-kernels test-oldest check docs bench clean
 
 demo: .venv/core
@@ -72,6 +80,7 @@ clean:
 
 .venv/dev: .venv/core
 	@$(INSTALL) -e '.[all]' --group dev
+	@$(BROWSER)
 	@touch $@
 
 .venv/docs: .venv/core
@@ -83,4 +92,5 @@ clean:
 	@$(PYTHON) -m venv .venv-oldest
 	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@.venv-oldest/bin/python -m pip install --quiet -c constraints-oldest.txt -e '.[all]' --group test
+	@$(subst $(BIN),.venv-oldest/bin,$(BROWSER))
 	@touch $@

@@ -35,8 +35,8 @@ version = release = nrcscan.__version__
 
 root_doc = "README"
 PAGES = {
-    "Use": ["formats", "metrics", "quantities", "verdict", "scan", "figures", "training", "ci"],
-    "Help": ["performance", "errors"],
+    "Use": ["formats", "metrics", "quantities", "verdict", "figures", "page", "scan"],
+    "Automate": ["training", "ci", "performance", "errors"],
     "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],
 }

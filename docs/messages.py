@@ -38,7 +38,7 @@ TABLES = {
     "of-networks": ("network",),
     "of-passes": ("extracting", "merging", "statistics"),
     "of-files": ("files", "acts_file", "reporting", "drawing", "metrics"),
-    "of-scans": ("scanning", "comparing"),
+    "of-scans": ("scanning", "comparing", "publishing"),
     "of-rules": ("gating",),
     "of-training": ("training",),
 }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nrcscan.merging.merge import Merged, merge
     from nrcscan.metrics.of_statistics import metrics
     from nrcscan.options.report_options import Thresholds
+    from nrcscan.publishing.make_page import page
     from nrcscan.reporting.make_report import report
     from nrcscan.reporting.report_document import Report
     from nrcscan.scanning.scan import scan
@@ -53,6 +54,7 @@ __all__ = [
     "measure",
     "merge",
     "metrics",
+    "page",
     "plot",
     "report",
     "scan",
@@ -74,6 +76,7 @@ _HOMES = {
     "Moments": "statistics.moments",
     "Statistics": "statistics.moments",
     "Thresholds": "options.report_options",
+    "page": "publishing.make_page",
     "Report": "reporting.report_document",
     "report": "reporting.make_report",
     "Scan": "scanning.scan_file",

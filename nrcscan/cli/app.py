@@ -18,6 +18,7 @@ from nrcscan.cli.help_text import HelpfulCommand, HelpfulGroup, name_of, usage
 from nrcscan.cli.inspect_command import inspect
 from nrcscan.cli.measure_command import measure
 from nrcscan.cli.merge_command import merge
+from nrcscan.cli.page_command import page
 from nrcscan.cli.plot_command import plot
 from nrcscan.cli.report_command import report
 from nrcscan.cli.scan_command import scan
@@ -67,7 +68,7 @@ def _root(
         raise typer.Exit(UsageError.exit_code)
 
 
-_COMMANDS = (demo, measure, extract, report, plot, scan, compare, merge, inspect, schema)
+_COMMANDS = (demo, measure, extract, report, plot, page, scan, compare, merge, inspect, schema)
 for _command in _COMMANDS:
     app.command(cls=HelpfulCommand)(_command)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nrcscan.metrics.layer_values import LayerMetrics, Quantities
 from nrcscan.metrics.quantities import QUANTITIES
-from nrcscan.verdict.answers import Answer
+from nrcscan.verdict.answers import Answer, Reach
 from nrcscan.wording import printable
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class LayerResult(Quantities):
         width: number of features, d.
         metrics: every quantity, or why it is undefined.
         answers: condition → whether it is met here.
+        reach: condition → what the answer would be at other thresholds.
         step: its place in depth as the verdict counts it, from 1; None for what it leaves out.
         inputs: whether its features are the network's inputs, which are data.
         shortcut: whether it leads past the main branch of its block, which is what is judged.
@@ -41,6 +42,7 @@ class LayerResult(Quantities):
     width: int
     metrics: LayerMetrics
     answers: dict[str, Answer]
+    reach: dict[str, Reach]
     step: int | None = None
     inputs: bool = False
     shortcut: bool = False
@@ -78,6 +80,7 @@ class LayerResult(Quantities):
             "shortcut": self.shortcut,
             "met": self.met,
             "answers": {condition: answer.value for condition, answer in self.answers.items()},
+            "reach": {condition: found.to_dict() for condition, found in self.reach.items()},
             "standard_error": self.metrics.standard_errors,
             "corrected": self.metrics.corrected,
             "chance": {

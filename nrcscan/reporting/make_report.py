@@ -30,7 +30,7 @@ from nrcscan.reporting.neighbouring_measures import Neighbouring, neighbouring
 from nrcscan.reporting.notes_on_targets import not_predicted, notes_on_targets, r2_of_each
 from nrcscan.reporting.report_document import Report
 from nrcscan.verdict import doubtful_network
-from nrcscan.verdict.answers import Answer, answers
+from nrcscan.verdict.answers import Answer, answers, reaches
 from nrcscan.verdict.conclude import conclude
 from nrcscan.verdict.depth import Step, are_inputs, steps
 from nrcscan.verdict.onset import onset, runs
@@ -204,6 +204,7 @@ def _results(
             width=len(acts.variances(record.position)),
             metrics=of_layer,
             answers=answers(of_layer, thresholds, learned=learned),
+            reach=reaches(of_layer, learned=learned),
             step=numbers.get(record.name),
             inputs=inputs[index],
             shortcut=record.shortcut,

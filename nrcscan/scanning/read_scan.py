@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 from nrcscan.errors import InputError
 from nrcscan.files.open_safely import regular_file
 from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
+from nrcscan.options.option import declared
+from nrcscan.options.report_options import Thresholds
 from nrcscan.scanning.scan_file import AS_NAMED, NAME, SCAN_FILE, SCHEMA, VERSION, ScanDocument
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.state import State
@@ -48,6 +50,7 @@ def read_scan(path: str | Path) -> ScanDocument:
         for entry in found["checkpoints"]:
             _require_whole(entry)
         _require_conditions(found)
+        _require_remarks(found)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{file}: damaged ({reason(error)}); scan again") from error
     if not any(entry["status"] == "ok" for entry in found["checkpoints"]):
@@ -136,6 +139,20 @@ def _require_conditions(scan: Any) -> None:
     _require(judged.get("convention"), "the convention", str, type(None))
     for name, threshold in (judged.get("thresholds") or {}).items():
         _require(threshold, f"the threshold {name}", int, float)
+        least = declared(Thresholds)[name].option.minimum if name in declared(Thresholds) else None
+        if least is not None and threshold < least:
+            raise ValueError(f"the threshold {name} is {threshold}")
+
+
+def _require_remarks(scan: Any) -> None:
+    """Refuse notes and skipped files, if it has any, that are not as a scan writes them."""
+    for told in scan.get("notes") or []:
+        _require(told["note"], "a note", str)
+        for path in told["checkpoints"]:
+            _require(path, "a checkpoint of a note", str)
+    for skipped in scan.get("skipped") or []:
+        for name in ("path", "reason"):
+            _require(skipped[name], f"the {name} of what was skipped", str)
 
 
 _NO_VERDICT: dict[str, Any] = {
@@ -165,13 +182,31 @@ def _require_layer(layer: Any, path: str) -> None:
     _bring_up_to_date(layer)
     for name in CONDITIONS:
         _ = Answer(layer["answers"][name])
+    if "reach" in layer:  # which came later
+        _require_reach(layer["reach"], of)
     _require(layer["step"], f"the step of {of}", int, type(None))
     _require(layer["undefined"], f"what is undefined of {of}", dict)
+    for name, error in layer.get("standard_error", {}).items():
+        _require(error, f"the standard error of {name} of {of}", int, float)
     for name in QUANTITIES:
         if name not in layer:  # a quantity that came later
             layer[name] = None
             layer["undefined"][name] = "the scan is of an nrcscan that did not measure it"
         _require(layer[name], f"{name} of {of}", int, float, type(None))
+
+
+def _require_reach(reach: Any, of: str) -> None:
+    for name in CONDITIONS:
+        for end in _two(reach[name]["undecided_between"]):
+            _require(end, f"what {name} reaches of {of}", int, float)
+        _require(reach[name]["open"], f"what {name} leaves open of {of}", bool)
+        if reach[name]["always"] is not None:
+            _ = Answer(reach[name]["always"])
+
+
+def _two(ends: Any) -> tuple[Any, Any]:
+    lower, upper = ends
+    return lower, upper
 
 
 def _bring_up_to_date(layer: dict[str, Any]) -> None:

@@ -58,6 +58,7 @@ AS_NAMED = ("named_epoch", "named_step")
 _NO_NUMBERS = (
     "met",
     "answers",
+    "reach",
     "undefined",
     "notes",
     "bounds",

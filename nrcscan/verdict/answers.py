@@ -7,11 +7,13 @@ ask for `Answer.MET`, who needs it to fail for `Answer.NOT_MET`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import reduce
+from math import exp, inf
 from operator import add
-from typing import TYPE_CHECKING
+from sys import float_info
+from typing import TYPE_CHECKING, Any
 
 from nrcscan.metrics.quantities import CATALOGUE, ENTRIES, JUDGED, Condition, Need, Values
 from nrcscan.options.report_options import Thresholds
@@ -48,6 +50,42 @@ class Answer(Enum):
         return {Answer.MET: True, Answer.NOT_MET: False}.get(self)
 
 
+@dataclass(frozen=True)
+class Reach:
+    """What the answer for a condition depends on beside the threshold.
+
+    Attributes:
+        lower: of the thresholds between which it is undecided the least, where the error bar ends.
+        upper: the greatest.
+        at_most: whether it is met up to the threshold, not from there on.
+        always: the answer, whatever the threshold; None where that decides.
+        open: whether it cannot be more than undecided.
+    """
+
+    lower: float
+    upper: float
+    at_most: bool
+    always: Answer | None = None
+    open: bool = False
+
+    def answer(self, threshold: float) -> Answer:
+        """Return the answer at a threshold."""
+        if self.always is not None:
+            return self.always
+        if threshold < self.lower if self.at_most else threshold > self.upper:
+            return Answer.NOT_MET
+        met = threshold >= self.upper if self.at_most else threshold <= self.lower
+        return Answer.MET if met and not self.open else Answer.UNDECIDED
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "undecided_between": [self.lower, self.upper],
+            "always": None if self.always is None else self.always.value,
+            "open": self.open,
+        }
+
+
 def answers(metrics: LayerMetrics, thresholds: Thresholds, *, learned: Answer) -> dict[str, Answer]:
     """Return the answer for every condition.
 
@@ -56,39 +94,43 @@ def answers(metrics: LayerMetrics, thresholds: Thresholds, *, learned: Answer) -
         thresholds: what counts as met.
         learned: whether the network predicts anything; NRC4 is met only if it does.
     """
-    return {c.name: _answer(c, metrics, thresholds, learned=learned) for c in JUDGED}
+    found = reaches(metrics, learned=learned)
+    return {c.name: found[c.name].answer(float(getattr(thresholds, c.option))) for c in JUDGED}
 
 
-def _answer(
-    condition: Condition, metrics: LayerMetrics, thresholds: Thresholds, *, learned: Answer
-) -> Answer:
+def reaches(metrics: LayerMetrics, *, learned: Answer) -> dict[str, Reach]:
+    """Return how far every condition reaches; see `answers`."""
+    return {condition.name: _reach(condition, metrics, learned) for condition in JUDGED}
+
+
+def _reach(condition: Condition, metrics: LayerMetrics, learned: Answer) -> Reach:
     quantity = condition.quantity
     value = metrics.get(quantity)
     if value is None:
-        return Answer.NOT_JUDGED
-    if condition.of_learned and learned is Answer.NOT_MET:
-        return Answer.NOT_MET
+        return Reach(0.0, 0.0, condition.at_most, Answer.NOT_JUDGED)
     spread = BAR * metrics.standard_errors.get(quantity, 0.0)
     unsure = (spread + metrics.bounds.get(quantity, 0.0)) * condition.slope(value)
-    side = _side(condition, metrics.between.get(quantity, (value, value)), thresholds, unsure)
+    ends = metrics.between.get(quantity, (value, value))
+    lower, upper = _two_sided(ends, unsure) if condition.both_sides else _one_sided(ends, unsure)
+    always = Answer.UNDECIDED if trade_places(quantity, metrics) else None
+    if condition.of_learned and learned is Answer.NOT_MET:
+        always = Answer.NOT_MET
     open_ = within_chance(quantity, value, metrics)
     open_ = open_ or (condition.of_learned and learned is Answer.UNDECIDED)
-    if trade_places(quantity, metrics) or (side is Answer.MET and open_):
-        return Answer.UNDECIDED
-    return side
+    return Reach(lower, upper, condition.at_most, always, bool(open_))
 
 
-def _side(
-    condition: Condition, ends: tuple[float, float], thresholds: Thresholds, unsure: float
-) -> Answer:
-    """Say on which side of the threshold all between two values is, and the bar around them."""
-    margins = [condition.margin(end, thresholds) for end in ends]
-    best = max(margins)
-    if condition.both_sides and min(ends) <= 1 <= max(ends):
-        best = condition.margin(1.0, thresholds)
-    if best < -unsure:
-        return Answer.NOT_MET
-    return Answer.MET if min(margins) >= unsure else Answer.UNDECIDED
+def _one_sided(ends: tuple[float, float], unsure: float) -> tuple[float, float]:
+    """Return the thresholds between which some of what is between two values is met."""
+    return min(ends) - unsure, max(ends) + unsure
+
+
+def _two_sided(ends: tuple[float, float], unsure: float) -> tuple[float, float]:
+    """Return the same for ratios of which 1/ρ to ρ is met; `unsure` is that of their logarithm."""
+    away = [max(end, 1 / end) if end > 0 else inf for end in ends]
+    nearest = 1.0 if min(ends) <= 1 <= max(ends) else min(away)
+    factor = exp(min(unsure, 700.0))  # which a float still holds
+    return min(nearest / factor, float_info.max), min(max(away) * factor, float_info.max)
 
 
 def sure_side(margin: float, standard_error: float) -> Answer:

@@ -19,6 +19,8 @@ from nrcscan.metrics.fit_bounds import (
     explained_error,
     fits_moved,
     held_out_errors,
+    left_out_error,
+    scaled_error,
     unseen,
 )
 from nrcscan.metrics.quantities import ENTRIES, OF_RANK, Need
@@ -138,8 +140,12 @@ def bounds(
         mse = explained_error(features, cross_covariance, off, tau) / len(target_covariance)
         variance = float(np.trace(target_covariance)) / len(target_covariance)
         found.update(linear_mse=mse, excess=mse / variance)
-        moved = fits_moved(features, cross_covariance, off, tau) if known.fits else 0.0
-        found.update(held_out_errors(mse, values, moved, min(known.fits, features.rank)))
+        if known.fits:
+            moved = fits_moved(features, cross_covariance, off, tau)
+            error = left_out_error(mse, values, moved, min(known.fits, features.rank))
+        else:
+            error = scaled_error(mse, values, features, tau)
+        found.update(held_out_errors(error, values))
     for quantity in values:
         if Need.FEATURES in ENTRIES[quantity].needs:
             found.setdefault(quantity, np.inf)  # nothing is known of its error

@@ -79,32 +79,65 @@ def fits_moved(features: Spectrum, cross_covariance: Array, off: Array, tau: flo
     return float(np.sqrt(((off + tau * fits) ** 2).mean() / values.min()))
 
 
-def held_out_errors(
-    mse: float, values: dict[str, float], moved: float, shared: int
-) -> dict[str, float]:
-    """Return how far errors on held-out samples can be off.
+def left_out_error(mse: float, values: dict[str, float], moved: float, shared: int) -> float:
+    """Return how far the error of fits, each on a block of samples that it left out, can be off.
 
-    Without fits on others, as far as the linear MSE, scaled. With them, by Cauchy and Schwarz: a
-    fit β that is off by δβ predicts a block with leverage h off by √h·‖A^½ δβ‖, where leverages
-    add up to the directions, or the blocks. What a fit without a block is more easily moved than
-    the one to all, 1/(1 − h), is read from what its errors are more than that one's.
+    By Cauchy and Schwarz: a fit β that is off by δβ predicts a block with leverage h off by
+    √h·‖A^½ δβ‖, where leverages add up to the directions, or the blocks. How much more easily a fit
+    without a block is moved than the one to all, 1/(1 − h), is read from how much larger its errors
+    are than that one's.
 
     Args:
         mse: how far the linear MSE can be off.
         values: of all quantities.
-        moved: by how much predictions of the fit to all can be off, root mean square; 0
-            without fits on others.
+        moved: by how much predictions of the fit to all can be off, root mean square.
         shared: how many leverages of 1 there can be.
     """
-    in_sample = values.get("linear_mse", 0.0)
-    held_out = values.get("linear_mse_held_out", 0.0)
-    more = max(held_out / in_sample, 1.0) if in_sample > 0 else np.inf
-    error = mse * more
-    if moved:
-        of_blocks = sqrt(shared * more) * moved
-        error += 2 * sqrt(held_out) * of_blocks + of_blocks**2
-    network = held_out / ratio if (ratio := values.get("error_ratio", 0.0)) > 0 else 0.0
+    held_out, more = _held_out(values)
+    of_blocks = sqrt(shared * more) * moved
+    return mse * more + 2 * sqrt(held_out) * of_blocks + of_blocks**2
+
+
+def scaled_error(mse: float, values: dict[str, float], features: Spectrum, tau: float) -> float:
+    """Return how far the linear MSE over (1 − (rank + 1)/N)² can be off, as the rank can be too.
+
+    Args:
+        mse: how far the linear MSE can be off.
+        values: of all quantities.
+        features: the spectrum as it is known.
+        tau: bound on the error of Σ_H.
+    """
+    held_out, more = _held_out(values)
+    fitted = (1 - 1 / sqrt(more)) / (features.rank + 1)  # 1/N
+    free = [1 - fitted * (rank + 1) for rank in _ranks(features, tau)]
+    if min(free) <= 0 or not np.isfinite(more):
+        return np.inf
+    off = max(abs(1 / share**2 - more) for share in free)
+    return mse / min(free) ** 2 + off * held_out / more
+
+
+def held_out_errors(error: float, values: dict[str, float]) -> dict[str, float]:
+    """Return quantity → how far it can be off, where the held-out linear MSE can be by an error."""
+    ratio = values.get("error_ratio", 0.0)
+    network = values.get("linear_mse_held_out", 0.0) / ratio if ratio > 0 else 0.0
     return {
         "linear_mse_held_out": error,
         "error_ratio": error / network if network > 0 else np.inf,
     }
+
+
+def _held_out(values: dict[str, float]) -> tuple[float, float]:
+    """Return the held-out linear MSE, and how many times the linear MSE that is."""
+    in_sample = values.get("linear_mse", 0.0)
+    held_out = values.get("linear_mse_held_out", 0.0)
+    return held_out, max(held_out / in_sample, 1.0) if in_sample > 0 else np.inf
+
+
+def _ranks(features: Spectrum, tau: float) -> tuple[int, int]:
+    """Return the fewest and the most directions that may count; 2τ is room, as above."""
+    least = cutoff(features)
+    d, known = features.vectors.shape
+    most = int((features.values > least - 2 * tau).sum())
+    return int((features.values > least + 2 * tau).sum()), most + (d - known) * unseen(
+        features, tau
+    )

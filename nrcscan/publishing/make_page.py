@@ -69,13 +69,14 @@ def _html(source: Path | Report, chosen: PageOptions) -> str:
     """
     title = chosen.pop("title") or _called(source)
     judged = checked(ReportOptions, chosen, "page")
-    made = isinstance(source, Report) or is_scan(source)
+    scanned = isinstance(source, Path) and (is_scan(source) or source.suffix == ".json")
+    made = scanned or isinstance(source, Report)
     if made and judged != checked(ReportOptions, {}, "page"):
         raise UsageError(
             f"{title}: its numbers are made already, with options of their own; scan or report"
             " again with others, which takes no new pass"
         )
-    if isinstance(source, Report) or not is_scan(source):
+    if isinstance(source, Report) or not scanned:
         shown = source if isinstance(source, Report) else report(source, **judged)
         body, data = report_sections(shown, title)
         return whole_document(title, body, data)

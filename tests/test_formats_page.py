@@ -308,7 +308,8 @@ def test_the_command_works_and_measures_the_same(
 
     def measured(line: str, name: str) -> Report:
         # These networks are untrained, so that the data does not tell that they are of relu.
-        relu = [] if "--activation" in line else ["--activation", "relu"]
+        given = {"--activation", "--model"} & {*shlex.split(line)}  # which says it
+        relu = [] if given else ["--activation", "relu"]
         app([*shlex.split(line)[1:], *relu, "-o", str(tmp_path / name)], standalone_mode=False)
         return report(tmp_path / name)
 

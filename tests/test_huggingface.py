@@ -207,7 +207,7 @@ def test_an_encoder_without_a_head_is_measured_without_predictions(
     assert found.onset["all"] is None
     shown = cli("report", tmp_path / "a.h5").stdout
     assert shown.startswith("NOT COLLAPSED: ")  # whatever NRC4 would be: others fail everywhere
-    assert "NRC4 cannot be judged" in shown
+    assert "NRC4 ratio ? ? " in shown
     lax = ["--noise-max", 1, "--cka-min", 0, "--alignment-min", 0]
     shown = cli("report", tmp_path / "a.h5", *lax).stdout
     assert shown.startswith(
@@ -229,7 +229,6 @@ def test_an_encoder_is_scanned_merged_and_gated_without_predictions(
     keys = ["--x-key", "ids", "--y-key", "y"]
     ran = cli("scan", tmp_path / "runs", tmp_path / "data.npz", *keys, "-o", tmp_path / "s")
     assert ran.returncode == 0, ran.stderr
-    assert "checkpoint-5     5   —" in ran.stdout
     row = next(line for line in ran.stdout.splitlines() if "checkpoint-5  " in line)
     assert re.search(r" 5 +— .* \? +not collapsed ", row)
     judged = cli(

@@ -340,8 +340,6 @@ def test_what_has_no_effect_on_a_scan_is_refused(tmp_path: Path) -> None:
     old = FIXTURES / "released" / "0.1.0"
     told = "its numbers are made already, with options of their own; scan"
     with pytest.raises(UsageError, match=told):
-        UsageError, match="its numbers are made already, with options of their own; scan"
-    ):
         nrcscan.page(old, tmp_path / "a.html", thresholds=Thresholds(noise_max=0.1))
     with pytest.raises(InputError, match="no such"):
         nrcscan.page(tmp_path / "none.h5", tmp_path / "a.html")

@@ -426,7 +426,7 @@ def test_notes_name_the_keyword_and_files_the_flag() -> None:
         ("choose another -o", "choose another output="),
         (
             "--scales goes with --standardize x|y|x,y",
-            "scales= has no effect without standardize=x|y|x,y",
+            "scales= goes with standardize=x|y|x,y",
         ),
         (
             "with --ignore 'a' --ignore 'b*' or --ignore 'c'",

@@ -184,7 +184,7 @@ def test_without_rules_that_is_said(cli: Run, output: Path) -> None:
         (["--tolerance", "0"], "--tolerance has no effect without --baseline; "),
         (["--compress"], "--compress has no effect without --activations; give both, or neither"),
         (["--jobs", "2", "--cluster", "local:1"], "--jobs has no effect beside --cluster; leave"),
-        (["--data", "a.py:b"], "give either DATA or --data"),
+        (["--data", "a.py:b"], "DATA and --data both say where the samples are; give one of them"),
         (["--model", "a:b", "--activation", "relu"], "--activation has no effect beside --model"),
         (["--model-args", '{"a": 1}'], "--model-args has no effect without --model WHERE:NAME"),
         (["--junit", "no/such/folder.xml"], "there is no folder no/such; create it first"),

@@ -27,6 +27,7 @@ JSON_LAYER = {
     "shortcut",
     "met",
     "answers",
+    "reach",
     "standard_error",
     "corrected",
     "chance",

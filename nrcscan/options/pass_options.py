@@ -67,8 +67,8 @@ class CheckpointOptions(TypedDict, total=False):
     ]
 
 
-class NetworkOptions(CheckpointOptions, total=False):
-    """How the network is built and run, the data read, and what is measured."""
+class SourceOptions(CheckpointOptions, total=False):
+    """How a network is made of what is saved."""
 
     factory: Annotated[
         str | Factory | None,
@@ -113,6 +113,11 @@ class NetworkOptions(CheckpointOptions, total=False):
             shards_may_differ=True,
         ),
     ]
+
+
+class MeasuredOptions(TypedDict, total=False):
+    """Where a network runs, on which samples, and what of it is measured."""
+
     device: Annotated[
         str | None,
         Option(
@@ -305,6 +310,10 @@ class NetworkOptions(CheckpointOptions, total=False):
         ),
     ]
     measures: MeasuresOption
+
+
+class NetworkOptions(SourceOptions, MeasuredOptions, total=False):
+    """Which network is measured, and on what."""
 
 
 class StoringOptions(TypedDict, total=False):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nrcscan.metrics.quantities import COLUMNS, ENTRIES, JUDGED, Condition
-from nrcscan.publishing.axes import Axis, decades, label, share_axis, whole_ticks
 from nrcscan.publishing.marks_on_page import Layer, answer_of, depth_of, mark_of, style
 from nrcscan.publishing.markup import Markup, element, together
+from nrcscan.publishing.svg_axes import SvgAxis, decades, label, share_axis, whole_ticks
 from nrcscan.reporting.numbers import number
 from nrcscan.verdict.answers import BAR, Answer
 
@@ -38,10 +38,10 @@ class LayersInDepth:
         return max((layer["step"] or 0 for layer in self.layers), default=0)
 
     @property
-    def axis(self) -> Axis:
+    def axis(self) -> SvgAxis:
         """Of depth: inputs at 0, then the steps."""
         first = 0 if any(layer.get("inputs") for layer in self.layers) else 1
-        return Axis(first - 0.5, max(self.steps, first) + 0.5, LEFT, WIDTH - RIGHT)
+        return SvgAxis(first - 0.5, max(self.steps, first) + 0.5, LEFT, WIDTH - RIGHT)
 
     def places(self) -> list[float]:
         """Return where every layer is: one that is left out is behind the step before it."""
@@ -118,7 +118,7 @@ def _interval(layer: Layer, condition: Condition) -> tuple[float, float, float] 
     return value - spread, value, value + spread
 
 
-def _values_axis(depth: LayersInDepth, condition: Condition, threshold: float | None) -> Axis:
+def _values_axis(depth: LayersInDepth, condition: Condition, threshold: float | None) -> SvgAxis:
     bottom, top = HEIGHT - BOTTOM, TOP
     if ENTRIES[condition.quantity].unit == "share" and condition.beside != "noise_component":
         return share_axis(bottom, top)
@@ -140,7 +140,7 @@ def _shade(depth: LayersInDepth) -> Markup:
     return element("rect", class_="shade", x=start, y=TOP, width=width, height=height)
 
 
-def _frame(depth: LayersInDepth, y: Axis) -> Markup:
+def _frame(depth: LayersInDepth, y: SvgAxis) -> Markup:
     parts = []
     for value, words in y.ticks():
         at = y.at(value)
@@ -159,7 +159,7 @@ def _frame(depth: LayersInDepth, y: Axis) -> Markup:
     return together(*parts)
 
 
-def _threshold_lines(condition: Condition, threshold: float, y: Axis) -> list[Markup]:
+def _threshold_lines(condition: Condition, threshold: float, y: SvgAxis) -> list[Markup]:
     """Return the dotted lines; a script moves them by what they say of the axis."""
     ends = (threshold, 1 / threshold) if condition.both_sides else (threshold,)
     lines = [
@@ -179,7 +179,7 @@ def _threshold_lines(condition: Condition, threshold: float, y: Axis) -> list[Ma
     return lines
 
 
-def _chance(depth: LayersInDepth, condition: Condition, y: Axis) -> Markup:
+def _chance(depth: LayersInDepth, condition: Condition, y: SvgAxis) -> Markup:
     """Return short strokes at what one unrelated network in a hundred is beyond."""
     strokes = []
     for layer, place in zip(depth.layers, depth.places(), strict=True):
@@ -190,7 +190,7 @@ def _chance(depth: LayersInDepth, condition: Condition, y: Axis) -> Markup:
     return element("path", class_="chance", d="".join(strokes)) if strokes else Markup()
 
 
-def _curve(depth: LayersInDepth, condition: Condition, y: Axis) -> Markup:
+def _curve(depth: LayersInDepth, condition: Condition, y: SvgAxis) -> Markup:
     """Return the line through the first layer of every step."""
     seen: dict[int, str] = {}
     for layer in depth.layers:
@@ -202,7 +202,7 @@ def _curve(depth: LayersInDepth, condition: Condition, y: Axis) -> Markup:
     return element("path", class_="curve", d="".join(pieces)) if pieces else Markup()
 
 
-def _points(depth: LayersInDepth, condition: Condition, y: Axis) -> list[Markup]:
+def _points(depth: LayersInDepth, condition: Condition, y: SvgAxis) -> list[Markup]:
     points = []
     radius = 4 if depth.steps <= 30 else 2.8
     for layer, place in zip(depth.layers, depth.places(), strict=True):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 from nrcscan.metrics.quantities import JUDGED
-from nrcscan.publishing.axes import label, whole_ticks
 from nrcscan.publishing.condition_panels import LayersInDepth, heading, tooltip
 from nrcscan.publishing.marks_on_page import answer_of, mark_of, style
 from nrcscan.publishing.markup import Markup, element
+from nrcscan.publishing.svg_axes import label, whole_ticks
 from nrcscan.reporting.marks import MARKS
 
 WIDTH, LABELS, ROW = 720, 96, 24

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nrcscan.metrics.quantities import ENTRIES, JUDGED, Condition
-from nrcscan.publishing.axes import label, whole_ticks
 from nrcscan.publishing.condition_panels import heading
 from nrcscan.publishing.marks_on_page import Layer, answer_of, mark_of, style
 from nrcscan.publishing.markup import Markup, element
 from nrcscan.publishing.scanned import Scanned
+from nrcscan.publishing.svg_axes import label, whole_ticks
 from nrcscan.reporting.numbers import number
 from nrcscan.verdict.in_document import step_of
 

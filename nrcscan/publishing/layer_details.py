@@ -10,7 +10,7 @@ from nrcscan.metrics.quantities import CATALOGUE, JUDGED, Quantity
 from nrcscan.publishing.marks_on_page import Layer, depth_of, judged_cell, sign, style
 from nrcscan.publishing.marks_on_page import answer_of as answer
 from nrcscan.publishing.markup import Markup, element, name_of, text, together
-from nrcscan.publishing.spectrum_figure import spectrum_figure
+from nrcscan.publishing.svg_spectrum import spectrum_figure
 from nrcscan.reporting.numbers import number
 
 _JUDGED = {condition.quantity: condition.name for condition in JUDGED}

@@ -105,6 +105,12 @@ def _targets() -> Schema:
     )
 
 
+def _reach(answers: Schema) -> Schema:
+    """Return what a condition's answer depends on beside the threshold."""
+    between = {"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2}
+    return closed({"undecided_between": between, "always": or_null(answers), "open": FLAG})
+
+
 def _layer() -> Schema:
     answers = one_of(answer.value for answer in Answer)
     return closed(
@@ -123,6 +129,7 @@ def _layer() -> Schema:
             "shortcut": FLAG,
             "met": closed(dict.fromkeys(CONDITIONS, or_null(FLAG))),
             "answers": closed(dict.fromkeys(CONDITIONS, answers)),
+            "reach": closed(dict.fromkeys(CONDITIONS, _reach(answers))),
             "standard_error": some_of(QUANTITIES, NUMBER),
             "corrected": some_of(QUANTITIES, NUMBER),
             "chance": some_of(

@@ -19,7 +19,7 @@ from nrcscan.inputs.arrays import Inputs
 from nrcscan.options.check import checked, part
 from nrcscan.options.describe import described
 from nrcscan.options.option import declared
-from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.pass_options import PassOptions, SourceOptions, StoringOptions
 from nrcscan.options.record import as_json
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.options.training_options import MonitorOptions
@@ -37,12 +37,6 @@ LOGGER = logging.getLogger("nrcscan.training")
 
 OF_A_SAMPLE = ("every", "samples", "draw", "seed")
 """Options that a history's provenance tells beside those of a pass and a report."""
-
-OF_A_NETWORK = ("device", "dtype")
-"""Options of the group "Network" that one in memory takes."""
-
-OF_FILES = ("activations", "compress")
-"""Options on what a statistics file stores, of which there is none."""
 
 Log = Callable[[Mapping[str, float], int], object]
 """Takes the numbers of an epoch by their names, see `flat`, and the epoch."""
@@ -248,13 +242,9 @@ def _checked(options: Mapping[str, Any]) -> MonitorOptions:
         TypeError: there is no such option.
         UsageError: an option is out of range, or does not go with another.
     """
-    here = {
-        name
-        for name, field in declared(MonitorOptions).items()
-        if name not in OF_FILES and (field.option.group != "Network" or name in OF_A_NETWORK)
-    }
+    elsewhere = {**declared(SourceOptions), **declared(StoringOptions)}
     for name in options:
-        if name in declared(PassOptions) and name not in here:
+        if name in elsewhere:
             raise TypeError(f"Monitor() takes no argument {name}: the network is in memory")
     chosen = checked(MonitorOptions, options, "Monitor")
     chosen["activations"] = chosen["measures"] == "all"

@@ -15,7 +15,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
-class Axis:
+class SvgAxis:
     """An axis.
 
     Attributes:
@@ -50,16 +50,16 @@ class Axis:
         return [(10.0**n, _power(n)) for n in range(last, first - 1, -every)]
 
 
-def share_axis(start: float, end: float) -> Axis:
+def share_axis(start: float, end: float) -> SvgAxis:
     """Return an axis from 0 to 1."""
-    return Axis(0.0, 1.0, start, end)
+    return SvgAxis(0.0, 1.0, start, end)
 
 
-def decades(values: Iterable[float], start: float, end: float, *, least: float = 1e-16) -> Axis:
+def decades(values: Iterable[float], start: float, end: float, *, least: float = 1e-16) -> SvgAxis:
     """Return a logarithmic axis of whole decades that has all values above `least` on it."""
     on_it = [min(value, 1e16) for value in values if value > least] or [1.0]
     low, high = floor(log10(min(on_it))), ceil(log10(max(on_it)))
-    return Axis(10.0**low, 10.0 ** (high if high > low else low + 1), start, end, True)
+    return SvgAxis(10.0**low, 10.0 ** (high if high > low else low + 1), start, end, True)
 
 
 def whole_ticks(first: int, last: int, most: int = 8) -> list[int]:

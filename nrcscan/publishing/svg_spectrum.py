@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log10
 
-from nrcscan.publishing.axes import Axis, decades, label, whole_ticks
 from nrcscan.publishing.markup import Markup, element, text
+from nrcscan.publishing.svg_axes import SvgAxis, decades, label, whole_ticks
 
 WIDTH, HEIGHT = 360, 170
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 12, 32
@@ -26,7 +26,7 @@ def spectrum_figure(eigenvalues: Sequence[float], signal_dim: int) -> Markup:
         return Markup()
     shares = [float(value / eigenvalues[0]) for value in eigenvalues]
     y = decades([*shares, 0.1], HEIGHT - BOTTOM, TOP, least=LEAST)
-    x = Axis(0.5, len(shares) + 0.5, LEFT, WIDTH - RIGHT)
+    x = SvgAxis(0.5, len(shares) + 0.5, LEFT, WIDTH - RIGHT)
     shown = [i for i in _thinned(len(shares)) if shares[i] > LEAST]
     points = [f"{x.at(i + 1)} {y.at(shares[i])}" for i in shown]
     parts: list[Markup] = []

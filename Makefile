@@ -3,6 +3,7 @@
 # make test-kernels  run the tests that compare numbers as another processor would compute them
 # make check  set up, and run the linter, the formatter, the type checker and the check of imports
 # make docs   set up, and build the pages into build/docs
+# make pictures  set up, and make the pictures of the README anew
 # make test-oldest  set up a second environment with the oldest versions allowed, and run the tests
 # make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
 
@@ -21,7 +22,7 @@ for one in chromium chromium-browser google-chrome google-chrome-stable; do \
 	    || { apt-get update -qq && apt-get install -y -qq chromium; }
 endef
 
-.PHONY: demo test test-kernels test-oldest check docs bench clean
+.PHONY: demo test test-kernels test-oldest check docs pictures bench clean
 
 demo: .venv/core
 	@mkdir -p demo
@@ -61,6 +62,9 @@ check: .venv/dev .venv/docs  # the types of docs/conf.py are those of Sphinx
 docs: .venv/docs
 	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --fresh-env -q -c docs . build/docs
 	@echo 'The pages are in build/docs/index.html'
+
+pictures: .venv/dev
+	$(BIN)/python docs/pictures.py docs/pictures
 
 test-oldest: .venv-oldest/dev
 	.venv-oldest/bin/python -m pytest

@@ -19,7 +19,8 @@ define BROWSER
 for one in chromium chromium-browser google-chrome google-chrome-stable; do \
 	    command -v $$one >/dev/null && exit 0; done; \
 	$(BIN)/python -m playwright install --only-shell chromium \
-	    || { apt-get update -qq && apt-get install -y -qq chromium; }
+	    || { apt-get update -qq && apt-get install -y -qq chromium; } \
+	    || echo 'No browser could be installed: the tests of pages will fail. Install Chromium.'
 endef
 
 .PHONY: demo test test-kernels test-oldest check docs pictures bench clean

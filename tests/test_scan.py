@@ -278,7 +278,7 @@ def test_killed_at_twenty_moments_it_goes_on_to_the_same_end(data: Path, tmp_pat
     for epoch in range(60):
         save(folder / f"{epoch}.pt", seed=epoch)
     model = f"{factory}:build"
-    undisturbed = nrcscan.scan(folder, data, tmp_path / "calm", factory=model).to_dict()
+    undisturbed = nrcscan.scan(folder, data, tmp_path / "calm", factory=model, blocks=0).to_dict()
 
     def killed(out: Path, random: np.random.Generator) -> list[int]:
         """Kill ten scans, of which half are at work; return how many checkpoints were done."""
@@ -287,7 +287,7 @@ def test_killed_at_twenty_moments_it_goes_on_to_the_same_end(data: Path, tmp_pat
         for number in range(10):
             jobs = 1 + number // 2 % 2
             running = subprocess.Popen(
-                command(folder, data, "-o", out, "--model", model, "--jobs", jobs),
+                command(folder, data, "-o", out, "--model", model, "--jobs", jobs, "--blocks", 0),
                 env=environment(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -309,7 +309,7 @@ def test_killed_at_twenty_moments_it_goes_on_to_the_same_end(data: Path, tmp_pat
         both = list(pool.map(killed, outs, randoms))
     assert sum(len(set(done)) - 1 for done in both) >= 8, f"hardly any was killed at work: {both}"
     for out, done in zip(outs, both, strict=True):
-        resumed = nrcscan.scan(folder, data, out, factory=model)
+        resumed = nrcscan.scan(folder, data, out, factory=model, blocks=0)
         assert resumed.n_known >= done[-1] > 0
         assert resumed.to_dict() == undisturbed
         for name in ("scan.json", "scan.csv"):

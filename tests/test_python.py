@@ -77,6 +77,19 @@ def test_every_way_through_the_data_can_do_without_a_file(options: dict[str, Any
     assert found.r2 is not None
 
 
+def test_measures_that_look_at_the_features_can_do_without_a_file_of_yours(tmp_path: Path) -> None:
+    x, y = samples(200, 5, 2)
+    model = fitted(mlp(5, 16, 2), x, y)
+    told: list[str] = []
+    found = nrcscan.measure(model, (x, y), measures="all", on_note=told.append)
+    nrcscan.extract(model, (x, y), tmp_path / "a.h5", measures="all")
+    kept = nrcscan.report(tmp_path / "a.h5", measures="all")
+    assert found.to_dict()["layers"] == kept.to_dict()["layers"]
+    assert found.measures is not None
+    assert found.measures.layers[-1].values["intrinsic_dimension"] > 0
+    assert not told
+
+
 def test_measuring_leaves_the_network_as_it_was() -> None:
     x, y = samples(50, 5, 2)
     model = mlp(5, 16, 2).train()

@@ -108,7 +108,8 @@ def test_what_one_step_tries_is_told_to_whoever_asks(cli: Run) -> None:
         for command in (("measure",), ("measure", "-o", "a.h5"))
     ]
     assert lines[0] == lines[1]
-    assert lines[0][0].startswith("note: R² of all that was tried on the first samples: leaky_relu 0.99")
+    told = "note: R² of all that was tried on the first samples: leaky_relu 0.99"
+    assert lines[0][0].startswith(told)
 
 
 def test_a_report_is_of_the_usual_file_where_none_is_named(

@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from nrcscan.drawing.look import LETTER, LINE
 from nrcscan.drawing.shapes import Axis
 from nrcscan.drawing.words import NAME, drawn, short_name
+from nrcscan.wording import power_of_ten
 
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 DECADES = 4
 """So many powers of ten have their name on a logarithmic axis, at least and about."""
 
@@ -66,12 +66,10 @@ def put_log_numbers(axis: AnyAxis, low: float, high: float) -> None:
 
 
 def power(value: float) -> str:
-    """Return a power of ten as an axis has it.
+    """Return a number as a logarithmic axis has it.
 
     >>> power(0.001), power(1.0), power(10.0), power(0.5)
     ('10⁻³', '1', '10', '0.5')
     """
     exponent = round(math.log10(value)) if value > 0 else 0
-    if -2 < exponent < 3 or not math.isclose(value, 10.0**exponent):
-        return f"{value:g}"
-    return "10" + str(exponent).translate(_RAISED)
+    return power_of_ten(exponent) if math.isclose(value, 10.0**exponent) else f"{value:g}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from nrcscan.drawing.shapes import Axis, Face, Key, Point, Span
 from nrcscan.drawing.words import common_prefix, cut
-from nrcscan.metrics.quantities import ENTRIES, Condition
+from nrcscan.metrics.quantities import ENTRIES
 from nrcscan.reporting.place import INPUTS
 from nrcscan.reporting.report_document import Report
 from nrcscan.verdict.answers import Answer
@@ -18,13 +18,11 @@ from nrcscan.verdict.state import State
 LayerFields = Mapping[str, Any]
 """A layer as the JSON report has it."""
 
-FACES = {Answer.MET: Face.FULL, Answer.NOT_MET: Face.HOLLOW, Answer.UNDECIDED: Face.HALF}
+FACES = {Answer.MET: Face.FULL, Answer.UNDECIDED: Face.HALF, Answer.NOT_MET: Face.HOLLOW}
 """How a value is marked whose condition has an answer."""
 
 MARK_WORDS = {
-    Face.FULL: "met",
-    Face.HALF: "undecided",
-    Face.HOLLOW: "not met",
+    **{face: answer.value for answer, face in FACES.items()},
     Face.CROSS: "not judged",
     Face.UNKNOWN: "undefined",
 }
@@ -78,30 +76,11 @@ def profile(report: Report, label: str) -> Profile:
     )
 
 
-def heading(condition: Condition, thresholds: Mapping[str, float]) -> str:
-    """Return a condition with its quantity and threshold, such as NRC1 noise ≤ 0.2."""
-    words = f"{condition.name.upper()} {ENTRIES[condition.quantity].column}"
-    threshold = thresholds.get(condition.option)
-    if threshold is None:
-        return words
-    if condition.both_sides:
-        return f"{words} {1 / threshold:.2g} to {threshold:g}"
-    return f"{words} {'≤' if condition.at_most else '≥'} {threshold:g}"
-
-
 def share_axis(quantity: str) -> Axis:
     """Return the axis of a share of a whole: logarithmic where collapse is towards 0."""
     if ENTRIES[quantity].worse == "higher":
         return Axis(log=True, ends=(0.1, 1.0), bounds=(1e-18, 1.0))
     return Axis(ends=(-0.04, 1.04), bounds=(-0.04, 1.04))
-
-
-def limits(condition: Condition, thresholds: Mapping[str, float]) -> tuple[float, ...]:
-    """Return the values at which a condition turns; nothing where the threshold is not known."""
-    threshold = thresholds.get(condition.option)
-    if threshold is None:
-        return ()
-    return (1 / threshold, threshold) if condition.both_sides else (threshold,)
 
 
 @dataclass(frozen=True)

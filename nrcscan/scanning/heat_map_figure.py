@@ -20,7 +20,8 @@ from nrcscan.drawing.shapes import (
 )
 from nrcscan.drawing.words import common_prefix, cut
 from nrcscan.metrics.quantities import ENTRIES, JUDGED, Condition
-from nrcscan.reporting.profile import LONGEST_LABEL, MARK_WORDS, face_of, heading
+from nrcscan.reporting.headings import heading
+from nrcscan.reporting.profile import LONGEST_LABEL, MARK_WORDS, face_of
 from nrcscan.scanning.conditions_of_scan import conditions_of
 from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import ScanDocument

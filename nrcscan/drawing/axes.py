@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from nrcscan.drawing.look import LETTER, LINE
 from nrcscan.drawing.shapes import Axis
-from nrcscan.drawing.words import NAME, drawn, short_name
+from nrcscan.drawing.words import NAME, drawn
+from nrcscan.short_names import told_apart
 from nrcscan.wording import power_of_ten
 
 DECADES = 4
@@ -23,7 +24,7 @@ def put_names(axis: AnyAxis, names: Sequence[str], room: float, *, shown: bool =
 
     Upright where they are long; of too many, every second, third, ….
     """
-    texts = [short_name(drawn(name), NAME) for name in names]
+    texts = told_apart([drawn(name) for name in names], NAME)
     widest = max(map(len, texts), default=0) * LETTER
     pitch = room / max(len(texts), 1)
     flat = not isinstance(axis, XAxis) or widest + LETTER < pitch * max(1, len(texts) // 8)

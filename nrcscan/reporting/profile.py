@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nrcscan.drawing.shapes import Axis, Face, Key, Point, Span
-from nrcscan.drawing.words import common_prefix, cut
 from nrcscan.metrics.quantities import ENTRIES
 from nrcscan.reporting.place import INPUTS
 from nrcscan.reporting.report_document import Report
+from nrcscan.short_names import common_prefix, shortened
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.in_document import brief
 from nrcscan.verdict.state import State
@@ -101,7 +101,7 @@ def depth_of(profiles: Sequence[Profile]) -> Places:
     names = [str(layer["name"]) for layer in profiles[0].layers]
     if all([layer["name"] for layer in other.layers] == names for other in profiles):
         shared = common_prefix(names)
-        label = f"layer ({cut(shared, 30)}*)" if shared else "layer"
+        label = f"layer ({shortened(shared, 30)}*)" if shared else "layer"
         places = {name: place for place, name in enumerate(names)}
         shown = tuple(name.removeprefix(shared) for name in names)
         return Places(Axis(label, names=shown), [places] * len(profiles))
@@ -156,12 +156,12 @@ def head(profiles: Sequence[Profile]) -> list[Key]:
     """Return the key of the networks, with the verdict on each in a few words."""
     if len(profiles) == 1 and not profiles[0].label:
         (one,) = profiles
-        told = cut(brief(one.verdict, one.layers), LONGEST_VERDICT)
+        told = shortened(brief(one.verdict, one.layers), LONGEST_VERDICT)
         collapsed = one.verdict["state"] == State.COLLAPSED.value
         return [Key(told, span=True) if collapsed else Key(told)]
     lines = []
     for look, one in enumerate(profiles):
-        told = cut(brief(one.verdict, one.layers), LONGEST_VERDICT)
-        label = cut(one.label, LONGEST_LABEL)
+        told = shortened(brief(one.verdict, one.layers), LONGEST_VERDICT)
+        label = shortened(one.label, LONGEST_LABEL)
         lines.append(Key(f"{label}: {told}" if label else told, look=look))
     return lines

@@ -1,6 +1,7 @@
 """Names of layers in little room: what they begin with alike told once, the rest cut in the middle.
 
-Widths are those of a terminal, in which some letters take two columns.
+Tables and figures share this. Widths are those of a terminal, in which some letters take two
+columns.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ CUT = "…"
 def short_names(names: Sequence[str], room: int, cut: str = CUT) -> tuple[str, list[str]]:
     """Return what is left out at the beginning of all names, and the names that fit.
 
-    Nothing is left out, or cut, where all fit. Names are cut where most of them stay different,
-    in their middle if it makes none.
+    Nothing is left out, or cut, where all fit.
 
     Args:
         names: printable.
@@ -31,13 +31,32 @@ def short_names(names: Sequence[str], room: int, cut: str = CUT) -> tuple[str, l
     """
     if all(cell_len(name) <= room for name in names):
         return "", list(names)
+    prefix = common_prefix(names)
+    return prefix, told_apart([name.removeprefix(prefix) for name in names], room, cut)
+
+
+def common_prefix(names: Sequence[str]) -> str:
+    """Return what all names begin with, up to a point; nothing where one has no more than that.
+
+    >>> common_prefix(["layers.0", "layers.10"]), common_prefix(["net.0", "head"])
+    ('layers.', '')
+    """
+    if len(names) < 2:
+        return ""
     words = [name.split(".") for name in names]
-    alike = min(shared(words), min(map(len, words)) - 1) if len(names) > 1 else 0
-    prefix = "".join(f"{word}." for word in words[0][:alike])
-    rest = [name.removeprefix(prefix) for name in names]
+    alike = min(shared(words), min(map(len, words)) - 1)
+    return "".join(f"{word}." for word in words[0][:alike])
+
+
+def told_apart(names: Sequence[str], room: int, cut: str = CUT) -> list[str]:
+    """Return names that fit, cut where most of them stay different, in their middle if possible.
+
+    >>> told_apart(["10.attention.output", "11.attention.output"], 14)
+    ['10.atte…output', '11.atte…output']
+    """
     tails = range((room - cell_len(cut)) // 2, -1, -1)
-    tried = ([shortened(name, room, cut, tail) for name in rest] for tail in tails)
-    return prefix, max(tried, key=lambda found: len(set(found)))
+    tried = ([shortened(name, room, cut, tail) for name in names] for tail in tails)
+    return max(tried, key=lambda found: len(set(found)), default=list(names))
 
 
 def shortened(name: str, room: int, cut: str = CUT, tail: int | None = None) -> str:

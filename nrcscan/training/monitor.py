@@ -19,6 +19,7 @@ from nrcscan.gating.rules.parsing import parse
 from nrcscan.inputs.arrays import Inputs
 from nrcscan.options.check import checked, part
 from nrcscan.options.describe import described
+from nrcscan.options.faces import in_keywords, names_keywords
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import SourceOptions, StoringOptions
 from nrcscan.options.record import as_json
@@ -67,6 +68,7 @@ class Monitor:
         TypeError: there is no such option.
     """
 
+    @names_keywords
     def __init__(
         self,
         data: Any,
@@ -142,6 +144,7 @@ class Monitor:
             return None
         return self.measure(model, *self._seen)
 
+    @names_keywords
     def measure(self, model: nn.Module, epoch: int, step: int | None = None) -> Report | None:
         """Measure a network now; see `__call__`.
 
@@ -216,7 +219,7 @@ class Monitor:
         """Warn the first time, and leave later ones to those who ask for details."""
         level = logging.DEBUG if about in self._warned else logging.WARNING
         self._warned.add(about)
-        LOGGER.log(level, "%s", text)
+        LOGGER.log(level, "%s", in_keywords(text))
 
     @staticmethod
     def _moment(epoch: int, step: int | None) -> tuple[int, int | None]:

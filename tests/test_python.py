@@ -25,6 +25,7 @@ import nrcscan
 from nrcscan import InputError, Moments, NrcscanError, Report, Thresholds, UsageError
 from nrcscan.metrics.quantities import CATALOGUE, CONDITIONS, QUANTITIES
 from nrcscan.options.faces import in_keywords
+from nrcscan.training import Monitor
 
 SWIMMER = FIXTURES / "swimmer"
 NETWORK, DATA = SWIMMER / "wd0.01" / "epoch_600.pt", SWIMMER / "data.npz"
@@ -401,6 +402,18 @@ def test_what_is_raised_names_the_keyword(tmp_path: Path) -> None:
         (
             lambda: nrcscan.merge([made, made], made.path),
             "is an input too; choose another output=",
+        ),
+        (lambda: nrcscan.plot(made, kind="heatmap"), 'kind="heatmap": shows one scan'),
+        (lambda: nrcscan.plot([made, made], labels=["a"]), "labels: 1 for 2 networks"),
+        (
+            lambda: nrcscan.report(made).plot(width="x"),  # type: ignore[arg-type]
+            'width="x": choose one of column and page',
+        ),
+        (lambda: nrcscan.plot(made, made.path), "is no name for a figure; end it with .pdf"),
+        (lambda: Monitor((x, y), None, limit=0), "limit=0: give at least 1"),
+        (
+            lambda: Monitor((x, y), None, scales="a.npz"),
+            "scales= has no effect without standardize=",
         ),
         (lambda: Thresholds(cka_min=2), "cka_min 2: give a number from 0 to 1"),
     ):

@@ -29,7 +29,7 @@ from nrcscan.scanning.scan_file import SCAN_FILE, Scan, ScanDocument
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Source = str | Path | Report | Scan
+Source = str | os.PathLike[str] | Report | Scan
 """What is drawn: a file of `nrcscan extract`, a folder of `nrcscan scan`, or what they made."""
 
 

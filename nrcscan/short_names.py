@@ -49,14 +49,33 @@ def common_prefix(names: Sequence[str]) -> str:
 
 
 def told_apart(names: Sequence[str], room: int, cut: str = CUT) -> list[str]:
-    """Return names that fit, cut where most of them stay different, in their middle if possible.
+    """Return names that fit, cut where most of them stay different.
+
+    That is in their middle if possible, or else before that, or in their longest words.
 
     >>> told_apart(["10.attention.output", "11.attention.output"], 14)
     ['10.atte…output', '11.atte…output']
     """
     tails = range((room - cell_len(cut)) // 2, -1, -1)
-    tried = ([shortened(name, room, cut, tail) for name in names] for tail in tails)
-    return max(tried, key=lambda found: len(set(found)), default=list(names))
+    tried = [[shortened(name, room, cut, tail) for name in names] for tail in tails]
+    tried.append([_words_shortened(name, room, cut) for name in names])
+    return max(tried, key=lambda found: len(set(found)))
+
+
+def _words_shortened(name: str, room: int, cut: str) -> str:
+    """Return a name that fits, with its longest words cut short, so that numbers stay whole.
+
+    >>> _words_shortened("encoder.layer.11.attention.query", 20, CUT)
+    'en….la….11.att….que…'
+    """
+    words = name.split(".")
+    while cell_len(".".join(words)) > room:
+        longest = max(words, key=lambda word: 0 if word.isdecimal() else len(word))
+        if len(longest) < len(cut) + 3:
+            return shortened(name, room, cut)
+        kept = longest.removesuffix(cut)[: len(longest) - len(cut) - 1]
+        words[words.index(longest)] = f"{kept}{cut}"
+    return ".".join(words)
 
 
 def shortened(name: str, room: int, cut: str = CUT, tail: int | None = None) -> str:

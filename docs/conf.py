@@ -22,11 +22,12 @@ from torch import nn
 import nrcscan
 from nrcscan.extracting.extraction import Extraction
 
-# What extract imports for its types alone, to be quick where a call is wrong.
+# What is imported for types alone, to be quick where it is not needed.
 for module in ("extract", "measure"):
     names = vars(importlib.import_module(f"nrcscan.extracting.{module}"))
     names.update(nn=nn, Extraction=Extraction)
-vars(importlib.import_module("nrcscan.comparing.plot")).update(Figure=Figure)
+for module in ("comparing.plot", "reporting.report_document"):
+    vars(importlib.import_module(f"nrcscan.{module}")).update(Figure=Figure)
 
 project = "nrcscan"
 author = "the nrcscan authors"

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from placeholders import WORDED, called, placeholder
 
+from nrcscan.extras import to_install
+
 SUBJECTS = {"kind", "name", "option", "origin", "path", "shapes", "where"}
 """Names of what a message is about: the word is clearer than all that it can be."""
 
@@ -214,6 +216,8 @@ def _read(
             held = at.module.set_to.get(name, [])
             nodes = [value for one in held if isinstance(one, ast.Dict) for value in one.values]
             return _either([*nodes, other], at, bound, past)
+        case ast.Call(args=[ast.Constant(str(extra))]) if called(node) == "to_install":
+            return [to_install(extra)]
         case ast.Call(args=[first, *_]) if called(node) in WORDED:
             return _read(first, at, bound, past)
         case ast.Call(func=ast.Name()) if function := _function(node, at.module):

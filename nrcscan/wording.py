@@ -32,6 +32,8 @@ _ASCII = str.maketrans(
     }
 )
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def in_ascii(text: str) -> str:
     r"""Return text in letters that every terminal has; what has no like there as escapes.
@@ -73,6 +75,26 @@ def some(names: Sequence[object]) -> str:
     ('a, b and c', '0, 1 and 7 more')
     """
     return listed(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
+
+
+def counted(number: int, what: str) -> str:
+    """Return how many there are of something.
+
+    >>> counted(1, "run"), counted(12, "layer")
+    ('1 run', '12 layers')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def power_of_ten(exponent: int) -> str:
+    """Return a power of ten as an axis has it.
+
+    >>> [power_of_ten(n) for n in (-3, -1, 0, 2, 4)]
+    ['10⁻³', '0.1', '1', '100', '10⁴']
+    """
+    if -2 <= exponent <= 2:
+        return f"{10.0**exponent:g}"
+    return f"10{str(exponent).translate(_RAISED)}"
 
 
 def ordinal(number: int) -> str:

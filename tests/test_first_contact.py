@@ -92,8 +92,24 @@ def test_measuring_in_one_step_shows_what_two_steps_show(cli: Run, tmp_path: Pat
     assert "note: wrote acts.h5; show it again with: nrcscan report acts.h5" in done.stderr
     assert ok(cli("report", "--format", "json")) == ok(done)
     assert cli("measure", *given, "-o", "acts.h5").returncode == 2
+    (tmp_path / "acts.h5").unlink()
     with_all = json.loads(ok(cli("measure", *given, "--format", "json", "--measures", "all")))
     assert with_all["layers"][1]["measures"]["intrinsic_dimension"] is not None
+    assert not [*tmp_path.iterdir()]
+    done = cli("measure", *given, "--no-activations")
+    assert done.returncode == 2
+    assert "--activations has no effect without a file of statistics; leave" in done.stderr
+
+
+def test_what_one_step_tries_is_told_to_whoever_asks(cli: Run) -> None:
+    given = (SWIMMER / "wd0" / "epoch_600.pt", SWIMMER / "data.npz", "--limit", "300")
+    lines = [
+        [line for line in cli(*command, *given, "--verbose").stderr.splitlines() if "tried" in line]
+        for command in (("measure",), ("measure", "-o", "a.h5"))
+    ]
+    assert lines[0] == lines[1]
+    told = "note: R² of all that was tried on the first samples: leaky_relu 0.99"
+    assert lines[0][0].startswith(told)
 
 
 def test_a_report_is_of_the_usual_file_where_none_is_named(

@@ -33,7 +33,8 @@ from nrcscan.errors import InputError, OutputError, UsageError
 from nrcscan.metrics.quantities import CONDITIONS, JUDGED
 from nrcscan.options.choices import Kind, Width
 from nrcscan.reporting.collapse_figure import collapse_figure
-from nrcscan.reporting.profile import Profile, heading, profile
+from nrcscan.reporting.headings import heading
+from nrcscan.reporting.profile import Profile, profile
 from nrcscan.reporting.rank_figure import rank_figure
 from nrcscan.reporting.report_document import Report
 from nrcscan.reporting.spectrum_figure import spectrum_figure

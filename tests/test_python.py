@@ -25,6 +25,7 @@ import nrcscan
 from nrcscan import InputError, Moments, NrcscanError, Report, Thresholds, UsageError
 from nrcscan.metrics.quantities import CATALOGUE, CONDITIONS, QUANTITIES
 from nrcscan.options.faces import in_keywords
+from nrcscan.training import Monitor
 
 SWIMMER = FIXTURES / "swimmer"
 NETWORK, DATA = SWIMMER / "wd0.01" / "epoch_600.pt", SWIMMER / "data.npz"
@@ -75,6 +76,19 @@ def test_every_way_through_the_data_can_do_without_a_file(options: dict[str, Any
     found = nrcscan.measure(model, (x, y), **options)
     assert [layer.name for layer in found.layers] == ["0", "2", "4"]
     assert found.r2 is not None
+
+
+def test_measures_that_look_at_the_features_can_do_without_a_file_of_yours(tmp_path: Path) -> None:
+    x, y = samples(200, 5, 2)
+    model = fitted(mlp(5, 16, 2), x, y)
+    told: list[str] = []
+    found = nrcscan.measure(model, (x, y), measures="all", on_note=told.append)
+    nrcscan.extract(model, (x, y), tmp_path / "a.h5", measures="all")
+    kept = nrcscan.report(tmp_path / "a.h5", measures="all")
+    assert found.to_dict()["layers"] == kept.to_dict()["layers"]
+    assert found.measures is not None
+    assert found.measures.layers[-1].values["intrinsic_dimension"] > 0
+    assert not told
 
 
 def test_measuring_leaves_the_network_as_it_was() -> None:
@@ -388,6 +402,18 @@ def test_what_is_raised_names_the_keyword(tmp_path: Path) -> None:
         (
             lambda: nrcscan.merge([made, made], made.path),
             "is an input too; choose another output=",
+        ),
+        (lambda: nrcscan.plot(made, kind="heatmap"), 'kind="heatmap": shows one scan'),
+        (lambda: nrcscan.plot([made, made], labels=["a"]), "labels: 1 for 2 networks"),
+        (
+            lambda: nrcscan.report(made).plot(width="x"),  # type: ignore[arg-type]
+            'width="x": choose one of column and page',
+        ),
+        (lambda: nrcscan.plot(made, made.path), "is no name for a figure; end it with .pdf"),
+        (lambda: Monitor((x, y), None, limit=0), "limit=0: give at least 1"),
+        (
+            lambda: Monitor((x, y), None, scales="a.npz"),
+            "scales= has no effect without standardize=",
         ),
         (lambda: Thresholds(cka_min=2), "cka_min 2: give a number from 0 to 1"),
     ):

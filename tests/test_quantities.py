@@ -147,7 +147,7 @@ def test_a_condition_judges_a_quantity_by_a_threshold() -> None:
     assert [condition.option for condition in JUDGED] == [f.name for f in fields(Thresholds)]
     for condition in JUDGED:
         assert (ENTRIES[condition.quantity].worse is None) == condition.both_sides
-        assert ENTRIES[condition.beside].column is not None
+        assert ENTRIES[condition.quantity].column is not None
         assert condition.option.endswith("_max" if condition.at_most else "_min")
 
 

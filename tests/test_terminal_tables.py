@@ -25,9 +25,9 @@ from nrcscan.reporting.log_bar import LEAST, WIDTH, log_bar
 from nrcscan.reporting.marks import MARKS
 from nrcscan.reporting.numbers import plain
 from nrcscan.reporting.report_table import Shown, render, table
-from nrcscan.reporting.short_names import short_names, shortened
 from nrcscan.reporting.strip import LONGEST, Strip
 from nrcscan.scanning import scan_table
+from nrcscan.short_names import short_names, shortened
 from nrcscan.verdict.answers import Answer
 from nrcscan.wording import printable
 

@@ -122,7 +122,7 @@ def test_the_table_holds_the_numbers_and_the_answers(found: Report) -> None:
     head, *body = rows(tex(found))
     assert head[0] == r"\#"
     assert len(body) == len(found.layers)
-    marked = {c.beside: c.name for c in JUDGED}
+    marked = {c.quantity: c.name for c in JUDGED}
     for cells, layer in zip(body, found.layers, strict=True):
         assert cells[1] == rf"\texttt{{{layer.name}}}"
         for cell, quantity in zip(cells[3:], COLUMNS, strict=True):

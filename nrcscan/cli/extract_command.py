@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,12 @@ def watched_pass(
             model, source, output, **options, force=force, on_note=on_note, on_progress=advance
         )
     if result.trial is not None:
-        tried = sorted(result.trial.r2.items(), key=lambda one: -one[1])
-        found = ", ".join(f"{guess} {r2:.4f}" for guess, r2 in tried)
-        detail(f"R² of all that was tried on the first samples: {found}")
+        detail_trial({str(guess): r2 for guess, r2 in result.trial.r2.items()})
     return result
+
+
+def detail_trial(r2: Mapping[str, float]) -> None:
+    """Tell how well every guess about an inferred network fits, if --verbose is given."""
+    tried = sorted(r2.items(), key=lambda one: -one[1])
+    found = ", ".join(f"{guess} {fit:.4f}" for guess, fit in tried)
+    detail(f"R² of all that was tried on the first samples: {found}")

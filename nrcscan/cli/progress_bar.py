@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,19 @@ Advance = Callable[[int, int | None], None]
 @contextmanager
 def counting(unit: str) -> Iterator[Advance]:
     """Yield what is told how many are done; nothing is shown where stderr is no terminal."""
+    with counting_in_turn(unit) as (advance,):
+        yield advance
+
+
+@contextmanager
+def counting_in_turn(*units: str) -> Iterator[tuple[Advance, ...]]:
+    """Yield the same of several things that are done one after the other, in one bar."""
     if not shows_progress():
-        yield lambda done, total: None
+        yield (lambda done, total: None,) * len(units)
         return
-    bar = _Bar(unit)
+    bar = _Bar()
     try:
-        yield bar.advance
+        yield tuple(partial(bar.advance, unit, Pace()) for unit in units)
     finally:
         bar.end()
 
@@ -83,18 +91,16 @@ def _duration(seconds: float) -> str:
 class _Bar:
     """A bar that appears when there is something to wait for, and goes when it is over."""
 
-    def __init__(self, unit: str) -> None:
-        self._unit = unit
+    def __init__(self) -> None:
         self._begun = time.monotonic()
-        self._pace = Pace()
         self._shown: Progress | None = None
         self._alone = Lock()  # batches and layers are done side by side
 
-    def advance(self, done: int, total: int | None) -> None:
+    def advance(self, unit: str, pace: Pace, done: int, total: int | None) -> None:
         """Show how many are done."""
         with self._alone:
             now = time.monotonic()
-            text = f"{self._unit}: {self._pace.told(now, done, total)}"
+            text = f"{unit}: {pace.told(now, done, total)}"
             if self._shown is None:
                 if now - self._begun < PATIENCE:
                     return

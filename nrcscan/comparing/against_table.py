@@ -83,7 +83,7 @@ class BothSides:
         """Return a condition's quantity on both sides, and the gap; what is not met is marked."""
         heads = (
             condition.name.upper(),
-            COLUMNS[condition.beside],
+            COLUMNS[condition.quantity],
             range_met(condition, self.found.train.thresholds),
         )
         sides: list[list[Cell]] = [
@@ -127,7 +127,7 @@ def fit(found: TrainTest) -> str:
 
 
 def _head(conditions: Sequence[Condition]) -> list[str]:
-    columns = [COLUMNS[condition.beside] for condition in conditions]
+    columns = [COLUMNS[condition.quantity] for condition in conditions]
     return ["#", "layer", *(cell for name in columns for cell in (name, "test", "gap"))]
 
 

@@ -24,7 +24,7 @@ from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.marks import BLUE, MARKS, ORANGE, PURPLE
 from nrcscan.reporting.numbers import NARROW, number, plain
 from nrcscan.reporting.sentences import in_words
-from nrcscan.reporting.short_names import shortened
+from nrcscan.short_names import shortened
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.in_document import brief
 from nrcscan.wording import listed, ordinal, printable, r_squared

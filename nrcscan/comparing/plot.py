@@ -14,6 +14,7 @@ from nrcscan.drawing.shapes import Drawing, HeatMaps
 from nrcscan.errors import UsageError
 from nrcscan.options.check import checked, part, several
 from nrcscan.options.describe import described
+from nrcscan.options.faces import names_keywords
 from nrcscan.options.plot_options import PlotOptions
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.reporting.figures import OVER_DEPTH
@@ -28,10 +29,11 @@ from nrcscan.scanning.scan_file import SCAN_FILE, Scan, ScanDocument
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Source = str | Path | Report | Scan
+Source = str | os.PathLike[str] | Report | Scan
 """What is drawn: a file of `nrcscan extract`, a folder of `nrcscan scan`, or what they made."""
 
 
+@names_keywords
 @described(PlotOptions)
 def plot(
     sources: Source | Sequence[Source],

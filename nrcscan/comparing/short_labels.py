@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from nrcscan.reporting.short_names import shared
+from nrcscan.short_names import shared
 
 LONGEST = 15
 """A longer label would widen a table's columns past their numbers."""

@@ -11,9 +11,10 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from nrcscan.drawing.look import LETTER, LINE
 from nrcscan.drawing.shapes import Axis
-from nrcscan.drawing.words import NAME, drawn, short_name
+from nrcscan.drawing.words import NAME, drawn
+from nrcscan.short_names import told_apart
+from nrcscan.wording import power_of_ten
 
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 DECADES = 4
 """So many powers of ten have their name on a logarithmic axis, at least and about."""
 
@@ -23,7 +24,7 @@ def put_names(axis: AnyAxis, names: Sequence[str], room: float, *, shown: bool =
 
     Upright where they are long; of too many, every second, third, ….
     """
-    texts = [short_name(drawn(name), NAME) for name in names]
+    texts = told_apart([drawn(name) for name in names], NAME)
     widest = max(map(len, texts), default=0) * LETTER
     pitch = room / max(len(texts), 1)
     flat = not isinstance(axis, XAxis) or widest + LETTER < pitch * max(1, len(texts) // 8)
@@ -66,12 +67,10 @@ def put_log_numbers(axis: AnyAxis, low: float, high: float) -> None:
 
 
 def power(value: float) -> str:
-    """Return a power of ten as an axis has it.
+    """Return a number as a logarithmic axis has it.
 
     >>> power(0.001), power(1.0), power(10.0), power(0.5)
     ('10⁻³', '1', '10', '0.5')
     """
     exponent = round(math.log10(value)) if value > 0 else 0
-    if -2 < exponent < 3 or not math.isclose(value, 10.0**exponent):
-        return f"{value:g}"
-    return "10" + str(exponent).translate(_RAISED)
+    return power_of_ten(exponent) if math.isclose(value, 10.0**exponent) else f"{value:g}"

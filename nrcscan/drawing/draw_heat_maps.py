@@ -17,8 +17,9 @@ from nrcscan.drawing.axes import put_log_numbers, put_names
 from nrcscan.drawing.keys import edge_dash, mark, put_key
 from nrcscan.drawing.look import EDGE, LETTER, LINE, SMALL, WIDTHS
 from nrcscan.drawing.shapes import HIGH, LOW, ColourScale, Face, HeatMap, HeatMaps, Key
-from nrcscan.drawing.words import NAME, drawn, short_name
+from nrcscan.drawing.words import NAME, drawn
 from nrcscan.options.choices import Width
+from nrcscan.short_names import told_apart
 
 ROW, LEAST, MOST = 0.12, 0.5, 2.6
 """Height of a row of cells, and of all of them together, at least and at most, in inches."""
@@ -35,7 +36,8 @@ def draw_heat_maps(drawing: HeatMaps, figure: Figure, width: Width) -> None:
     abreast = kinds if width == "page" else 2
     rows = math.ceil(len(drawing.maps) / abreast)
     tall = max(len(one.rows) for one in drawing.maps)
-    names = max(len(short_name(drawn(row), NAME)) for one in drawing.maps for row in one.rows)
+    short = (told_apart([drawn(row) for row in one.rows], NAME) for one in drawing.maps)
+    names = max(len(name) for own in short for name in own)
     beside = names * LETTER + 0.3
     inside = ((WIDTHS[width] - beside) / abreast - 0.12, min(MOST, max(LEAST, tall * ROW)))
     marked = any(_cell(one, inside) >= MARKED for one in drawing.maps)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nrcscan.drawing.look import RC
 from nrcscan.drawing.shapes import Drawing, HeatMaps
 from nrcscan.errors import UsageError
+from nrcscan.extras import to_install
 from nrcscan.files.write_atomically import put_in_place, require_free, unwritable
 from nrcscan.options.choices import Width
 
@@ -62,7 +63,7 @@ def _require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise UsageError("a figure needs matplotlib; pip install matplotlib") from error
+        raise UsageError(f"a figure needs matplotlib; {to_install('plot')}") from error
 
 
 def figure(drawing: Drawing | HeatMaps, width: Width) -> Figure:

@@ -1,9 +1,8 @@
-"""Words in figures: whatever is in a name is drawn as it is, and fits."""
+"""Words in figures: whatever is in a name is drawn as it is."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from functools import cache
 
 from nrcscan.wording import printable
@@ -33,46 +32,6 @@ def drawn(text: str) -> str:
     )
 
 
-def cut(text: str, most: int) -> str:
-    """Return text with its middle left out where it is longer.
-
-    >>> cut("encoder.layer.11.attention.query", 18)
-    'encode…ntion.query'
-    """
-    if len(text) <= most:
-        return text
-    head = (most - 1) * 2 // 5
-    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
-
-
-def short_name(name: str, most: int) -> str:
-    """Return a layer's name with its longest words cut short, so that numbers stay whole.
-
-    >>> short_name("encoder.layer.11.attention.query", 20)
-    'en….la….11.att….que…'
-    """
-    words = name.split(".")
-    while len(".".join(words)) > most:
-        longest = max(words, key=lambda word: 0 if word.isdecimal() else len(word))
-        if len(longest) < 4:
-            return cut(".".join(words), most)
-        words[words.index(longest)] = f"{longest.rstrip('…')[: len(longest) - 2]}…"
-    return ".".join(words)
-
-
 def folded(text: str, width: int) -> str:
     """Return text on several lines, none longer than `width`."""
     return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False)) or text
-
-
-def common_prefix(names: Sequence[str]) -> str:
-    """Return what all names begin with, up to a point; nothing where one has no more than that.
-
-    >>> common_prefix(["layers.0", "layers.10"]), common_prefix(["net.0", "head"])
-    ('layers.', '')
-    """
-    if len(names) < 2:
-        return ""
-    first, last = min(names), max(names)
-    shared = next((i for i, c in enumerate(first) if c != last[i : i + 1]), len(first))
-    return first[: first.rfind(".", 0, shared) + 1]

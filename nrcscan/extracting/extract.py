@@ -76,15 +76,9 @@ def extract(
     network, origin, dataset, files = opened(model, data, settings, require_writable)
     from nrcscan.extracting.run_pass import run_pass
 
-    return run_pass(
-        network,
-        origin,
-        dataset,
-        path,
-        settings,
-        force=force,
-        listener=Listener(heard(on_note), on_progress, files.check),
-    )
+    note = heard(on_note)
+    listener = Listener(note, on_progress, files.check, space=note)
+    return run_pass(network, origin, dataset, path, settings, force=force, listener=listener)
 
 
 def opened(

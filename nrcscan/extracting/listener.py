@@ -16,11 +16,13 @@ class Listener:
             the data counts them once more.
         measured: called when all is measured and nothing has been written; what it raises keeps
             it so.
+        space: called with how much of the disk features take that are to stay there.
     """
 
     note: Callable[[str], None] = lambda text: None
     progress: Callable[[int, int | None], None] = lambda done, total: None
     measured: Callable[[], None] = lambda: None
+    space: Callable[[str], None] = lambda text: None
 
     def keeping(self, notes: list[str]) -> Callable[[str], None]:
         """Return what takes a note, keeps it among these, and passes it on."""

@@ -158,7 +158,7 @@ def run_pass(
         network = settled(network, ranks.shared(trial))
         for text in of_inference(network):
             note(text)
-        _announce(passes, dataset, path or NO_FILE, total, listener.note)
+        _announce(passes, dataset, path or NO_FILE, total, listener)
         begun = _begun(path, passes, total, force=force, in_memory=in_memory)
         writer = stack.enter_context(begun) if ranks.first else None
         rows = stack.enter_context(_row_store(path or NO_FILE, writer, ranks, settings, total))
@@ -266,7 +266,7 @@ def _row_store(
 
 
 def _announce(
-    passes: PassPlan, dataset: Dataset, path: Path, total: int | None, say: Callable[[str], None]
+    passes: PassPlan, dataset: Dataset, path: Path, total: int | None, listener: Listener
 ) -> None:
     """Say how often the data will be read, if more than once, and how much is stored.
 
@@ -276,11 +276,11 @@ def _announce(
         OutputError: the disk has no room for it.
     """
     if (announcement := passes.announcement()) is not None:
-        say(announcement)
+        listener.note(announcement)
     if len(passes.order) > 1 and dataset.once:
         raise UsageError(
             f"{dataset.name}: can be read a single time, and {len(passes.order)} passes are"
             " needed; give a file, or an iterable that can begin again"
         )
     if passes.settings["activations"]:
-        announce_space(path, passes.plan, total, passes.run.stored_dtype, say)
+        announce_space(path, passes.plan, total, passes.run.stored_dtype, listener.space)

@@ -14,6 +14,7 @@ from nrcscan.gating.junit import require_junit, write_junit
 from nrcscan.gating.layers_named import require_layers
 from nrcscan.gating.requirements import Requirements
 from nrcscan.scanning.scan_file import ScanDocument
+from nrcscan.wording import counted
 
 
 @dataclass(frozen=True)
@@ -93,5 +94,5 @@ def _notes(
         yield f"onsets are not compared: {why}"
     if applied := [result for result in results if result.passed is not None]:
         n_failed = len(failed(results))
-        verdicts = "1 verdict" if len(applied) == 1 else f"{len(applied)} verdicts"
+        verdicts = counted(len(applied), "verdict")
         yield f"{verdicts}: {len(applied) - n_failed} hold, {n_failed} fail"

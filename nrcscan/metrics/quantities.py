@@ -387,7 +387,6 @@ class Condition:
         name: in JSON, CSV and rules.
         quantity: which it judges; met on the threshold and on the side that is not worse.
         option: the threshold's name.
-        beside: the quantity in whose column a table marks it.
         of_learned: whether it cannot be met by a network that predicts nothing.
         both_sides: whether the threshold ρ means from 1/ρ to ρ.
     """
@@ -395,7 +394,6 @@ class Condition:
     name: str
     quantity: str
     option: str
-    beside: str
     of_learned: bool = False
     both_sides: bool = False
 
@@ -421,23 +419,26 @@ class Condition:
             return (values * threshold >= 1) & (values <= threshold)
         return values <= threshold if self.at_most else values >= threshold
 
+    def limits(self, threshold: float) -> tuple[float, ...]:
+        """Return the values at which it turns, ascending."""
+        return (1 / threshold, threshold) if self.both_sides else (threshold,)
+
+    def met_at(self, threshold: float) -> str:
+        """Return where it is met, such as "≤ 0.2" or "0.5 to 2"."""
+        if self.both_sides:
+            return f"{1 / threshold:.3g} to {threshold:g}"
+        return f"{'≤' if self.at_most else '≥'} {threshold:g}"
+
     def slope(self, value: float) -> float:
         """Return by how much the margin moves with the value."""
         return 1 / value if self.both_sides and value > 0 else 1.0
 
 
 JUDGED = (
-    Condition("nrc1", "noise_component", "noise_max", beside="noise_component"),
-    Condition("nrc2", "cka", "cka_min", beside="cka"),
-    Condition("nrc3", "alignment", "alignment_min", beside="alignment"),
-    Condition(
-        "nrc4",
-        "error_ratio",
-        "error_ratio_max",
-        beside="error_ratio",
-        of_learned=True,
-        both_sides=True,
-    ),
+    Condition("nrc1", "noise_component", "noise_max"),
+    Condition("nrc2", "cka", "cka_min"),
+    Condition("nrc3", "alignment", "alignment_min"),
+    Condition("nrc4", "error_ratio", "error_ratio_max", of_learned=True, both_sides=True),
 )
 """In the order of the report."""
 
@@ -446,6 +447,9 @@ OF_RANK = {f"{name}_r": name for name in ("noise_component", "alignment", "noise
 
 CONDITIONS = tuple(condition.name for condition in JUDGED)
 """Their names."""
+
+JUDGES = {condition.quantity: condition for condition in JUDGED}
+"""Quantity → the condition that judges it."""
 
 JUDGED_BY = {condition.name: condition.quantity for condition in JUDGED}
 """Condition → the quantity that it judges."""

@@ -15,7 +15,7 @@ from nrcscan.metrics.quantities import CATALOGUE, JUDGED, LEARNED_R2, Need
 from nrcscan.options.report_options import Thresholds
 from nrcscan.wording import with_tables
 
-_MARKED = {condition.beside: f"{condition.name.upper()}" for condition in JUDGED}
+_MARKED = {condition.quantity: condition.name.upper() for condition in JUDGED}
 
 
 def tables() -> dict[str, str]:

@@ -16,6 +16,8 @@ from typing import ParamSpec, TypeVar
 
 from nrcscan.errors import NrcscanError
 from nrcscan.options.option import declared, nested
+from nrcscan.options.page_options import PageOptions
+from nrcscan.options.plot_options import PlotOptions
 from nrcscan.options.scan_options import ScanOptions
 from nrcscan.wording import printable
 
@@ -115,10 +117,11 @@ def _as_list(found: re.Match[str]) -> str:
 def _keywords() -> Mapping[str, str]:
     """Return flag → keyword, of all that take a value."""
     found = dict(_OF_COMMANDS)
-    for name, field in declared(ScanOptions).items():
-        within = nested(field)
-        inner = {name: field} if within is None else declared(within)
-        found |= {one.flag: key for key, one in inner.items() if one.kinds != (bool,)}
+    for options in (PlotOptions, PageOptions, ScanOptions):
+        for name, field in declared(options).items():
+            within = nested(field)
+            inner = {name: field} if within is None else declared(within)
+            found |= {one.flag: key for key, one in inner.items() if one.kinds != (bool,)}
     return found
 
 

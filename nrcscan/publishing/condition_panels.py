@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nrcscan.metrics.quantities import COLUMNS, ENTRIES, JUDGED, Condition
+from nrcscan.metrics.quantities import ENTRIES, JUDGED, Condition
 from nrcscan.publishing.marks_on_page import Layer, answer_of, depth_of, mark_of, style
 from nrcscan.publishing.markup import Markup, element, together
 from nrcscan.publishing.svg_axes import SvgAxis, decades, label, share_axis, whole_ticks
+from nrcscan.reporting.headings import title
 from nrcscan.reporting.numbers import number
 from nrcscan.verdict.answers import BAR, Answer
 
@@ -58,23 +59,11 @@ def panels(depth: LayersInDepth) -> Markup:
     return element("div", *(_panel(depth, c) for c in JUDGED), class_="panels")
 
 
-def within(condition: Condition, threshold: float) -> str:
-    """Return when a condition is met, such as "≤ 0.2"."""
-    if condition.both_sides:
-        return f"{1 / threshold:.3g} … {threshold:g}"
-    return f"{'≤' if condition.at_most else '≥'} {threshold:g}"
-
-
-def heading(condition: Condition) -> str:
-    """Return a condition and the quantity that it judges, such as "NRC1 noise"."""
-    return f"{condition.name.upper()} {COLUMNS[condition.beside]}"
-
-
 def _panel(depth: LayersInDepth, condition: Condition) -> Markup:
     threshold = depth.thresholds.get(condition.option)
     y = _values_axis(depth, condition, threshold)
-    named = heading(condition)
-    met = "" if threshold is None else f" met at {within(condition, threshold)}"
+    named = title(condition)
+    met = "" if threshold is None else f" met at {condition.met_at(threshold)}"
     drawn = element(
         "svg",
         _shade(depth),
@@ -120,7 +109,7 @@ def _interval(layer: Layer, condition: Condition) -> tuple[float, float, float] 
 
 def _values_axis(depth: LayersInDepth, condition: Condition, threshold: float | None) -> SvgAxis:
     bottom, top = HEIGHT - BOTTOM, TOP
-    if ENTRIES[condition.quantity].unit == "share" and condition.beside != "noise_component":
+    if ENTRIES[condition.quantity].unit == "share" and condition.quantity != "noise_component":
         return share_axis(bottom, top)
     found = [_interval(layer, condition) for layer in depth.layers]
     values = [value for ends in found if ends is not None for value in ends[1:]]
@@ -161,7 +150,7 @@ def _frame(depth: LayersInDepth, y: SvgAxis) -> Markup:
 
 def _threshold_lines(condition: Condition, threshold: float, y: SvgAxis) -> list[Markup]:
     """Return the dotted lines; a script moves them by what they say of the axis."""
-    ends = (threshold, 1 / threshold) if condition.both_sides else (threshold,)
+    ends = condition.limits(threshold)
     lines = [
         element(
             "path",

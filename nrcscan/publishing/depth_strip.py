@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from nrcscan.metrics.quantities import JUDGED
-from nrcscan.publishing.condition_panels import LayersInDepth, heading, tooltip
+from nrcscan.publishing.condition_panels import LayersInDepth, tooltip
 from nrcscan.publishing.marks_on_page import answer_of, mark_of, style
 from nrcscan.publishing.markup import Markup, element
 from nrcscan.publishing.svg_axes import label, whole_ticks
+from nrcscan.reporting.headings import title
 from nrcscan.reporting.marks import MARKS
 
 WIDTH, LABELS, ROW = 720, 96, 24
@@ -27,7 +28,7 @@ def strip(depth: LayersInDepth) -> Markup:
         y = row * ROW
         parts.append(
             element(
-                "text", heading(condition), class_="row", x=LABELS - 8, y=y + 16, text_anchor="end"
+                "text", title(condition), class_="row", x=LABELS - 8, y=y + 16, text_anchor="end"
             )
         )
         for column, layer in enumerate(judged):
@@ -41,7 +42,7 @@ def strip(depth: LayersInDepth) -> Markup:
             parts.append(
                 element(
                     "g",
-                    element("title", f"{heading(condition)}, {tooltip(layer, condition)}"),
+                    element("title", f"{title(condition)}, {tooltip(layer, condition)}"),
                     shape,
                     mark,
                     class_=f"cell {style(answer)}",

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nrcscan.metrics.quantities import ENTRIES, JUDGED, Condition
-from nrcscan.publishing.condition_panels import heading
 from nrcscan.publishing.marks_on_page import Layer, answer_of, mark_of, style
 from nrcscan.publishing.markup import Markup, element
 from nrcscan.publishing.scanned import Scanned
 from nrcscan.publishing.svg_axes import label, whole_ticks
+from nrcscan.reporting.headings import title
 from nrcscan.reporting.numbers import number
 from nrcscan.verdict.in_document import step_of
 
@@ -36,7 +36,7 @@ def _map(run: Sequence[Scanned], rows: int, condition: Condition) -> Markup:
     for column in _shown_columns(run):
         ticks.append(label(run[column].time, LEFT + (column + 0.5) * wide, bottom + 13))
     ticks.append(label(run[0].unit or "checkpoint", (LEFT + WIDTH) / 2, bottom + 26))
-    named = heading(condition)
+    named = title(condition)
     drawn = element(
         "svg",
         *_cells(run, condition, high, wide),

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nrcscan.metrics.neighbouring import MEASURES
-from nrcscan.metrics.quantities import CATALOGUE, JUDGED, Quantity
+from nrcscan.metrics.quantities import CATALOGUE, CONDITIONS, JUDGES, Quantity
 from nrcscan.publishing.marks_on_page import Layer, depth_of, judged_cell, sign, style
 from nrcscan.publishing.marks_on_page import answer_of as answer
 from nrcscan.publishing.markup import Markup, element, name_of, text, together
 from nrcscan.publishing.svg_spectrum import spectrum_figure
 from nrcscan.reporting.numbers import number
 
-_JUDGED = {condition.quantity: condition.name for condition in JUDGED}
 _BESIDE = {"± error": "standard_error", "by chance": "chance", "off by at most": "bounds"}
 """What stands beside values, where there is any of it: its heading, and where JSON has it."""
 
@@ -31,7 +30,7 @@ def layer_details(layer: Layer, eigenvalues: Sequence[float], signal_dim: int) -
     """
     signs = (
         element("span", sign(answer(layer, name)), class_=style(answer(layer, name)))
-        for name in _JUDGED.values()
+        for name in CONDITIONS
         if layer["step"] is not None
     )
     summary = element(
@@ -73,10 +72,10 @@ def layer_details(layer: Layer, eigenvalues: Sequence[float], signal_dim: int) -
 def _row(layer: Layer, quantity: Quantity, beside: Sequence[str]) -> Markup:
     name = quantity.name
     shown = number(layer[name], quantity.digits)
-    judged = _JUDGED.get(name)
+    judged = JUDGES.get(name)
     cells = [
         element("th", name.replace("_", " "), scope="row", title=quantity.words),
-        element("td", shown) if judged is None else judged_cell(0, layer, judged, shown),
+        element("td", shown) if judged is None else judged_cell(0, layer, judged.name, shown),
     ]
     if layer[name] is None:
         why = layer["undefined"].get(name, "undefined")

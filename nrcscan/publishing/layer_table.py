@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nrcscan.metrics.quantities import CATALOGUE, ENTRIES, JUDGED
-from nrcscan.publishing.condition_panels import within
+from nrcscan.metrics.quantities import CATALOGUE, ENTRIES, JUDGES
 from nrcscan.publishing.marks_on_page import Layer, depth_of, judged_cell, legend
 from nrcscan.publishing.markup import Markup, element, name_of, together
 from nrcscan.reporting.numbers import number
 
-_JUDGED = {condition.beside: condition for condition in JUDGED}
 _IN_ORDER = sorted(CATALOGUE, key=lambda quantity: quantity.column is None)
 """Those that tables always show come first."""
 
@@ -73,12 +71,12 @@ def column_head(
 
 
 def _quantity_head(name: str, thresholds: Mapping[str, float]) -> Markup:
-    quantity, condition = ENTRIES[name], _JUDGED.get(name)
+    quantity, condition = ENTRIES[name], JUDGES.get(name)
     label = together(quantity.column or quantity.name.replace("_", " "))
     if condition is not None:
         label = together(element("small", condition.name.upper()), " ", label)
         if condition.option in thresholds:
-            met = within(condition, thresholds[condition.option])
+            met = condition.met_at(thresholds[condition.option])
             label = together(label, " ", element("small", met, data_within=condition.name))
     kind = "number" if quantity.column else "number more"
     return element("th", label, scope="col", title=quantity.words, class_=kind)
@@ -99,8 +97,8 @@ def _row(layer: Layer, begins: bool) -> Markup:
 
 def _cell(layer: Layer, name: str) -> Markup:
     shown = number(layer[name], ENTRIES[name].digits)
-    if name in _JUDGED:
-        return judged_cell(0, layer, _JUDGED[name].name, shown)
+    if name in JUDGES:
+        return judged_cell(0, layer, JUDGES[name].name, shown)
     value = layer[name]
     sortable = None if value is None else f"{value:.6g}"
     return element("td", shown, class_=None if ENTRIES[name].column else "more", data_v=sortable)

@@ -125,7 +125,7 @@
   });
   const within = (condition, threshold) => {
     const short = (value) => String(Number(value.toPrecision(3)));
-    if (condition.bothSides) return `${short(1 / threshold)} … ${short(threshold)}`;
+    if (condition.bothSides) return `${short(1 / threshold)} to ${short(threshold)}`;
     return `${condition.atMost ? "≤" : "≥"} ${short(threshold)}`;
   };
   const tellThresholds = (thresholds) => every("[data-within]").forEach((place) => {

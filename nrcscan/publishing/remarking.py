@@ -12,9 +12,9 @@ from typing import Any
 from nrcscan.metrics.quantities import CONDITIONS, JUDGED
 from nrcscan.options.option import declared
 from nrcscan.options.report_options import Thresholds
-from nrcscan.publishing.condition_panels import heading
 from nrcscan.publishing.marks_on_page import Layer, style
 from nrcscan.publishing.markup import Markup, element, together
+from nrcscan.reporting.headings import title
 from nrcscan.reporting.marks import MARKS
 from nrcscan.verdict.answers import Answer
 
@@ -89,7 +89,7 @@ def form(thresholds: Mapping[str, float], again: str) -> Markup:
             step="any",
             required=True,
         )
-        label = together(element("b", heading(condition)), f" {sign} ")
+        label = together(element("b", title(condition)), f" {sign} ")
         fields.append(element("label", label, entry))
     return element(
         "form",

@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Any
 
 from nrcscan.metrics.quantities import CATALOGUE, CONDITIONS, ENTRIES, JUDGED
-from nrcscan.publishing.condition_panels import heading, within
 from nrcscan.publishing.heat_maps import heat_maps
 from nrcscan.publishing.layer_table import column_head
 from nrcscan.publishing.marks_on_page import depth_of, judged_cell, legend, sign, style
@@ -17,11 +16,12 @@ from nrcscan.publishing.reading_guide import reading_guide
 from nrcscan.publishing.remarking import can_be_remarked, form, remarking
 from nrcscan.publishing.report_sections import notes, section
 from nrcscan.publishing.scanned import Scanned, scanned
+from nrcscan.reporting.headings import title
 from nrcscan.reporting.numbers import number
 from nrcscan.scanning.conditions_of_scan import conditions_of
 from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.verdict.in_document import at_the_end, brief, step_of
-from nrcscan.wording import printable, r_squared
+from nrcscan.wording import counted, printable, r_squared
 
 
 def scan_sections(scan: ScanDocument, title: str) -> tuple[Markup, dict[str, Any]]:
@@ -61,11 +61,7 @@ def scan_sections(scan: ScanDocument, title: str) -> tuple[Markup, dict[str, Any
 def _count(scan: ScanDocument, found: Sequence[Scanned], runs: int) -> str:
     bad = len(scan["checkpoints"]) - len(found)
     unused = f", {bad} more could not be used" if bad else ""
-    return f"{_some(len(found), 'checkpoint')} of {_some(runs, 'run')}{unused}"
-
-
-def _some(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    return f"{counted(len(found), 'checkpoint')} of {counted(runs, 'run')}{unused}"
 
 
 def _run_head(run: str) -> Markup:
@@ -171,7 +167,7 @@ def _map_key() -> str:
 def _checkpoint(one: Scanned, thresholds: Mapping[str, float]) -> Markup:
     """Return the section of a checkpoint: compact as it is, and with all numbers by a script."""
     heads = [
-        element("th", f"{heading(c)} ", _met(c.option, thresholds), scope="col", class_="number")
+        element("th", f"{title(c)} ", _met(c.option, thresholds), scope="col", class_="number")
         for c in JUDGED
     ]
     rows = (
@@ -229,7 +225,7 @@ def _met(option: str, thresholds: Mapping[str, float]) -> Markup:
     condition = next(c for c in JUDGED if c.option == option)
     if option not in thresholds:
         return text("")
-    return element("small", within(condition, thresholds[option]), data_within=condition.name)
+    return element("small", condition.met_at(thresholds[option]), data_within=condition.name)
 
 
 def _numbers(found: Sequence[Scanned]) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 
 from nrcscan.publishing.markup import Markup, element
+from nrcscan.wording import power_of_ten
 
 DECADES = 5
 """Ticks that an axis of decades has at most, beside the first."""
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class SvgAxis:
             return [(share, f"{share:g}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
         first, last = round(log10(self.low)), round(log10(self.high))
         every = max(1, ceil((last - first) / DECADES))
-        return [(10.0**n, _power(n)) for n in range(last, first - 1, -every)]
+        return [(10.0**n, power_of_ten(n)) for n in range(last, first - 1, -every)]
 
 
 def share_axis(start: float, end: float) -> SvgAxis:
@@ -78,7 +77,3 @@ def label(words: str, x: float, y: float, anchor: str = "middle") -> Markup:
 
 
 _ROUND = tuple(m * 10**n for n in range(9) for m in (1, 2, 5, 10))
-
-
-def _power(n: int) -> str:
-    return f"{10.0**n:g}" if -2 <= n <= 2 else f"10{str(n).translate(_RAISED)}"

@@ -17,14 +17,13 @@ from nrcscan.drawing.shapes import (
     Span,
 )
 from nrcscan.metrics.quantities import JUDGED, Condition
+from nrcscan.reporting.headings import heading
 from nrcscan.reporting.profile import (
     MARK_WORDS,
     Places,
     Profile,
     depth_of,
     head,
-    heading,
-    limits,
     points_of,
     share_axis,
     span_of,
@@ -55,9 +54,9 @@ def collapse_figure(profiles: Sequence[Profile]) -> Drawing:
 
 def _panel(condition: Condition, profiles: Sequence[Profile], depth: Places) -> Panel:
     """Return the panel of a condition, with thresholds where all networks have the same."""
-    told = [limits(condition, one.thresholds) for one in profiles]
-    alike = told[0] if len(set(told)) == 1 else ()
-    levels = [Level(at, DOTTED) for at in alike]
+    told = {one.thresholds.get(condition.option) for one in profiles}
+    alike = told.pop() if len(told) == 1 else None
+    levels = [] if alike is None else [Level(at, DOTTED) for at in condition.limits(alike)]
     if condition.both_sides:
         levels.append(Level(1.0, DASHED))
     curves: list[Curve] = []
@@ -67,7 +66,7 @@ def _panel(condition: Condition, profiles: Sequence[Profile], depth: Places) -> 
         curves.append(Curve(points, look, missing))
         spans += span_of(one, places, look)
     return Panel(
-        heading(condition, profiles[0].thresholds if alike else {}),
+        heading(condition, {} if alike is None else {condition.option: alike}),
         depth.axis,
         Axis(log=True) if condition.both_sides else share_axis(condition.quantity),
         tuple(curves),

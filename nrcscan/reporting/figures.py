@@ -11,6 +11,7 @@ from nrcscan.drawing.shapes import Drawing
 from nrcscan.errors import UsageError
 from nrcscan.options.check import checked
 from nrcscan.options.choices import Kind, Width
+from nrcscan.options.faces import names_keywords
 from nrcscan.options.plot_options import FigureOptions
 from nrcscan.reporting.collapse_figure import collapse_figure
 from nrcscan.reporting.profile import Profile, profile
@@ -31,6 +32,7 @@ OVER_DEPTH: Mapping[Kind, Callable[[Sequence[Profile]], Drawing]] = {
 """Kinds of figures that show networks over their depth; the others show a scan."""
 
 
+@names_keywords
 def plot_report(
     report: Report, path: str | Path | None, *, kind: Kind, width: Width, force: bool
 ) -> Figure:

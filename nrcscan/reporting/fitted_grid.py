@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from nrcscan.reporting.short_names import CUT, short_names
+from nrcscan.short_names import CUT, short_names
 from nrcscan.wording import in_ascii
 
 Cell = tuple[tuple[str, str], ...]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nrcscan.errors import UsageError
+from nrcscan.extras import to_install
 from nrcscan.metrics.quantities import CATALOGUE, CONDITIONS
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def frame(
     try:
         import pandas
     except ImportError as error:
-        raise UsageError("a DataFrame needs pandas; pip install pandas") from error
+        raise UsageError(f"a DataFrame needs pandas; {to_install('pandas')}") from error
     rows = [_row(layer, (*index, *beside)) for layer in layers]
     columns = list(rows[0]) if rows else [*index, *beside]
     found = pandas.DataFrame(rows, columns=columns)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nrcscan.metrics.quantities import COLUMNS, Condition
 from nrcscan.options.report_options import Thresholds
 
 
 def title(condition: Condition) -> str:
     """Return the condition and its quantity, such as "NRC1 noise"."""
-    return f"{condition.name.upper()} {COLUMNS[condition.beside]}"
+    return f"{condition.name.upper()} {COLUMNS[condition.quantity]}"
 
 
 def range_met(condition: Condition, thresholds: Thresholds) -> str:
     """Return where it is met, such as "≤ 0.2"."""
-    threshold = float(getattr(thresholds, condition.option))
-    if condition.both_sides:
-        return f"{1 / threshold:.3g} to {threshold:g}"
-    return f"{'≤' if condition.at_most else '≥'} {threshold:g}"
+    return condition.met_at(float(getattr(thresholds, condition.option)))
+
+
+def heading(condition: Condition, thresholds: Mapping[str, float]) -> str:
+    """Return both on a line, such as "NRC1 noise ≤ 0.2"; of a threshold not known, nothing."""
+    threshold = thresholds.get(condition.option)
+    return title(condition) + ("" if threshold is None else f" {condition.met_at(threshold)}")

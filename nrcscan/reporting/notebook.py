@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
-from nrcscan.metrics.quantities import COLUMNS, ENTRIES, JUDGED
+from nrcscan.metrics.quantities import COLUMNS, ENTRIES, JUDGES
 from nrcscan.options.faces import in_keywords
 from nrcscan.reporting import sentences
 from nrcscan.reporting.layer_result import LayerResult
@@ -16,7 +16,6 @@ from nrcscan.reporting.report_document import Report
 from nrcscan.verdict.state import State
 from nrcscan.wording import printable
 
-_MARKED = {condition.beside: condition.name for condition in JUDGED}
 _BEGINS = "; border-top: 2px solid currentColor"
 _CELL = "padding: 0.1em 0.6em; white-space: nowrap"
 _TABLE = "border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0.5em 0"
@@ -109,6 +108,6 @@ def text(words: str) -> str:
 def _cells(layer: LayerResult) -> Iterable[str]:
     for quantity in COLUMNS:
         value = number(layer[quantity], ENTRIES[quantity].digits)
-        judged = quantity in _MARKED and layer.step is not None
-        mark = MARKS[layer.answers[_MARKED[quantity]]][0] if judged else ""
+        judged = quantity in JUDGES and layer.step is not None
+        mark = MARKS[layer.answers[JUDGES[quantity].name]][0] if judged else ""
         yield f"{value} {mark}".rstrip()

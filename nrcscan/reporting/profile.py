@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nrcscan.drawing.shapes import Axis, Face, Key, Point, Span
-from nrcscan.drawing.words import common_prefix, cut
-from nrcscan.metrics.quantities import ENTRIES, Condition
+from nrcscan.metrics.quantities import ENTRIES
 from nrcscan.reporting.place import INPUTS
 from nrcscan.reporting.report_document import Report
+from nrcscan.short_names import common_prefix, shortened
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.in_document import brief
 from nrcscan.verdict.state import State
@@ -18,13 +18,11 @@ from nrcscan.verdict.state import State
 LayerFields = Mapping[str, Any]
 """A layer as the JSON report has it."""
 
-FACES = {Answer.MET: Face.FULL, Answer.NOT_MET: Face.HOLLOW, Answer.UNDECIDED: Face.HALF}
+FACES = {Answer.MET: Face.FULL, Answer.UNDECIDED: Face.HALF, Answer.NOT_MET: Face.HOLLOW}
 """How a value is marked whose condition has an answer."""
 
 MARK_WORDS = {
-    Face.FULL: "met",
-    Face.HALF: "undecided",
-    Face.HOLLOW: "not met",
+    **{face: answer.value for answer, face in FACES.items()},
     Face.CROSS: "not judged",
     Face.UNKNOWN: "undefined",
 }
@@ -78,30 +76,11 @@ def profile(report: Report, label: str) -> Profile:
     )
 
 
-def heading(condition: Condition, thresholds: Mapping[str, float]) -> str:
-    """Return a condition with its quantity and threshold, such as NRC1 noise ≤ 0.2."""
-    words = f"{condition.name.upper()} {ENTRIES[condition.quantity].column}"
-    threshold = thresholds.get(condition.option)
-    if threshold is None:
-        return words
-    if condition.both_sides:
-        return f"{words} {1 / threshold:.2g} to {threshold:g}"
-    return f"{words} {'≤' if condition.at_most else '≥'} {threshold:g}"
-
-
 def share_axis(quantity: str) -> Axis:
     """Return the axis of a share of a whole: logarithmic where collapse is towards 0."""
     if ENTRIES[quantity].worse == "higher":
         return Axis(log=True, ends=(0.1, 1.0), bounds=(1e-18, 1.0))
     return Axis(ends=(-0.04, 1.04), bounds=(-0.04, 1.04))
-
-
-def limits(condition: Condition, thresholds: Mapping[str, float]) -> tuple[float, ...]:
-    """Return the values at which a condition turns; nothing where the threshold is not known."""
-    threshold = thresholds.get(condition.option)
-    if threshold is None:
-        return ()
-    return (1 / threshold, threshold) if condition.both_sides else (threshold,)
 
 
 @dataclass(frozen=True)
@@ -122,7 +101,7 @@ def depth_of(profiles: Sequence[Profile]) -> Places:
     names = [str(layer["name"]) for layer in profiles[0].layers]
     if all([layer["name"] for layer in other.layers] == names for other in profiles):
         shared = common_prefix(names)
-        label = f"layer ({cut(shared, 30)}*)" if shared else "layer"
+        label = f"layer ({shortened(shared, 30)}*)" if shared else "layer"
         places = {name: place for place, name in enumerate(names)}
         shown = tuple(name.removeprefix(shared) for name in names)
         return Places(Axis(label, names=shown), [places] * len(profiles))
@@ -177,12 +156,12 @@ def head(profiles: Sequence[Profile]) -> list[Key]:
     """Return the key of the networks, with the verdict on each in a few words."""
     if len(profiles) == 1 and not profiles[0].label:
         (one,) = profiles
-        told = cut(brief(one.verdict, one.layers), LONGEST_VERDICT)
+        told = shortened(brief(one.verdict, one.layers), LONGEST_VERDICT)
         collapsed = one.verdict["state"] == State.COLLAPSED.value
         return [Key(told, span=True) if collapsed else Key(told)]
     lines = []
     for look, one in enumerate(profiles):
-        told = cut(brief(one.verdict, one.layers), LONGEST_VERDICT)
-        label = cut(one.label, LONGEST_LABEL)
+        told = shortened(brief(one.verdict, one.layers), LONGEST_VERDICT)
+        label = shortened(one.label, LONGEST_LABEL)
         lines.append(Key(f"{label}: {told}" if label else told, look=look))
     return lines

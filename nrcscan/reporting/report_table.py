@@ -32,7 +32,7 @@ from nrcscan.verdict.state import State
 from nrcscan.wording import printable
 
 COLUMNS = ("#", "layer", "kind", "width", *quantities.COLUMNS.values())
-_JUDGED = {quantities.COLUMNS[c.beside]: c for c in quantities.JUDGED}
+_JUDGED = {quantities.COLUMNS[c.quantity]: c for c in quantities.JUDGED}
 OF_BAR, LINEAR = "noise_component", "linear_mse"
 BEGINS = "▼ collapsed"
 WIDE_FROM = 120

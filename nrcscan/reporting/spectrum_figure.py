@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nrcscan.drawing.shapes import DASHED, Axis, Curve, Drawing, Key, Level, Panel, Point
-from nrcscan.drawing.words import common_prefix, cut, short_name
 from nrcscan.reporting.profile import LONGEST_LABEL, Profile
+from nrcscan.short_names import common_prefix, shortened, told_apart
 
 ROUNDING = 2.0**-52
 """Of float64: shares below this times the width are nothing but rounding, and not drawn."""
@@ -28,7 +28,7 @@ def spectrum_figure(profiles: Sequence[Profile]) -> Drawing:
         k = one.signal_dim
         panels.append(
             Panel(
-                cut(one.label, LONGEST_LABEL),
+                shortened(one.label, LONGEST_LABEL),
                 Axis("i, direction of the features", log=widest > WIDE, ends=(1.0, 1.0)),
                 Axis("λᵢ / λ₁", log=True, ends=(0.1, 1.5)),
                 tuple(curves.values()),
@@ -39,11 +39,9 @@ def spectrum_figure(profiles: Sequence[Profile]) -> Drawing:
     shared, shown = common_prefix([*named]), _some(list(named.items()))
     if len({tuple(_firsts(one)) for one in profiles}) > 1:
         shared, shown = "", [("first layer", 0.0), ("half-way", 0.5), ("last layer", 1.0)]
-    key = [
-        Key(short_name(name.removeprefix(shared), LONGEST_NAME), shade=shade)
-        for name, shade in shown
-    ]
-    lines = [Key(f"layers: {cut(shared, 30)}*")] if shared else []
+    names = told_apart([name.removeprefix(shared) for name, _ in shown], LONGEST_NAME)
+    key = [Key(name, shade=shade) for name, (_, shade) in zip(names, shown, strict=True)]
+    lines = [Key(f"layers: {shortened(shared, 30)}*")] if shared else []
     lines += [Key("k, the signal directions", dash=DASHED)]
     return Drawing(panels, (min(len(panels), 3), 1), head=lines, key=key)
 

@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from nrcscan.reporting.marks import BLUE, MARKS
-from nrcscan.reporting.short_names import CUT, shortened
+from nrcscan.short_names import CUT, shortened
 from nrcscan.verdict.answers import Answer
 from nrcscan.wording import in_ascii
 

@@ -57,7 +57,6 @@ MARKS = {
 }
 
 HEAD = ("#", "layer", "width", *quantities.COLUMNS.values())
-_MARKED = {c.beside: c.name for c in quantities.JUDGED}
 
 
 def escaped(text: str) -> str:
@@ -135,8 +134,8 @@ def _number(layer: LayerResult, quantity: str, *, errors: bool) -> str:
     error = layer.metrics.standard_errors.get(quantity)
     if errors and error is not None:
         shown += rf" $\pm$ {_power(f'{error:.1g}')}"
-    if quantity in _MARKED and layer.step is not None:
-        shown += f" {MARKS[layer.answers[_MARKED[quantity]]]}"
+    if quantity in quantities.JUDGES and layer.step is not None:
+        shown += f" {MARKS[layer.answers[quantities.JUDGES[quantity].name]]}"
     return shown
 
 

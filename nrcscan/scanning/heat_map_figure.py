@@ -18,12 +18,13 @@ from nrcscan.drawing.shapes import (
     HeatMaps,
     Key,
 )
-from nrcscan.drawing.words import common_prefix, cut
 from nrcscan.metrics.quantities import ENTRIES, JUDGED, Condition
-from nrcscan.reporting.profile import LONGEST_LABEL, MARK_WORDS, face_of, heading
+from nrcscan.reporting.headings import heading
+from nrcscan.reporting.profile import LONGEST_LABEL, MARK_WORDS, face_of
 from nrcscan.scanning.conditions_of_scan import conditions_of
 from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import ScanDocument
+from nrcscan.short_names import common_prefix, shortened
 from nrcscan.verdict.state import State
 
 LEAST_NOISE, FARTHEST_RATIO, NEAREST_RATIO = 1e-8, 100.0, 4.0
@@ -67,7 +68,7 @@ def heat_map_figure(scan: ScanDocument, labels: Sequence[str] = ()) -> HeatMaps:
         for entries in runs.values()
         for number, condition in enumerate(JUDGED)
     ]
-    titles = [cut(label, LONGEST_LABEL) for label in labels or runs]
+    titles = [shortened(label, LONGEST_LABEL) for label in labels or runs]
     faces = {face for one in maps for row in one.faces for face in row}
     key = [Key(word, face=face) for face, word in MARK_WORDS.items() if face in faces]
     key += [Key("met from here on", edge=True)]
@@ -78,7 +79,7 @@ def heat_map_figure(scan: ScanDocument, labels: Sequence[str] = ()) -> HeatMaps:
         titles=[] if titles == [""] else titles,
         scales=[_scale(condition, runs.values()) for condition in JUDGED],
         x=unit or "checkpoint",
-        y=f"layer ({cut(shared, 30)}*)" if shared else "layer",
+        y=f"layer ({shortened(shared, 30)}*)" if shared else "layer",
         key=key,
     )
 

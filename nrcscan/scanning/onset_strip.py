@@ -10,8 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from nrcscan.reporting.marks import BLUE, MARKS
-from nrcscan.reporting.short_names import CUT, shortened
 from nrcscan.scanning.scan_file import ScannedCheckpoint
+from nrcscan.short_names import CUT, shortened
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.in_document import step_of
 from nrcscan.wording import in_ascii, printable

@@ -20,7 +20,7 @@ from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.in_document import at_the_end, brief, depth, step_of
-from nrcscan.wording import listed, printable, r_squared, some
+from nrcscan.wording import counted, listed, printable, r_squared, some
 
 NOISE = QUANTITY_COLUMNS["noise_component"]
 COLUMNS = ("epoch", "R²", *(c.upper() for c in CONDITIONS), "verdict", NOISE)
@@ -54,7 +54,7 @@ def table(scan: Scan, width: int | None = None) -> RenderableType:
     parts += [Hanging(printable(line), "bold") for line in movements(scan)]
     bad = [c for c in scan.checkpoints if c.reason is not None]
     if bad:
-        parts.append(Text(f"{_count(len(bad), 'checkpoint')} could not be used:", style=ALARM))
+        parts.append(Text(f"{counted(len(bad), 'checkpoint')} could not be used:", style=ALARM))
         alike = grouped({c.path: [str(c.reason)] for c in bad})
         parts += [Hanging(printable(f"- {some(own)}: {reason}")) for reason, own in alike.items()]
     parts += [Hanging(f"- skipped {line}", "dim") for line in _skipped(scan)]
@@ -194,7 +194,3 @@ def _skipped(scan: Scan) -> Iterator[str]:
     for why, paths in by_reason.items():
         more = [f"{len(paths) - NAMED} more"] if len(paths) > NAMED else []
         yield f"{listed([*paths[:NAMED], *more])}: {printable(why)}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nrcscan.errors import UsageError
+from nrcscan.extras import to_install
 
 
 class TensorBoardLog:
@@ -40,5 +41,5 @@ def tensorboard_log(folder: str | Path) -> TensorBoardLog:
         return TensorBoardLog(folder)
     except ImportError as error:
         raise UsageError(
-            "logging to TensorBoard needs tensorboard; pip install tensorboard"
+            f"logging to TensorBoard needs tensorboard; {to_install('tensorboard')}"
         ) from error

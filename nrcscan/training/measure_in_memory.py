@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from nrcscan.acts_file.kept_in_memory import KeptInMemory
-from nrcscan.cpu_threads import allowed_threads
 from nrcscan.errors import UsageError
 from nrcscan.extracting.extract import open_network
-from nrcscan.extracting.run_pass import run_pass
+from nrcscan.extracting.measure import without_file
 from nrcscan.inputs.datasets.batches import Dataset
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.report_options import ReportOptions
-from nrcscan.reporting.make_report import report, report_of
 from nrcscan.reporting.report_document import Report
 from nrcscan.training.left_as_found import left_as_found
 
@@ -29,21 +23,15 @@ def measured(
     Args:
         model: in any mode, on its device.
         dataset: what to measure on.
-        settings: of the pass.
+        settings: of a pass that leaves no file.
         judgement: options of the report.
 
     Raises:
         NrcscanError: it cannot be measured.
     """
-    with left_as_found(model), TemporaryDirectory(prefix="nrcscan") as folder:
+    with left_as_found(model):
         network, origin = open_network(model, settings)
-        path = Path(folder) / "acts.h5"
-        in_memory = settings["memory"] is None and settings["measures"] == "core"
-        kept = KeptInMemory(path)
-        run_pass(network, origin, dataset, path, settings, in_memory=kept if in_memory else None)
-        if not in_memory:  # neighbouring measures look at the features themselves
-            return report(path, **judgement)
-        return report_of(kept, **judgement, threads=allowed_threads())
+        return without_file(network, origin, dataset, settings, judgement)
 
 
 def as_saved(model: nn.Module) -> nn.Module:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nrcscan.errors import NrcscanError, OutputError, UsageError
+from nrcscan.extracting.measure import settings_without_file
 from nrcscan.gating.rules.evaluating import evaluate, missing_layer
 from nrcscan.gating.rules.parsing import parse
 from nrcscan.inputs.arrays import Inputs
 from nrcscan.options.check import checked, part
 from nrcscan.options.describe import described
+from nrcscan.options.faces import in_keywords, names_keywords
 from nrcscan.options.option import declared
-from nrcscan.options.pass_options import PassOptions, SourceOptions, StoringOptions
+from nrcscan.options.pass_options import SourceOptions, StoringOptions
 from nrcscan.options.record import as_json
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.options.training_options import MonitorOptions
@@ -66,6 +68,7 @@ class Monitor:
         TypeError: there is no such option.
     """
 
+    @names_keywords
     def __init__(
         self,
         data: Any,
@@ -78,7 +81,7 @@ class Monitor:
         self._every, self._raises = chosen["every"], chosen["errors"] == "raise"
         self._rule = None if chosen["stop"] is None else parse(chosen["stop"], "stop")
         self._log = log
-        self._settings = part(PassOptions, chosen)
+        self._settings = settings_without_file(chosen)
         self._judgement = part(ReportOptions, chosen)
         self._sample = drawn(data, chosen)
         provenance = {
@@ -141,6 +144,7 @@ class Monitor:
             return None
         return self.measure(model, *self._seen)
 
+    @names_keywords
     def measure(self, model: nn.Module, epoch: int, step: int | None = None) -> Report | None:
         """Measure a network now; see `__call__`.
 
@@ -215,7 +219,7 @@ class Monitor:
         """Warn the first time, and leave later ones to those who ask for details."""
         level = logging.DEBUG if about in self._warned else logging.WARNING
         self._warned.add(about)
-        LOGGER.log(level, "%s", text)
+        LOGGER.log(level, "%s", in_keywords(text))
 
     @staticmethod
     def _moment(epoch: int, step: int | None) -> tuple[int, int | None]:
@@ -246,6 +250,4 @@ def _checked(options: Mapping[str, Any]) -> MonitorOptions:
     for name in options:
         if name in elsewhere:
             raise TypeError(f"Monitor() takes no argument {name}: the network is in memory")
-    chosen = checked(MonitorOptions, options, "Monitor")
-    chosen["activations"] = chosen["measures"] == "all"
-    return chosen
+    return checked(MonitorOptions, options, "Monitor")

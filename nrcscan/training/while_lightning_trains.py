@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from nrcscan.errors import UsageError
+from nrcscan.extras import to_install
 from nrcscan.options.describe import described
+from nrcscan.options.faces import names_keywords
 from nrcscan.options.training_options import MonitorOptions
 from nrcscan.training.flat_numbers import flat
 from nrcscan.training.monitor import Log, Monitor
@@ -45,6 +47,7 @@ class LightningHooks:
                 logger.log_metrics(numbers, step=trainer.global_step)
 
 
+@names_keywords
 @described(MonitorOptions)
 def lightning_callback(
     data: Any,
@@ -87,5 +90,5 @@ def _bases() -> tuple[type, ...]:
         except ImportError:
             continue
     if not imported:
-        raise UsageError("a Lightning callback needs lightning; pip install lightning")
+        raise UsageError(f"a Lightning callback needs lightning; {to_install('lightning')}")
     return tuple(module.Callback for module in imported)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from nrcscan.errors import UsageError
+from nrcscan.extras import to_install
 from nrcscan.options.describe import described
+from nrcscan.options.faces import names_keywords
 from nrcscan.options.training_options import MonitorOptions
 from nrcscan.training.flat_numbers import flat
 from nrcscan.training.monitor import Log, Monitor
@@ -52,6 +54,7 @@ class TrainerHooks:
             state.log_history.append(numbers | told)
 
 
+@names_keywords
 @described(MonitorOptions)
 def trainer_callback(
     data: Any,
@@ -80,7 +83,7 @@ def trainer_callback(
         from transformers import TrainerCallback
     except ImportError as error:
         raise UsageError(
-            "a callback of the Trainer needs transformers; pip install transformers accelerate"
+            f"a callback of the Trainer needs transformers; {to_install('trainer')}"
         ) from error
     callback: Any = type("NrcscanCallback", (TrainerHooks, TrainerCallback), {})
     return callback(Monitor(data, output, log=log, **options))

@@ -84,6 +84,6 @@ def _limits(condition: Condition, thresholds: Thresholds) -> str:
     """Return where a condition is met."""
     threshold = float(getattr(thresholds, condition.option))
     if condition.both_sides:
-        return f"{1 / threshold:.3g} to {threshold:g}"
+        return condition.met_at(threshold)
     side = "at most" if ENTRIES[condition.quantity].worse == "higher" else "at least"
     return f"{threshold:g} {side}"

@@ -359,3 +359,13 @@ def test_what_a_form_of_output_leaves_out_is_not_asked_of_it(cli: Run, form: str
         done = cli(*args, "--format", form)
         assert (done.returncode, done.stdout) == (2, "")
         assert f"{flag} has no effect with --format {form}; leave it out" in done.stderr
+
+
+@pytest.mark.parametrize("form_and_flag", ["md --wide", "tex --wide", "tex --chance"])
+def test_what_a_page_or_paper_shows_anyway_or_never_is_not_asked_of_it(
+    cli: Run, form_and_flag: str
+) -> None:
+    form, flag = form_and_flag.split()
+    done = cli("report", "a.h5", "--format", form, flag)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{flag} has no effect with --format {form}; leave it out" in done.stderr

@@ -151,11 +151,11 @@ WRITES = [
 @pytest.mark.parametrize("command", WRITES)
 def test_one_rule_for_all_that_is_written(cli: Run, measured: Path, command: str) -> None:
     words, there = command.split(), measured / "there"
-    there.write_text("mine")
+    there.write_text("<mine>")  # a form that is replaced in a folder of inputs too
     done = cli(*words, "there")
     assert done.returncode == 2
     assert "error: there: exists already; replace it with --force, or choose another" in done.stderr
-    assert there.read_text() == "mine"
+    assert there.read_text() == "<mine>"
     for path in words[1:]:
         if path.endswith((".h5", ".npz", ".pt")):
             before = (measured / path).read_bytes()
@@ -167,6 +167,60 @@ def test_one_rule_for_all_that_is_written(cli: Run, measured: Path, command: str
     said = f"{done.stdout}\n{done.stderr}"
     assert re.search(r"^(note: wrote )?there\b", said, re.MULTILINE), said
     assert b"mine" not in there.read_bytes()
+
+
+@pytest.mark.usefixtures("workers_here")
+def test_what_is_in_a_folder_of_inputs_is_an_input_too(cli: Run, saved: tuple[Path, Path]) -> None:
+    folder = saved[0].parent
+    (folder / "runs").mkdir()
+    saved[0].rename(folder / "runs" / "epoch_1.pt")
+    ok(cli("scan", "runs", "data.npz", "-o", "runs/s", cwd=folder))
+    (statistics,) = (folder / "runs" / "s" / "statistics").glob("*.h5")
+    held = [folder / "runs" / "epoch_1.pt", folder / "runs" / "s" / "scan.json", statistics]
+    before = [path.read_bytes() for path in held]
+    for path in held:
+        for words in (
+            "scan runs data.npz -o runs/s --junit",
+            "page runs/s -o",
+            "page runs/s/scan.json -o",
+            "report runs/s --format csv -o",
+        ):
+            if path.suffix == ".pt" and not words.startswith("scan"):
+                continue
+            done = cli(*words.split(), path, "--force", cwd=folder)
+            assert done.returncode == 2, done.stderr
+            assert ", an input too; choose another -o" in done.stderr
+    assert [path.read_bytes() for path in held] == before
+    for _ in range(2):  # what is no input is replaced there too
+        ok(cli("page", "runs/s", "-o", "runs/s/page.html", "--force", cwd=folder))
+        ok(
+            cli(
+                *["scan", "runs", "data.npz", "-o", "runs/s", "--junit", "runs/n.xml", "--force"],
+                cwd=folder,
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "page a.h5",
+        "extract model.pt data.npz",
+        "measure model.pt data.npz",
+        "demo",
+        "merge 1.h5 2.h5",
+    ],
+)
+def test_what_is_no_text_is_not_written_to_a_file_of_the_name_of_stdout(
+    cli: Run, measured: Path, words: str
+) -> None:
+    done = cli(*words.split(), "-o", "-", "--force")
+    assert done.returncode == 2
+    assert re.fullmatch(
+        "error: -: stdout takes no such output; give a (file|folder) with -o\n",
+        done.stderr.splitlines(keepends=True)[-1],
+    )
+    assert not (measured / "-").exists()
 
 
 def test_whatever_writes_takes_force_and_says_the_same_of_it() -> None:

@@ -11,7 +11,7 @@ import torch
 from conftest import PARITY, mlp, samples
 from torch import Tensor, nn
 
-from nrcscan import Report, extract, report
+from nrcscan import Report, extract, measure, report
 from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.reporting.report_table import BEGINS, Shown, render
 
@@ -127,6 +127,20 @@ def test_markdown(collapsed: Report) -> None:
     assert len(table) == 2 + len(collapsed.layers) + 1
     assert len({line.count("|") for line in table}) == 1
     assert "`layers.14`" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["`<img src=x onerror=alert(1)>`", "a\\|<b>`", "&lt;b&gt;|`", "~~@all~~ http://a.b `"]
+)
+def test_no_name_ends_the_code_that_markdown_has_it_in(name: str) -> None:
+    found = measure(Hostile(name), samples(60, 5, 2), measures="all")
+    lines = render(found, "md", Shown(chance=True)).splitlines()
+    live = [re.sub(r"\\.", "", line) for line in lines]
+    assert not [line for line in live if re.search(r"<|~~|@|&|://", line)]
+    for head, rule, row in zip(live, live[1:], live[2:], strict=False):
+        if rule.startswith("| ---"):
+            assert row.count("|") == rule.count("|") == head.count("|")
+    assert {line.count("`") % 2 for line in live} == {0}
 
 
 class Hostile(nn.Module):

@@ -12,6 +12,7 @@ from nrcscan.cli.console import emit, encoding_of_stdout, in_terminal, placed
 from nrcscan.cli.option_groups import Force, Form, Written, takes
 from nrcscan.options.effect import require_effect
 from nrcscan.options.report_options import ReportOptions
+from nrcscan.scanning.scan_file import whole_of
 
 QUANTITY = "noise_component"
 
@@ -43,7 +44,7 @@ def compare(
         nrcscan compare scan/ --quantity cka
         nrcscan compare before.h5 after.h5 --format csv -o runs.csv
     """
-    output = placed(output, paths, force=force)
+    output = placed(output, map(whole_of, paths), force=force)
     if form in ("json", "csv") and quantity != QUANTITY:
         remedy = "leave it out: that has every quantity anyway"
         require_effect({"--quantity": quantity}, f"with --format {form}", remedy)

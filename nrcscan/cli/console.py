@@ -110,12 +110,22 @@ def shows_progress() -> bool:
 
 
 def placed(
-    output: Path | None, inputs: Iterable[Path | None] = (), *, force: bool = False
+    output: Path | None,
+    inputs: Iterable[Path | None] = (),
+    begins: tuple[bytes, ...] = (),
+    *,
+    force: bool = False,
 ) -> Path | None:
     """Return where a result is to be written, before any work is done; None for stdout, as "-".
 
     Whatever a command writes is checked by the same two rules: an input is never written over, and
     nothing else that is there unless --force is given.
+
+    Args:
+        output: as it was given.
+        inputs: files and folders that are read.
+        begins: what files of the output's form begin with; see `require_apart`.
+        force: replace what is there.
 
     Raises:
         UsageError: it is an input, or is there already and is not to be replaced.
@@ -125,7 +135,7 @@ def placed(
         return None
     from nrcscan.files.write_atomically import require_apart, require_free
 
-    require_apart(output, [path for path in inputs if path is not None])
+    require_apart(output, [path for path in inputs if path is not None], begins)
     require_free(output, force=force)
     return output
 

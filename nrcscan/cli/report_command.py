@@ -25,7 +25,7 @@ from nrcscan.errors import UsageError
 from nrcscan.options.choices import ReportFormat
 from nrcscan.options.effect import require_effect
 from nrcscan.options.report_options import ReportOptions, Thresholds
-from nrcscan.scanning.scan_file import is_scan
+from nrcscan.scanning.scan_file import is_scan, whole_of
 
 USUAL = Path("acts.h5")
 """What is shown where no file is named."""
@@ -70,11 +70,16 @@ def report(
         nrcscan report train.h5 --against test.h5 --format json -o gap.json
     """
     acts = acts or _usual()
-    output = placed(output, [acts, against], force=force)
+    output = placed(output, [whole_of(acts), against], force=force)
     asked = {"--errors": errors, "--chance": chance}
     if form in ("json", "csv"):
         every = {**asked, "--wide": wide}
         require_effect(every, f"with --format {form}", "leave it out: that has them anyway")
+    if form == "md":
+        require_effect({"--wide": wide}, "with --format md", "leave it out: that is wide anyway")
+    if form == "tex":
+        columns = {"--chance": chance, "--wide": wide}
+        require_effect(columns, "with --format tex", "leave it out: a paper's table has neither")
     if against is not None:
         alone = {**asked, "--checkpoint": checkpoint}
         require_effect(alone, "with --against", "leave it out: gaps are shown with their errors")

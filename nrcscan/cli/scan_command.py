@@ -76,7 +76,8 @@ def scan(
     if not wanted:
         require_effect({"--explain": explain}, "without rules", "give rules, or leave it out")
     require_writable(junit)
-    junit = placed(junit, data or (), force=force)
+    read = (folder, output, wanted.baseline and Path(wanted.baseline.path), *(data or ()))
+    junit = placed(junit, read, (b"<",), force=force)
     source = one_source(data, data_factory, "scan", settings.data)
     for told in (settings.told(given), wanted.told()):
         if told:

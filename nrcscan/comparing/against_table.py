@@ -18,7 +18,7 @@ from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
 from nrcscan.reporting.headings import range_met
 from nrcscan.reporting.layer_result import LayerResult
-from nrcscan.reporting.markdown import escaped, markdown_row
+from nrcscan.reporting.markdown import code, escaped, markdown_row
 from nrcscan.reporting.marks import FAILURES, MARKS, PURPLE
 from nrcscan.reporting.numbers import NARROW, number, plain
 from nrcscan.reporting.place import place
@@ -191,7 +191,7 @@ def _markdown(found: TrainTest) -> str:
         "",
         markdown_row(head),
         markdown_row("---" if column == "layer" else "---:" for column in head),
-        *(markdown_row([row[0], f"`{row[1]}`", *row[2:]]) for row in _rows(found, JUDGED)),
+        *(markdown_row([row[0], code(row[1]), *row[2:]]) for row in _rows(found, JUDGED)),
         "",
         escaped(LEGEND),
         "",

@@ -20,7 +20,7 @@ from nrcscan.options.choices import Format
 from nrcscan.reporting import csv_rows
 from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
-from nrcscan.reporting.markdown import escaped, markdown_row
+from nrcscan.reporting.markdown import code, escaped, markdown_row
 from nrcscan.reporting.marks import BLUE, MARKS, ORANGE, PURPLE
 from nrcscan.reporting.numbers import NARROW, number, plain
 from nrcscan.reporting.sentences import in_words
@@ -308,7 +308,7 @@ def _markdown(shown: Tables) -> str:
     for row in shown.comparison.rows:
         place = "" if row.step is None else str(row.step)
         cells = [" ".join(shown.cell(run, row)).strip() for run in runs]
-        name, apart = f"`{printable(row.name)}`", differing(row).removeprefix(f"{DIFFERS} ")
+        name, apart = code(row.name), differing(row).removeprefix(f"{DIFFERS} ")
         lines.append(markdown_row([place, name, *cells, apart]))
     lines += ["", escaped(shown.legend), ""]
     lines += [f"- {escaped(line)}" for line in remarks(shown)]

@@ -9,9 +9,10 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Unpack
 
 from nrcscan.comparing.short_labels import labels
-from nrcscan.drawing.figure import figure, require_drawable, write_figure
+from nrcscan.drawing.figure import BEGINS, figure, require_drawable, write_figure
 from nrcscan.drawing.shapes import Drawing, HeatMaps
 from nrcscan.errors import UsageError
+from nrcscan.files.write_atomically import require_apart
 from nrcscan.options.check import checked, part, several
 from nrcscan.options.describe import described
 from nrcscan.options.faces import names_keywords
@@ -24,7 +25,7 @@ from nrcscan.reporting.report_document import Report
 from nrcscan.scanning.heat_map_figure import heat_map_figure, runs_of
 from nrcscan.scanning.newest_profiles import newest_profiles
 from nrcscan.scanning.read_scan import read_scan
-from nrcscan.scanning.scan_file import SCAN_FILE, Scan, ScanDocument
+from nrcscan.scanning.scan_file import SCAN_FILE, Scan, ScanDocument, whole_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,13 +58,16 @@ def plot(
     Raises:
         InputError: a file or a scan cannot be used.
         UsageError: matplotlib is missing, the kind is not for what is given, an option is out of
-            range or does not apply to a scan, or the output exists already.
+            range or does not apply to a scan, or the output exists already or is an input.
         OutputError: the folder of the output is missing, full, or cannot be written to.
     """
     chosen = checked(PlotOptions, options, "plot")
     path = None if output is None else Path(output)
     require_drawable(path, force=force)
-    drawn = figure(_drawing(list(_given(sources)), chosen), chosen["width"])
+    given = list(_given(sources))
+    if path is not None:
+        require_apart(path, [whole_of(one.path) for one in given if one.path is not None], BEGINS)
+    drawn = figure(_drawing(given, chosen), chosen["width"])
     if path is not None:
         write_figure(drawn, path, force=force)
     return drawn

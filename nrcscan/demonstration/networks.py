@@ -8,7 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from nrcscan.errors import OutputError
-from nrcscan.files.write_atomically import put_in_place, require_free, unwritable
+from nrcscan.files.write_atomically import (
+    put_in_place,
+    require_folder,
+    require_free,
+    unwritable,
+)
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,10 @@ def unpack(folder: Path, *, force: bool = False) -> Iterator[Path]:
         The path of every copy.
 
     Raises:
-        UsageError: a file of that name is there already.
+        UsageError: a file of that name is there already, or the folder is a file.
         OutputError: the folder cannot be made, or a copy not be written.
     """
+    require_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

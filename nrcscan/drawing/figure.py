@@ -25,6 +25,9 @@ NO_DATE: dict[str, dict[str, None]] = {
 }
 """Ending of a file → what is not written into it: when and by which version it was made."""
 
+BEGINS = (b"<", b"%PDF", b"\x89PNG")
+"""What files of figures begin with."""
+
 DPI = 200
 """Of figures in points."""
 

@@ -70,7 +70,7 @@ def extract(
     paths = [one for one in given if isinstance(one, str | Path)]
 
     def require_writable() -> None:
-        write_atomically.require_apart(path, paths)
+        write_atomically.require_apart(path, paths, (b"\x89HDF",))
         write_atomically.require_free(path, force=force)
 
     network, origin, dataset, files = opened(model, data, settings, require_writable)

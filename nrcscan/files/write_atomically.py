@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nrcscan.errors import OutputError, UsageError
+from nrcscan.files.open_safely import head
 from nrcscan.wording import reason
 
 PARTIAL = ".part"
@@ -23,9 +24,10 @@ def require_free(path: Path, *, force: bool) -> None:
     """Check that `path` can be written before any work is done.
 
     Raises:
-        UsageError: something is there already that is not to be overwritten.
+        UsageError: something is there already that is not to be overwritten, or it is no file.
         OutputError: the folder of the output is missing, full, or cannot be written to.
     """
+    _require_no_stream(path, "file")
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; give a file name with -o")
     if path.is_symlink() or (path.exists() and not path.is_file()):
@@ -43,15 +45,43 @@ def require_free(path: Path, *, force: bool) -> None:
         raise unwritable(path, error) from error
 
 
-def require_apart(output: Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse to write over an input, whatever is asked for.
+def require_folder(path: Path) -> None:
+    """Check that `path` is a folder, or nothing yet.
 
     Raises:
-        UsageError: the output is one of the inputs.
+        UsageError: it is a file, or stands for stdout.
     """
-    for given in inputs if output.exists() else ():
-        if Path(given).exists() and output.samefile(given):
+    _require_no_stream(path, "folder")
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: is a file; give a folder with -o")
+
+
+def require_apart(
+    output: Path, inputs: Iterable[str | Path], begins: tuple[bytes, ...] = ()
+) -> None:
+    """Refuse to write over an input, or what is in a folder that is one, whatever is asked for.
+
+    Args:
+        output: the file to write.
+        inputs: files and folders.
+        begins: what a file of the output's form begins with. In a folder only such a one is
+            replaced: a page in a scan, say, but nothing that the scan itself is made of.
+
+    Raises:
+        UsageError: the output is one of the inputs, or in a folder of them.
+        InputError: the file that it would replace cannot be read.
+    """
+    named = sorted(map(Path, inputs), key=Path.is_dir)  # what is named itself comes first
+    for given in named if output.exists() else ():
+        if not given.exists():
+            continue
+        if output.samefile(given):
             raise UsageError(f"{output}: is an input too; choose another -o")
+        inside = given.is_dir() and output.resolve().is_relative_to(given.resolve())
+        if inside and output.is_file():
+            found = head(output, max(map(len, begins), default=0))
+            if not found.startswith(begins):
+                raise UsageError(f"{output}: is in {given}, an input too; choose another -o")
 
 
 @contextmanager
@@ -115,6 +145,16 @@ def unwritable(path: Path, error: OSError | RuntimeError) -> OutputError:
     number = int(told[1]) if told else getattr(error, "errno", None)
     why = os.strerror(number) if number else reason(error)
     return OutputError(f"{path}: cannot be written: {why}; choose another place with -o")
+
+
+def _require_no_stream(path: Path, kind: str) -> None:
+    """Refuse "-", which stands for stdout.
+
+    Raises:
+        UsageError: stdout takes text, and this is another kind of output.
+    """
+    if str(path) == "-":
+        raise UsageError(f"-: stdout takes no such output; give a {kind} with -o")
 
 
 def _sync(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TextIO
 
 from nrcscan.errors import OutputError
 from nrcscan.gating.judge import RuleResult, failed, unusable
+from nrcscan.reporting.markdown import escaped, markdown_row
 from nrcscan.reporting.numbers import number
 from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.wording import printable, r_squared, reason
@@ -184,19 +184,14 @@ def _checkpoint(checkpoint: Mapping[str, Any], verdicts: list[bool]) -> list[str
 
 
 def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(map(_cell, cells)) + " |\n"
+    return markdown_row(map(_cell, cells)) + "\n"
 
 
 def _cell(text: str) -> str:
-    r"""Return text that Markdown and HTML leave alone, within a table; no address in it is a link.
-
-    >>> _cell("a|b <i>"), _cell("http://a.b")
-    ('a\\|b \\<i\\>', 'http\\://a.b')
-    """
+    """Return text as a cell has it, cut short where it is too long."""
     if len(text) > LONGEST_CELL:
         text = f"{text[:LONGEST_CELL]}…"
-    text = re.sub(r"([\\`*_<>\[\]|~&@#])", r"\\\1", printable(text))
-    return re.sub(r"(:)(?=//)|(?<=www)(\.)", r"\\\1\2", text, flags=re.IGNORECASE)
+    return escaped(text)
 
 
 def _message(text: str) -> str:

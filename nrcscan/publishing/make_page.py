@@ -19,7 +19,7 @@ from nrcscan.publishing.whole_document import whole_document
 from nrcscan.reporting.make_report import report
 from nrcscan.reporting.report_document import Report
 from nrcscan.scanning.read_scan import read_scan
-from nrcscan.scanning.scan_file import SCAN_FILE, is_scan
+from nrcscan.scanning.scan_file import SCAN_FILE, is_scan, whole_of
 
 
 @names_keywords
@@ -50,7 +50,7 @@ def page(
     """
     target, given = Path(output), source if isinstance(source, Report) else Path(source)
     chosen = checked(PageOptions, options, "page")
-    require_apart(target, [given] if isinstance(given, Path) else [])
+    require_apart(target, [whole_of(given)] if isinstance(given, Path) else [], (b"<",))
     require_free(target, force=force)
     html = _html(given, chosen)
     with put_in_place(target, force=force) as partial:

@@ -1,7 +1,8 @@
-"""What Markdown tables are made of."""
+"""What Markdown pages are made of; nothing in a name from a file is taken for Markdown or HTML."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from nrcscan.wording import printable
@@ -13,7 +14,19 @@ def markdown_row(cells: Iterable[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text that Markdown and HTML leave alone."""
-    for character in "\\`*_<>[]":
-        text = text.replace(character, f"\\{character}")
-    return printable(text)
+    r"""Return text that Markdown and HTML leave alone; no address or name in it is a link.
+
+    >>> escaped("a_b <i>"), escaped("http://a.b")
+    ('a\\_b \\<i\\>', 'http\\://a.b')
+    """
+    text = re.sub(r"([\\`*_<>\[\]~&@#])", r"\\\1", printable(text))
+    return re.sub(r"(:)(?=//)|(?<=www)(\.)", r"\\\1\2", text, flags=re.IGNORECASE)
+
+
+def code(name: str) -> str:
+    r"""Return a name as code, or as text where something in it would end that, or a table's cell.
+
+    >>> code("net.0"), code("`<i>")
+    ('`net.0`', '\\`\\<i\\>')
+    """
+    return escaped(name) if "`" in name or "|" in name else f"`{printable(name)}`"

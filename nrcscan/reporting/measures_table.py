@@ -10,7 +10,7 @@ from rich.text import Text
 from nrcscan.metrics.neighbouring import COLUMNS, MEASURES, NAMES, OF_LAST
 from nrcscan.reporting.fitted_grid import FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
-from nrcscan.reporting.markdown import escaped, markdown_row
+from nrcscan.reporting.markdown import code, escaped, markdown_row
 from nrcscan.reporting.neighbouring_measures import NOT_LAST, LayerMeasures
 from nrcscan.reporting.numbers import number
 from nrcscan.reporting.report_document import Report
@@ -44,8 +44,14 @@ def markdown(report: Report) -> list[str]:
         return []
     rules = ["---" if column == "layer" else "---:" for column in HEAD]
     lines = ["", f"**{TITLE}**", "", markdown_row(HEAD), markdown_row(rules)]
-    lines += [markdown_row((at, f"`{name}`", *cells)) for at, name, *cells in _rows(report)]
-    return [*lines, "", _last(report), "", *(f"- {escaped(line)}" for line in _remarks(report))]
+    lines += [markdown_row((at, code(name), *cells)) for at, name, *cells in _rows(report)]
+    return [
+        *lines,
+        "",
+        escaped(_last(report)),
+        "",
+        *(f"- {escaped(line)}" for line in _remarks(report)),
+    ]
 
 
 def columns(report: Report) -> tuple[list[str], list[list[str]]]:

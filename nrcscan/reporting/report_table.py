@@ -20,7 +20,7 @@ from nrcscan.reporting.hanging import Hanging
 from nrcscan.reporting.headings import range_met, title
 from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.log_bar import HEAD, log_bar
-from nrcscan.reporting.markdown import escaped, markdown_row
+from nrcscan.reporting.markdown import code, escaped, markdown_row
 from nrcscan.reporting.marks import ALARM, BLUE, FAILURES, LEGEND, MARKS
 from nrcscan.reporting.numbers import NARROW, number, plain
 from nrcscan.reporting.place import place
@@ -245,9 +245,7 @@ def _markdown(report: Report, shown: Shown) -> str:
         if _begins(report, layer):
             lines.append(markdown_row(["", f"**{BEGINS}**"] + [""] * (len(COLUMNS) - 2)))
         marks = {c: f"{cells[c]} {_mark(layer, c)}".rstrip() for c in _JUDGED}
-        lines.append(
-            markdown_row(list({**cells, **marks, "layer": f"`{cells['layer']}`"}.values()))
-        )
+        lines.append(markdown_row(list({**cells, **marks, "layer": code(layer.name)}.values())))
     lines += ["", escaped(sentences.onsets(report)), "", f"{LEGEND}.", ""]
     lines += side_tables.markdown(report, chance=shown.chance)
     lines += [f"- {escaped(line)}" for line in remarks(report)]

@@ -12,7 +12,7 @@ from nrcscan.metrics.quantities import COLUMNS, OF_RANK, QUANTITIES
 from nrcscan.reporting.fitted_grid import FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
 from nrcscan.reporting.layer_result import LayerResult
-from nrcscan.reporting.markdown import markdown_row
+from nrcscan.reporting.markdown import code, markdown_row
 from nrcscan.reporting.numbers import number
 from nrcscan.reporting.place import place
 from nrcscan.reporting.report_document import Report
@@ -50,7 +50,7 @@ def markdown(report: Report, *, chance: bool) -> list[str]:
     for side in _sides(report, chance=chance):
         rule = ["---:", "---", *("---:" for _ in side.columns)]
         rows = [
-            [place(layer), f"`{printable(layer.name)}`", *cells]
+            [place(layer), code(layer.name), *cells]
             for layer, cells in zip(report.layers, side.cells, strict=True)
         ]
         head = ["#", "layer", *side.columns]

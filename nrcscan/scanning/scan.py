@@ -15,7 +15,7 @@ from typing import Any, Unpack
 from nrcscan.cpu_threads import processors
 from nrcscan.errors import NothingError, OutputError, UsageError
 from nrcscan.files.untouched import Untouched
-from nrcscan.files.write_atomically import sweep
+from nrcscan.files.write_atomically import require_folder, sweep
 from nrcscan.inputs.check_first import is_code, require_there
 from nrcscan.options.check import checked, part
 from nrcscan.options.describe import described
@@ -215,8 +215,7 @@ def _alone(output: Path) -> Iterator[None]:
         UsageError: a scan writes into a folder of its own, alone.
         OutputError: the folder of the output cannot be made or written to.
     """
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: is a file; give a folder with -o")
+    require_folder(output)
     require_own(output)
     made = not output.exists()
     try:

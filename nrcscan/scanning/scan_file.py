@@ -74,6 +74,11 @@ def is_scan(path: Path) -> bool:
     return path.name == SCAN_FILE or (path.is_dir() and (path / SCAN_FILE).is_file())
 
 
+def whole_of(path: Path) -> Path:
+    """Return what is read where `path` is named: of a scan.json the scan's whole folder."""
+    return path.parent if path.name == SCAN_FILE else path
+
+
 @dataclass(frozen=True, repr=False)
 class ScannedCheckpoint:
     """One checkpoint of a scan.

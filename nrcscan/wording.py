@@ -75,6 +75,36 @@ def some(names: Sequence[object]) -> str:
     return listed(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
 
 
+def common_prefix(names: Sequence[str], room: int) -> str:
+    """Return what all names begin with, up to a point; nothing where one has no more than that.
+
+    Where more than `room` letters are left of a name, it ends at an underscore or a hyphen too.
+
+    >>> common_prefix(["layers.0", "layers.10"], 8), common_prefix(["net.0", "head"], 8)
+    ('layers.', '')
+    >>> common_prefix(["net.block_0", "net.block_1"], 7), common_prefix(["net.block_0"], 7)
+    ('net.', '')
+    >>> common_prefix(["net.block_0", "net.block_1"], 6)
+    'net.block_'
+    """
+    if len(names) < 2:
+        return ""
+    first, last = min(names), max(names)
+    shared = next((i for i, c in enumerate(first) if c != last[i : i + 1]), len(first))
+    ends = [max(first.rfind(mark, 0, shared) for mark in marks) + 1 for marks in (".", "._-")]
+    longest = max(map(len, names))
+    return first[: ends[0] if longest - ends[0] <= room else ends[1]]
+
+
+def counted(number: int, thing: str) -> str:
+    """Return how many there are of a thing.
+
+    >>> counted(1, "layer"), counted(8, "layer")
+    ('1 layer', '8 layers')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def ordinal(number: int) -> str:
     """Return 1st, 2nd, 3rd, ….
 
@@ -90,6 +120,8 @@ def r_squared(value: float | None) -> str:
 
     >>> r_squared(0.8671), r_squared(0.99992), r_squared(1.0), r_squared(-1234.5), r_squared(None)
     ('0.867', '0.9999', '1', '-1.23e+03', '—')
+    >>> r_squared(-0.0001)
+    '0.000'
     """
     if value is None:
         return "—"
@@ -98,7 +130,7 @@ def r_squared(value: float | None) -> str:
     digits = 3
     while digits < 12 and float(f"{value:.{digits}f}") >= 1:
         digits += 1
-    return f"{value:.{digits}f}"
+    return f"{value:z.{digits}f}"
 
 
 def reason(error: BaseException) -> str:

@@ -218,6 +218,9 @@ def test_names_are_cut_to_their_width() -> None:
     assert short_names(["short", "names"], 12) == ("", ["short", "names"])
     assert short_names(["one.of.a.single.layer.alone"], 12)[0] == ""
     assert short_names(["a.b", "a.b.c"], 2) == ("a.", ["b", "b…"])
+    prefix, short = short_names([f"one_long_word_of_{i}_and_more" for i in range(3)], 8)
+    assert prefix == "one_long_word_of_"
+    assert len(set(short)) == 3
     for room in range(2, 30):
         for name in (*map(printable, HOSTILE), "a" * 60, "x.y" * 20):
             cut = shortened(name, room)

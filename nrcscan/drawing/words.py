@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from functools import cache
 
 from nrcscan.wording import printable
@@ -63,16 +62,3 @@ def short_name(name: str, most: int) -> str:
 def folded(text: str, width: int) -> str:
     """Return text on several lines, none longer than `width`."""
     return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False)) or text
-
-
-def common_prefix(names: Sequence[str]) -> str:
-    """Return what all names begin with, up to a point; nothing where one has no more than that.
-
-    >>> common_prefix(["layers.0", "layers.10"]), common_prefix(["net.0", "head"])
-    ('layers.', '')
-    """
-    if len(names) < 2:
-        return ""
-    first, last = min(names), max(names)
-    shared = next((i for i, c in enumerate(first) if c != last[i : i + 1]), len(first))
-    return first[: first.rfind(".", 0, shared) + 1]

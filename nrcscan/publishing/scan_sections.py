@@ -21,7 +21,7 @@ from nrcscan.reporting.numbers import number
 from nrcscan.scanning.conditions_of_scan import conditions_of
 from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.verdict.in_document import at_the_end, brief, step_of
-from nrcscan.wording import printable, r_squared
+from nrcscan.wording import counted, printable, r_squared
 
 
 def scan_sections(scan: ScanDocument, title: str) -> tuple[Markup, dict[str, Any]]:
@@ -34,9 +34,8 @@ def scan_sections(scan: ScanDocument, title: str) -> tuple[Markup, dict[str, Any
         "main",
         element(
             "header",
-            element("p", "scan", class_="title"),
-            element("h1", title, class_="verdict"),
-            element("p", _count(scan, found, len(runs)), class_="finding"),
+            element("p", title, class_="title"),
+            element("h1", _count(scan, found, len(runs)), class_="verdict"),
         ),
         section("Newest of every run", *(_newest(run, own[-1]) for run, own in runs.items())),
         section("Checkpoints", _filter(found), _overview(found)),
@@ -61,11 +60,7 @@ def scan_sections(scan: ScanDocument, title: str) -> tuple[Markup, dict[str, Any
 def _count(scan: ScanDocument, found: Sequence[Scanned], runs: int) -> str:
     bad = len(scan["checkpoints"]) - len(found)
     unused = f", {bad} more could not be used" if bad else ""
-    return f"{_some(len(found), 'checkpoint')} of {_some(runs, 'run')}{unused}"
-
-
-def _some(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    return f"{counted(len(found), 'checkpoint')} of {counted(runs, 'run')}{unused}"
 
 
 def _run_head(run: str) -> Markup:

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nrcscan.drawing.shapes import Axis, Face, Key, Point, Span
-from nrcscan.drawing.words import common_prefix, cut
+from nrcscan.drawing.words import NAME, cut
 from nrcscan.metrics.quantities import ENTRIES, Condition
 from nrcscan.reporting.place import INPUTS
 from nrcscan.reporting.report_document import Report
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.in_document import brief
 from nrcscan.verdict.state import State
+from nrcscan.wording import common_prefix
 
 LayerFields = Mapping[str, Any]
 """A layer as the JSON report has it."""
@@ -121,7 +122,7 @@ def depth_of(profiles: Sequence[Profile]) -> Places:
     """Return where layers are: by name where all networks have the same, else by their steps."""
     names = [str(layer["name"]) for layer in profiles[0].layers]
     if all([layer["name"] for layer in other.layers] == names for other in profiles):
-        shared = common_prefix(names)
+        shared = common_prefix(names, NAME)
         label = f"layer ({cut(shared, 30)}*)" if shared else "layer"
         places = {name: place for place, name in enumerate(names)}
         shown = tuple(name.removeprefix(shared) for name in names)

@@ -10,6 +10,8 @@ from itertools import takewhile
 
 from rich.cells import cell_len, set_cell_size
 
+from nrcscan.wording import common_prefix
+
 CUT = "…"
 
 
@@ -28,12 +30,12 @@ def short_names(names: Sequence[str], room: int, cut: str = CUT) -> tuple[str, l
     ('net.encoder.', ['0.weight', '1.weight'])
     >>> short_names(["blocks.10.attention.output", "blocks.11.attention.output"], 14)
     ('blocks.', ['10.atte…output', '11.atte…output'])
+    >>> short_names(["the_long_name_of_block_1_here", "the_long_name_of_block_2_here"], 6)
+    ('the_long_name_of_block_', ['1_here', '2_here'])
     """
     if all(cell_len(name) <= room for name in names):
         return "", list(names)
-    words = [name.split(".") for name in names]
-    alike = min(shared(words), min(map(len, words)) - 1) if len(names) > 1 else 0
-    prefix = "".join(f"{word}." for word in words[0][:alike])
+    prefix = common_prefix(names, room)
     rest = [name.removeprefix(prefix) for name in names]
     tails = range((room - cell_len(cut)) // 2, -1, -1)
     tried = ([shortened(name, room, cut, tail) for name in rest] for tail in tails)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nrcscan.drawing.shapes import DASHED, Axis, Curve, Drawing, Key, Level, Panel, Point
-from nrcscan.drawing.words import common_prefix, cut, short_name
+from nrcscan.drawing.words import cut, short_name
 from nrcscan.reporting.profile import LONGEST_LABEL, Profile
+from nrcscan.wording import common_prefix
 
 ROUNDING = 2.0**-52
 """Of float64: shares below this times the width are nothing but rounding, and not drawn."""
@@ -36,7 +37,7 @@ def spectrum_figure(profiles: Sequence[Profile]) -> Drawing:
             )
         )
         named |= {name: curve.shade for name, curve in curves.items()}
-    shared, shown = common_prefix([*named]), _some(list(named.items()))
+    shared, shown = common_prefix([*named], LONGEST_NAME), _some(list(named.items()))
     if len({tuple(_firsts(one)) for one in profiles}) > 1:
         shared, shown = "", [("first layer", 0.0), ("half-way", 0.5), ("last layer", 1.0)]
     key = [

@@ -18,13 +18,14 @@ from nrcscan.drawing.shapes import (
     HeatMaps,
     Key,
 )
-from nrcscan.drawing.words import common_prefix, cut
+from nrcscan.drawing.words import NAME, cut
 from nrcscan.metrics.quantities import ENTRIES, JUDGED, Condition
 from nrcscan.reporting.profile import LONGEST_LABEL, MARK_WORDS, face_of, heading
 from nrcscan.scanning.conditions_of_scan import conditions_of
 from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import ScanDocument
 from nrcscan.verdict.state import State
+from nrcscan.wording import common_prefix
 
 LEAST_NOISE, FARTHEST_RATIO, NEAREST_RATIO = 1e-8, 100.0, 4.0
 """Where colours of the noise end, and of the ratio at most and at least."""
@@ -60,7 +61,7 @@ def heat_map_figure(scan: ScanDocument, labels: Sequence[str] = ()) -> HeatMaps:
         for entry in entries
         for layer in entry.get("layers", ())
     }
-    shared = common_prefix([*names])
+    shared = common_prefix([*names], NAME)
     unit = _unit([entry for entries in runs.values() for entry in entries])
     maps = [
         _map(number, heading(condition, thresholds), entries, shared, unit)

@@ -96,6 +96,22 @@ def common_prefix(names: Sequence[str], room: int) -> str:
     return first[: ends[0] if longest - ends[0] <= room else ends[1]]
 
 
+def initials(name: str, room: int) -> str:
+    """Return a name with as many of its words, from the first, as one letter as have to be.
+
+    Numbers stay, and so does the last word.
+
+    >>> initials("bert.encoder.layer.11.attention.self.query", 20)
+    'b.e.l.11.a.s.query'
+    """
+    words = name.split(".")
+    for place, word in enumerate(words[:-1]):
+        if len(".".join(words)) <= room:
+            break
+        words[place] = word if word.isdecimal() else word[:1]
+    return ".".join(words)
+
+
 def counted(number: int, thing: str) -> str:
     """Return how many there are of a thing.
 

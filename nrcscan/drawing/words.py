@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from functools import cache
 
-from nrcscan.wording import printable
+from nrcscan.wording import initials, printable
 
 NAME = 20
 """Letters of a name beside an axis."""
@@ -45,18 +45,12 @@ def cut(text: str, most: int) -> str:
 
 
 def short_name(name: str, most: int) -> str:
-    """Return a layer's name with its longest words cut short, so that numbers stay whole.
+    """Return a layer's name with its first words as letters where it is longer; numbers stay.
 
     >>> short_name("encoder.layer.11.attention.query", 20)
-    'en….la….11.att….que…'
+    'e.l.11.a.query'
     """
-    words = name.split(".")
-    while len(".".join(words)) > most:
-        longest = max(words, key=lambda word: 0 if word.isdecimal() else len(word))
-        if len(longest) < 4:
-            return cut(".".join(words), most)
-        words[words.index(longest)] = f"{longest.rstrip('…')[: len(longest) - 2]}…"
-    return ".".join(words)
+    return cut(initials(name, most), most)
 
 
 def folded(text: str, width: int) -> str:

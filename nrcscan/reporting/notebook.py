@@ -35,7 +35,7 @@ def of_report(report: Report) -> str:
         [report.verdict.text],
         [*report.verdict.findings, sentences.signal(report), sentences.onsets(report)],
         table(
-            ["#", "layer", "width", *COLUMNS.values()],
+            ["#", "layer", "width", *map(_head, COLUMNS)],
             ([place(layer), layer.name, str(layer.width), *_cells(layer)] for layer in report),
             left=("layer",),
             begins=[layer.name == starts for layer in report],
@@ -104,6 +104,12 @@ def small(line: str) -> str:
 def text(words: str) -> str:
     """Return words as HTML shows them, whatever is in them: names come from files."""
     return escape(printable(words))
+
+
+def _head(quantity: str) -> str:
+    """Return a quantity's column, after the condition that it judges, such as "NRC1 noise"."""
+    condition = _MARKED.get(quantity)
+    return COLUMNS[quantity] if condition is None else f"{condition.upper()} {COLUMNS[quantity]}"
 
 
 def _cells(layer: LayerResult) -> Iterable[str]:

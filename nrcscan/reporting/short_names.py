@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from rich.cells import cell_len, set_cell_size
 
-from nrcscan.wording import common_prefix
+from nrcscan.wording import common_prefix, initials
 
 CUT = "…"
 
@@ -19,7 +19,7 @@ def short_names(names: Sequence[str], room: int, cut: str = CUT) -> tuple[str, l
     """Return what is left out at the beginning of all names, and the names that fit.
 
     Nothing is left out, or cut, where all fit. Names are cut where most of them stay different,
-    in their middle if it makes none.
+    in their middle if it makes none; where some would look alike, first words become letters.
 
     Args:
         names: printable.
@@ -32,13 +32,16 @@ def short_names(names: Sequence[str], room: int, cut: str = CUT) -> tuple[str, l
     ('blocks.', ['10.atte…output', '11.atte…output'])
     >>> short_names(["the_long_name_of_block_1_here", "the_long_name_of_block_2_here"], 6)
     ('the_long_name_of_block_', ['1_here', '2_here'])
+    >>> short_names(["bert.layer.0.a.key", "bert.layer.1.a.key", "bert.layer.1.a.query", "fc"], 11)
+    ('', ['b.l.0.a.key', 'b.l.1.a.key', 'b.l.1.a.qu…', 'fc'])
     """
     if all(cell_len(name) <= room for name in names):
         return "", list(names)
     prefix = common_prefix(names, room)
     rest = [name.removeprefix(prefix) for name in names]
     tails = range((room - cell_len(cut)) // 2, -1, -1)
-    tried = ([shortened(name, room, cut, tail) for name in rest] for tail in tails)
+    tried = [[shortened(name, room, cut, tail) for name in rest] for tail in tails]
+    tried.append([shortened(initials(name, room), room, cut, 0) for name in rest])
     return prefix, max(tried, key=lambda found: len(set(found)))
 
 

@@ -28,53 +28,65 @@ def short_names(names: Sequence[str], room: int, cut: str = CUT) -> tuple[str, l
     ('net.encoder.', ['0.weight', '1.weight'])
     >>> short_names(["blocks.10.attention.output", "blocks.11.attention.output"], 14)
     ('blocks.', ['10.atte…output', '11.atte…output'])
+    >>> short_names(["the_long_name_of_block_1_here", "the_long_name_of_block_2_here"], 6)
+    ('the_long_name_of_block_', ['1_here', '2_here'])
     """
     if all(cell_len(name) <= room for name in names):
         return "", list(names)
-    prefix = common_prefix(names)
+    prefix = common_prefix(names, room)
     return prefix, told_apart([name.removeprefix(prefix) for name in names], room, cut)
 
 
-def common_prefix(names: Sequence[str]) -> str:
+def common_prefix(names: Sequence[str], room: int) -> str:
     """Return what all names begin with, up to a point; nothing where one has no more than that.
 
-    >>> common_prefix(["layers.0", "layers.10"]), common_prefix(["net.0", "head"])
+    Where more than `room` letters are left of a name, it ends at an underscore or a hyphen too.
+
+    >>> common_prefix(["layers.0", "layers.10"], 8), common_prefix(["net.0", "head"], 8)
     ('layers.', '')
+    >>> common_prefix(["net.block_0", "net.block_1"], 7), common_prefix(["net.block_0"], 7)
+    ('net.', '')
+    >>> common_prefix(["net.block_0", "net.block_1"], 6)
+    'net.block_'
     """
     if len(names) < 2:
         return ""
-    words = [name.split(".") for name in names]
-    alike = min(shared(words), min(map(len, words)) - 1)
-    return "".join(f"{word}." for word in words[0][:alike])
+    first, last = min(names), max(names)
+    alike = next((i for i, c in enumerate(first) if c != last[i : i + 1]), len(first))
+    ends = [max(first.rfind(mark, 0, alike) for mark in marks) + 1 for marks in (".", "._-")]
+    longest = max(map(len, names))
+    return first[: ends[0] if longest - ends[0] <= room else ends[1]]
 
 
 def told_apart(names: Sequence[str], room: int, cut: str = CUT) -> list[str]:
     """Return names that fit, cut where most of them stay different.
 
-    That is in their middle if possible, or else before that, or in their longest words.
+    That is in their middle if possible, or else before that; or first words become letters.
 
     >>> told_apart(["10.attention.output", "11.attention.output"], 14)
     ['10.atte…output', '11.atte…output']
+    >>> told_apart(["bert.layer.0.a.key", "bert.layer.1.a.key", "bert.layer.1.a.query"], 11)
+    ['b.l.0.a.key', 'b.l.1.a.key', 'b.l.1.a.qu…']
     """
     tails = range((room - cell_len(cut)) // 2, -1, -1)
     tried = [[shortened(name, room, cut, tail) for name in names] for tail in tails]
-    tried.append([_words_shortened(name, room, cut) for name in names])
+    tried.append([shortened(initials(name, room), room, cut, 0) for name in names])
     return max(tried, key=lambda found: len(set(found)))
 
 
-def _words_shortened(name: str, room: int, cut: str) -> str:
-    """Return a name that fits, with its longest words cut short, so that numbers stay whole.
+def initials(name: str, room: int) -> str:
+    """Return a name with as many of its words, from the first, as one letter as have to be.
 
-    >>> _words_shortened("encoder.layer.11.attention.query", 20, CUT)
-    'en….la….11.att….que…'
+    Numbers stay, and so does the last word.
+
+    >>> initials("bert.encoder.layer.11.attention.self.query", 20)
+    'b.e.l.11.a.s.query'
     """
     words = name.split(".")
-    while cell_len(".".join(words)) > room:
-        longest = max(words, key=lambda word: 0 if word.isdecimal() else len(word))
-        if len(longest) < len(cut) + 3:
-            return shortened(name, room, cut)
-        kept = longest.removesuffix(cut)[: len(longest) - len(cut) - 1]
-        words[words.index(longest)] = f"{kept}{cut}"
+    for place, word in enumerate(words[:-1]):
+        if len(".".join(words)) <= room:
+            break
+        words[place] = word if word.isdecimal() else word[:1]
     return ".".join(words)
 
 

@@ -112,6 +112,8 @@ def r_squared(value: float | None) -> str:
 
     >>> r_squared(0.8671), r_squared(0.99992), r_squared(1.0), r_squared(-1234.5), r_squared(None)
     ('0.867', '0.9999', '1', '-1.23e+03', '—')
+    >>> r_squared(-0.0001)
+    '0.000'
     """
     if value is None:
         return "—"
@@ -120,7 +122,7 @@ def r_squared(value: float | None) -> str:
     digits = 3
     while digits < 12 and float(f"{value:.{digits}f}") >= 1:
         digits += 1
-    return f"{value:.{digits}f}"
+    return f"{value:z.{digits}f}"
 
 
 def reason(error: BaseException) -> str:

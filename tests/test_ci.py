@@ -189,6 +189,7 @@ def test_without_a_file_there_are_the_defaults(tmp_path: Path) -> None:
         ("tolerance = nan", "give a number from 0 to 1"),
         ("tolerance = true", "give a number from 0 to 1"),
         ("baseline = 3", "toml: baseline: 3 is a int: give a path"),
+        ("[tool.nrcscan]\ngate = 'all'", "no table here; leave out the line .tool.nrcscan"),
         ("gate = \n1", "nrcscan.toml: not TOML: .*line 1.*; mend it"),
         ("gate = '\udcff'", "not TOML"),
     ],
@@ -943,10 +944,10 @@ def test_every_rule_of_the_page_can_be_read(tmp_path: Path) -> None:
     for rule in rules:
         parse(rule)
     (toml,) = blocks("toml")
-    (tmp_path / "pyproject.toml").write_text(toml)
+    (tmp_path / "nrcscan.toml").write_text(toml)
     (tmp_path / "baseline.json").write_text(json.dumps(scan(good("1.pt"))))
     settings = find_settings(tmp_path)
-    assert settings.keys == tuple(tomllib.loads(toml)["tool"]["nrcscan"])
+    assert settings.keys == tuple(tomllib.loads(toml))
     assert len(gather_rules(settings).rules) == 2
 
 

@@ -38,7 +38,7 @@ def test_every_message_says_what_happened_and_what_to_do(page: ModuleType) -> No
 def test_messages_are_read_off_the_code(page: ModuleType) -> None:
     found = {message.text: message for message in page.messages()}
     exists = found["PATH: exists already"]
-    assert exists.remedy == "replace it with --force, or choose another -o"
+    assert exists.remedy == "replace it with --force, or choose another name"
     assert exists.exit_code == errors.UsageError.exit_code
     assert {m.kind for m in found.values()} >= {"UsageError", "InputError", "UnsafeError"}
 

@@ -57,7 +57,7 @@ def test_the_demo_shows_one_network_that_has_collapsed_and_one_that_has_not(
     done = cli("demo")
     assert done.returncode == 2
     assert (
-        "swimmer.pt: exists already; replace it with --force, or choose another -o" in done.stderr
+        "swimmer.pt: exists already; replace it with --force, or choose another name" in done.stderr
     )
     ok(cli("demo", "--force"))
 

@@ -388,7 +388,7 @@ def test_an_existing_figure_is_kept(cli: Run, folder: Path, tmp_path: Path) -> N
     refused = cli(*command)
     assert refused.returncode == 2
     assert refused.stderr == (
-        "error: a.pdf: exists already; replace it with --force, or choose another -o\n"
+        "error: a.pdf: exists already; replace it with --force, or choose another name\n"
     )
     assert (tmp_path / "a.pdf").read_text() == "mine"
     done = cli(*command, "--force")

@@ -246,7 +246,7 @@ def test_a_report_is_told_in_two_lines(whole: Report, tmp_path: Path) -> None:
     made = nrcscan.extract(mlp(3, 8, 1), (x, y), tmp_path / "a.h5")
     assert re.fullmatch(rf"<Extraction {made.path}: 2 layers, 40 samples, R² = \S+>", repr(made))
     merged = nrcscan.merge(made, tmp_path / "b.h5")
-    assert "2 layers, 40 samples of 1 parts" in repr(merged)
+    assert "2 layers, 40 samples of 1 part" in repr(merged)
 
 
 def test_a_frame_has_a_row_per_layer_and_a_column_per_number(whole: Report) -> None:
@@ -392,7 +392,7 @@ def test_what_is_raised_names_the_keyword(tmp_path: Path) -> None:
         ),
         (
             lambda: nrcscan.extract(model, (x, y), made.path),
-            "exists already; replace it with force=True, or choose another output=",
+            "exists already; replace it with force=True, or choose another name",
         ),
         (
             lambda: nrcscan.report(made, signal_dim=0),

@@ -218,6 +218,12 @@ def test_names_are_cut_to_their_width() -> None:
     assert short_names(["short", "names"], 12) == ("", ["short", "names"])
     assert short_names(["one.of.a.single.layer.alone"], 12)[0] == ""
     assert short_names(["a.b", "a.b.c"], 2) == ("a.", ["b", "b…"])
+    prefix, short = short_names([f"one_long_word_of_{i}_and_more" for i in range(3)], 8)
+    assert prefix == "one_long_word_of_"
+    assert len(set(short)) == 3
+    parts = ("attention.self.query", "attention.self.key", "attention.output.dense", "output.dense")
+    bert = [f"bert.encoder.layer.{i}.{part}" for i in range(12) for part in parts]
+    assert len(set(short_names([*bert, "classifier"], 16)[1])) == 49
     for room in range(2, 30):
         for name in (*map(printable, HOSTILE), "a" * 60, "x.y" * 20):
             cut = shortened(name, room)

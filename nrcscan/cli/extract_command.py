@@ -19,6 +19,7 @@ from nrcscan.cli.option_groups import (
 )
 from nrcscan.cli.progress_bar import counting
 from nrcscan.options.pass_options import PassOptions
+from nrcscan.wording import counted, r_squared
 
 if TYPE_CHECKING:
     from nrcscan.extracting.extraction import Extraction
@@ -50,8 +51,8 @@ def extract(
 
 def sizes(result: Extraction) -> str:
     """Return how much was measured, in words, and how well the network fits it."""
-    fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"
-    return f"{len(result.layers)} layers, {result.n_samples} samples{fit}"
+    fit = "" if result.r2 is None else f", R² = {r_squared(result.r2)}"
+    return f"{counted(len(result.layers), 'layer')}, {result.n_samples} samples{fit}"
 
 
 def watched_pass(

@@ -10,6 +10,7 @@ import typer
 import nrcscan
 from nrcscan.cli.console import emit, say
 from nrcscan.cli.option_groups import Force, Statistics, takes
+from nrcscan.wording import r_squared
 
 
 @takes()
@@ -27,7 +28,6 @@ def merge(
         nrcscan merge shard*.h5 -o whole.h5 --force
     """
     result = nrcscan.merge(parts, output, force=force, on_note=say)
-    fit = "" if result.r2 is None else f", R² = {result.r2:.3f}"
-    size = f"{len(result.layers)} layers, {result.n_samples} samples of {result.n_parts} parts"
-    emit(f"{result.path}: {size}{fit}\n", None)
+    fit = "" if result.r2 is None else f", R² = {r_squared(result.r2)}"
+    emit(f"{result.path}: {result.size}{fit}\n", None)
     say(f"see where it collapses with: nrcscan report {result.path}")

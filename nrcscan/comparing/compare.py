@@ -26,7 +26,7 @@ from nrcscan.scanning.conditions_of_scan import conditions_of
 from nrcscan.scanning.newest import newest, training_order
 from nrcscan.scanning.read_scan import read_scan
 from nrcscan.scanning.scan_file import ScanDocument
-from nrcscan.wording import printable
+from nrcscan.wording import counted, printable
 
 if TYPE_CHECKING:
     import pandas
@@ -52,7 +52,7 @@ class Comparison:
 
     def __repr__(self) -> str:
         lines = [f"{printable(run.label)}: {printable(run.verdict['text'])}" for run in self.runs]
-        size = f"{len(self.runs)} runs, {len(self.rows)} layers"
+        size = f"{len(self.runs)} runs, {counted(len(self.rows), 'layer')}"
         return "\n".join([f"<Comparison: {size}", *lines]) + ">"
 
     def _repr_html_(self) -> str:

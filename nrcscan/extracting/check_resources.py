@@ -70,4 +70,5 @@ def announce_space(
             f"{path}: the activations need {needed / 1e9:.1f} GB and the disk has"
             f" {free / 1e9:.1f} GB free; use --no-activations or choose another place with -o"
         )
-    say(f"storing {needed / 1e6:,.1f} MB of activations; --no-activations keeps statistics alone")
+    size = f"{needed / 1e6:,.1f} MB" if needed >= 1e5 else f"{needed / 1e3:,.1f} kB"
+    say(f"storing {size} of activations; --no-activations keeps statistics alone")

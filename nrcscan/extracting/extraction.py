@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nrcscan.network.try_guesses import Trial
-from nrcscan.wording import printable, r_squared
+from nrcscan.wording import counted, printable, r_squared
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,5 +35,5 @@ class Extraction:
         return str(self.path)
 
     def __repr__(self) -> str:
-        size = f"{len(self.layers)} layers, {self.n_samples} samples"
+        size = f"{counted(len(self.layers), 'layer')}, {self.n_samples} samples"
         return f"<Extraction {printable(str(self.path))}: {size}, R² = {r_squared(self.r2)}>"

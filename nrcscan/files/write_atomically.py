@@ -33,7 +33,7 @@ def require_free(path: Path, *, force: bool) -> None:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise UsageError(f"{path}: is a link or a device, not a file; give a file name with -o")
     if path.exists() and not force:
-        raise UsageError(f"{path}: exists already; replace it with --force, or choose another -o")
+        raise UsageError(f"{path}: exists already; replace it with --force, or choose another name")
     folder = path.parent
     if not folder.is_dir():
         raise OutputError(f"{path}: there is no folder {folder}; create it first")

@@ -178,12 +178,14 @@ def _configured(folder: Path) -> tuple[str | None, dict[str, Any]]:
     """Return the file of a folder that holds settings, and these.
 
     Raises:
-        UsageError: the settings are in two places, or are no table.
+        UsageError: the settings are in two places, in no table, or in one where none belongs.
     """
     own, project = folder / FILE, folder / PROJECT
     tables = {}
     if own.exists():
         tables[str(own)] = _toml(own)
+        if "tool" in tables[str(own)]:
+            raise UsageError(f"{own}: keys need no table here; leave out the line {TABLE}")
     if project.exists():
         tool = _toml(project).get("tool", {})
         if isinstance(tool, dict) and "nrcscan" in tool:

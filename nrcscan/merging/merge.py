@@ -22,7 +22,7 @@ from nrcscan.options.faces import heard, names_keywords
 from nrcscan.statistics import unit_features
 from nrcscan.statistics.moments import Array, Moments, Statistics
 from nrcscan.statistics.sketch import Sketch, Sketched
-from nrcscan.wording import printable, r_squared
+from nrcscan.wording import counted, printable, r_squared
 
 MOST_PARTS = 256
 """Parts that are merged at once: each is an open file, and systems allow about 1,000."""
@@ -53,8 +53,13 @@ class Merged:
         return str(self.path)
 
     def __repr__(self) -> str:
-        size = f"{len(self.layers)} layers, {self.n_samples} samples of {self.n_parts} parts"
-        return f"<Merged {printable(str(self.path))}: {size}, R² = {r_squared(self.r2)}>"
+        return f"<Merged {printable(str(self.path))}: {self.size}, R² = {r_squared(self.r2)}>"
+
+    @property
+    def size(self) -> str:
+        """How much was measured, in words."""
+        parts = f"{self.n_samples} samples of {counted(self.n_parts, 'part')}"
+        return f"{counted(len(self.layers), 'layer')}, {parts}"
 
 
 @names_keywords

@@ -1,4 +1,4 @@
-"""LayersInDepth against conditions in a strip of cells: where collapse begins, at a glance."""
+"""Depth against conditions in a strip of cells: where collapse begins, at a glance."""
 
 from __future__ import annotations
 

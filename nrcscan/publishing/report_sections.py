@@ -115,8 +115,9 @@ def _key(shaded: bool) -> Markup:
     stretch = "shaded: where the verdict has all four met; " if shaded else ""
     return element(
         "p",
-        f"{stretch}filled: met; hollow: not met; hatched: undecided; bars: {BAR:g} standard errors"
-        " on either side; dotted: threshold; dashed: the network's own error; short strokes: what"
-        " one unrelated network in a hundred is beyond. A point leads to its layer.",
+        f"{stretch}filled: met; hollow: not met; hatched: undecided; grey: not judged;"
+        f" bars: {BAR:g} standard errors on either side; dotted: threshold; dashed: the network's"
+        " own error; short strokes: what one unrelated network in a hundred is beyond. A point"
+        " leads to its layer.",
         class_="legend",
     )

@@ -34,9 +34,8 @@ def scan_sections(scan: ScanDocument, title: str) -> tuple[Markup, dict[str, Any
         "main",
         element(
             "header",
-            element("p", "scan", class_="title"),
-            element("h1", title, class_="verdict"),
-            element("p", _count(scan, found, len(runs)), class_="finding"),
+            element("p", title, class_="title"),
+            element("h1", _count(scan, found, len(runs)), class_="verdict"),
         ),
         section("Newest of every run", *(_newest(run, own[-1]) for run, own in runs.items())),
         section("Checkpoints", _filter(found), _overview(found)),

@@ -8,6 +8,7 @@ from html import escape
 from nrcscan.metrics.quantities import COLUMNS, ENTRIES, JUDGES
 from nrcscan.options.faces import in_keywords
 from nrcscan.reporting import sentences
+from nrcscan.reporting.headings import title
 from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.marks import LEGEND, MARKS
 from nrcscan.reporting.numbers import number
@@ -34,7 +35,7 @@ def of_report(report: Report) -> str:
         [report.verdict.text],
         [*report.verdict.findings, sentences.signal(report), sentences.onsets(report)],
         table(
-            ["#", "layer", "width", *COLUMNS.values()],
+            ["#", "layer", "width", *map(_head, COLUMNS)],
             ([place(layer), layer.name, str(layer.width), *_cells(layer)] for layer in report),
             left=("layer",),
             begins=[layer.name == starts for layer in report],
@@ -103,6 +104,11 @@ def small(line: str) -> str:
 def text(words: str) -> str:
     """Return words as HTML shows them, whatever is in them: names come from files."""
     return escape(printable(words))
+
+
+def _head(quantity: str) -> str:
+    """Return a quantity's column, after the condition that it judges."""
+    return title(JUDGES[quantity]) if quantity in JUDGES else COLUMNS[quantity]
 
 
 def _cells(layer: LayerResult) -> Iterable[str]:

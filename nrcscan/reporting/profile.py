@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nrcscan.drawing.shapes import Axis, Face, Key, Point, Span
+from nrcscan.drawing.words import NAME
 from nrcscan.metrics.quantities import ENTRIES
 from nrcscan.reporting.place import INPUTS
 from nrcscan.reporting.report_document import Report
@@ -100,7 +101,7 @@ def depth_of(profiles: Sequence[Profile]) -> Places:
     """Return where layers are: by name where all networks have the same, else by their steps."""
     names = [str(layer["name"]) for layer in profiles[0].layers]
     if all([layer["name"] for layer in other.layers] == names for other in profiles):
-        shared = common_prefix(names)
+        shared = common_prefix(names, NAME)
         label = f"layer ({shortened(shared, 30)}*)" if shared else "layer"
         places = {name: place for place, name in enumerate(names)}
         shown = tuple(name.removeprefix(shared) for name in names)

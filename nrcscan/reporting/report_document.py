@@ -16,7 +16,7 @@ from nrcscan.options.report_options import Thresholds
 from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.neighbouring_measures import Neighbouring
 from nrcscan.verdict.verdict import Verdict
-from nrcscan.wording import printable, some
+from nrcscan.wording import counted, printable, some
 
 if TYPE_CHECKING:
     import pandas
@@ -127,8 +127,8 @@ class Report:
     def size(self) -> str:
         """How much was measured, in words."""
         return (
-            f"{len(self.layers)} layers, {self.n_samples} samples, {self.n_targets} targets,"
-            f" k = {self.signal_dim}"
+            f"{counted(len(self.layers), 'layer')}, {self.n_samples} samples,"
+            f" {counted(self.n_targets, 'target')}, k = {self.signal_dim}"
         )
 
     @property

@@ -36,7 +36,7 @@ def spectrum_figure(profiles: Sequence[Profile]) -> Drawing:
             )
         )
         named |= {name: curve.shade for name, curve in curves.items()}
-    shared, shown = common_prefix([*named]), _some(list(named.items()))
+    shared, shown = common_prefix([*named], LONGEST_NAME), _some(list(named.items()))
     if len({tuple(_firsts(one)) for one in profiles}) > 1:
         shared, shown = "", [("first layer", 0.0), ("half-way", 0.5), ("last layer", 1.0)]
     names = told_apart([name.removeprefix(shared) for name, _ in shown], LONGEST_NAME)

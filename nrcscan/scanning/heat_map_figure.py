@@ -18,6 +18,7 @@ from nrcscan.drawing.shapes import (
     HeatMaps,
     Key,
 )
+from nrcscan.drawing.words import NAME
 from nrcscan.metrics.quantities import ENTRIES, JUDGED, Condition
 from nrcscan.reporting.headings import heading
 from nrcscan.reporting.profile import LONGEST_LABEL, MARK_WORDS, face_of
@@ -61,7 +62,7 @@ def heat_map_figure(scan: ScanDocument, labels: Sequence[str] = ()) -> HeatMaps:
         for entry in entries
         for layer in entry.get("layers", ())
     }
-    shared = common_prefix([*names])
+    shared = common_prefix([*names], NAME)
     unit = _unit([entry for entries in runs.values() for entry in entries])
     maps = [
         _map(number, heading(condition, thresholds), entries, shared, unit)

@@ -16,7 +16,7 @@ from nrcscan.files.open_safely import head
 from nrcscan.files.write_atomically import write_text
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.scanning.grouped_notes import grouped, lines
-from nrcscan.wording import printable
+from nrcscan.wording import counted, printable
 
 if TYPE_CHECKING:
     import pandas
@@ -162,8 +162,9 @@ class Scan:
     def size(self) -> str:
         """How many checkpoints there are, in words."""
         bad = sum(c.result is None for c in self.checkpoints)
-        told = f"{len(self.checkpoints)} checkpoints of {len({c.run for c in self.checkpoints})}"
-        return f"{told} runs" + (f", {bad} could not be used" if bad else "")
+        runs = counted(len({c.run for c in self.checkpoints}), "run")
+        told = f"{counted(len(self.checkpoints), 'checkpoint')} of {runs}"
+        return told + (f", {bad} could not be used" if bad else "")
 
     def __repr__(self) -> str:
         return f"<Scan {printable(str(self.output))}: {self.size}>"

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,12 @@ def test_names_cannot_steer_the_output_and_are_never_cut(tmp_path: Path, name: s
         if form == "table":
             assert shown in text
     assert json.loads(render(found, "json"))["layers"][0]["name"] == name
+
+
+def test_no_name_is_a_formula_in_csv(collapsed: Report) -> None:
+    named = [
+        replace(layer, name=f"{'=+-@'[i % 4]}cmd()|{i}") for i, layer in enumerate(collapsed.layers)
+    ]
+    rows = list(csv.DictReader(io.StringIO(render(replace(collapsed, layers=tuple(named)), "csv"))))
+    assert [row["name"] for row in rows] == [f"'{layer.name}" for layer in named]
+    assert [float(row["cka"]) for row in rows] == [layer["cka"] for layer in collapsed.layers]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from nrcscan.comparing.against import Gap, TrainTest
+from nrcscan.files.inert_csv import csv_text
 from nrcscan.metrics.quantities import COLUMNS, ENTRIES, JUDGED, Condition
 from nrcscan.options.choices import Format
 from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
@@ -171,15 +170,13 @@ def _is_clear(gap: Gap) -> bool:
 
 def _csv(found: TrainTest) -> str:
     """Return a row per layer and quantity."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["name", "quantity", "train", "test", "gap", "standard_error"])
-    for layer, gaps in found.layers():
-        for quantity, gap in gaps.items():
-            error = "" if gap.standard_error is None else repr(gap.standard_error)
-            numbers = [repr(value) for value in (gap.train, gap.test, gap.value)]
-            writer.writerow([printable(layer.name), quantity, *numbers, error])
-    return buffer.getvalue()
+    head = ("name", "quantity", "train", "test", "gap", "standard_error")
+    rows = (
+        (layer.name, quantity, gap.train, gap.test, gap.value, gap.standard_error)
+        for layer, gaps in found.layers()
+        for quantity, gap in gaps.items()
+    )
+    return csv_text([head, *rows])
 
 
 def _markdown(found: TrainTest) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from rich.text import Text
 from nrcscan.comparing.compare import Comparison
 from nrcscan.comparing.runs import Row, Run
 from nrcscan.errors import UsageError
+from nrcscan.files.inert_csv import csv_text
 from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY, QUANTITIES
 from nrcscan.options.choices import Format
 from nrcscan.reporting import csv_rows
@@ -277,16 +276,14 @@ def _head_cells(run: Run) -> list[str]:
 
 def _csv(comparison: Comparison) -> str:
     """Return a row per run and layer."""
-    buffer = io.StringIO()
     own = ("position", "name", "kind", "width")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["run", "path", "epoch", *own, *csv_rows.HEAD])
-    for run in comparison.runs:
-        for layer in run.layers.values():
-            texts: list[Any] = [run.label, run.path, "" if run.epoch is None else run.epoch]
-            texts += [layer[key] for key in own]
-            writer.writerow([*(printable(str(text)) for text in texts), *csv_rows.cells(layer)])
-    return buffer.getvalue()
+    head = ("run", "path", "epoch", *own, *csv_rows.HEAD)
+    rows = (
+        (run.label, str(run.path), run.epoch, *(layer[key] for key in own), *csv_rows.cells(layer))
+        for run in comparison.runs
+        for layer in run.layers.values()
+    )
+    return csv_text([head, *rows])
 
 
 def _markdown(shown: Tables) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
-from nrcscan.wording import printable
 
 HEAD = (*QUANTITIES, *(f"met_{condition}" for condition in CONDITIONS), "undefined")
 """Of the cells that `cells` returns."""
 
 
-def cells(layer: Mapping[str, Any]) -> list[str]:
+def cells(layer: Mapping[str, Any]) -> list[object]:
     """Return a layer's numbers, conditions and reasons; what is undefined is empty.
 
     Args:
@@ -22,7 +21,7 @@ def cells(layer: Mapping[str, Any]) -> list[str]:
     met = [layer["met"][condition] for condition in CONDITIONS]
     reasons = "; ".join(f"{quantity}: {why}" for quantity, why in layer["undefined"].items())
     return [
-        *("" if value is None else repr(value) for value in values),
+        *values,
         *("" if holds is None else str(holds).lower() for holds in met),
-        printable(reasons),
+        reasons,
     ]

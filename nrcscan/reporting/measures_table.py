@@ -54,18 +54,16 @@ def markdown(report: Report) -> list[str]:
     ]
 
 
-def columns(report: Report) -> tuple[list[str], list[list[str]]]:
+def columns(report: Report) -> tuple[list[str], list[list[object]]]:
     """Return the heads that a CSV has beside its others, and the cells of every layer."""
     if report.measures is None:
         return [], [[] for _ in report.layers]
     dimension = report.measures.target_dimension
-    of_targets = "" if dimension is None else repr(dimension)
-    rows = []
+    rows: list[list[object]] = []
     for layer in report.measures.layers:
         values = [_value(report, layer, name) for name in NAMES]
         reasons = "; ".join(f"{name}: {why}" for name, why in layer.undefined.items())
-        cells = ["" if value is None else repr(value) for value in values]
-        rows.append([*cells, of_targets, printable(reasons)])
+        rows.append([*values, dimension, reasons])
     return [*NAMES, "target_intrinsic_dimension", "undefined_measures"], rows
 
 

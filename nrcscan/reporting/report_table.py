@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from nrcscan.files.inert_csv import csv_text
 from nrcscan.metrics import quantities
 from nrcscan.metrics.quantities import Condition
 from nrcscan.options.choices import ReportFormat
@@ -221,14 +220,12 @@ def _mark(layer: LayerResult, column: str) -> str:
 
 def _csv(report: Report) -> str:
     own = ("index", "position", "name", "kind", "width")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     head, beside = measures_table.columns(report)
-    writer.writerow([*own, *csv_rows.HEAD, *head])
-    for layer, more in zip((layer.to_dict() for layer in report.layers), beside, strict=True):
-        named = (printable(str(layer[key])) for key in own)
-        writer.writerow([*named, *csv_rows.cells(layer), *more])
-    return buffer.getvalue()
+    rows = (
+        (*(layer[key] for key in own), *csv_rows.cells(layer), *more)
+        for layer, more in zip((layer.to_dict() for layer in report.layers), beside, strict=True)
+    )
+    return csv_text([(*own, *csv_rows.HEAD, *head), *rows])
 
 
 def _markdown(report: Report, shown: Shown) -> str:

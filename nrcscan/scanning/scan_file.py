@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nrcscan.errors import UsageError
+from nrcscan.files.inert_csv import csv_text
 from nrcscan.files.open_safely import head
 from nrcscan.files.write_atomically import write_text
 from nrcscan.metrics.quantities import CONDITIONS
@@ -67,6 +66,10 @@ _NO_NUMBERS = (
     "corrected",
     "measures",
 )
+
+
+DEPTH = "layer_step"
+"""What `scan.csv` calls a layer's step in depth, beside the step of training."""
 
 
 def is_scan(path: Path) -> bool:
@@ -224,11 +227,7 @@ class Scan:
         """Return `scan.csv`: a row per checkpoint and layer."""
         rows = list(self._rows())
         names = list(rows[0]) if rows else list(_OWN)
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, names, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-        return buffer.getvalue()
+        return csv_text([names, *([row.get(name) for name in names] for row in rows)])
 
     def tell(self, say: Callable[[str], None]) -> None:
         """Say every note on a checkpoint, those that differ in measured numbers alone once."""
@@ -253,15 +252,10 @@ class Scan:
                 row = {name: getattr(checkpoint, name) for name in _OWN}
                 row |= {"model_mse": model["mse"], "model_r2": model["r2"]}
                 row |= {"verdict": checkpoint.result["verdict"]["state"]}
-                row |= {name: value for name, value in layer.items() if name not in _NO_NUMBERS}
+                row |= {
+                    DEPTH if name == "step" else name: value
+                    for name, value in layer.items()
+                    if name not in _NO_NUMBERS
+                }
                 row |= {f"met_{c}": layer["met"][c] for c in CONDITIONS}
-                yield {name: _cell(value) for name, value in row.items()}
-
-
-def _cell(value: Any) -> Any:
-    """Return a value as CSV has it: an undefined one is empty."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return printable(value) if isinstance(value, str) else value
+                yield row

@@ -230,6 +230,10 @@ def test_bad_data_and_options_are_refused_at_once(data: Arrays, tmp_path: Path) 
         Monitor(data, None, stop="onset.all <= ")
     with pytest.raises(UsageError, match=r"epoch 1\.5 or step None is no count"):
         Monitor(data, None)(mlp(5, 4, 2), 1.5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"epoch 0 or step 10+ is no count"):
+        Monitor(data, None)(mlp(5, 4, 2), 0, 10**30)
+    with pytest.raises(UsageError, match="the network is of type OrderedDict; give an nn.Module"):
+        Monitor(data, None)(mlp(5, 4, 2).state_dict(), 0)  # type: ignore[arg-type]
     (tmp_path / "file").touch()
     with pytest.raises(nrcscan.OutputError, match="cannot be made: .*; choose another output"):
         Monitor(data, tmp_path / "file" / "out")

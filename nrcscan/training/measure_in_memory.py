@@ -38,8 +38,10 @@ def as_saved(model: nn.Module) -> nn.Module:
     """Return the network whose layers are called as in a checkpoint: without what wraps it.
 
     Raises:
-        UsageError: this process has only a share of the weights.
+        UsageError: it is no network, or this process has only a share of the weights.
     """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"the network is of type {type(model).__name__}; give an nn.Module")
     while True:
         if isinstance(model, DistributedDataParallel | DataParallel):
             model = model.module

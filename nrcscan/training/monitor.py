@@ -40,6 +40,9 @@ LOGGER = logging.getLogger("nrcscan.training")
 OF_A_SAMPLE = ("every", "samples", "draw", "seed")
 """Options that a history's provenance tells beside those of a pass and a report."""
 
+MOST = 2**53
+"""Epochs and steps are less, so that every reader of the history has them exactly."""
+
 Log = Callable[[Mapping[str, float], int], object]
 """Takes the numbers of an epoch by their names, see `flat`, and the epoch."""
 
@@ -232,7 +235,7 @@ class Monitor:
             found = operator.index(epoch), None if step is None else operator.index(step)
         except TypeError:
             found = -1, None
-        if min(found[0], found[1] or 0) < 0:
+        if not 0 <= min(found[0], found[1] or 0) <= max(found[0], found[1] or 0) < MOST:
             raise UsageError(
                 f"epoch {epoch!r:.40} or step {step!r:.40} is no count; give whole numbers from 0"
             )

@@ -767,7 +767,7 @@ def test_the_action_passes_its_inputs_on(tmp_path: Path) -> None:
         junit="out.xml",
     )
     assert arguments == [
-        *("scan", "--output=scan", "--junit=out.xml"),
+        *("scan", "--output=scan", "--junit=out.xml", "--force"),
         *("--require=onset.all <= layers.10", "--require=model.r2 >= 0.9"),
         *("--model", "net.py:build", "--gate=all"),
         *("--", "my runs", "X.npy", "y.npy"),
@@ -781,7 +781,7 @@ def test_the_action_takes_no_input_for_shell(tmp_path: Path) -> None:
         tmp_path, folder=evil, data=evil, require=evil, options=evil, junit=evil, output=evil
     )
     assert arguments == [
-        *("scan", f"--output={evil}", f"--junit={evil}", f"--require={evil}", evil),
+        *("scan", f"--output={evil}", f"--junit={evil}", "--force", f"--require={evil}", evil),
         *("--", evil, evil),
     ]
     assert not (tmp_path / "pwned").exists()

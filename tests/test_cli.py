@@ -354,6 +354,7 @@ def test_what_a_form_of_output_leaves_out_is_not_asked_of_it(cli: Run, form: str
     for args, flag in (
         (["report", "a.h5", "--errors"], "--errors"),
         (["report", "a.h5", "--chance"], "--chance"),
+        (["measure", "a.pt", "a.npz", "--errors"], "--errors"),
         (["compare", "a.h5", "b.h5", "--quantity", "cka"], "--quantity"),
     ):
         done = cli(*args, "--format", form)

@@ -343,6 +343,8 @@ def test_what_has_no_effect_on_a_scan_is_refused(tmp_path: Path) -> None:
         nrcscan.page(old, tmp_path / "a.html", thresholds=Thresholds(noise_max=0.1))
     with pytest.raises(InputError, match="no such"):
         nrcscan.page(tmp_path / "none.h5", tmp_path / "a.html")
+    with pytest.raises(UsageError, match="3 is a int: give a path"):
+        nrcscan.page(3, tmp_path / "a.html")  # type: ignore[arg-type]
     assert not (tmp_path / "a.html").exists()
 
 

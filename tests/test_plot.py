@@ -370,6 +370,8 @@ def test_what_cannot_be_drawn_is_refused(
         nrcscan.plot([acts, folder / "wd0.01.h5"], labels=["a"])
     with pytest.raises(UsageError, match="nothing to draw; give"):
         nrcscan.plot([])
+    with pytest.raises(UsageError, match="3 is a int: give a path"):
+        nrcscan.plot(3)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"kind heatmap: is no figure of a report; choose coll"):
         collapsed.plot(kind="heatmap")
     with pytest.raises(UsageError, match="--width wide: choose one of column and page"):

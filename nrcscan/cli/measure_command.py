@@ -25,7 +25,7 @@ from nrcscan.cli.option_groups import (
     takes,
 )
 from nrcscan.cli.progress_bar import counting_in_turn
-from nrcscan.cli.report_command import measured, show
+from nrcscan.cli.report_command import measured, require_shown, show
 from nrcscan.options.effect import require_effect
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions, StoringOptions
@@ -60,6 +60,7 @@ def measure(
         nrcscan measure model.pt data.csv --targets y1,y2 --standardize x,y --errors
         nrcscan measure model.pt data.npz --format json -o acts.h5 > report.json
     """
+    require_shown(form, errors=errors, chance=chance, wide=wide)
     source = one_source(data, data_factory, "measure")
     # A report has the notes of its file; of a table they are the end.
     on_note = say if form == "csv" else detail

@@ -71,22 +71,30 @@ def report(
     """
     acts = acts or _usual()
     output = placed(output, [whole_of(acts), against], force=force)
-    asked = {"--errors": errors, "--chance": chance}
+    require_shown(form, errors=errors, chance=chance, wide=wide)
+    if against is not None:
+        alone = {"--errors": errors, "--chance": chance, "--checkpoint": checkpoint}
+        require_effect(alone, "with --against", "leave it out: gaps are shown with their errors")
+        _beside(acts, against, form, output, wide=wide, options=options)
+        return
+    result = _reported(acts, checkpoint, options, given_in(context))
+    show(result, form, output, errors=errors, chance=chance, wide=wide)
+
+
+def require_shown(form: ReportFormat, *, errors: bool, chance: bool, wide: bool) -> None:
+    """Refuse what changes nothing of a report in this form.
+
+    Raises:
+        UsageError: a flag has no effect on it.
+    """
     if form in ("json", "csv"):
-        every = {**asked, "--wide": wide}
+        every = {"--errors": errors, "--chance": chance, "--wide": wide}
         require_effect(every, f"with --format {form}", "leave it out: that has them anyway")
     if form == "md":
         require_effect({"--wide": wide}, "with --format md", "leave it out: that is wide anyway")
     if form == "tex":
         columns = {"--chance": chance, "--wide": wide}
         require_effect(columns, "with --format tex", "leave it out: a paper's table has neither")
-    if against is not None:
-        alone = {**asked, "--checkpoint": checkpoint}
-        require_effect(alone, "with --against", "leave it out: gaps are shown with their errors")
-        _beside(acts, against, form, output, wide=wide, options=options)
-        return
-    result = _reported(acts, checkpoint, options, given_in(context))
-    show(result, form, output, errors=errors, chance=chance, wide=wide)
 
 
 def measured(acts: Path, options: ReportOptions) -> nrcscan.Report:

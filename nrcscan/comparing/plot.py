@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nrcscan.comparing.short_labels import labels
 from nrcscan.drawing.figure import BEGINS, figure, require_drawable, write_figure
@@ -26,6 +26,7 @@ from nrcscan.scanning.heat_map_figure import heat_map_figure, runs_of
 from nrcscan.scanning.newest_profiles import newest_profiles
 from nrcscan.scanning.read_scan import read_scan
 from nrcscan.scanning.scan_file import SCAN_FILE, Scan, ScanDocument, whole_of
+from nrcscan.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,8 +100,8 @@ def _given(sources: Source | Sequence[Source]) -> Iterator[_Given]:
     Raises:
         UsageError: nothing is given, or something else than can be drawn.
     """
-    one = isinstance(sources, str | os.PathLike | Report | Scan)
-    every = [sources] if one else list(sources)  # type: ignore[arg-type]
+    many = isinstance(sources, Iterable) and not isinstance(sources, str | Report)
+    every: list[Any] = [*sources] if many else [sources]  # type: ignore[misc]
     if not every:
         raise UsageError("nothing to draw; give a file of nrcscan extract, or a scan's folder")
     for number, source in enumerate(every, 1):
@@ -190,7 +191,9 @@ def _labels(wanted: Sequence[str], networks: int) -> list[str]:
         UsageError: every network has a label of its own, or none has.
     """
     if wanted and len(wanted) != networks:
-        raise UsageError(f"--label: {len(wanted)} for {networks} networks; give one for each")
+        raise UsageError(
+            f"--label: {len(wanted)} for {counted(networks, 'network')}; give one for each"
+        )
     return list(wanted)
 
 

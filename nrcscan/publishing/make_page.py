@@ -8,7 +8,7 @@ from typing import Unpack
 
 from nrcscan.errors import UsageError
 from nrcscan.files.write_atomically import put_in_place, require_apart, require_free, unwritable
-from nrcscan.options.check import checked
+from nrcscan.options.check import checked, one_path
 from nrcscan.options.describe import described
 from nrcscan.options.faces import names_keywords
 from nrcscan.options.page_options import PageOptions
@@ -48,7 +48,7 @@ def page(
         UsageError: an option is out of range or does not apply to a scan, or the output exists.
         OutputError: the output cannot be written.
     """
-    target, given = Path(output), source if isinstance(source, Report) else Path(source)
+    target, given = Path(output), source if isinstance(source, Report) else one_path(source)
     chosen = checked(PageOptions, options, "page")
     require_apart(target, [whole_of(given)] if isinstance(given, Path) else [], (b"<",))
     require_free(target, force=force)

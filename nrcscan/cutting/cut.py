@@ -97,7 +97,7 @@ def cuts_of(
     """Return every cut of a network that was measured; see `cut`."""
     threads = allowed_threads()
     report = report_of(train, **checked(ReportOptions, {}, "report"), threads=threads)
-    job = _Job(train, test, within, prefixes_in(train.provenance))
+    job = _Cutting(train, test, within, prefixes_in(train.provenance))
     wide = max(len(train.variances(p)) for p in range(train.n_positions)) >= WIDE
     found: list[Cut] = []
     with blas_threads(threads if wide else 1), ThreadPoolExecutor(1 if wide else threads) as pool:
@@ -125,7 +125,7 @@ def cuts_of(
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Cutting:
     """What all cuts of a network share.
 
     Attributes:
@@ -280,7 +280,7 @@ def _cost(prefix: Prefix | None, head: LinearHead) -> tuple[int | None, int | No
     return weights, adds
 
 
-def _notes(job: _Job, found: Sequence[Cut]) -> list[str]:
+def _notes(job: _Cutting, found: Sequence[Cut]) -> list[str]:
     """Return what keeps more from being said."""
     train, test = job.train, job.test
     notes = [] if test is None else list(doubts(train.provenance, test.provenance))

@@ -193,7 +193,7 @@ class _Cutting:
                 self.train.target_rows,
                 targets.n_samples,
                 float(features.values[0]),
-                max(self.train.epsilon, self.train.product_epsilon),
+                (self.train.epsilon, self.train.product_epsilon),
             )
             return LinearHead.fitted(statistics, features, ridge.share), ridge.squared_error
         blocks = self.train.blocks(position)

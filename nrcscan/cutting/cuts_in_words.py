@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nrcscan.cutting.cuts import Cut, Cuts
-from nrcscan.cutting.numbers_of_cuts import alike, change, kept, pair, share
+from nrcscan.cutting.numbers_of_cuts import alike, change, kept, pair, power, share
 from nrcscan.reporting.marks import LEGEND, MARKS
 from nrcscan.reporting.place import INPUTS
 from nrcscan.reporting.sentences import in_words
@@ -79,7 +79,7 @@ def lines(cuts: Cuts) -> Iterator[CutLine]:
             pair(cut.cross_validated, show),
             pair(cut.held_out, show),
             change(cut.change),
-            "—" if cut.head is None else f"{cut.head.ridge:.1g}",
+            "—" if cut.head is None else power(cut.head.ridge),
             cut.answer if cut.refused is None else None,
             is_chosen(cut, cuts),
         )

@@ -108,6 +108,7 @@ def _groups(cuts: Cuts, lines: Sequence[CutLine], *, wide: bool) -> Iterator[lis
         Column(("",), [(mark,) for mark in marks]),
     ]
     if wide:
+        yield _pairs(("against", "refitted"), [line.against_refitted for line in lines])
         yield [plain_column(("ridge",), [line.ridge for line in lines])]
 
 

@@ -17,6 +17,7 @@ from nrcscan.reporting.json_shapes import (
     part,
 )
 from nrcscan.reporting.report_schema import parts, report_shape
+from nrcscan.scanning.cuts_in_scan import cuts_shape
 from nrcscan.scanning.scan_file import AS_NAMED, RESULT, SCHEMA
 
 
@@ -43,7 +44,7 @@ def scan_schema() -> dict[str, Any]:
 def _measured() -> Schema:
     of_report = report_shape()["properties"]
     result = {name: of_report[name] for name in RESULT if name != "notes"}
-    more = {"statistics": TEXT, "data": or_null(ANYTHING), **result}
+    more = {"statistics": TEXT, "data": or_null(ANYTHING), **result, "cuts": cuts_shape()}
     return _checkpoint("ok", {"type": "null"}, more)
 
 
@@ -60,5 +61,5 @@ def _checkpoint(status: str, reason: Schema, more: dict[str, Schema]) -> Schema:
             **dict.fromkeys(AS_NAMED, COUNT),
             **more,
         },
-        optional=AS_NAMED,
+        optional=(*AS_NAMED, "cuts"),
     )

@@ -8,6 +8,7 @@ from itertools import groupby
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from nrcscan.cutting.numbers_of_cuts import kept, share
 from nrcscan.metrics.quantities import COLUMNS as QUANTITY_COLUMNS
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
@@ -15,7 +16,7 @@ from nrcscan.reporting.hanging import Hanging
 from nrcscan.reporting.marks import ALARM, BLUE, MARKS, ORANGE
 from nrcscan.reporting.numbers import number
 from nrcscan.scanning import onset_strip
-from nrcscan.scanning.cuts_in_scan import CHOSEN, cells
+from nrcscan.scanning.cuts_in_scan import CHOSEN, CutsOfCheckpoint
 from nrcscan.scanning.grouped_notes import grouped
 from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
@@ -170,10 +171,10 @@ def _cut_columns(checkpoints: Sequence[ScannedCheckpoint], which: str) -> list[C
         rows += [("", "", "")] if run else []
         for checkpoint in group:
             told = (checkpoint.result or {}).get("cuts")
-            rows.append(("", "", "") if told is None else cells(told, which))
+            rows.append(("", "", "") if told is None else _cut_cells(told, which))
     before, kept, error = zip(*rows, strict=True)
     return [
-        plain_column((which, "cut before"), list(map(printable, before)), left=True),
+        plain_column((which, "cut before"), before, left=True),
         plain_column(("weights",), kept),
         plain_column(("MSE",), error, left=True),
     ]
@@ -207,6 +208,17 @@ def _legend() -> str:
     )
 
 
+def _cut_cells(told: CutsOfCheckpoint, which: str) -> tuple[str, str, str]:
+    """Return a checkpoint's cut as its columns have it: before what, what stays, its MSE."""
+    cut = told[which]
+    if cut is None:
+        return "none", "", ""
+    error = cut["held_out"]["standard_error"]
+    shown = f"{cut['held_out']['value']:.3g}" + ("" if error is None else f"±{error:.1g}")
+    before = "the inputs" if cut["inputs"] else printable(cut["layer"])
+    return before, kept(cut["weights"], told["model"]["weights"]), shown
+
+
 def _cut_legend(checkpoints: Sequence[ScannedCheckpoint]) -> Iterator[RenderableType]:
     """Yield what the columns of cuts mean, if there are any."""
     told = next((c.result["cuts"] for c in checkpoints if c.result and "cuts" in c.result), None)
@@ -214,7 +226,7 @@ def _cut_legend(checkpoints: Sequence[ScannedCheckpoint]) -> Iterator[Renderable
         yield Hanging(
             "cuts: networks that end before a layer, in a linear head; their share of the weights,"
             " and their MSE on blocks of samples, each by a fit without it; smallest: surely within"
-            f" {100 * told['within']:g}% of the network's MSE on these samples, which it may have"
+            f" {share(told['within'])} of the network's MSE on these samples, which it may have"
             " been trained on; best: of the least MSE",
             "dim",
         )

@@ -17,8 +17,8 @@ from nrcscan.cutting.layers_in_source import (
     source_layer,
     source_step,
 )
+from nrcscan.cutting.network_graph import INFIX, GraphPrefix
 from nrcscan.cutting.python_text import Group, documented, is_plain_name, laid_out, literal
-from nrcscan.cutting.truncate import INFIX, Prefix
 from nrcscan.options.choices import Pool
 
 _aten = torch.ops.aten
@@ -40,7 +40,7 @@ class CutSource:
 
 
 def cut_source(
-    prefix: Prefix, weight: Tensor, bias: Tensor, pool: Pool, told: Sequence[str]
+    prefix: GraphPrefix, weight: Tensor, bias: Tensor, pool: Pool, told: Sequence[str]
 ) -> CutSource:
     """Return the network up to the features and a linear head, as source and weights.
 
@@ -55,7 +55,7 @@ def cut_source(
 
 
 class _Source:
-    def __init__(self, prefix: Prefix, weight: Tensor, bias: Tensor, pool: Pool) -> None:
+    def __init__(self, prefix: GraphPrefix, weight: Tensor, bias: Tensor, pool: Pool) -> None:
         self._prefix, self._weight, self._bias, self._pool = prefix, weight, bias, pool
         self._layers = _layers(prefix)
         self._renamed = _renamed(prefix, self._layers)
@@ -278,7 +278,7 @@ class _Source:
         yield f"        return self.{self._head}({name})"
 
 
-def _layers(prefix: Prefix) -> dict[fx.Node, SourceLayer]:
+def _layers(prefix: GraphPrefix) -> dict[fx.Node, SourceLayer]:
     """Return the operations that modules of torch run: one module to each path."""
     found: dict[fx.Node, SourceLayer] = {}
     made: dict[str, Group] = {}
@@ -292,7 +292,7 @@ def _layers(prefix: Prefix) -> dict[fx.Node, SourceLayer]:
     return {node: layer for node, layer in found.items() if layer.path not in unlike}
 
 
-def _renamed(prefix: Prefix, layers: Mapping[fx.Node, SourceLayer]) -> dict[str, str]:
+def _renamed(prefix: GraphPrefix, layers: Mapping[fx.Node, SourceLayer]) -> dict[str, str]:
     """Return under which name every tensor is kept: its own, if a module can have that."""
     own = nn.Sequential()
     names = [*prefix.state, *(name for layer in layers.values() for name in layer.beside)]
@@ -325,7 +325,7 @@ def _named(steps: Sequence[tuple[str, Group]]) -> list[tuple[str, Group]] | None
             options = [str(number)] if leaf.isdecimal() or not last else []
             options += [kind, *(f"{kind}_{n}" for n in range(2, len(steps) + 2))]
             under = f"{folder}." if folder else ""
-            path = next(under + one for one in options if under + one not in taken)  # noqa: PLW2901
+            path = next(under + one for one in options if under + one not in taken)
             taken.add(path)
         folder, last = path.rpartition(".")[0], path
         found.append((path, step))
@@ -359,7 +359,7 @@ def _sequential(steps: Mapping[str, Group]) -> Group | None:
     return Group("nn.Sequential(", [Group("OrderedDict(", [Group("{", pairs, "}")])])
 
 
-def _variables(prefix: Prefix) -> dict[fx.Node, str]:
+def _variables(prefix: GraphPrefix) -> dict[fx.Node, str]:
     """Return the name of every input and of what every operation gives."""
     nodes = [*prefix.inputs, *prefix.operations]
     return {node: f"{node.name}_" if node.name in _TAKEN else node.name for node in nodes}
@@ -396,7 +396,7 @@ def _pooling(pool: Pool, axis: int, ndim: int, dtype: torch.dtype) -> str:
     return f"{positions}[:, {0 if pool == 'first' else -1}]"
 
 
-_PLACE = '''def _place(network: nn.Module, path: str, part: nn.Module | nn.Parameter | nn.Buffer) -> None:
+_PLACE = '''def _place(network: nn.Module, path: str, part: nn.Module | Tensor) -> None:
     """Put a part of the network under its path."""
     *folders, name = path.split(".")
     for folder in folders:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from nrcscan.cutting.network_graph import GraphPrefix
 from nrcscan.cutting.python_text import Group, literal
-from nrcscan.cutting.truncate import Prefix
 
 _aten = torch.ops.aten
 
@@ -43,7 +43,7 @@ def arguments(node: fx.Node) -> dict[str, Any]:
     return found | node.kwargs
 
 
-def source_layer(node: fx.Node, prefix: Prefix) -> SourceLayer | None:
+def source_layer(node: fx.Node, prefix: GraphPrefix) -> SourceLayer | None:
     """Return the module that runs an operation; None where none is known that does."""
     target = getattr(node.target, "overloadpacket", None)
     make = _LAYERS.get(target)
@@ -189,11 +189,11 @@ def flattens(node: fx.Node) -> bool:
     target = getattr(node.target, "overloadpacket", None)
     if target is _aten.flatten:
         given = arguments(node)
-        return given.get("start_dim") == 1 and given.get("end_dim") == -1
+        return bool(given.get("start_dim") == 1 and given.get("end_dim") == -1)
     if target in (_aten.reshape, _aten.view) and len(node.args) == 2:
         match node.args[1]:
             case [fx.Node() as size, -1]:
-                return size.target is _aten.sym_size.int and size.args[1] == 0
+                return bool(size.target is _aten.sym_size.int and size.args[1] == 0)
     return False
 
 

@@ -21,14 +21,12 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from torch.utils import _pytree as pytree
 
 from nrcscan.errors import InputError
-from nrcscan.inputs.arrays import each, parts
 from nrcscan.network.call import Call
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.capture import Capture
 from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.features_from_tensor import Layout
 from nrcscan.wording import reason
-
 
 INFIX: Mapping[Any, str] = {
     operator.add: "+",
@@ -42,7 +40,7 @@ INFIX: Mapping[Any, str] = {
 
 
 @dataclass(frozen=True)
-class Prefix:
+class GraphPrefix:
     """The operations that a tensor depends on.
 
     Attributes:
@@ -79,7 +77,7 @@ def plain(module: nn.Module) -> nn.Module:
     return module
 
 
-def truncated(module: nn.Module, inputs: Any, plan: CallPlan, layer: str) -> Prefix:
+def truncated(module: nn.Module, inputs: Any, plan: CallPlan, layer: str) -> GraphPrefix:
     """Return what of a network runs before a layer.
 
     Args:
@@ -111,7 +109,7 @@ def truncated(module: nn.Module, inputs: Any, plan: CallPlan, layer: str) -> Pre
     tensors, state = _state(graph, kept)
     call = seen.call
     assert call is not None
-    return Prefix(
+    return GraphPrefix(
         layer=layer,
         inputs=tuple(given),
         operations=tuple(n for n in kept if n.op == "call_function"),
@@ -316,13 +314,3 @@ def _state(
             tensors[node] = names.setdefault(id(tensor), str(node.target))
             state[tensors[node]] = tensor
     return tensors, state
-
-
-def a_few(inputs: Any, n: int) -> Any:
-    """Return the first n samples of some inputs."""
-    return each(inputs, lambda part: part[:n])
-
-
-def named_inputs(inputs: Any) -> list[str]:
-    """Return what to call the inputs in messages."""
-    return list(parts(inputs))

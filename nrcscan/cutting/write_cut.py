@@ -59,18 +59,15 @@ class WrittenCut:
     @property
     def text(self) -> str:
         """What was written, and how well it agrees with what was predicted."""
-        beside = "" if self.factory is None else f", made by {self.factory}:build"
-        errors = listed(
-            f"{one.direct:.4g} on {one.n_samples} samples of {one.samples}"
-            for one in self.agreements
-        )
+        beside = "" if self.factory is None else f", with {self.factory}:build"
+        errors = listed(f"{one.direct:.4g} on {one.samples}" for one in self.agreements)
         off = max(
             abs(one.direct - one.predicted) / one.predicted if one.predicted else 0.0
             for one in self.agreements
         )
         return printable(
-            f"{self.path}: cut before {self.layer}{beside}; its MSE is {errors}, within"
-            f" {off:.1e} of what was predicted"
+            f"{self.path}{beside}: cut before {self.layer}; run on the samples, its MSE is"
+            f" {errors}, as predicted (but for {off:.1e} of it)"
         )
 
 
@@ -256,11 +253,13 @@ class _Writing:
         """Return what the Python file says of itself."""
         of = section(self.train.provenance, "checkpoint").get("path")
         name = Path(of).name if isinstance(of, str) else "a network in memory"
+        from nrcscan.cutting.python_text import literal
+
         use = [
             f"A network that nrcscan has cut: {name} up to what reaches {self.cut.layer}, then a"
             " linear head.",
             "    network = build()",
-            f"    network.load_state_dict(torch.load({path.name!r}, weights_only=True))",
+            f"    network.load_state_dict(torch.load({literal(path.name)}, weights_only=True))",
             "    network.eval()",
         ]
         lines = list(map(printable, use))

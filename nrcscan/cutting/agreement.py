@@ -1,19 +1,18 @@
 r"""Whether a cut network errs by as much as its statistics say, up to rounding.
 
 The predicted error is that of the head on stored moments, the direct one that of the network as it
-runs. Both are exact but for rounding. With u the unit roundoff of the network's precision, n the
-products that are added up on the way from the inputs to a prediction (one layer's width after the
-other), a prediction of target i is off by about
+runs: equal but for rounding. With u the unit roundoff of the network's precision and n the products
+that are added up on the way from the inputs to a prediction, one layer's width after the other, a
+prediction of target i is off, in the root mean square, by about
 
-    e_i = 4 √n · u · (Σ_j |W_ij| √E(h_j²) + |b_i|)
+    e_i = 4 √n · u · s_i,    s_i² = Σ_j W_ij² E(h_j²) + b_i²
 
-in the root mean square: by Minkowski's inequality the bracket bounds the root mean square of
-Σ_j |W_ij h_j| + |b_i|, which is the size that the rounding of W, b, h and of the sum is relative
-to; √n is how rounding errors of either sign add up (Higham & Mary, SIAM J. Sci. Comput. 41, 2019),
-and 4 makes that hold with high probability. By Cauchy and Schwarz the mean of (y − ŷ)² is then off
-by at most 2 √MSE_i · e_i + e_i². The moments were added up in a precision of their own, of unit
-roundoff v: the predicted error, a difference of them, is off by v · (e_i/u')² with e_i/u' the size
-above and that of the targets, √E(y_i²).
+s_i is the size of what the head adds up, which the rounding of W, b, h and of every partial sum is
+relative to, whatever cancels; √n is how n rounding errors of either sign add up, and 4 makes that
+hold with high probability (Higham & Mary, SIAM J. Sci. Comput. 41, 2019). By Cauchy and Schwarz the
+mean of (y − ŷ)² is then off by at most 2 √MSE_i · e_i + e_i². The moments were added up in a
+precision of their own, of unit roundoff v: the predicted error is a difference of products of them,
+off by about 4 √n · v · (s_i + √E(y_i²))².
 """
 
 from __future__ import annotations
@@ -75,15 +74,15 @@ def tolerance(head: LinearHead, statistics: Statistics, acts: Acts, n_products: 
         acts: the file that they are from, which knows the precisions.
         n_products: that are added up on the way to a prediction.
     """
-    s = statistics
-    features = np.sqrt(np.diagonal(s.feature_covariance).clip(0) + s.feature_mean**2)
-    targets = np.sqrt(np.diagonal(s.target_covariance).clip(0) + s.target_mean**2)
-    size = np.abs(head.weight) @ features + np.abs(head.bias)
-    error = head.squared_error(s)
-    off = LIKELY * np.sqrt(n_products) * acts.epsilon / 2 * size
-    sums = acts.product_epsilon / 2 * (size + targets) ** 2
-    allowed = 2 * np.sqrt(error) * off + off**2 + sums
-    return max(CLOSE * float(error.mean()), float(allowed.mean()))
+    s, w = statistics, head.weight
+    features = np.diagonal(s.feature_covariance).clip(0) + s.feature_mean**2
+    targets = np.diagonal(s.target_covariance).clip(0) + s.target_mean**2
+    size = np.sqrt(w**2 @ features + head.bias**2)
+    steps = LIKELY * np.sqrt(n_products)
+    off = steps * acts.epsilon / 2 * size
+    sums = steps * acts.product_epsilon / 2 * (size + np.sqrt(targets)) ** 2
+    allowed = 2 * np.sqrt(head.squared_error(s)) * off + off**2 + sums
+    return max(CLOSE * float(head.squared_error(s).mean()), float(allowed.mean()))
 
 
 def direct_error(

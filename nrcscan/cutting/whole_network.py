@@ -13,6 +13,7 @@ from nrcscan.cutting.factory_source import CutSource, cut_source
 from nrcscan.cutting.linear_head import LinearHead
 from nrcscan.cutting.measured_network import Samples
 from nrcscan.cutting.network_graph import truncated
+from nrcscan.cutting.source_material import SourceMaterial
 from nrcscan.errors import InputError
 from nrcscan.inputs.arrays import each
 from nrcscan.network.build import Network
@@ -76,7 +77,7 @@ class WholeNetwork:
             torch.from_numpy(np.ascontiguousarray(part)).to(self.run.dtype)
             for part in (head.weight, head.bias)
         )
-        return cut_source(prefix, weight, bias, self.run.pool, told)
+        return cut_source(SourceMaterial(prefix, weight, bias, self.run.pool), told)
 
 
 def whole_network(

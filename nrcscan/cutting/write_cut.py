@@ -119,8 +119,7 @@ def write_cut(
         test = None if cuts.test is None else files.enter_context(open_acts(cuts.test))
         cut = _chosen(cuts, train, chosen["before"])
         given = [one for one in (model, data, test_data) if isinstance(one, str | Path)]
-        named = [cuts.train, *([] if cuts.test is None else [cuts.test]), *given]
-        write_atomically.require_apart(path, named)
+        named = [*filter(None, (cuts.train, cuts.test)), *given]
         from nrcscan.cutting.written_forms import form_of
 
         form = form_of(path)
@@ -128,13 +127,11 @@ def write_cut(
             write_atomically.require_apart(one, named)
             write_atomically.require_free(one, force=force)
         job = _Writing(train, test, cut, chosen)
-        notes = job.notes
-        note = heard(on_note)
-        for text in notes:
-            note(text)
+        for text in job.notes:
+            heard(on_note)(text)
         agreements = job.write(model, (data, test_data), form, path, force=force)
     factory = None if form.beside is None else form.paths(path)[1]
-    return WrittenCut(path, factory, cut.layer, agreements, notes)
+    return WrittenCut(path, factory, cut.layer, agreements, job.notes)
 
 
 def _chosen(cuts: Cuts, train: Acts, before: str | None) -> Cut:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from nrcscan.acts_file.reading import Acts
@@ -108,7 +110,26 @@ def open_measured(
         found = Guess(guess["activation"], guess.get("norm_first"))
         if network.chain is not None and found in network.chain.guesses:
             network = settled(replace(network, settled=found), None)
-    return replace(network, module=plain(network.module).eval()), settings
+    _require_followed(network.module, str(acts.path))
+    module = plain(network.module)
+    with suppress(NotImplementedError):  # an exported program cannot leave the mode it has
+        module.eval()
+    return replace(network, module=module), settings
+
+
+def _require_followed(module: nn.Module, path: str) -> None:
+    """Refuse a network whose operations torch.export cannot see.
+
+    Raises:
+        InputError: the network is a TorchScript program, or runs outside torch.
+    """
+    scripted, outside = isinstance(module, torch.jit.ScriptModule), hasattr(module, "surroundings")
+    if scripted or outside:
+        raise InputError(
+            f"{path}: was measured on {'a TorchScript program' if scripted else 'an ONNX model'},"
+            " which cannot be cut; measure the network of a state dict, with the code that builds"
+            " it"
+        )
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ class _Writing:
 
         network, settings = open_measured(model, self.train, self.chosen)
         ours, theirs = data
-        if theirs is None and self.test is not None and _same_place(self.train, self.test):
+        if theirs is None and self.test is not None and _same_data(self.train, self.test):
             theirs = ours
         samples = [("TRAIN", self.train, list(samples_of(self.train, ours, self.chosen, "--data")))]
         if self.test is not None:
@@ -264,7 +264,7 @@ class _Writing:
         return [lines[0], "\n".join(lines[1:]), *notes]
 
 
-def _same_place(one: Acts, other: Acts) -> bool:
-    """Whether two files say that their samples are at the same place."""
-    first, second = (section(acts.provenance, "data").get("path") for acts in (one, other))
-    return first is not None and first == second
+def _same_data(one: Acts, other: Acts) -> bool:
+    """Whether two files say that their samples are of the same data."""
+    ours, theirs = (section(acts.provenance, "data") for acts in (one, other))
+    return any(ours.get(key) and ours[key] == theirs.get(key) for key in ("path", "sha256"))

@@ -11,6 +11,7 @@ import nrcscan
 from nrcscan.cli.console import STDOUT, emit, encoding_of_stdout, in_terminal, placed, say
 from nrcscan.cli.option_groups import Force, Form, takes
 from nrcscan.cli.progress_bar import counting
+from nrcscan.cutting.cut_forms import CUT_FORMS, writable_form
 from nrcscan.errors import UsageError
 from nrcscan.options.choices import Format
 from nrcscan.options.cut_network_options import CutNetworkOptions
@@ -102,10 +103,8 @@ def cut(
         require_effect(given, "without --model", "name the network that is to be written with it")
         _require_table(output)
         output = placed(output, [train, against], force=force)
-    elif output is None or str(output) == STDOUT:
-        raise UsageError(
-            f"--model {model}: the cut network is a file; name it with -o, such as -o cut.pt"
-        )
+    else:
+        output = _network_file(model, output, [train, against], force=force)
     if form != "table":
         require_effect({"--wide": wide}, f"with --format {form}", "leave it out")
     with counting("cuts") as advance:
@@ -132,6 +131,22 @@ def _one_or_two(paths: list[str] | None) -> str | tuple[str, ...] | None:
     return paths[0] if len(paths) == 1 else tuple(paths)
 
 
+def _network_file(
+    model: str, output: Path | None, inputs: list[Path | None], *, force: bool
+) -> Path:
+    """Return where the network is to be written, before any work is done.
+
+    Raises:
+        UsageError: the file of the cut network is not named.
+    """
+    if output is None or str(output) == STDOUT:
+        raise UsageError(
+            f"--model {model}: the cut network is a file; name it with -o, such as -o cut.pt"
+        )
+    writable_form(output, [model, *filter(None, inputs)], force=force)
+    return output
+
+
 def _require_table(output: Path | None) -> None:
     """Refuse the name of a network for a table.
 
@@ -140,7 +155,8 @@ def _require_table(output: Path | None) -> None:
     """
     from nrcscan.inputs.checkpoints.recognise import SUFFIXES
 
-    if output is not None and output.suffix.lower() in {*SUFFIXES, ".ts", ".torchscript"}:
+    networks = {*SUFFIXES, *(ending for form in CUT_FORMS for ending in form.endings)}
+    if output is not None and output.suffix.lower() in networks:
         raise UsageError(
             f"{output}: ends as a network does, and would hold a table; choose another ending, or"
             " have the cut network written with --model"

@@ -73,6 +73,7 @@ def open_measured(
 
     Raises:
         InputError: it is another network, or the file does not tell which.
+        UsageError: the file does not say where the checkpoint is.
         NrcscanError: it cannot be opened.
     """
     settings = settings_of(acts.provenance, chosen, acts.path)
@@ -160,7 +161,7 @@ def samples_of(acts: Acts, data: Any, chosen: CutNetworkOptions, option: str) ->
 
     Raises:
         InputError: they are not there, or other ones are.
-        UsageError: the file does not say where they are.
+        UsageError: the file does not say where they are, or they can be read once.
     """
     for source in sources(acts):
         told = section(source, "data")
@@ -178,7 +179,10 @@ def samples_of(acts: Acts, data: Any, chosen: CutNetworkOptions, option: str) ->
         except InputError as error:
             if data is not None:
                 raise
-            raise InputError(f"{error}; or say with {option} where the samples are") from error
+            raise InputError(
+                f"{acts.path}: its samples are not where it says ({error}); say with {option} where"
+                " they are"
+            ) from error
         dataset = open_data(where, settings)
         recorded, found = told.get("sha256"), dataset.provenance.get("sha256")
         if recorded and found and recorded != found:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from nrcscan.acts_file.reading import Acts, open_acts
+from nrcscan.cutting.cut_forms import CutForm, writable_form
 from nrcscan.cutting.cuts import Cut, Cuts
 from nrcscan.cutting.linear_head import LinearHead
 from nrcscan.errors import UsageError
@@ -27,10 +28,12 @@ if TYPE_CHECKING:  # what can be told without torch is told before it is importe
     from nrcscan.cutting.agreement import Agreement
     from nrcscan.cutting.measured_network import Samples
     from nrcscan.cutting.whole_network import WholeNetwork
-    from nrcscan.cutting.written_forms import Predict, WrittenForm
+    from nrcscan.cutting.written_forms import Predict
 
 BATCH = 256
 """Samples that the network is tried on at a time."""
+
+AS_BEFORE = "which the cut network does not do by itself, as the whole one did not"
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,7 @@ def write_cut(
         cut = _chosen(cuts, train, chosen["before"])
         given = [one for one in (model, data, test_data) if isinstance(one, str | Path)]
         named = [*filter(None, (cuts.train, cuts.test)), *given]
-        from nrcscan.cutting.written_forms import form_of
-
-        form = form_of(path)
-        for one in form.paths(path):
-            write_atomically.require_apart(one, named)
-            write_atomically.require_free(one, force=force)
+        form = writable_form(path, named, force=force)
         job = _Writing(train, test, cut, chosen)
         for text in job.notes:
             heard(on_note)(text)
@@ -174,21 +172,22 @@ class _Writing:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know: the network begins after what prepares its data."""
-        scaled = section(self.train.provenance, "data").get("standardized")
+        data, found = section(self.train.provenance, "data"), []
+        scaled = data.get("standardized")
         parts = scaled.get("parts") if isinstance(scaled, dict) else None
-        if not isinstance(parts, list) or not parts:
-            return ()
-        what = listed({"x": "inputs", "y": "targets"}.get(one, "data") for one in parts)
-        return (
-            f"the {what} were standardised (--standardize {','.join(map(str, parts))}), which the"
-            " cut network does not do by itself, as the whole one did not",
-        )
+        if isinstance(parts, list) and parts:
+            what = listed({"x": "inputs", "y": "targets"}.get(one, "data") for one in parts)
+            how = f"the {what} were standardised (--standardize {','.join(map(str, parts))})"
+            found.append(f"{how}, {AS_BEFORE}")
+        if data.get("images") is not None:
+            found.append(f"images were made inputs (--images), {AS_BEFORE}")
+        return tuple(found)
 
     def write(
         self,
         model: str | Path | nn.Module,
         data: tuple[Any, Any],
-        form: WrittenForm,
+        form: CutForm,
         path: Path,
         *,
         force: bool,
@@ -201,6 +200,7 @@ class _Writing:
         from nrcscan.cutting.agreement import require_agreement
         from nrcscan.cutting.measured_network import open_measured, samples_of
         from nrcscan.cutting.whole_network import whole_network
+        from nrcscan.cutting.written_forms import WRITERS
 
         network, settings = open_measured(model, self.train, self.chosen)
         ours, theirs = data
@@ -215,12 +215,13 @@ class _Writing:
         known = known and isinstance(model, str | Path)
         whole = whole_network(network, first, settings, self.train, known=known)
         source = whole.cut_before(self.cut.layer, self.head, self._told(path))
+        writer = WRITERS[form]
         with write_atomically.put_together(form.paths(path), force=force) as folder:
             try:
-                form.write(source, whole.example, folder / path.name)
+                writer.write(source, whole.example, folder / path.name)
             except (OSError, RuntimeError) as error:
                 raise write_atomically.unwritable(path, error) from error
-            predict = form.opened(folder / path.name)
+            predict = writer.opened(folder / path.name)
             agreements = []
             for name, acts, parts in samples:
                 agreements.append(self._agreement(name, acts, parts, whole, predict))

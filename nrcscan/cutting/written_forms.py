@@ -7,65 +7,33 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from nrcscan.cutting.cut_forms import ONNX, STATE, TORCHSCRIPT, CutForm
 from nrcscan.cutting.factory_source import CutSource
-from nrcscan.errors import InputError, UsageError
-from nrcscan.extras import to_install
+from nrcscan.errors import InputError
 from nrcscan.network.predictions import to_numpy
-from nrcscan.wording import listed
+from nrcscan.wording import reason
 
 Predict = Callable[[Any], Tensor]
 """Inputs as the network takes them, a tensor, a tuple or a dict of them → predictions."""
 
 
-@dataclass(frozen=True)
-class WrittenForm:
-    """A form of file.
+class CutWriter(NamedTuple):
+    """What writes a form of file.
 
     Attributes:
-        name: what it is called.
-        endings: of file names, by which it is chosen.
-        beside: the ending of a second file, if there is one.
         write: writes a network to a path, with a few samples for an example.
         opened: opens it again.
     """
 
-    name: str
-    endings: tuple[str, ...]
-    beside: str | None
     write: Callable[[CutSource, Any, Path], None]
     opened: Callable[[Path], Predict]
-
-    def paths(self, output: Path) -> tuple[Path, ...]:
-        """Return every file that is written."""
-        return (output,) if self.beside is None else (output, output.with_suffix(self.beside))
-
-
-def form_of(output: Path) -> WrittenForm:
-    """Return the form that a file's name asks for.
-
-    Raises:
-        UsageError: it ends in none that is known, or what writes that form is not installed.
-    """
-    form = next((form for form in FORMS if output.name.lower().endswith(form.endings)), None)
-    if form is None:
-        told = listed([f"{listed(form.endings, 'or')} ({form.name})" for form in FORMS], "or")
-        raise UsageError(f"{output}: a cut network is written as {told}; give such a name with -o")
-    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if _missing(name)]
-    if form.name == "ONNX" and missing:
-        raise UsageError(f"{output}: writing ONNX needs {listed(missing)}; {to_install('cut')}")
-    return form
-
-
-def _missing(package: str) -> bool:
-    return importlib.util.find_spec(package) is None
 
 
 def _called(network: Callable[..., Tensor], inputs: Any) -> Tensor:
@@ -118,12 +86,12 @@ def _write_torchscript(source: CutSource, example: Any, path: Path) -> None:
         if isinstance(example, dict)
         else {"example_inputs": example}
     )
-    with _converting("TorchScript"), torch.no_grad():
+    with _converting(TORCHSCRIPT), torch.no_grad():
         torch.jit.trace(network, **given, check_trace=False).save(str(path))
 
 
 def _opened_torchscript(path: Path) -> Predict:
-    with _converting("TorchScript"):
+    with _converting(TORCHSCRIPT):
         program = torch.jit.load(str(path), map_location="cpu")
     return lambda inputs: _called(program, inputs)
 
@@ -135,7 +103,7 @@ def _write_onnx(source: CutSource, example: Any, path: Path) -> None:
     any_number: Any = tuple({0: Dim.AUTO} for _ in args)
     if kwargs:
         any_number = {name: {0: Dim.AUTO} for name in kwargs}
-    with _converting("ONNX"), torch.no_grad():
+    with _converting(ONNX), torch.no_grad():
         torch.onnx.export(
             network,
             args,
@@ -155,7 +123,7 @@ def _opened_onnx(path: Path) -> Predict:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
-    with _converting("ONNX"):
+    with _converting(ONNX):
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
@@ -173,7 +141,7 @@ def _opened_onnx(path: Path) -> Predict:
 
 
 @contextmanager
-def _converting(form: str) -> Iterator[None]:
+def _converting(form: CutForm) -> Iterator[None]:
     """Keep converters quiet, and say what they cannot convert in one line.
 
     Raises:
@@ -189,19 +157,16 @@ def _converting(form: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:  # converters raise anything
-        lines = [line for line in str(error).splitlines() if line.strip()]
         raise InputError(
-            f"the cut network cannot be written as {form} ({type(error).__name__}:"
-            f" {lines[0] if lines else 'no reason given'}); write it as .pt"
+            f"the cut network cannot be written as {form.name} ({type(error).__name__}:"
+            f" {reason(error)}); write it as .pt"
         ) from error
     finally:
         logger.setLevel(level)
 
 
-FORMS = (
-    WrittenForm("a state dict with its factory", (".pt",), ".py", _write_state, _opened_state),
-    WrittenForm(
-        "TorchScript", (".ts", ".torchscript"), None, _write_torchscript, _opened_torchscript
-    ),
-    WrittenForm("ONNX", (".onnx",), None, _write_onnx, _opened_onnx),
-)
+WRITERS: dict[CutForm, CutWriter] = {
+    STATE: CutWriter(_write_state, _opened_state),
+    TORCHSCRIPT: CutWriter(_write_torchscript, _opened_torchscript),
+    ONNX: CutWriter(_write_onnx, _opened_onnx),
+}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nrcscan.comparing.plot import plot
     from nrcscan.cutting.cut import cut
     from nrcscan.cutting.cuts import Cuts
+    from nrcscan.cutting.write_cut import WrittenCut, write_cut
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extracting.extract import extract
     from nrcscan.extracting.measure import measure
@@ -49,6 +50,7 @@ __all__ = [
     "TrainTest",
     "UnsafeError",
     "UsageError",
+    "WrittenCut",
     "__version__",
     "against",
     "compare",
@@ -62,6 +64,7 @@ __all__ = [
     "plot",
     "report",
     "scan",
+    "write_cut",
 ]
 
 # Names are looked up when first used: torch takes over a second to import, and only
@@ -73,6 +76,8 @@ _HOMES = {
     "compare": "comparing.compare",
     "Cuts": "cutting.cuts",
     "cut": "cutting.cut",
+    "WrittenCut": "cutting.write_cut",
+    "write_cut": "cutting.write_cut",
     "plot": "comparing.plot",
     "extract": "extracting.extract",
     "measure": "extracting.measure",

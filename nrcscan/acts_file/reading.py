@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file import block_datasets, unit_group
+from nrcscan.acts_file import block_datasets, cross_group, unit_group
 from nrcscan.acts_file.checked_arrays import CheckedArrays
 from nrcscan.acts_file.layer_attributes import record_of, text
 from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, Predictions, unmeasured_in
@@ -175,6 +175,11 @@ class Acts:
         return block_datasets.missing(
             self.provenance.get("blocks"), there=block_datasets.SHARED in self._file
         )
+
+    def cross(self, earlier: int, later: int) -> Array | None:
+        """Return the cross-covariance (d_i, d_j) of the features at two positions; None without."""
+        with _reading(self.path):
+            return cross_group.read(self._file, earlier, later, self._read.array)
 
     def test_matrix(self, position: int) -> Array:
         """Return the directions of the sketch (width, rank) at a position: none if it is exact."""

@@ -15,7 +15,13 @@ from nrcscan.cpu_threads import WIDE, allowed_threads, blas_threads
 from nrcscan.cutting.cut import cuts_of, sizes_of
 from nrcscan.cutting.cuts import Cuts
 from nrcscan.cutting.linear_head import LinearHead
-from nrcscan.cutting.linear_map import Squares, beside, block_squares, folded_maps, squares
+from nrcscan.cutting.linear_map import (
+    Squares,
+    block_squares,
+    folded_maps,
+    squares,
+    statistics_between,
+)
 from nrcscan.cutting.notes_on_replaceable import notes_on_replaceable
 from nrcscan.cutting.replaceable import Replaceable, Replacement
 from nrcscan.cutting.replaceable_in_words import concluded_of
@@ -164,7 +170,7 @@ class _Replacing:
         reaches, weights = self.cuts.cuts[end].layer, self._weights(start, end)
         bare = Replacement(tuple(replaced), start, end, reaches, weights=weights)
         refused = self._refused(start, end)
-        ours, head = beside(self.train, start, end), self.cuts.cuts[end].head
+        ours, head = statistics_between(self.train, start, end), self.cuts.cuts[end].head
         if refused is not None or ours is None or head is None:
             return replace(bare, refused=refused)
         folded = folded_maps(self.train, (start, end), float(features.values[0]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nrcscan.cutting.cuts import Cut, Estimate
+from nrcscan.cutting.numbers_of_cuts import change, share
 from nrcscan.reporting.report_document import Report
 from nrcscan.verdict.answers import Answer, sure_side
 from nrcscan.verdict.sentence import as_inferred
@@ -105,11 +106,13 @@ class _Conclusion:
     def _best(self, judged: Sequence[Cut]) -> Cut:
         """Return the cut that TRAIN alone says is best, before the collapsed layers if there are.
 
-        What it is then compared on has not chosen it.
+        What it is then compared on has not chosen it. One that ends before the last layer leaves
+        nothing out, so that any other goes before it.
         """
         onset = self._onset()
-        before = [cut for cut in judged if onset is None or cut.position < onset]
-        return min(before or judged, key=self._seen_in_training)
+        shorter = [cut for cut in judged if cut.against_refitted is not None]
+        before = [cut for cut in shorter if onset is None or cut.position < onset]
+        return min(before or shorter or judged, key=self._seen_in_training)
 
     @staticmethod
     def _seen_in_training(cut: Cut) -> float:
@@ -125,15 +128,28 @@ class _Conclusion:
         return next(la.position for la in self.report.layers if la.name == verdict.onset)
 
     def _effect(self, cut: Cut, own: Estimate) -> str:
-        """Say what the layers behind a cut do, and which of them have collapsed."""
+        """Say what the layers behind a cut do, and which of them have collapsed.
+
+        They are compared with the last of them that is fitted alike, where there is one: that a
+        new fit does better says nothing of the layers before it.
+        """
         assert cut.held_out is not None
         assert cut.change is not None
-        one, several = _SAID[effect(cut.change, self.within)]
-        behind = self._steps_from(cut.position)
+        refitted = self.cuts[-1].held_out if cut.against_refitted is not None else None
+        found = cut.change if cut.against_refitted is None else cut.against_refitted
+        one, several = _SAID[effect(found, self.within)]
+        behind, by = self._steps_from(cut.position), " ".join(filter(None, change(found)))
+        compared = (
+            f"the network {estimate(own)} ({by})"
+            if refitted is None
+            else f"one on what reaches the last layer {estimate(refitted)} ({by}), the network"
+            f" itself {estimate(own)}"
+        )
+        bars = "" if found.standard_error is not None else ", without error bars"
         return (
-            f"{one if behind == 1 else several.format(behind)}: a linear head on what reaches"
-            f" {printable(cut.layer)} has MSE {estimate(cut.held_out)}, the network"
-            f" {estimate(own)} ({percent(cut.change)}).{self._collapsed(behind)}"
+            f"{one if behind == 1 else several.format(behind)}{bars}: a linear head on what reaches"
+            f" {printable(cut.layer)} has MSE {estimate(cut.held_out)},"
+            f" {compared}.{self._collapsed(behind)}"
         )
 
     def _collapsed(self, behind: int) -> str:
@@ -153,19 +169,23 @@ class _Conclusion:
 
     def _smallest(self) -> str:
         """Say which is the smallest network that does as well."""
-        allowed = f"within {100 * self.within:g} %"
+        allowed = f"within {share(self.within)}"
         smallest = next((cut for cut in self.cuts if cut.answer is Answer.MET), None)
         open_ = [cut for cut in self.cuts if cut.answer is Answer.UNDECIDED]
         if smallest is None and not open_:
             return f"No cut is {allowed} of the network's error."
         if smallest is None:
             return f"No cut is surely {allowed} of the network's error; {self._perhaps(open_)}."
+        assert smallest.change is not None
+        surely = "" if smallest.change.standard_error is None else "surely "
         perhaps = [cut for cut in open_ if cut.position < smallest.position]
         more = f" ({self._perhaps(perhaps)})" if perhaps else ""
         if smallest.inputs:
-            return f"A linear model of the inputs is surely {allowed} of the network's error{more}."
+            return (
+                f"A linear model of the inputs is {surely}{allowed} of the network's error{more}."
+            )
         return (
-            f"The smallest network surely {allowed} of its error ends before"
+            f"The smallest network {surely}{allowed} of its error ends before"
             f" {printable(smallest.layer)}{more}."
         )
 
@@ -184,15 +204,3 @@ def estimate(found: Estimate) -> str:
     """
     error = found.standard_error
     return f"{found.value:.3g}" if error is None else f"{found.value:.3g} ± {error:.1g}"
-
-
-def percent(found: Estimate) -> str:
-    """Return a share as a change in per cent.
-
-    >>> percent(Estimate(-0.781, 0.021)), percent(Estimate(0.0321))
-    ('-78 % ± 2 %', '+3.2 %')
-    """
-    value = 100 * found.value
-    shown = f"{value:+.2g} %" if abs(value) < 1000 else f"{value:+.1e} %"
-    error = found.standard_error
-    return shown if error is None else f"{shown} ± {100 * error:.1g} %"

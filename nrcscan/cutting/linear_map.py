@@ -13,12 +13,12 @@ import numpy as np
 from nrcscan.acts_file.kept_in_memory import MeasuredActs
 from nrcscan.cutting.linear_head import LinearHead
 from nrcscan.cutting.ridge_by_blocks import (
-    FOLDS,
     by_blocks,
     folds,
     heads_with,
     moments_of_folds,
     ridges,
+    rounding,
 )
 from nrcscan.statistics.blocks import Targets
 from nrcscan.statistics.moments import Array, Moments, Statistics
@@ -27,8 +27,11 @@ EVERY = 4
 """Of the ridges that heads choose from, maps have every so many: they have as many targets as there
 are features, and what is left of these depends little on it."""
 
+TOLD = 1e-2
+"""How well, relative to it, what a map leaves has to follow from statistics to be chosen by it."""
 
-def beside(acts: MeasuredActs, start: int, end: int) -> Statistics | None:
+
+def statistics_between(acts: MeasuredActs, start: int, end: int) -> Statistics | None:
     """Return the statistics of the features at a position, those at a later one being the targets.
 
     None where a file has none.
@@ -83,7 +86,11 @@ def squares(
         one: the map from the earlier to the later.
         head: at the later.
     """
-    both, later, earlier = beside(acts, *pair), acts.statistics(pair[1]), acts.statistics(pair[0])
+    both, later, earlier = (
+        statistics_between(acts, *pair),
+        acts.statistics(pair[1]),
+        acts.statistics(pair[0]),
+    )
     assert both is not None
     assert isinstance(earlier, Statistics)
     assert isinstance(later, Statistics)
@@ -103,14 +110,14 @@ def block_squares(
     Args:
         acts: of the samples.
         pair: the two positions.
-        maps: one for all blocks, or one for each of as many folds of them.
+        maps: one for all blocks, or one for each fold of them.
         head: at the later position.
     """
     targets = kept_blocks(acts)
     if targets is None:
         return None
     count = len(targets.n_samples)
-    of = folds(count, len(maps))
+    of = folds(count) if len(maps) > 1 else np.zeros(count, int)
     found = np.zeros((4, count))
     earlier, later = pair
     centre = acts.statistics(later).feature_mean
@@ -152,18 +159,21 @@ def folded_maps(acts: MeasuredActs, pair: tuple[int, int], top: float) -> Folded
     if targets is None:
         return None
     rows = acts.activation_rows(pair[0]), acts.activation_rows(pair[1])
-    fold_of = folds(len(targets.n_samples), FOLDS)
+    fold_of = folds(len(targets.n_samples))
     parts = moments_of_folds(by_blocks(*rows, targets.n_samples), fold_of)
     shares = ridges(max(acts.epsilon, acts.product_epsilon))
     shares = np.array([0.0, *shares[1::EVERY]])
-    heads, left = [], np.zeros(len(shares))
+    every, left, lost = [], np.zeros(len(shares)), np.zeros(len(shares))
     for fold, part in enumerate(parts):
         others = Moments.merged([*parts[:fold], *parts[fold + 1 :]]).statistics()
-        heads.append(heads_with(others, shares, top))
         held_out = part.statistics()
-        left += [held_out.n_samples * one.squared_error(held_out).sum() for one in heads[-1]]
-    best = int(left.argmin())
-    return FoldedMaps(float(shares[best]), [of[best] for of in heads])
+        every.append(heads_with(others, shares, top))
+        share = held_out.n_samples / acts.n_samples
+        left += [share * one.squared_error(held_out).mean() for one in every[-1]]
+        lost = np.maximum(lost, [rounding(o, others, acts.product_epsilon) for o in every[-1]])
+    told = np.where(lost <= TOLD * left, left, np.inf)
+    best = int((told if np.isfinite(told).any() else lost).argmin())
+    return FoldedMaps(float(shares[best]), [maps[best] for maps in every])
 
 
 def kept_blocks(acts: MeasuredActs) -> Targets | None:

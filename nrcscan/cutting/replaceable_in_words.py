@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nrcscan.cutting.cuts import Estimate
-from nrcscan.cutting.numbers_of_cuts import alike, change, pair, share
+from nrcscan.cutting.numbers_of_cuts import MANIFOLD, alike, change, pair, share
 from nrcscan.cutting.replaceable import Replacement, closest, longest
 from nrcscan.verdict.answers import Answer
 from nrcscan.wording import printable, some
@@ -116,14 +116,12 @@ def left(found: Estimate | None) -> tuple[str, str]:
 
 
 def brief(found: Estimate | None) -> str:
-    """Return a relative change in percent, in few digits.
+    """Return a relative change in few digits; see `change`.
 
     >>> brief(Estimate(-0.7801)), brief(Estimate(0.0042)), brief(Estimate(151.2)), brief(None)
-    ('-78%', '+0.4%', '+15120%', '—')
+    ('-78%', '+0.4%', '×152', '—')
     """
-    if found is None:
-        return "—"
+    if found is None or found.value >= MANIFOLD:
+        return change(found)[0]
     value = 100 * found.value
-    if abs(value) >= 1e5:
-        return f"{value:+.0e}%"
     return f"{value:+.{int(abs(value) < 9.95)}f}%"

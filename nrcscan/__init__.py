@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from nrcscan.comparing.against import TrainTest, against
     from nrcscan.comparing.compare import Comparison, compare
     from nrcscan.comparing.plot import plot
+    from nrcscan.cutting.between import between
     from nrcscan.cutting.cut import cut
     from nrcscan.cutting.cuts import Cuts
+    from nrcscan.cutting.replaceable import Replaceable
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extracting.extract import extract
     from nrcscan.extracting.measure import measure
@@ -42,6 +44,7 @@ __all__ = [
     "Moments",
     "NrcscanError",
     "OutputError",
+    "Replaceable",
     "Report",
     "Scan",
     "Statistics",
@@ -51,6 +54,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "against",
+    "between",
     "compare",
     "cut",
     "extract",
@@ -73,6 +77,8 @@ _HOMES = {
     "compare": "comparing.compare",
     "Cuts": "cutting.cuts",
     "cut": "cutting.cut",
+    "Replaceable": "cutting.replaceable",
+    "between": "cutting.between",
     "plot": "comparing.plot",
     "extract": "extracting.extract",
     "measure": "extracting.measure",

@@ -31,6 +31,15 @@ def cut(
             rich_help_panel="Data",
         ),
     ] = None,
+    between: Annotated[
+        bool,
+        typer.Option(
+            "--between",
+            help="Find layers that one linear map could replace instead, in files of extract"
+            " --cross.",
+            rich_help_panel="Layers",
+        ),
+    ] = False,
     form: Form = "table",
     output: Written = None,
     force: Force = False,
@@ -51,13 +60,15 @@ def cut(
         nrcscan cut train.h5 --against test.h5
         nrcscan cut train.h5 --against test.h5 --within 1% --format csv -o cuts.csv
         nrcscan cut acts.h5
+        nrcscan cut train.h5 --against test.h5 --between
     """
     _require_table(output)
     output = placed(output, [train, against], force=force)
     if form != "table":
         require_effect({"--wide": wide}, f"with --format {form}", "leave it out")
-    with counting("cuts") as advance:
-        found = nrcscan.cut(train, against, on_progress=advance, **options)
+    with counting("stretches" if between else "cuts") as advance:
+        find = nrcscan.between if between else nrcscan.cut
+        found = find(train, against, on_progress=advance, **options)
     _show(found, form, output, wide=wide)
 
 
@@ -75,12 +86,20 @@ def _require_table(output: Path | None) -> None:
         )
 
 
-def _show(found: nrcscan.Cuts, form: Format, output: Path | None, *, wide: bool) -> None:
-    """Show cuts, or write them to a file."""
-    from nrcscan.cutting import cuts_table
+def _show(
+    found: nrcscan.Cuts | nrcscan.Replaceable, form: Format, output: Path | None, *, wide: bool
+) -> None:
+    """Show what was found, or write it to a file."""
+    from nrcscan.cutting import cuts_table, replaceable_table
 
-    shown = cuts_table.CutsTable(found, wide=wide)
+    encoding = "utf-8" if output is not None else encoding_of_stdout()
+    shown: cuts_table.CutsTable | replaceable_table.ReplaceableTable
+    if isinstance(found, nrcscan.Cuts):
+        shown = cuts_table.CutsTable(found, wide=wide)
+        text = cuts_table.render(found, form, wide=wide, encoding=encoding)
+    else:
+        shown = replaceable_table.ReplaceableTable(found, wide=wide)
+        text = replaceable_table.render(found, form, wide=wide, encoding=encoding)
     if form == "table" and output is None and in_terminal(shown, shown.least_width):
         return
-    encoding = "utf-8" if output is not None else encoding_of_stdout()
-    emit(cuts_table.render(found, form, wide=wide, encoding=encoding), output)
+    emit(text, output)

@@ -177,7 +177,7 @@ class _Replacing:
         linear = LinearHead.fitted(ours, features, 0.0 if folded is None else folded.ridge)
         fitted = squares(self.train, (start, end), linear, head)
         seen = float(fitted.left / fitted.spread)
-        stretch = replace(bare, map_weights=linear.n_weights, seen=seen)
+        stretch = replace(bare, map=linear, seen=seen)
         if self.test is not None:
             return self._judged(
                 stretch, [linear], head, squares(self.test, (start, end), linear, head)

@@ -32,6 +32,7 @@ def between_schema() -> dict[str, Any]:
             "refused": or_null(TEXT),
             "weights": or_null(COUNT),
             "map_weights": or_null(COUNT),
+            "ridge": or_null(NUMBER),
             "seen": or_null(NUMBER),
             "unexplained": estimate,
             "own": estimate,

@@ -86,11 +86,8 @@ def squares(
         one: the map from the earlier to the later.
         head: at the later.
     """
-    both, later, earlier = (
-        statistics_between(acts, *pair),
-        acts.statistics(pair[1]),
-        acts.statistics(pair[0]),
-    )
+    both = statistics_between(acts, *pair)
+    earlier, later = (acts.statistics(position) for position in pair)
     assert both is not None
     assert isinstance(earlier, Statistics)
     assert isinstance(later, Statistics)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nrcscan.cutting.cuts import Estimate
+from nrcscan.cutting.linear_head import LinearHead
 from nrcscan.verdict.answers import Answer
+from nrcscan.wording import printable
 
 SCHEMA = "nrcscan.between/1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Replacement:
     """One linear map in place of the layers between what reaches one and what reaches a later one.
 
@@ -24,7 +26,7 @@ class Replacement:
         reaches: the layer that reads it.
         refused: why they cannot be replaced, or that is not defined; None where they can.
         weights: numbers in the weights of these layers, biases aside; None if that is not known.
-        map_weights: numbers in the map, d_i · d_j; None where it is refused, as all that follows.
+        map: the map; None where it is refused, as all that follows.
         seen: the share of the variance of the features at the end that the map does not explain on
             the samples that it is fitted to (0 … 1).
         unexplained: likewise on others (0 … ∞), those of TEST, or each part of TRAIN by a map that
@@ -42,7 +44,7 @@ class Replacement:
     reaches: str
     refused: str | None = None
     weights: int | None = None
-    map_weights: int | None = None
+    map: LinearHead | None = None
     seen: float | None = None
     unexplained: Estimate | None = None
     own: Estimate | None = None
@@ -50,28 +52,48 @@ class Replacement:
     change: Estimate | None = None
     answer: Answer = Answer.NOT_JUDGED
 
+    def __repr__(self) -> str:
+        told = self.answer.value if self.refused is None else f"none: {self.refused}"
+        first, last = printable(self.layers[0]), printable(self.layers[-1])
+        return f"<Replacement of {first} to {last}; {printable(told)}>"
+
     @property
     def steps(self) -> int:
         """How many steps in depth it replaces, from 1 on."""
         return self.end - self.start
 
     @property
-    def saved(self) -> int | None:
-        """How many weights fewer the map has than what it replaces; None if that is not known."""
-        if self.weights is None or self.map_weights is None:
-            return None
-        return self.weights - self.map_weights
+    def map_weights(self) -> int | None:
+        """Numbers in the map, d_i · d_j."""
+        return None if self.map is None else self.map.n_weights
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        return asdict(self) | {"layers": list(self.layers), "answer": self.answer.value}
+        return {
+            "layers": list(self.layers),
+            "start": self.start,
+            "end": self.end,
+            "reaches": self.reaches,
+            "refused": self.refused,
+            "weights": self.weights,
+            "map_weights": self.map_weights,
+            "ridge": None if self.map is None else self.map.ridge,
+            "seen": self.seen,
+            **{name: None if one is None else one.to_dict() for name, one in self.estimates()},
+            "answer": self.answer.value,
+        }
+
+    def estimates(self) -> Iterator[tuple[str, Estimate | None]]:
+        """Yield what was estimated on samples that the map has not seen, by name."""
+        for name in ("unexplained", "own", "replaced", "change"):
+            yield name, getattr(self, name)
 
     def holds(self, other: Replacement) -> bool:
         """Whether it replaces all that another does."""
         return self.start <= other.start and other.end <= self.end
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Replaceable:
     """Every stretch of a network's layers, and whether one linear map could replace it.
 
@@ -94,6 +116,9 @@ class Replaceable:
     stretches: tuple[Replacement, ...]
     text: str
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<Replaceable: {printable(self.text)}\n{len(self.stretches)} stretches>"
 
     @property
     def longest(self) -> tuple[Replacement, ...]:

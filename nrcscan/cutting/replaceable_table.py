@@ -10,7 +10,6 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from nrcscan.cutting import replaceable_in_words as words
-from nrcscan.cutting.cuts import Estimate
 from nrcscan.cutting.numbers_of_cuts import alike, change, pair, share
 from nrcscan.cutting.replaceable import Replaceable, Replacement, closest, longest
 from nrcscan.files.inert_csv import csv_text
@@ -191,9 +190,6 @@ def _count(number: int | None) -> str:
 
 def _row(one: Replacement) -> dict[str, object]:
     """Return a stretch as a row of CSV."""
-    estimates: dict[str, Estimate | None] = {
-        name: getattr(one, name) for name in ("unexplained", "own", "replaced", "change")
-    }
     row: dict[str, object] = {
         "first": one.layers[0],
         "last": one.layers[-1],
@@ -203,9 +199,10 @@ def _row(one: Replacement) -> dict[str, object]:
         "refused": one.refused,
         "weights": one.weights,
         "map_weights": one.map_weights,
+        "ridge": None if one.map is None else one.map.ridge,
         "seen": one.seen,
     }
-    for name, estimate in estimates.items():
+    for name, estimate in one.estimates():
         row[name] = None if estimate is None else estimate.value
         row[f"{name}_error"] = None if estimate is None else estimate.standard_error
     return {**row, "answer": one.answer.value}

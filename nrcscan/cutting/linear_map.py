@@ -27,9 +27,6 @@ EVERY = 4
 """Of the ridges that heads choose from, maps have every so many: they have as many targets as there
 are features, and what is left of these depends little on it."""
 
-TOLD = 1e-2
-"""How well, relative to it, what a map leaves has to follow from statistics to be chosen by it."""
-
 
 def statistics_between(acts: MeasuredActs, start: int, end: int) -> Statistics | None:
     """Return the statistics of the features at a position, those at a later one being the targets.
@@ -168,8 +165,7 @@ def folded_maps(acts: MeasuredActs, pair: tuple[int, int], top: float) -> Folded
         share = held_out.n_samples / acts.n_samples
         left += [share * one.squared_error(held_out).mean() for one in every[-1]]
         lost = np.maximum(lost, [rounding(o, others, acts.product_epsilon) for o in every[-1]])
-    told = np.where(lost <= TOLD * left, left, np.inf)
-    best = int((told if np.isfinite(told).any() else lost).argmin())
+    best = int(np.maximum(left, lost).argmin())  # less than is lost in rounding is not known
     return FoldedMaps(float(shares[best]), [maps[best] for maps in every])
 
 

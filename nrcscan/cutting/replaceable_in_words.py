@@ -124,4 +124,4 @@ def brief(found: Estimate | None) -> str:
     if found is None or found.value >= MANIFOLD:
         return change(found)[0]
     value = 100 * found.value
-    return f"{value:+.{int(abs(value) < 9.95)}f}%"
+    return f"{value:+z.{int(abs(value) < 9.95)}f}%"

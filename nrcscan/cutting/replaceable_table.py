@@ -115,9 +115,7 @@ class ReplaceableTable:
         return FittedGrid(names, "from", columns, before=before, width=self.width)
 
 
-_ABOVE_TRIANGLE = (
-    "By how much a linear head errs more where one map stands for the layers from … to …:"
-)
+_ABOVE_TRIANGLE = "Added to a linear head's error where one map stands for layers from … to …:"
 
 
 def _cell(one: Replacement | None) -> Cell:

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Unpack
 
+import numpy as np
+
 from nrcscan.acts_file.kept_in_memory import MeasuredActs
 from nrcscan.acts_file.prefixes import Prefixes, prefixes_in
 from nrcscan.acts_file.reading import open_acts
@@ -30,6 +32,7 @@ from nrcscan.errors import InputError
 from nrcscan.merging.two_sets import require_one_network, require_two_files
 from nrcscan.metrics.degenerate import unresolved
 from nrcscan.metrics.directions import Spectrum, spectrum
+from nrcscan.metrics.quantities import learned
 from nrcscan.options.check import checked, one_path
 from nrcscan.options.cut_options import CutOptions
 from nrcscan.options.describe import described
@@ -105,7 +108,7 @@ def between_of(
         n_test=job.judged.n_samples,
         within=within,
         stretches=tuple(found),
-        text=concluded_of(found, within),
+        text=concluded_of(found, within, nothing_learned=_nothing_learned(train)),
         notes=notes_on_replaceable(train, test, cuts, job.prefixes),
     )
 
@@ -113,6 +116,15 @@ def between_of(
 def _still(acts: MeasuredActs, position: int) -> str | None:
     """Return why the features at a position count as not varying; None where they vary."""
     return unresolved(acts.statistics(position), acts.epsilon)
+
+
+def _nothing_learned(acts: MeasuredActs) -> bool:
+    """Whether the network predicts no better than the mean, as far as its predictions tell."""
+    if acts.predictions is None:
+        return False
+    variance = float(np.trace(acts.target_covariance))
+    error = float(acts.predictions.squared_error.sum())
+    return not learned(1 - error / variance if variance > 0 else None)
 
 
 def _require_cross(acts: MeasuredActs) -> None:

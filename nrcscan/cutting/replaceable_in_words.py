@@ -15,13 +15,18 @@ RESOLVED = 1e-9
 largest variance, lets through, with room."""
 
 
-def concluded_of(stretches: Sequence[Replacement], within: float) -> str:
+def concluded_of(
+    stretches: Sequence[Replacement], within: float, *, nothing_learned: bool = False
+) -> str:
     """Return what the stretches of a network say, in a few sentences.
 
     Args:
         stretches: all of them.
         within: how much of the variance may be left, and how far the error may be above the head's.
+        nothing_learned: whether the network predicts no better than the mean.
     """
+    if nothing_learned:
+        return "LEARNED NOTHING: the network predicts no better than the mean; nothing to replace."
     sure, perhaps = longest(stretches), longest(stretches, Answer.UNDECIDED)
     if sure:
         count = sure[0].steps

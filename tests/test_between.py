@@ -256,7 +256,7 @@ def test_features_that_do_not_vary(tmp_path: Path) -> None:
     first = nn.Linear(6, 4)
     nn.init.constant_(first.bias, -1e3)
     dead = nn.Sequential(first, nn.ReLU(), nn.Linear(4, 2))
-    found = between(measured(tmp_path, dead))
+    found = between(measured(tmp_path, dead, predictions=False))
     assert found.text == "CANNOT BE JUDGED: of 0, before 2, the features do not vary."
     assert between(*files).text.startswith("LEARNED NOTHING: the network predicts no better than")
 

@@ -83,6 +83,7 @@ SAMPLES: dict[str, Any] = {
     "cluster": "local:1",
     "memory": np.int64(10**9),
     "limit": 90,
+    "within": 0.1,
     "batch_size": 30,
 }
 """Values of options that cannot be made up from the declaration."""

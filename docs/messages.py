@@ -37,7 +37,7 @@ TABLES = {
     "of-data": ("inputs/datasets",),
     "of-networks": ("network",),
     "of-passes": ("extracting", "merging", "statistics"),
-    "of-files": ("files", "acts_file", "reporting", "drawing", "metrics"),
+    "of-files": ("files", "acts_file", "reporting", "cutting", "drawing", "metrics"),
     "of-scans": ("scanning", "comparing", "publishing"),
     "of-rules": ("gating",),
     "of-training": ("training",),

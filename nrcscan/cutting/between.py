@@ -131,7 +131,7 @@ def _require_cross(acts: MeasuredActs) -> None:
     """Refuse a file that does not tell what is between two positions.
 
     Raises:
-        InputError: a file holds no cross-covariances.
+        InputError: a file holds no cross-covariances, or is of one depth alone.
     """
     if acts.n_positions < 2:
         raise InputError(

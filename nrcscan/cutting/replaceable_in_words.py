@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nrcscan.cutting.conclusion import estimate
 from nrcscan.cutting.cuts import Estimate
-from nrcscan.cutting.numbers_of_cuts import MANIFOLD, alike, change, pair, share
+from nrcscan.cutting.numbers_of_cuts import MANIFOLD, change, share
 from nrcscan.cutting.replaceable import Replacement, closest, longest
 from nrcscan.verdict.answers import Answer
 from nrcscan.wording import printable, some
@@ -64,15 +65,14 @@ def named(stretch: Replacement) -> str:
 def _cost(stretch: Replacement) -> str:
     assert stretch.unexplained is not None
     assert stretch.own is not None
+    assert stretch.replaced is not None
     bars = [
         " ".join(filter(None, one)) for one in (left(stretch.unexplained), change(stretch.change))
     ]
-    show = alike([stretch.own, stretch.replaced])
-    own, replaced = (" ".join(filter(None, pair(e, show))) for e in (stretch.own, stretch.replaced))
     return (
         f"one linear map in place of {named(stretch)} leaves {bars[0]} of the variance of what"
-        f" reaches {printable(stretch.reaches)}, and a linear head there has MSE {replaced} in"
-        f" place of {own} ({bars[1]})."
+        f" reaches {printable(stretch.reaches)}, and a linear head there has MSE"
+        f" {estimate(stretch.replaced)} in place of {estimate(stretch.own)} ({bars[1]})."
     )
 
 

@@ -115,7 +115,7 @@ class ReplaceableTable:
         return FittedGrid(names, "from", columns, before=before, width=self.width)
 
 
-_ABOVE_TRIANGLE = "Added to a linear head's error where one map stands for layers from … to …:"
+_ABOVE_TRIANGLE = "Added to a linear head's error where one map stands for layers from … to # …:"
 
 
 def _cell(one: Replacement | None) -> Cell:
@@ -200,9 +200,9 @@ def _row(one: Replacement) -> dict[str, object]:
         "ridge": None if one.map is None else one.map.ridge,
         "seen": one.seen,
     }
-    for name, estimate in one.estimates():
-        row[name] = None if estimate is None else estimate.value
-        row[f"{name}_error"] = None if estimate is None else estimate.standard_error
+    for name, found in one.estimates():
+        row[name] = None if found is None else found.value
+        row[f"{name}_se"] = None if found is None else found.standard_error
     return {**row, "answer": one.answer.value}
 
 

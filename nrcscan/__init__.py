@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from nrcscan.comparing.against import TrainTest, against
     from nrcscan.comparing.compare import Comparison, compare
     from nrcscan.comparing.plot import plot
+    from nrcscan.cutting.between import between
     from nrcscan.cutting.cut import cut
     from nrcscan.cutting.cuts import Cuts
+    from nrcscan.cutting.replaceable import Replaceable
     from nrcscan.cutting.write_cut import WrittenCut, write_cut
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extracting.extract import extract
@@ -43,6 +45,7 @@ __all__ = [
     "Moments",
     "NrcscanError",
     "OutputError",
+    "Replaceable",
     "Report",
     "Scan",
     "Statistics",
@@ -53,6 +56,7 @@ __all__ = [
     "WrittenCut",
     "__version__",
     "against",
+    "between",
     "compare",
     "cut",
     "extract",
@@ -78,6 +82,8 @@ _HOMES = {
     "cut": "cutting.cut",
     "WrittenCut": "cutting.write_cut",
     "write_cut": "cutting.write_cut",
+    "Replaceable": "cutting.replaceable",
+    "between": "cutting.between",
     "plot": "comparing.plot",
     "extract": "extracting.extract",
     "measure": "extracting.measure",

@@ -96,7 +96,7 @@ DATA = {
 }
 """Options that choose within another form of data than the others."""
 
-ALONE = {"activation", "cluster", "predictions", *DATA}
+ALONE = {"activation", "cluster", "cross", "predictions", *DATA}
 """Options of which each goes with some of the others only; they are tried by themselves."""
 
 

@@ -50,42 +50,56 @@ Output = Annotated[
 ]
 
 
+Train = Annotated[
+    Path, typer.Argument(metavar="TRAIN", help="A file of nrcscan extract: heads are fitted to it.")
+]
+Test = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TEST",
+        help="The same network on other samples: cuts are judged on these.",
+        rich_help_panel="Data",
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL|WHERE:NAME",
+        help="Write the cut network: the checkpoint that TRAIN was measured on, or its code,"
+        " where the checkpoint is where TRAIN says.",
+        rich_help_panel="Network",
+    ),
+]
+Between = Annotated[
+    bool,
+    typer.Option(
+        "--between",
+        help="Find layers that one linear map could replace instead, in files of extract --cross.",
+        rich_help_panel="Layers",
+    ),
+]
+Everything = Annotated[
+    bool,
+    typer.Option(
+        "--wide",
+        help="Show width, ridge and more errors too, as a terminal of 120 columns does, and whole"
+        " names.",
+    ),
+]
+
+
 @takes(options=CutOptions, network=CutNetworkOptions)
 def cut(
-    train: Annotated[
-        Path,
-        typer.Argument(metavar="TRAIN", help="A file of nrcscan extract: heads are fitted to it."),
-    ],
-    against: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="TEST",
-            help="The same network on other samples: cuts are judged on these.",
-            rich_help_panel="Data",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL|WHERE:NAME",
-            help="Write the cut network: the checkpoint that TRAIN was measured on, or its code,"
-            " where the checkpoint is where TRAIN says.",
-            rich_help_panel="Network",
-        ),
-    ] = None,
+    train: Train,
+    against: Test = None,
+    model: Model = None,
     data: Samples = None,
     test_data: TestSamples = None,
+    between: Between = False,
     form: Form = "table",
     output: Output = None,
     force: Force = False,
-    wide: Annotated[
-        bool,
-        typer.Option(
-            "--wide",
-            help="Show width, ridge and more errors too, as a terminal of 120 columns does, and"
-            " whole names.",
-        ),
-    ] = False,
+    wide: Everything = False,
     *,
     options: CutOptions,
     network: CutNetworkOptions,
@@ -97,16 +111,25 @@ def cut(
         nrcscan cut train.h5 --against test.h5 --within 1% --format csv -o cuts.csv
         nrcscan cut acts.h5
         nrcscan cut train.h5 --against test.h5 --model model.pt -o cut.pt
+        nrcscan cut train.h5 --against test.h5 --between
     """
+    inputs = [train, against]
+    if between:
+        require_effect({"--model": model}, "with --between", "leave it out: no network is written")
     if model is None:
         given = {"--data": data, "--test-data": test_data, **_flags(network)}
         require_effect(given, "without --model", "name the network that is to be written with it")
         _require_table(output)
-        output = placed(output, [train, against], force=force)
+        output = placed(output, inputs, force=force)
     else:
-        output = _network_file(model, output, [train, against], force=force)
+        output = _network_file(model, output, inputs, force=force)
     if form != "table":
         require_effect({"--wide": wide}, f"with --format {form}", "leave it out")
+    if between:
+        with counting("stretches") as advance:
+            stretches = nrcscan.between(train, against, on_progress=advance, **options)
+        _show(stretches, form, output, wide=wide)
+        return
     with counting("cuts") as advance:
         found = nrcscan.cut(train, against, on_progress=advance, **options)
     _show(found, form, None if model is not None else output, wide=wide)
@@ -163,12 +186,20 @@ def _require_table(output: Path | None) -> None:
         )
 
 
-def _show(found: nrcscan.Cuts, form: Format, output: Path | None, *, wide: bool) -> None:
-    """Show cuts, or write them to a file."""
-    from nrcscan.cutting import cuts_table
+def _show(
+    found: nrcscan.Cuts | nrcscan.Replaceable, form: Format, output: Path | None, *, wide: bool
+) -> None:
+    """Show what was found, or write it to a file."""
+    from nrcscan.cutting import cuts_table, replaceable_table
 
-    shown = cuts_table.CutsTable(found, wide=wide)
+    encoding = "utf-8" if output is not None else encoding_of_stdout()
+    shown: cuts_table.CutsTable | replaceable_table.ReplaceableTable
+    if isinstance(found, nrcscan.Cuts):
+        shown = cuts_table.CutsTable(found, wide=wide)
+        text = cuts_table.render(found, form, wide=wide, encoding=encoding)
+    else:
+        shown = replaceable_table.ReplaceableTable(found, wide=wide)
+        text = replaceable_table.render(found, form, wide=wide, encoding=encoding)
     if form == "table" and output is None and in_terminal(shown, shown.least_width):
         return
-    encoding = "utf-8" if output is not None else encoding_of_stdout()
-    emit(cuts_table.render(found, form, wide=wide, encoding=encoding), output)
+    emit(text, output)

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer.main
 from forked import Forked
 from threadpoolctl import threadpool_limits
 from torch import distributed, nn
@@ -51,6 +53,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), "blas")
+
+# A process makes its commands once, and this one runs hundreds of them.
+typer.main.get_command = cache(typer.main.get_command)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,7 +13,6 @@ from conftest import samples
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
-from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from nrcscan import InputError, UsageError, extract, merge, report
 from nrcscan.network.capture import Capture
@@ -160,6 +159,9 @@ def test_projections_of_attention_between_two_inputs(tmp_path: Path) -> None:
 
 
 def test_the_linear_layers_of_gpt2(tmp_path: Path) -> None:
+    # Their import takes seconds, which only who runs this test has to spend.
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
     config = GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=11, num_labels=2, pad_token_id=0)
     model = GPT2ForSequenceClassification(config)
     tokens = RNG.integers(1, 11, (N, STEPS))

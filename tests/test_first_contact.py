@@ -80,10 +80,10 @@ def test_what_the_demo_measures_comes_along_small_and_is_as_the_fixtures_are() -
 
 
 def test_measuring_in_one_step_shows_what_two_steps_show(cli: Run, tmp_path: Path) -> None:
-    given = (SWIMMER / "wd0" / "epoch_600.pt", SWIMMER / "data.npz")
-    options = ("--limit", "300", "--noise-max", "0.1", "--errors")
-    ok(cli("extract", *given, *options[:2], "-o", "two.h5"))
-    two = ok(cli("report", "two.h5", *options[2:]))
+    given = (SWIMMER / "wd0" / "epoch_600.pt", SWIMMER / "data.npz", "--limit", "300")
+    options = ("--noise-max", "0.1", "--errors")
+    ok(cli("extract", *given, "-o", "two.h5"))
+    two = ok(cli("report", "two.h5", *options))
     (tmp_path / "two.h5").unlink()
     done = cli("measure", *given, *options)
     assert (ok(done), done.stderr) == (two, "")

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from conftest import ROOT
@@ -15,7 +16,6 @@ from nrcscan.extras import PACKAGES
 
 PACKAGE = ROOT / "nrcscan"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
 
 MOST_LINES = 60
 MOST_PARAMETERS = 8
@@ -40,6 +40,11 @@ LONG_MODULES = {
     "metrics/quantities.py": "the catalogue: an entry for each quantity and condition",
     "options/pass_options.py": "the options of a pass: an entry for each",
 }
+
+
+@cache
+def _trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}
 
 
 def _name(path: Path) -> str:
@@ -67,7 +72,7 @@ def _repeated(names: list[str]) -> set[str]:
 def test_functions_are_short_and_take_few_parameters() -> None:
     large = {
         f"{_name(path)}: {function.name}": (lines, _parameters(function))
-        for path, tree in TREES.items()
+        for path, tree in _trees().items()
         for function in _functions(tree)
         if (lines := (function.end_lineno or 0) - function.lineno + 1) > MOST_LINES
         or _parameters(function) > MOST_PARAMETERS
@@ -93,7 +98,7 @@ def test_a_name_says_which_module_or_class_is_meant() -> None:
     assert not _repeated(modules)
     classes = [
         node.name
-        for tree in TREES.values()
+        for tree in _trees().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     ]
@@ -101,7 +106,7 @@ def test_a_name_says_which_module_or_class_is_meant() -> None:
 
 
 def test_packages_hold_a_sentence_on_themselves_alone() -> None:
-    for path, tree in TREES.items():
+    for path, tree in _trees().items():
         callable_room = path.parent.name == "metrics"  # the room that is a function too
         if path.name == "__init__.py" and path.parent not in PUBLIC and not callable_room:
             assert ast.get_docstring(tree), path

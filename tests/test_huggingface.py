@@ -14,15 +14,6 @@ import torch
 import transformers
 from conftest import Run, mlp, samples
 from torch import nn
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    BertModel,
-    ResNetConfig,
-    ResNetForImageClassification,
-    ViTConfig,
-    ViTForImageClassification,
-)
 
 from nrcscan import InputError, UsageError, extract, inspect, merge, report
 from nrcscan.verdict.answers import Answer
@@ -39,8 +30,8 @@ TARGETS = RNG.standard_normal((40, 2))
 
 
 def resnet18() -> Any:
-    return ResNetForImageClassification(
-        ResNetConfig(
+    return transformers.ResNetForImageClassification(
+        transformers.ResNetConfig(
             depths=[2, 2, 2, 2],
             hidden_sizes=[8, 16, 24, 32],
             embedding_size=8,
@@ -52,14 +43,16 @@ def resnet18() -> Any:
 
 def vit() -> Any:
     size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = ViTConfig(**size, intermediate_size=32, image_size=32, patch_size=8, num_labels=2)
-    return ViTForImageClassification(config)
+    config = transformers.ViTConfig(
+        **size, intermediate_size=32, image_size=32, patch_size=8, num_labels=2
+    )
+    return transformers.ViTForImageClassification(config)
 
 
 def bert() -> Any:
     size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return BertForSequenceClassification(
-        BertConfig(**size, intermediate_size=32, vocab_size=50, num_labels=2)
+    return transformers.BertForSequenceClassification(
+        transformers.BertConfig(**size, intermediate_size=32, vocab_size=50, num_labels=2)
     )
 
 
@@ -158,8 +151,8 @@ def test_inspect_lists_the_weights(tmp_path: Path) -> None:
 def encoder(folder: Path) -> Any:
     """Save and return a BERT without a head."""
     size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = BertConfig(**size, intermediate_size=32, vocab_size=50)
-    return saved(lambda: BertModel(config), folder)
+    config = transformers.BertConfig(**size, intermediate_size=32, vocab_size=50)
+    return saved(lambda: transformers.BertModel(config), folder)
 
 
 def centred(values: Any) -> Any:

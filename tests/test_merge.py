@@ -20,6 +20,7 @@ from test_cli import failed, ok
 from test_extraction import statistics
 
 from nrcscan import InputError, OutputError, UsageError, extract, merge, report
+from nrcscan.extracting.extraction import Extraction
 from nrcscan.merging import merge as merging
 from nrcscan.reporting.report_table import render
 from nrcscan.verdict.answers import Answer
@@ -59,13 +60,21 @@ def assert_same(found: dict[str, np.ndarray], whole: dict[str, np.ndarray]) -> N
         np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-10 * scale, err_msg=name)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Extraction:
+    """All samples in one pass, in float64."""
+    path = tmp_path_factory.mktemp("whole") / "whole.h5"
+    return extract(mlp(5, 16, 12, 2).double(), (X, Y), path, activations=False)
+
+
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(cuts=st.sets(st.integers(1, N - 1), max_size=4), seed=st.randoms(use_true_random=False))
-def test_parts_in_any_order_equal_one_pass(tmp_path: Path, cuts: set[int], seed: Any) -> None:
+def test_parts_in_any_order_equal_one_pass(
+    whole: Extraction, tmp_path: Path, cuts: set[int], seed: Any
+) -> None:
     model = mlp(5, 16, 12, 2).double()
-    whole = extract(model, (X, Y), tmp_path / "whole.h5", activations=False, force=True)
     parts = shards(tmp_path, [0, *sorted(cuts)], model, activations=False)
     seed.shuffle(parts)
     merged = merge(parts, tmp_path / "merged.h5", force=True)

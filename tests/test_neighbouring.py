@@ -370,15 +370,21 @@ def test_wide_layers_tell_the_first_directions(tmp_path: Path) -> None:
     assert (len(found.explained_variance), found.n_eigenvalues) == (64, 90)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The measures of the last layer, from all samples in one pass, in float64."""
+    path = tmp_path_factory.mktemp("whole") / "whole.h5"
+    return measured(path, mlp(*NET).double()).measures.layers[-1]
+
+
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(cut=st.integers(30, 270))
-def test_shards_merge_to_one_pass(tmp_path: Path, cut: int) -> None:
+def test_shards_merge_to_one_pass(whole: Any, tmp_path: Path, cut: int) -> None:
     model = mlp(*NET).double()
-    whole = measured(tmp_path / "whole.h5", model).measures.layers[-1]
     for name, rows in (("a", slice(cut)), ("b", slice(cut, None))):
-        measured(tmp_path / f"{name}.h5", model, (X[rows], Y[rows]))
+        extract(model, (X[rows], Y[rows]), tmp_path / f"{name}.h5", force=True, **ALL)
     merge([tmp_path / "a.h5", tmp_path / "b.h5"], tmp_path / "ab.h5", force=True)
     found = report(tmp_path / "ab.h5", measures="all").measures
     assert found is not None

@@ -324,16 +324,20 @@ def test_rows_below_the_others_are_under_a_line_and_lengthen_no_name() -> None:
     assert bold.startswith("\x1b[1m")
 
 
+@pytest.fixture(scope="module")
+def tables_of_several(acts: dict[str, Path], folder: Path) -> tuple[Tables, BothSides]:
+    """Four networks side by side, and one on two parts of its data."""
+    network, data = SWIMMER / "wd0.01" / "epoch_600.pt", SWIMMER / "data.npz"
+    extract(network, data, folder / "train.h5", activations=False, limit=500)
+    extract(network, data, folder / "test.h5", activations=False, offset=500)
+    four = compare([acts["wd0"], acts["wd0.01"], acts["deep"], acts["two"]])
+    return Tables(four), BothSides(against(folder / "train.h5", folder / "test.h5"))
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-def test_comparisons_fit(acts: dict[str, Path], folder: Path, width: int) -> None:
-    paths = [acts["wd0"], acts["wd0.01"], acts["deep"], acts["two"]]
-    assert widest(shown(Tables(compare(paths)), width)) <= width
-    for name in ("train", "test"):
-        if not (folder / f"{name}.h5").exists():
-            part = {"limit": 500} if name == "train" else {"offset": 500}
-            network, data = SWIMMER / "wd0.01" / "epoch_600.pt", SWIMMER / "data.npz"
-            extract(network, data, folder / f"{name}.h5", activations=False, **part)  # type: ignore[arg-type]
-    sides = BothSides(against(folder / "train.h5", folder / "test.h5"))
+def test_comparisons_fit(tables_of_several: tuple[Tables, BothSides], width: int) -> None:
+    several, sides = tables_of_several
+    assert widest(shown(several, width)) <= width
     text = shown(sides, width)
     assert widest(text) <= width
     assert len(re.findall(r"\btrain +test +gap", text)) == 4

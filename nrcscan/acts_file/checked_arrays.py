@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.acts_file.block_datasets import Read
+from nrcscan.acts_file.self_contained import dataset_at
 from nrcscan.statistics.moments import Array
 
 Shape = tuple[int | None, ...]
@@ -40,7 +41,9 @@ class CheckedArrays:
 
     def stored(self, name: str, shape: Shape | None) -> NDArray[Any]:
         """Return a dataset in the dtype that it is stored in."""
-        dataset = self._file[name]
+        dataset = dataset_at(self._file, name)
+        if dataset is None:
+            raise ValueError(f"{name} is no array")
         if shape is not None and (
             len(dataset.shape) != len(shape)
             or any(w is not None and w != h for w, h in zip(shape, dataset.shape, strict=True))

@@ -36,10 +36,21 @@ def datasets_inside(
             raise InputError(
                 f"{path}: {name} is a link to somewhere else; copy what it leads to into the file"
             )
-        item = file[name]
-        if isinstance(item, h5py.Dataset):
+        item = dataset_at(file, name)
+        if item is not None:
             _require_inside(item, path)
             yield name, item
+
+
+def dataset_at(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """Return the dataset of a name in a file that is open to be read; None if it is of no such.
+
+    Raises:
+        KeyError: nothing has the name.
+    """
+    # Below h5py's own names, which open the file anew for each to ask whether it can be written.
+    found = h5py.h5o.open(file.id, name.encode(errors="surrogateescape"))
+    return h5py.Dataset(found, readonly=True) if isinstance(found, h5py.h5d.DatasetID) else None
 
 
 def _links(file: h5py.File) -> list[tuple[str, int]]:
@@ -59,11 +70,11 @@ def _require_inside(dataset: h5py.Dataset, path: Path) -> None:
     Raises:
         InputError: the values of an array are not in the file, or not in plain gzip.
     """
-    if dataset.external or dataset.is_virtual:
+    made = dataset.id.get_create_plist()
+    if made.get_external_count() or made.get_layout() == h5py.h5d.VIRTUAL:
         raise InputError(
             f"{path}: {dataset.name} keeps its data in another file; copy it into this one"
         )
-    made = dataset.id.get_create_plist()
     if {made.get_filter(i)[0] for i in range(made.get_nfilters())} - FILTERS:
         raise InputError(
             f"{path}: {dataset.name} is compressed in a way that needs a plug-in; use gzip"

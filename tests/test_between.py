@@ -90,7 +90,7 @@ SOME = {"exclude": ["layers.2", "layers.6", "layers.10"]}
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("swimmer/wd0.01/epoch_600.pt", {}),
+        ("swimmer/wd0.01/epoch_600.pt", SOME),
         ("swimmer/wd0/epoch_600.pt", SOME),
         ("reacher/wd0.002/epoch_600.pt", SOME),
         ("pendulum/model.safetensors", {}),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nrcscan.cutting.cut import cut
     from nrcscan.cutting.cuts import Cuts
     from nrcscan.cutting.replaceable import Replaceable
+    from nrcscan.cutting.write_cut import WrittenCut, write_cut
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extracting.extract import extract
     from nrcscan.extracting.measure import measure
@@ -52,6 +53,7 @@ __all__ = [
     "TrainTest",
     "UnsafeError",
     "UsageError",
+    "WrittenCut",
     "__version__",
     "against",
     "between",
@@ -66,6 +68,7 @@ __all__ = [
     "plot",
     "report",
     "scan",
+    "write_cut",
 ]
 
 # Names are looked up when first used: torch takes over a second to import, and only
@@ -79,6 +82,8 @@ _HOMES = {
     "cut": "cutting.cut",
     "Replaceable": "cutting.replaceable",
     "between": "cutting.between",
+    "WrittenCut": "cutting.write_cut",
+    "write_cut": "cutting.write_cut",
     "plot": "comparing.plot",
     "extract": "extracting.extract",
     "measure": "extracting.measure",

@@ -19,7 +19,6 @@ CHOSEN = "→"
 NETWORK = "network"
 """What the line of the network itself is called."""
 
-
 NO_SIZES = "what a cut keeps of the network is not known: the file to fit to does not tell"
 
 NAMED = "cut before"

@@ -8,7 +8,6 @@ from itertools import groupby
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from nrcscan.cutting.numbers_of_cuts import kept, share
 from nrcscan.metrics.quantities import COLUMNS as QUANTITY_COLUMNS
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
@@ -210,6 +209,8 @@ def _legend() -> str:
 
 def _cut_cells(told: CutsOfCheckpoint, which: str) -> tuple[str, str, str]:
     """Return a checkpoint's cut as its columns have it: before what, what stays, its MSE."""
+    from nrcscan.cutting.numbers_of_cuts import kept  # which needs NumPy
+
     cut = told[which]
     if cut is None:
         return "none", "", ""
@@ -223,6 +224,8 @@ def _cut_legend(checkpoints: Sequence[ScannedCheckpoint]) -> Iterator[Renderable
     """Yield what the columns of cuts mean, if there are any."""
     told = next((c.result["cuts"] for c in checkpoints if c.result and "cuts" in c.result), None)
     if told is not None:
+        from nrcscan.cutting.numbers_of_cuts import share
+
         yield Hanging(
             "cuts: networks that end before a layer, in a linear head; their share of the weights,"
             " and their MSE on blocks of samples, each by a fit without it; smallest: surely within"

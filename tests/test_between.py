@@ -157,7 +157,8 @@ def measured(
     """Return the file of a network on some samples, its targets being its outputs and noise."""
     network = network.double()
     with torch.no_grad():
-        y = network(torch.from_numpy(X)).numpy() + 0.3 * NOISE
+        made = network(torch.from_numpy(X)).numpy()
+    y = made + 0.3 * (made.std(axis=0) + 1e-3) * NOISE
     path = folder / f"{first}.h5"
     data = X[first:stop], y[first:stop]
     extract(network, data, path, cross=True, force=True, on_note=lambda note: None, **options)

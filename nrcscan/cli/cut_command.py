@@ -115,7 +115,7 @@ def cut(
     """
     inputs = [train, against]
     if between:
-        require_effect({"--model": model}, "with --between", "leave it out: no network is written")
+        require_effect({"--model": model}, "with --between", "leave one of them out")
     if model is None:
         given = {"--data": data, "--test-data": test_data, **_flags(network)}
         require_effect(given, "without --model", "name the network that is to be written with it")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from nrcscan.cli.console import emit, placed
-from nrcscan.cli.option_groups import Force, Written, takes, words_of
+from nrcscan.cli.option_groups import Force, Written, takes
+from nrcscan.wording import listed
 
 _Document = Literal["report", "scan", "compare", "against", "cut", "between"]
 
@@ -17,7 +18,9 @@ _Document = Literal["report", "scan", "compare", "against", "cut", "between"]
 def schema(
     document: Annotated[
         _Document,
-        typer.Argument(metavar=f"{words_of(_Document)}", help="Of which JSON document."),
+        typer.Argument(
+            metavar="DOCUMENT", help=f"Of which JSON document: {listed(get_args(_Document), 'or')}."
+        ),
     ],
     output: Written = None,
     force: Force = False,

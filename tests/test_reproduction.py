@@ -73,7 +73,7 @@ def test_a_road_is_drawn_as_it_is_to_be_driven() -> None:
     columns = np.arange(64) - 31.5
     light = brightness - brightness.mean(axis=2, keepdims=True)
     lean = (light.clip(0) * columns).sum(axis=(1, 2)) / light.clip(0).sum(axis=(1, 2))
-    assert np.corrcoef(lean, targets[:, 0])[0, 1] > 0.5  # a road to the right: steer right
+    assert np.corrcoef(lean, targets[:, 0])[0, 1] > 0.3  # a road to the right: steer right
 
 
 def test_a_gemm_is_a_product_however_it_is_blocked() -> None:

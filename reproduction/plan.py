@@ -52,7 +52,7 @@ def log_spaced(epochs: int, count: int) -> tuple[int, ...]:
 
 SEEDS = (0, 1, 2)
 
-SWEEP = (0.0, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)
+SWEEP = (0.0, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.5)
 """Weight decays from none to one that leaves nothing of a network."""
 
 BASE = Run(
@@ -93,9 +93,9 @@ def _plan() -> tuple[Run, ...]:
         *_trained_on("swimmer", SWEEP, 300),
         *_trained_on("reacher", SWEEP, 300),
         *_trained_on("hopper", SWEEP, 150),
-        *_trained_on("synthetic", (0.0, 2e-3, 5e-3), 150),
-        *_trained_on("low-rank", (0.0, 2e-3, 5e-3), 150, depth=10),
-        *_trained_on("gemm", (0.0, 2e-3, 5e-3), 150),
+        *_trained_on("synthetic", (0.0, 5e-3, 2e-2), 150),
+        *_trained_on("low-rank", (0.0, 5e-3, 2e-2), 150, depth=10),
+        *_trained_on("gemm", (0.0, 5e-3, 2e-2), 150),
         *_trained_on("road", (0.0, 2e-3, 5e-3), 60, 2, network="convolutional", width=16, batch=50),
         *_trained_on("road", (0.0, 2e-3), 50, 2, network="resnet18", width=16, batch=50),
     ]
@@ -105,7 +105,7 @@ def _plan() -> tuple[Run, ...]:
 PLAN = _plan()
 
 REDUCED = (
-    *_trained_on("swimmer", (0.0, 5e-3, 5e-2), 60, 1),
-    *_trained_on("low-rank", (2e-3,), 20, 1, depth=10),
+    *_trained_on("swimmer", (0.0, 5e-3, 0.5), 60, 1),
+    *_trained_on("low-rank", (5e-3,), 20, 1, depth=10),
     *_trained_on("road", (2e-3,), 6, 1, network="convolutional", width=16, batch=50),
 )

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from reproduction import all_runs, drift
 from reproduction.__main__ import KEPT, keep
 from reproduction.measure_gemm import ORDERS, Kernel, kernels
 from reproduction.measuring import features_at, measured, rounded
-from reproduction.networks import build
+from reproduction.networks import Convolutional, build
 from reproduction.plan import PLAN, REDUCED, Run, log_spaced
 from reproduction.road_images import road_images
 from reproduction.sample_sets import SETS, Samples, samples
@@ -124,11 +125,11 @@ def test_training_is_the_same_every_time_and_learns(tiny: Samples) -> None:
 
 
 def test_features_are_averaged_over_images_and_the_network_is_left_alone() -> None:
-    model = build("convolutional", 0, 2, depth=5, width=4).double().eval()
+    model = Convolutional(2, depth=5, width=4).double().eval()
     x = np.random.default_rng(0).standard_normal((3, 3, 32, 64)).astype(np.float32)
     found = features_at(model, x, {"convolutions.2", "layers.2"})
     with torch.no_grad():
-        first = model.convolutions[1](model.convolutions[0](torch.from_numpy(x).double()))  # type: ignore[index]
+        first = model.convolutions[:2](torch.from_numpy(x).double())
     np.testing.assert_allclose(found["convolutions.2"], first.mean(dim=(2, 3)).numpy())
     assert found["layers.2"].shape == (3, 16)
     assert not any(module._forward_pre_hooks for module in model.modules())

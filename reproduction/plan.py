@@ -19,7 +19,7 @@ class Run:
         width: of an MLP's layers, or channels of the first convolution.
         weight_decay: λ, on every parameter.
         seed: of the first weights and of the order of samples.
-        rate: of SGD; a tenth of it in the last fifth of the epochs.
+        rate: of SGD; it rises in the first five epochs, and is a tenth in their last fifth.
         momentum: of SGD.
         batch: samples to a step.
         epochs: passes over the training samples.

@@ -216,6 +216,7 @@ def _cuts(found: Cuts) -> Document:
                 "train": _of(one.train),
                 "held_out": _of(one.held_out),
                 "change": _of(one.change),
+                "against_refitted": _of(one.against_refitted),
                 "answer": one.answer.value,
             }
             for one in found.cuts

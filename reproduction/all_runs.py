@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -66,7 +67,8 @@ def run_all(
                     found[waited.pop(future).name] = result
                     on_run(result)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()  # else they would first do what they have been given
             raise
     return {run.name: found[run.name] for run in runs}
 
@@ -174,6 +176,7 @@ def _begin(done: Synchronized[float]) -> None:
     """Get a process ready, which tells how far it is through `done`."""
     global _work_done
     _work_done = done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
 
 
 def _advance(seconds: float) -> None:

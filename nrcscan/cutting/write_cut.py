@@ -12,6 +12,7 @@ from nrcscan.acts_file.reading import Acts, open_acts
 from nrcscan.cutting.cut_forms import CutForm, writable_form
 from nrcscan.cutting.cuts import Cut, Cuts
 from nrcscan.cutting.linear_head import LinearHead
+from nrcscan.cutting.numbers_of_cuts import share
 from nrcscan.errors import UsageError
 from nrcscan.files import write_atomically
 from nrcscan.merging.check_parts import section
@@ -141,7 +142,7 @@ def _chosen(cuts: Cuts, train: Acts, before: str | None) -> Cut:
     if before is None:
         if cuts.smallest is None:
             raise UsageError(
-                f"no cut is surely within {100 * cuts.within:g} % of the network's own error;"
+                f"no cut is surely within {share(cuts.within)} of the network's own error;"
                 " choose one with --before LAYER"
             )
         return cuts.smallest

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, TypedDict
 
 from nrcscan.options.option import Option
+from nrcscan.options.trust_options import PythonPathOption, RunScriptOption, TrustOption
 
 
 class CutNetworkOptions(TypedDict, total=False):
@@ -19,30 +19,6 @@ class CutNetworkOptions(TypedDict, total=False):
             group="Network",
         ),
     ]
-    trust: Annotated[
-        bool,
-        Option(
-            False,
-            help="Open a checkpoint that can run code as it loads.",
-            flag="--trust",
-            in_file=False,
-            group="Network",
-        ),
-    ]
-    run_script: Annotated[
-        bool,
-        Option(
-            False,
-            help="Import your code though that does more than define things, such as train.",
-            flag="--run-script",
-            group="Network",
-        ),
-    ]
-    pythonpath: Annotated[
-        str | Path | None,
-        Option(
-            help="Where a trusted checkpoint finds its classes.",
-            metavar="DIR",
-            group="Network",
-        ),
-    ]
+    trust: TrustOption
+    run_script: RunScriptOption
+    pythonpath: PythonPathOption

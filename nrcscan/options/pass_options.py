@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 from nrcscan.options.choices import COLUMNS, DEVICE, DType, Pool, Precision
 from nrcscan.options.measure_options import MeasuresOption
 from nrcscan.options.option import Option
+from nrcscan.options.trust_options import PythonPathOption, RunScriptOption, TrustOption
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,17 +55,7 @@ class CheckpointOptions(TypedDict, total=False):
             shards_may_differ=True,
         ),
     ]
-    trust: Annotated[
-        bool,
-        Option(
-            False,
-            help="Open a checkpoint that can run code as it loads.",
-            flag="--trust",
-            in_file=False,  # who runs the command decides on that, not what lies in a folder
-            group="Network",
-            shards_may_differ=True,
-        ),
-    ]
+    trust: TrustOption
 
 
 class SourceOptions(CheckpointOptions, total=False):
@@ -94,25 +85,8 @@ class SourceOptions(CheckpointOptions, total=False):
             shards_may_differ=True,
         ),
     ]
-    run_script: Annotated[
-        bool,
-        Option(
-            False,
-            help="Import your code though that does more than define things, such as train.",
-            flag="--run-script",
-            group="Network",
-            changes_numbers=False,
-        ),
-    ]
-    pythonpath: Annotated[
-        str | Path | None,
-        Option(
-            help="Where a trusted checkpoint finds its classes.",
-            metavar="DIR",
-            group="Network",
-            shards_may_differ=True,
-        ),
-    ]
+    run_script: RunScriptOption
+    pythonpath: PythonPathOption
 
 
 class MeasuredOptions(TypedDict, total=False):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nrcscan.comparing.against import TrainTest, against
     from nrcscan.comparing.compare import Comparison, compare
     from nrcscan.comparing.plot import plot
+    from nrcscan.cutting.cut import cut
+    from nrcscan.cutting.cuts import Cuts
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extracting.extract import extract
     from nrcscan.extracting.measure import measure
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Comparison",
+    "Cuts",
     "InputError",
     "Merged",
     "Moments",
@@ -49,6 +52,7 @@ __all__ = [
     "__version__",
     "against",
     "compare",
+    "cut",
     "extract",
     "inspect",
     "measure",
@@ -67,6 +71,8 @@ _HOMES = {
     "against": "comparing.against",
     "Comparison": "comparing.compare",
     "compare": "comparing.compare",
+    "Cuts": "cutting.cuts",
+    "cut": "cutting.cut",
     "plot": "comparing.plot",
     "extract": "extracting.extract",
     "measure": "extracting.measure",

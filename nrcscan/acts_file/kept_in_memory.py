@@ -53,6 +53,9 @@ class MeasuredActs(Protocol):
     def own_squared_error(self, position: int) -> Array | None:
         """Return the network's mean squared error (n_targets,) over a position's tokens."""
 
+    def per_token(self, position: int) -> bool:
+        """Whether every token counts as a sample at a position, which has targets of its own."""
+
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""
 
@@ -157,6 +160,7 @@ class KeptInMemory:
         self._beside: list[Array | None] = []
         self._positions: dict[int, Statistics | Sketched] = {}
         self._own_errors: dict[int, Array | None] = {}
+        self._per_token: dict[int, bool] = {}
         self._blocks: dict[int, Blocks] = {}
         self.block_targets: Targets | None = None
         self._unit_features: UnitFeatures | None = None
@@ -190,6 +194,7 @@ class KeptInMemory:
             self._blocks[position] = blocks
         self._positions[position] = statistics if per_token else beside_output(statistics, output)
         self._own_errors[position] = squared_error
+        self._per_token[position] = per_token
 
     def add_unit_features(self, position: int, found: UnitFeatures) -> None:
         """Take the moments of the last layer's features, at its position, scaled to norm 1."""
@@ -224,6 +229,10 @@ class KeptInMemory:
     def own_squared_error(self, position: int) -> Array | None:
         """Return the network's mean squared error (n_targets,) over a position's tokens."""
         return self._own_errors[position]
+
+    def per_token(self, position: int) -> bool:
+        """Whether every token counts as a sample at a position, which has targets of its own."""
+        return self._per_token[position]
 
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""

@@ -6,11 +6,9 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Unpack
 
-from nrcscan.errors import InputError, UsageError
-from nrcscan.merging.check_parts import fingerprint, rows, section, sources_of
+from nrcscan.merging.two_sets import TARGETS, doubts, require_one_network, require_two_files
 from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.options.check import checked, one_path
 from nrcscan.options.describe import described
@@ -19,7 +17,6 @@ from nrcscan.options.report_options import ReportOptions
 from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.make_report import report_at
 from nrcscan.reporting.report_document import Report
-from nrcscan.wording import some
 
 SCHEMA = "nrcscan.against/1"
 
@@ -124,14 +121,13 @@ def against(
     """
     chosen = checked(ReportOptions, options, "report")
     first, second = one_path(train), one_path(test)
-    if first.exists() and second.exists() and first.samefile(second):
-        raise UsageError(f"{second}: is the file itself; give that of other samples to --against")
+    require_two_files(first, second)
     ours = report_at(first, chosen)
     chosen["signal_dim"] = ours.signal_dim
     theirs = report_at(second, chosen)
     theirs = replace(theirs, signal_dim_source=ours.signal_dim_source)
-    _require_alike(ours, theirs, second)
-    return TrainTest(ours, theirs, tuple(_doubts(ours, theirs)))
+    require_one_network(_sizes(ours), _sizes(theirs), second)
+    return TrainTest(ours, theirs, tuple(doubts(ours.provenance, theirs.provenance)))
 
 
 def _gap(sides: list[tuple[float | None, float | None]]) -> Gap | None:
@@ -144,36 +140,5 @@ def _gap(sides: list[tuple[float | None, float | None]]) -> Gap | None:
     return Gap(train, test, error)
 
 
-def _require_alike(ours: Report, theirs: Report, path: Path) -> None:
-    """Refuse two networks.
-
-    Raises:
-        InputError: the layers or the number of targets differ.
-    """
-    a, b = ([(layer.name, layer.width) for layer in one.layers] for one in (ours, theirs))
-    if a != b or ours.n_targets != theirs.n_targets:
-        unlike = [name for name, _ in dict.fromkeys([*set(a) ^ set(b)])] or ["the targets"]
-        raise InputError(
-            f"{path}: is of another network ({some(sorted(unlike))} differ); measure the same one"
-            " on both sets of samples, or put two networks side by side with nrcscan compare"
-        )
-
-
-def _doubts(ours: Report, theirs: Report) -> Iterator[str]:
-    """Yield what keeps the numbers from being compared."""
-    one, two = (section(r.provenance, "checkpoint").get("sha256") for r in (ours, theirs))
-    if one and two and one != two:
-        yield "the two files are of different checkpoints (by their SHA-256)"
-    shared = {
-        fingerprint(a)
-        for a in sources_of(ours.provenance)
-        for b in sources_of(theirs.provenance)
-        if fingerprint(a) is not None and fingerprint(a) == fingerprint(b) and _meet(a, b)
-    }
-    if shared:
-        yield "the two files share samples: the gap is smaller than that to new samples"
-
-
-def _meet(one: dict[str, Any], two: dict[str, Any]) -> bool:
-    (a, b), (c, d) = rows(one), rows(two)
-    return a < d and c < b
+def _sizes(report: Report) -> list[tuple[str, int]]:
+    return [*((layer.name, layer.width) for layer in report.layers), (TARGETS, report.n_targets)]

@@ -22,7 +22,7 @@ from nrcscan.acts_file.kept_in_memory import TakesActs
 from nrcscan.acts_file.writing import Writer
 from nrcscan.extracting.accumulate import Accumulated, together
 from nrcscan.extracting.plan_passes import PassPlan
-from nrcscan.extracting.sample_blocks import BlockSums, Cuts, WorkerSums
+from nrcscan.extracting.sample_blocks import BlockEnds, BlockSums, WorkerSums
 from nrcscan.extracting.worker_threads import ahead, in_order, threads_for
 from nrcscan.inputs.arrays import Inputs
 from nrcscan.network.call_plan import CallPlan, Features
@@ -143,7 +143,7 @@ def add_up(
     run, plan = passes.run, passes.plan
     sums = passes.accumulators(group)
     on_gpu = accumulates(run.device)
-    cuts = Cuts(passes.block_ends())
+    cuts = BlockEnds(passes.block_ends())
     batches = (replace(b, pieces=cuts.of(b.first_sample, len(b.y))) for b in batches)
     if on_gpu:
         for one in sums:

@@ -43,8 +43,8 @@ def ends(first: int, wanted: int) -> Iterator[int]:
             size, begun = 2 * size, wanted
 
 
-class Cuts:
-    """Cuts batches, which come in order, at the ends of blocks."""
+class BlockEnds:
+    """BlockEnds batches, which come in order, at the ends of blocks."""
 
     def __init__(self, block_ends: Iterator[int]) -> None:
         self._ends = block_ends

@@ -32,6 +32,14 @@ def in_words(found: Grounds, sure: Confidence | None) -> str:
     return _Words(found, sure).text()
 
 
+def as_inferred(text: str) -> str:
+    """Return what is said of a network that may be another than was trained."""
+    return (
+        "THIS MAY BE ANOTHER NETWORK THAN WAS TRAINED: it was inferred, and is doubtful, see the"
+        f" notes. As inferred: {text}"
+    )
+
+
 @dataclass(frozen=True)
 class _Words:
     """Puts one verdict into words."""
@@ -41,12 +49,7 @@ class _Words:
 
     def text(self) -> str:
         """Return the verdict in a line, and before it whether it may be of another network."""
-        if self.found.fit.doubtful:
-            return (
-                "THIS MAY BE ANOTHER NETWORK THAN WAS TRAINED: it was inferred, and is doubtful,"
-                f" see the notes. As inferred: {self._verdict()}"
-            )
-        return self._verdict()
+        return as_inferred(self._verdict()) if self.found.fit.doubtful else self._verdict()
 
     def _verdict(self) -> str:
         state, fit = self.found.state, self.found.fit

@@ -1,0 +1,1 @@
+"""The paper's findings on networks trained here; `python -m reproduction`."""

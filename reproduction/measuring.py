@@ -1,0 +1,262 @@
+"""One run's checkpoints through nrcscan, as the JSON document that README.md describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import nrcscan
+from nrcscan.metrics.quantities import QUANTITIES
+from nrcscan.reporting.layer_result import LayerResult
+from nrcscan.reporting.report_document import Report
+from reproduction.plan import Run
+from reproduction.sample_sets import Samples
+from reproduction.training import network_of
+
+Document = dict[str, Any]
+Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+WITHIN = 0.05
+"""How much worse than the network a cut may be."""
+
+
+def measured(
+    run: Run, data: Samples, folder: Path, on_checkpoint: Callable[[int], None] = lambda done: None
+) -> Document:
+    """Return what nrcscan finds in the checkpoints of a run.
+
+    Leaves `train.h5` and `test.h5` of the last one in the folder.
+
+    Args:
+        run: what was trained.
+        data: what it was trained on.
+        folder: where its checkpoints are.
+        on_checkpoint: called with how many are measured.
+    """
+    train, test = (data.x, data.y), (data.x_test, data.y_test)
+    options = _options(run, data)
+    checkpoints: list[Document] = []
+    for epoch in run.checkpoints[:-1]:
+        path = folder / f"epoch_{epoch}.pt"
+        on_train, on_test = (
+            nrcscan.measure(path, pair, on_note=_unheard, **options) for pair in (train, test)
+        )
+        checkpoints.append(
+            {"epoch": epoch, "train": _short(on_train), "test": _short(on_test, layers=False)}
+        )
+        on_checkpoint(len(checkpoints))
+    last = folder / f"epoch_{run.epochs}.pt"
+    files = {"train": folder / "train.h5", "test": folder / "test.h5"}
+    for pair, file in zip((train, test), files.values(), strict=True):
+        nrcscan.extract(
+            last, pair, file, activations=False, force=True, on_note=_unheard, **options
+        )
+    on_train, on_test = (nrcscan.report(file) for file in files.values())
+    everything = nrcscan.measure(last, train, measures="all", on_note=_unheard, **options)
+    checkpoints.append(
+        {
+            "epoch": run.epochs,
+            "train": _with_intrinsic_dimensions(_short(on_train, chance=True), everything),
+            "test": _short(on_test),
+        }
+    )
+    on_checkpoint(len(checkpoints))
+    ranked = on_train.target_rank < on_train.n_targets
+    return {
+        "checkpoints": checkpoints,
+        "at_rank": _short(nrcscan.report(files["train"], signal_dim="auto")) if ranked else None,
+        "published": _short(nrcscan.report(files["train"], convention="published")),
+        **_cuts(run, data, folder),
+    }
+
+
+def _options(run: Run, data: Samples) -> Document:
+    """Return how nrcscan opens a checkpoint of a run, and in which precision the network runs."""
+    shape = {"inputs": int(data.x[0].size), "outputs": data.y.shape[1]}
+    return {
+        "factory": "reproduction.networks:build",
+        "factory_args": {
+            "network": run.network, **shape, "depth": run.depth, "width": run.width,
+        },
+        "dtype": "float64",
+    }
+
+
+def _unheard(note: str) -> None:
+    """Let a note pass: they are in the report."""
+
+
+# --- reports, in short ------------------------------------------------------------------------
+
+
+def _short(report: Report, *, layers: bool = True, chance: bool = False) -> Document:
+    """Return what is kept of a report."""
+    verdict = report.verdict
+    return {
+        "n_samples": report.n_samples,
+        "signal_dim": report.signal_dim,
+        "n_targets": report.n_targets,
+        "target_rank": report.target_rank,
+        "target_stable_rank": rounded(report.target_stable_rank),
+        "mse": _estimate(report.mse, report.mse_error),
+        "r2": _estimate(report.r2, report.r2_error),
+        "verdict": {
+            "state": verdict.state.value,
+            "onset": verdict.onset,
+            "last": verdict.last,
+            "text": verdict.text,
+        },
+        "onset": report.onset,
+        **({"layers": [_layer(one, chance=chance) for one in report]} if layers else {}),
+    }
+
+
+def _layer(layer: LayerResult, *, chance: bool) -> Document:
+    """Return what is kept of a layer."""
+    found = layer.metrics
+    values = {one: _estimate(found.get(one), found.standard_errors.get(one)) for one in QUANTITIES}
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "width": layer.width,
+        "position": layer.position,
+        "place": layer.step,
+        "reads_inputs": layer.inputs,
+        "shortcut": layer.shortcut,
+        "values": {name: value for name, value in values.items() if value is not None},
+        **(
+            {"chance": {name: rounded(one.level, 4) for name, one in found.chance.items()}}
+            if chance
+            else {}
+        ),
+        "undefined": layer.undefined,
+        "answers": {condition: answer.value for condition, answer in layer.answers.items()},
+    }
+
+
+def _with_intrinsic_dimensions(short: Document, everything: Report) -> Document:
+    """Return what is kept of a report, with the dimensions of features and targets in it."""
+    document = everything.to_dict()
+    dimension = document["targets"]["measures"]["intrinsic_dimension"]
+    for layer, measures in zip(short["layers"], document["layers"], strict=True):
+        found = _estimate(measures["measures"]["intrinsic_dimension"], None)
+        if found is not None:
+            layer["values"]["intrinsic_dimension"] = found
+    return {**short, "target_intrinsic_dimension": rounded(dimension)}
+
+
+def _estimate(value: float | None, error: float | None) -> list[float | None] | None:
+    """Return a value and its standard error, rounded; None where there is no value."""
+    return None if value is None else [rounded(value), rounded(error, 3)]
+
+
+def rounded(value: float | None, digits: int = 6) -> float | None:
+    """Return a number at so many significant digits, and None for None.
+
+    >>> rounded(0.123456789), rounded(None), rounded(0.00123456, 3)
+    (0.123457, None, 0.00123)
+    """
+    return None if value is None else float(f"{value:.{digits}g}")
+
+
+# --- cuts -------------------------------------------------------------------------------------
+
+
+def _cuts(run: Run, data: Samples, folder: Path) -> Document:
+    """Return the cuts of a network, and how far what they foretell is from what they do."""
+    found = nrcscan.cut(folder / "train.h5", folder / "test.h5", within=WITHIN)
+    places = [
+        {
+            "layer": one.layer,
+            "position": one.position,
+            "refused": one.refused,
+            "weights": one.weights,
+            "multiply_adds": one.multiply_adds,
+            "train": _of(one.train),
+            "held_out": _of(one.held_out),
+            "change": _of(one.change),
+            "answer": one.answer.value,
+        }
+        for one in found.cuts
+    ]
+    return {
+        "cuts": {
+            "within": found.within,
+            "own_train": _of(found.own_train),
+            "own_held_out": _of(found.own_held_out),
+            "weights": found.weights,
+            "multiply_adds": found.multiply_adds,
+            "smallest": None if found.smallest is None else found.smallest.layer,
+            "text": found.text,
+            "cuts": places,
+        },
+        "agreement": rounded(_agreement(run, data, folder, found), 3),
+    }
+
+
+def _of(estimate: Any) -> list[float | None] | None:
+    return None if estimate is None else _estimate(estimate.value, estimate.standard_error)
+
+
+def _agreement(run: Run, data: Samples, folder: Path, found: Any) -> float:
+    """Return the largest relative difference of an error foretold and the error there is.
+
+    The network runs in float64 up to the cut, where its head takes over.
+    """
+    model = network_of(run, data)
+    saved = torch.load(folder / f"epoch_{run.epochs}.pt", weights_only=True)
+    model.load_state_dict(saved["model"])
+    model.double().eval()
+    farthest = 0.0
+    for side, x, y in (("train", data.x, data.y), ("held_out", data.x_test, data.y_test)):
+        features = features_at(model, x, {one.layer for one in found.cuts if not one.refused})
+        for one in found.cuts:
+            if one.refused:
+                continue
+            made = features[one.layer] @ one.head.weight.T + one.head.bias
+            direct = float(((made - y) ** 2).mean())
+            foretold = getattr(one, side).value
+            farthest = max(farthest, abs(foretold - direct) / direct)
+    return farthest
+
+
+def features_at(
+    model: nn.Module, x: NDArray[np.float32], names: set[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Return what reaches layers, averaged over the axes of an image.
+
+    Args:
+        model: in float64 and in eval mode; it is left as it was.
+        x: inputs (N, …).
+        names: of the layers.
+
+    Returns:
+        Name → features (N, d).
+    """
+    heard: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+
+    def hear(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        def hook(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+            features = given[0]
+            heard[name].append(features.mean(dim=tuple(range(2, features.ndim)))
+                               if features.ndim > 2 else features)
+
+        return hook
+
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(hear(name)) for name in sorted(names)
+    ]
+    try:
+        with torch.no_grad():
+            for part in torch.from_numpy(x).double().split(500):
+                model(part)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: torch.cat(parts).numpy() for name, parts in heard.items()}

@@ -5,6 +5,8 @@
 # make docs   set up, and build the pages into build/docs
 # make pictures  set up, and make the pictures of the README anew
 # make test-oldest  set up a second environment with the oldest versions allowed, and run the tests
+# make reproduce  set up, train the networks of reproduction/ and measure them (about 40 minutes)
+# make reproduce-reduced  the same with a few small ones (under 3 minutes)
 # make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
 
 PYTHON ?= python3
@@ -23,7 +25,7 @@ for one in chromium chromium-browser google-chrome google-chrome-stable; do \
 	    || echo 'No browser could be installed: the tests of pages will fail. Install Chromium.'
 endef
 
-.PHONY: demo test test-kernels test-oldest check docs pictures bench clean
+.PHONY: demo test test-kernels test-oldest check docs pictures reproduce reproduce-reduced bench clean
 
 demo: .venv/core
 	@mkdir -p demo
@@ -69,6 +71,12 @@ pictures: .venv/dev
 
 test-oldest: .venv-oldest/dev
 	.venv-oldest/bin/python -m pytest
+
+reproduce: .venv/dev
+	$(BIN)/python -m reproduction
+
+reproduce-reduced: .venv/dev
+	$(BIN)/python -m reproduction --reduced
 
 bench: .venv/core
 	$(BIN)/python benchmarks/bench.py --json bench.json

@@ -13,6 +13,7 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
+from nrcscan.files.write_atomically import write_text
 from reproduction.plan import Run
 
 Document = dict[str, Any]
@@ -54,7 +55,7 @@ def run_all(
     before = total - sum(map(expected_seconds, left))
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     done = context.Value("d", before)
-    with _one_thread(), ProcessPoolExecutor(processes, context, _begin, (done,)) as pool:
+    with _OneThread(), ProcessPoolExecutor(processes, context, _begin, (done,)) as pool:
         waited: dict[Future[Document], Run] = {pool.submit(do, run, folder): run for run in left}
         try:
             while waited:
@@ -117,7 +118,9 @@ def train_once(run: Run, folder: Path) -> Document:
     curve = train(run, samples(run.data), saved_in(place), lambda epoch: _advance(share))
     rounded = [[epoch, float(f"{mse:.6g}"), float(f"{test:.6g}")] for epoch, mse, test in curve]
     trained = {
-        "run": described(run), "curve": rounded, "seconds": time.process_time() - begun,
+        "run": described(run),
+        "curve": rounded,
+        "seconds": time.process_time() - begun,
     }
     _write(place / "trained.json", trained)
     return trained
@@ -127,11 +130,6 @@ def described(run: Run) -> Document:
     """Return every field of a run as JSON has it, its name first."""
     fields = {"name": run.name, **asdict(run)}
     return {**fields, "checkpoints": list(run.checkpoints)}
-
-
-def written(result: Document) -> str:
-    """Return a result as its file holds it: a line to each checkpoint."""
-    return json.dumps(result, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def _kept(run: Run, folder: Path) -> Document | None:
@@ -148,15 +146,14 @@ def _read(path: Path, run: Run) -> Document | None:
 
 def _write(path: Path, document: Document) -> None:
     """Write a document whole, or not at all."""
-    beside = path.with_suffix(".part")
-    beside.write_text(written(document), encoding="utf-8")
-    beside.replace(path)
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    write_text(path, text + "\n")
 
 
 # --- in each process --------------------------------------------------------------------------
 
 
-class _one_thread:
+class _OneThread:
     """Processes started in here compute on one thread each: libraries read it as they load."""
 
     NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import nrcscan
+from nrcscan.cutting.cuts import Cuts, Estimate
 from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.report_document import Report
@@ -52,27 +54,38 @@ def measured(
         )
         on_checkpoint(len(checkpoints))
     last = folder / f"epoch_{run.epochs}.pt"
-    files = {"train": folder / "train.h5", "test": folder / "test.h5"}
-    for pair, file in zip((train, test), files.values(), strict=True):
+    found = _last(last, train, test, options)
+    checkpoints.append(
+        {"epoch": run.epochs, "train": found.pop("train"), "test": found.pop("test")}
+    )
+    with TemporaryDirectory(prefix="nrcscan-") as temporary:
+        files = [Path(temporary, name) for name in ("train.h5", "test.h5")]
+        for pair, file in zip((train, test), files, strict=True):
+            nrcscan.extract(last, pair, file, compress=False, on_note=_unheard, **options)
+        cuts = nrcscan.cut(*files, within=WITHIN)
+    found |= {"cuts": _cuts(cuts), "agreement": rounded(_agreement(run, data, last, cuts), 3)}
+    on_checkpoint(len(run.checkpoints))
+    return {"checkpoints": checkpoints, **found}
+
+
+def _last(last: Path, train: Pair, test: Pair, options: Document) -> Document:
+    """Return everything that is kept of a run's last checkpoint but its cuts.
+
+    Leaves the statistics beside the checkpoint, without the features.
+    """
+    files = [last.with_name(name) for name in ("train.h5", "test.h5")]
+    for pair, file in zip((train, test), files, strict=True):
         nrcscan.extract(
             last, pair, file, activations=False, force=True, on_note=_unheard, **options
         )
-    on_train, on_test = (nrcscan.report(file) for file in files.values())
+    on_train, on_test = map(nrcscan.report, files)
     everything = nrcscan.measure(last, train, measures="all", on_note=_unheard, **options)
-    checkpoints.append(
-        {
-            "epoch": run.epochs,
-            "train": _with_intrinsic_dimensions(_short(on_train, chance=True), everything),
-            "test": _short(on_test),
-        }
-    )
-    on_checkpoint(len(checkpoints))
     ranked = on_train.target_rank < on_train.n_targets
     return {
-        "checkpoints": checkpoints,
-        "at_rank": _short(nrcscan.report(files["train"], signal_dim="auto")) if ranked else None,
-        "published": _short(nrcscan.report(files["train"], convention="published")),
-        **_cuts(run, data, folder),
+        "train": _with_intrinsic_dimensions(_short(on_train, chance=True), everything),
+        "test": _short(on_test),
+        "at_rank": _short(nrcscan.report(files[0], signal_dim="auto")) if ranked else None,
+        "published": _short(nrcscan.report(files[0], convention="published")),
     }
 
 
@@ -82,7 +95,10 @@ def _options(run: Run, data: Samples) -> Document:
     return {
         "factory": "reproduction.networks:build",
         "factory_args": {
-            "network": run.network, **shape, "depth": run.depth, "width": run.width,
+            "network": run.network,
+            **shape,
+            "depth": run.depth,
+            "width": run.width,
         },
         "dtype": "float64",
     }
@@ -157,72 +173,65 @@ def _estimate(value: float | None, error: float | None) -> list[float | None] | 
 
 
 def rounded(value: float | None, digits: int = 6) -> float | None:
-    """Return a number at so many significant digits, and None for None.
-
-    >>> rounded(0.123456789), rounded(None), rounded(0.00123456, 3)
-    (0.123457, None, 0.00123)
-    """
+    """Return a number at so many significant digits, and None for None."""
     return None if value is None else float(f"{value:.{digits}g}")
 
 
 # --- cuts -------------------------------------------------------------------------------------
 
 
-def _cuts(run: Run, data: Samples, folder: Path) -> Document:
-    """Return the cuts of a network, and how far what they foretell is from what they do."""
-    found = nrcscan.cut(folder / "train.h5", folder / "test.h5", within=WITHIN)
-    places = [
-        {
-            "layer": one.layer,
-            "position": one.position,
-            "refused": one.refused,
-            "weights": one.weights,
-            "multiply_adds": one.multiply_adds,
-            "train": _of(one.train),
-            "held_out": _of(one.held_out),
-            "change": _of(one.change),
-            "answer": one.answer.value,
-        }
-        for one in found.cuts
-    ]
+def _cuts(found: Cuts) -> Document:
+    """Return what is kept of the cuts of a network."""
     return {
-        "cuts": {
-            "within": found.within,
-            "own_train": _of(found.own_train),
-            "own_held_out": _of(found.own_held_out),
-            "weights": found.weights,
-            "multiply_adds": found.multiply_adds,
-            "smallest": None if found.smallest is None else found.smallest.layer,
-            "text": found.text,
-            "cuts": places,
-        },
-        "agreement": rounded(_agreement(run, data, folder, found), 3),
+        "within": found.within,
+        "own_train": _of(found.own_train),
+        "own_held_out": _of(found.own_held_out),
+        "weights": found.weights,
+        "multiply_adds": found.multiply_adds,
+        "smallest": None if found.smallest is None else found.smallest.layer,
+        "text": found.text,
+        "cuts": [
+            {
+                "layer": one.layer,
+                "position": one.position,
+                "inputs": one.inputs,
+                "refused": one.refused,
+                "weights": one.weights,
+                "multiply_adds": one.multiply_adds,
+                "ridge": None if one.head is None else rounded(one.head.ridge),
+                "train": _of(one.train),
+                "held_out": _of(one.held_out),
+                "change": _of(one.change),
+                "answer": one.answer.value,
+            }
+            for one in found.cuts
+        ],
     }
 
 
-def _of(estimate: Any) -> list[float | None] | None:
+def _of(estimate: Estimate | None) -> list[float | None] | None:
     return None if estimate is None else _estimate(estimate.value, estimate.standard_error)
 
 
-def _agreement(run: Run, data: Samples, folder: Path, found: Any) -> float:
+def _agreement(run: Run, data: Samples, last: Path, found: Cuts) -> float:
     """Return the largest relative difference of an error foretold and the error there is.
 
     The network runs in float64 up to the cut, where its head takes over.
     """
     model = network_of(run, data)
-    saved = torch.load(folder / f"epoch_{run.epochs}.pt", weights_only=True)
-    model.load_state_dict(saved["model"])
+    model.load_state_dict(torch.load(last, weights_only=True)["model"])
     model.double().eval()
     farthest = 0.0
-    for side, x, y in (("train", data.x, data.y), ("held_out", data.x_test, data.y_test)):
-        features = features_at(model, x, {one.layer for one in found.cuts if not one.refused})
+    for x, y, foretold in (
+        (data.x, data.y, lambda cut: cut.train),
+        (data.x_test, data.y_test, lambda cut: cut.held_out),
+    ):
+        features = features_at(model, x, {one.layer for one in found.cuts if one.head})
         for one in found.cuts:
-            if one.refused:
-                continue
-            made = features[one.layer] @ one.head.weight.T + one.head.bias
-            direct = float(((made - y) ** 2).mean())
-            foretold = getattr(one, side).value
-            farthest = max(farthest, abs(foretold - direct) / direct)
+            if one.head is not None:
+                made = features[one.layer] @ one.head.weight.T + one.head.bias
+                direct = float(((made - y) ** 2).mean())
+                farthest = max(farthest, abs(foretold(one).value - direct) / direct)
     return farthest
 
 
@@ -244,8 +253,8 @@ def features_at(
     def hear(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         def hook(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
             features = given[0]
-            heard[name].append(features.mean(dim=tuple(range(2, features.ndim)))
-                               if features.ndim > 2 else features)
+            axes = tuple(range(2, features.ndim))
+            heard[name].append(features.mean(dim=axes) if axes else features)
 
         return hook
 

@@ -116,3 +116,13 @@ def build(network: str, inputs: int, outputs: int, depth: int, width: int) -> nn
     if network == "resnet18":
         return ResNet18(outputs, width)
     raise ValueError(f"no network is called {network!r}; take mlp, convolutional or resnet18")
+
+
+def start(model: nn.Module) -> None:
+    """Give a network its first weights, after He et al. 2015: no layer weakens the signal.
+
+    With those of torch, eight layers without biases leave 1/1000 of it, and weight decay ends it.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

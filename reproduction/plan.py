@@ -40,3 +40,28 @@ class Run:
         """What its files are called."""
         network = "" if self.network == "mlp" else f"-{self.network}"
         return f"{self.data}{network}-wd{self.weight_decay:g}-seed{self.seed}"
+
+
+
+
+SEEDS = (0, 1, 2)
+MLP_WIDTH = 128
+"""A quarter of the paper's, for time."""
+
+FULL_RATE = 0.05
+
+
+def _mlp(data: str, weight_decay: float, seed: int, epochs: int, depth: int = 8) -> Run:
+    return Run(
+        data=data,
+        network="mlp",
+        depth=depth,
+        width=MLP_WIDTH,
+        weight_decay=weight_decay,
+        seed=seed,
+        rate=FULL_RATE,
+        momentum=0.9,
+        batch=100,
+        epochs=epochs,
+        checkpoints=log_spaced(epochs, 9),
+    )

@@ -27,10 +27,10 @@ def road_images(n_samples: int, seed: int) -> tuple[NDArray[np.float32], Array]:
     gap = np.where(rng.random(n_samples) < 0.6, rng.uniform(1.5, 8.0, n_samples), np.inf)
     steering = np.tanh(1.2 * curvature - 1.0 * offset - 2.0 * heading)
     speed = np.minimum(1.0, gap / 6.0) / (1.0 + 1.5 * np.abs(curvature))
-    rows = np.arange(HORIZON + 1, HEIGHT) + 0.5
-    ahead = 10.0 / (rows - HORIZON)  # distance to what a row shows, 0.5 … 7
+    rows: Array = np.arange(HORIZON + 1, HEIGHT) + 0.5
+    ahead: Array = 10.0 / (rows - HORIZON)  # distance to what a row shows, 0.5 … 7
     middle = 0.2 * curvature[:, None] * ahead**2 + heading[:, None] * ahead - offset[:, None]
-    scale = 14.0 / ahead  # pixels to half a road's width
+    scale: Array = 14.0 / ahead  # pixels to half a road's width
     columns = np.arange(WIDTH) + 0.5 - WIDTH / 2
     across = columns / scale[:, None] - middle[:, :, None]  # 0 on the middle, 1 at the road's edge
     images = np.empty((n_samples, 3, HEIGHT, WIDTH))
@@ -56,9 +56,7 @@ def _soft(inside: Array, scale: Array) -> Array:
     return np.clip(inside * scale[:, None] + 0.5, 0, 1)
 
 
-def _draw_cars(
-    images: Array, gap: Array, curvature: Array, offset: Array, heading: Array
-) -> None:
+def _draw_cars(images: Array, gap: Array, curvature: Array, offset: Array, heading: Array) -> None:
     """Draw the back of the car ahead, on the middle of the road, where there is one."""
     rows = (np.arange(HEIGHT) + 0.5)[:, None]
     columns = np.arange(WIDTH) + 0.5 - WIDTH / 2

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from reproduction.networks import build
+from reproduction.networks import build, start
 from reproduction.plan import Run
 from reproduction.sample_sets import Samples
 
@@ -17,6 +18,7 @@ SETTLES_FROM = 0.8
 """The share of the epochs after which the rate is a tenth."""
 
 Curve = list[tuple[int, float, float]]
+Values = NDArray[np.float32]
 
 
 def network_of(run: Run, data: Samples) -> nn.Module:
@@ -45,6 +47,7 @@ def train(
     """
     torch.manual_seed(run.seed)
     model = network_of(run, data)
+    start(model)
     optimizer = torch.optim.SGD(
         model.parameters(), run.rate, momentum=run.momentum, weight_decay=run.weight_decay
     )
@@ -60,7 +63,9 @@ def train(
         settles.step()
         model.eval()
         if epoch in shown:
-            curve.append((epoch, error(model, data.x, data.y), error(model, data.x_test, data.y_test)))
+            curve.append(
+                (epoch, error(model, data.x, data.y), error(model, data.x_test, data.y_test))
+            )
         if epoch in run.checkpoints:
             save(epoch, model)
         on_epoch(epoch)
@@ -78,7 +83,7 @@ def epochs_shown(run: Run) -> set[int]:
     return {*np.unique(np.geomspace(1, run.epochs, 48).round().astype(int)), *run.checkpoints}
 
 
-def error(model: nn.Module, x: np.ndarray, y: np.ndarray) -> float:
+def error(model: nn.Module, x: Values, y: Values) -> float:
     """Return the mean squared error of a network, over samples and targets."""
     with torch.no_grad():
         parts = torch.from_numpy(x).split(500)

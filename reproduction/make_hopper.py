@@ -1,7 +1,7 @@
-"""Makes hopper.npz: states of MuJoCo's Hopper and the actions of a policy that hops.
+"""Makes data/hopper.npz: states of MuJoCo's Hopper and the actions of a policy that hops.
 
     pip install "gymnasium[mujoco]"
-    python reproduction/data/make_hopper.py
+    python -m reproduction.make_hopper
 
 The policy, a clipped linear map of normalised states, is found by random search along the
 differences of mirrored trials. It then drives the hopper with some noise added to what is done,
@@ -12,16 +12,12 @@ equally good, file. Takes about three minutes.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
-HERE = Path(__file__).parent
+from reproduction.sample_sets import COMMITTED, Array, standardised
+
 TRAIN, TEST = 2000, 500
-
-Array = NDArray[np.float64]
 
 
 class Normaliser:
@@ -111,12 +107,7 @@ def main() -> None:
     """Make the file."""
     hopper = Hopper()
     states, actions = drive(hopper, search(hopper))
-    found = {}
-    for name, values in (("X", states), ("y", actions)):
-        train = values[:TRAIN]
-        scaled = ((values - train.mean(axis=0)) / train.std(axis=0)).astype(np.float32)
-        found[name], found[f"{name}_test"] = scaled[:TRAIN], scaled[TRAIN:]
-    np.savez_compressed(HERE / "hopper.npz", **found)
+    standardised(states, actions, TRAIN).save(COMMITTED / "hopper.npz")
     print(f"  correlations of actions: {np.corrcoef(actions.T).round(2).tolist()}")
 
 

@@ -1,0 +1,233 @@
+"""Findings on targets of few directions: section 4.3 of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from nrcscan.verdict.answers import Answer, sure_side, together
+from reproduction.agreement import OF_ANSWER, Agreement, Finding, Row, Sensitivity, of_networks
+from reproduction.collapse_findings import decayed
+from reproduction.estimates import Estimate, over_seeds, told
+from reproduction.onsets import DEFAULTS, collapsed_steps, within
+from reproduction.results import Measurement, Result, Results, Step
+
+MATCHES = 1.25
+"""How many times the targets' stable rank the features' may be, or the targets' the features'."""
+
+ORTHOGONAL = 0.5
+"""The sine up to which a subspace is called orthogonal to the noise: 30 degrees off the signal."""
+
+NOISES = (0.01, 0.05, 0.1, 0.2, 0.3)
+FACTORS = (1.1, 1.25, 1.5, 2.0)
+SINES = (0.2, 0.3, 0.5, 0.7)
+
+WHERE = (
+    "in the layers that NRC1 calls collapsed (from where it is met to the output), of networks with"
+    " weight decay that fit and meet it from below the last layer"
+)
+RULE = (
+    "at every such layer surely, and disagrees if it surely is not at one of them; a data set"
+    " agrees if all its networks do, and disagrees if fewer than half could"
+)
+
+Judge = Callable[[Result, Step], Answer]
+Value = Callable[[Result, Step], Estimate | None]
+
+
+def low_rank(one: Result) -> bool:
+    """Say whether the targets have fewer directions than there are targets."""
+    return bool(one.last["target_rank"] < one.last["n_targets"])
+
+
+def _by_nrc1(measured: Measurement) -> list[Step]:
+    return collapsed_steps(measured, "nrc1")
+
+
+def _by_all_four(measured: Measurement) -> list[Step]:
+    return collapsed_steps(measured, None)
+
+
+def _the_last(measured: Measurement) -> list[Step]:
+    return measured.steps[-1:] if len(_by_nrc1(measured)) > 1 else []
+
+
+COLLAPSED: dict[str, Callable[[Measurement], list[Step]]] = {
+    "NRC1": _by_nrc1,
+    "all four conditions": _by_all_four,
+    "NRC1, of them the last": _the_last,
+}
+"""What may be called collapsed layers; the first is what the paper calls so."""
+
+
+def _collapsed(own: Sequence[Result], called: str) -> Iterator[tuple[Result, list[Step]]]:
+    """Yield networks with their collapsed layers, where those begin below the last one."""
+    for one in decayed(own):
+        steps = COLLAPSED[called](one.last)
+        if len(steps) > 1 or (steps and called.endswith("last")):
+            yield one, steps
+
+
+def _judged(own: Sequence[Result], judge: Judge, called: str = "NRC1") -> Agreement:
+    return of_networks(
+        OF_ANSWER[together(judge(one, step) for step in steps)]
+        for one, steps in _collapsed(own, called)
+    )
+
+
+def _worst(own: Sequence[Result], of: Value) -> list[tuple[int, Estimate]]:
+    """Return, of every network, the greatest value among its collapsed layers."""
+    found = []
+    for one, steps in _collapsed(own, "NRC1"):
+        values = [value for step in steps if (value := of(one, step)) is not None]
+        found += [(one.seed, max(values, key=lambda value: value.value))] if values else []
+    return found
+
+
+def _row(
+    group: str,
+    own: Sequence[Result],
+    quantities: Sequence[Value],
+    judge: Judge,
+    claimed: bool = True,
+) -> Row:
+    known = own[0].last
+    return Row(
+        group,
+        (
+            f"{known['target_rank']} of {known['n_targets']}",
+            str(len(list(_collapsed(own, "NRC1")))),
+            *(told(over_seeds(_worst(own, of))) for of in quantities),
+        ),
+        _judged(own, judge),
+        claimed,
+    )
+
+
+def _sensitivity(
+    tested: Sequence[Sequence[Result]],
+    threshold: str,
+    judge_at: Callable[[float], Judge],
+    values: Sequence[float],
+    default: float,
+) -> list[Sensitivity]:
+    """Return how the answers change with a limit, and with what is called a collapsed layer."""
+    return [
+        Sensitivity(
+            threshold,
+            {value: [_judged(own, judge_at(value)) for own in tested] for value in values},
+            default,
+        ),
+        Sensitivity(
+            "collapsed by",
+            {name: [_judged(own, judge_at(default), name) for own in tested] for name in COLLAPSED},
+            "NRC1",
+        ),
+    ]
+
+
+def intrinsic_rank(results: Results) -> Finding:
+    """Return whether collapsed layers have as few directions as the targets."""
+
+    def judge(limit: float) -> Judge:
+        return lambda one, step: within(step.get("noise_component_r"), limit, "noise_component_r")
+
+    def noise(one: Result, step: Step) -> Estimate | None:
+        return step.get("noise_component_r")
+
+    ranked = {group: own for group, own in results.groups.items() if low_rank(own[0])}
+    rows = [_row(group, own, [noise], judge(DEFAULTS.noise_max)) for group, own in ranked.items()]
+    return Finding(
+        title="Collapsed layers learn the targets' intrinsic rank",
+        source="section 4.3, figure 3",
+        claim="where t targets have only r < t directions, the features of collapsed layers lie"
+        " in r directions, not in t",
+        statistic="the share of the features' variance outside their top r directions, r the"
+        f" targets' rank as nrcscan finds it, {WHERE}; the largest of them",
+        rule=f"a network agrees if it is ≤ {DEFAULTS.noise_max:g} {RULE}",
+        head=("rank r of t", "networks", "largest noise at r"),
+        rows=rows,
+        sensitivity=_sensitivity(
+            [*ranked.values()], "noise at r at most", judge, NOISES, DEFAULTS.noise_max
+        ),
+    )
+
+
+def stable_ranks(results: Results) -> Finding:
+    """Return whether the stable ranks of features and targets match."""
+
+    def ratio(one: Result, step: Step) -> Estimate | None:
+        found, of_targets = step.get("feature_stable_rank"), one.last["target_stable_rank"]
+        if found is None or not of_targets:
+            return None
+        error = None if found.error is None else found.error / of_targets
+        return Estimate(found.value / of_targets, error)
+
+    def inverse(one: Result, step: Step) -> Estimate | None:
+        found = ratio(one, step)
+        return None if found is None else Estimate(1 / found.value)
+
+    def judge(factor: float) -> Judge:
+        def answer(one: Result, step: Step) -> Answer:
+            found = ratio(one, step)
+            if found is None:
+                return Answer.NOT_JUDGED
+            margin = min(factor - found.value, found.value - 1 / factor)
+            return sure_side(margin, found.error or 0.0)
+
+        return answer
+
+    rows = []
+    for group, own in results.groups.items():
+        row = _row(group, own, [ratio, inverse], judge(MATCHES), claimed=_shown(own[0]))
+        rows.append(row)
+    tested = [own for own in results.groups.values() if _shown(own[0])]
+    return Finding(
+        title="Stable ranks of features and targets match",
+        source="section 4.3, figure 3; figure 8 for targets of full rank",
+        claim="in collapsed layers the stable rank of the features is that of the targets",
+        statistic=f"SR(H) / SR(Y) {WHERE}; the largest, and the largest of its inverse",
+        rule=f"a network agrees if both are ≤ {MATCHES:g} {RULE}. The paper shows it on targets of"
+        " low rank and on synthetic ones; other data sets are beyond what it says, and count for"
+        " nothing",
+        head=("rank r of t", "networks", "largest SR(H) / SR(Y)", "largest SR(Y) / SR(H)"),
+        rows=rows,
+        sensitivity=_sensitivity(tested, "factor at most", judge, FACTORS, MATCHES),
+    )
+
+
+def _shown(one: Result) -> bool:
+    """Say whether the paper shows stable ranks on such data."""
+    return low_rank(one) or one.run["data"] == "synthetic"
+
+
+def orthogonal_to_noise(results: Results) -> Finding:
+    """Return whether the weight's top directions are orthogonal to the features' noise."""
+
+    def sine(one: Result, step: Step) -> Estimate | None:
+        return step.get("noise_alignment_r")
+
+    def cosine_lost(one: Result, step: Step) -> Estimate | None:
+        found = step.get("alignment_r")
+        return None if found is None else Estimate(1 - found.value, found.error)
+
+    def judge(limit: float) -> Judge:
+        return lambda one, step: within(sine(one, step), limit, "noise_alignment_r")
+
+    ranked = {group: own for group, own in results.groups.items() if low_rank(own[0])}
+    rows = [
+        _row(group, own, [sine, cosine_lost], judge(ORTHOGONAL)) for group, own in ranked.items()
+    ]
+    return Finding(
+        title="The weight's top subspace is orthogonal to the noise",
+        source="section 4.3, figure 3",
+        claim="in collapsed layers the weight's top r input directions agree with the features'"
+        " top r and are orthogonal to all the others: no noise is passed on",
+        statistic="the mean sine between the weight's top r directions and the features' top r,"
+        f" that is their alignment with the noise, {WHERE}; the largest, and the largest 1 −"
+        " alignment at r",
+        rule=f"a network agrees if the sine is ≤ {ORTHOGONAL:g} {RULE}. The paper gives no number;"
+        " the collapsed layers of its figure 3 read up to about 0.4",
+        head=("rank r of t", "networks", "largest sine", "largest 1 − alignment"),
+        rows=rows,
+        sensitivity=_sensitivity([*ranked.values()], "sine at most", judge, SINES, ORTHOGONAL),
+    )

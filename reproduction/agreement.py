@@ -125,9 +125,13 @@ class Finding:
         return of_data_sets(row.answer for row in self.rows if row.claimed)
 
     @property
-    def counts(self) -> str:
-        """How many data sets agree, disagree, and so on."""
-        return counts([row.answer for row in self.rows if row.claimed])
+    def by_answer(self) -> str:
+        """Which data sets agree, disagree, and so on."""
+        parts = []
+        for kind in Agreement:
+            own = [row.group for row in self.rows if row.claimed and row.answer is kind]
+            parts += [f"{kind.value}: {'; '.join(own)}"] if own else []
+        return " · ".join(parts) or "no data set is of this kind"
 
 
 def counts(answers: Sequence[Agreement]) -> str:

@@ -71,7 +71,7 @@ def below_the_last_layer(results: Results) -> Finding:
     """Return whether networks collapse below their last layer."""
     rows = []
     for group, own in results.groups.items():
-        decay = _most_collapsed(own)
+        decay = most_collapsed(own)
         chosen = [one for one in decayed(own) if one.weight_decay == decay]
         places = [(one.seed, begins(one.last, None).surely) for one in chosen]
         found = over_seeds([(seed, Estimate(float(at))) for seed, at in places if at is not None])
@@ -124,7 +124,7 @@ def collapses(own: Sequence[Result], thresholds: Thresholds) -> Agreement:
     return Agreement.NOT_TESTED
 
 
-def _most_collapsed(own: Sequence[Result]) -> float | None:
+def most_collapsed(own: Sequence[Result]) -> float | None:
     """Return the weight decay at which most networks collapse; of several the lowest error's."""
     best: tuple[float, float, float] | None = None
     for decay, many in by_decay(decayed(own)).items():
@@ -153,7 +153,7 @@ def begin_together(results: Results) -> Finding:
         Row(
             group,
             (
-                str(len(_begun(own, DEFAULTS))),
+                str(len(begun(own, DEFAULTS))),
                 *(_difference(own, condition) for condition in OTHERS),
                 _within(own, DEFAULTS, TOGETHER, two_sided=True).value,
             ),
@@ -191,7 +191,7 @@ def begin_together(results: Results) -> Finding:
     )
 
 
-def _begun(own: Iterable[Result], thresholds: Thresholds) -> list[tuple[Result, Begins]]:
+def begun(own: Iterable[Result], thresholds: Thresholds) -> list[tuple[Result, Begins]]:
     """Return the networks that surely meet NRC1 from below the last layer, and where."""
     found = [(one, begins(one.last, "nrc1", thresholds)) for one in decayed(own)]
     return [(one, first) for one, first in found if first.before(len(one.last.steps)) is Answer.MET]
@@ -199,15 +199,15 @@ def _begun(own: Iterable[Result], thresholds: Thresholds) -> list[tuple[Result, 
 
 def _difference(own: Sequence[Result], condition: str) -> str:
     """Return by how many steps a condition begins later than NRC1, and how often it never does."""
-    begun = [(one.seed, first, begins(one.last, condition)) for one, first in _begun(own, DEFAULTS)]
+    found = [(one.seed, first, begins(one.last, condition)) for one, first in begun(own, DEFAULTS)]
     steps = [
         (seed, Estimate(float(other.surely - first.surely)))
-        for seed, first, other in begun
+        for seed, first, other in found
         if other.surely is not None and first.surely is not None
     ]
     parts = [told(over_seeds(steps))] if steps else []
-    unsure = sum(other.surely is None and other.possibly is not None for *_, other in begun)
-    never = sum(other.possibly is None for *_, other in begun)
+    unsure = sum(other.surely is None and other.possibly is not None for *_, other in found)
+    never = sum(other.possibly is None for *_, other in found)
     parts += [f"undecided in {unsure}"] * bool(unsure) + [f"never in {never}"] * bool(never)
     return "; ".join(parts) or "—"
 
@@ -218,7 +218,7 @@ def _within(
     """Say whether the other conditions begin no more than so many steps later than NRC1."""
     return of_networks(
         _no_later(one.last, first, thresholds, steps, two_sided)
-        for one, first in _begun(own, thresholds)
+        for one, first in begun(own, thresholds)
     )
 
 

@@ -21,7 +21,7 @@ def after_the_loss(results: Results) -> Finding:
     """Return whether collapse appears after the errors have settled."""
     rows = []
     for group, own in results.groups.items():
-        ended = list(_ended_collapsed(own))
+        ended = list(ended_collapsed(own))
         settled = [
             _mean([(one, settles(one, SETTLED, side)) for one, *_ in ended]) for side in (1, 2)
         ]
@@ -65,7 +65,7 @@ def _mean(found: Sequence[tuple[Result, float]]) -> Estimate | None:
     return over_seeds([(one.seed, Estimate(float(value))) for one, value in found])
 
 
-def _ended_collapsed(own: Iterable[Result]) -> Iterator[tuple[Result, int, int]]:
+def ended_collapsed(own: Iterable[Result]) -> Iterator[tuple[Result, int, int]]:
     """Yield networks that end collapsed, with the epochs between which that came.
 
     The first is of the last checkpoint that is not surely collapsed, 0 where there is none.
@@ -103,7 +103,7 @@ def settles(one: Result, share: float, side: int) -> int:
 
 def _after(own: Sequence[Result], share: float) -> Agreement:
     found = []
-    for one, early, late in _ended_collapsed(own):
+    for one, early, late in ended_collapsed(own):
         stable = max(settles(one, share, side) for side in (1, 2))
         if early >= stable:
             found.append(Agreement.AGREES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nrcscan.metrics.quantities import ENTRIES, JUDGED, Condition
@@ -42,11 +43,22 @@ def begins(
 ) -> Begins:
     """Return from where on a condition is met, or all four for None."""
     names = [condition] if condition else [*CONDITION]
-    answers = [
+    return begins_where(
         together(answer_at(step, CONDITION[name], thresholds) for name in names)
         for step in measured.steps
-    ]
-    surely, possibly = onset(answers), onset(supposed_met(answers))
+    )
+
+
+def begins_at_rank(measured: Measurement, noise_max: float = DEFAULTS.noise_max) -> Begins:
+    """Return from where on NRC1 is met with the targets' rank r for k, as in section 4.3."""
+    quantity = "noise_component_r"
+    return begins_where(within(step.get(quantity), noise_max, quantity) for step in measured.steps)
+
+
+def begins_where(answers: Iterable[Answer]) -> Begins:
+    """Return from where on answers are "met", by those at every step in depth."""
+    every = list(answers)
+    surely, possibly = onset(every), onset(supposed_met(every))
     return Begins(*(None if at is None else at + 1 for at in (surely, possibly)))
 
 
@@ -84,10 +96,6 @@ def within(found: Estimate | None, limit: float, quantity: str) -> Answer:
     return sure_side(better, found.error or 0.0)
 
 
-def collapsed_steps(measured: Measurement, condition: str | None) -> list[Step]:
-    """Return the steps from which on a condition is surely met, or all four for None.
-
-    The paper calls those collapsed from which on NRC1 is met.
-    """
-    first = begins(measured, condition).surely
-    return [] if first is None else [step for step in measured.steps if step.place >= first]
+def steps_from(measured: Measurement, first: Begins) -> list[Step]:
+    """Return the steps at which something is surely met, from where it begins to the last."""
+    return [] if first.surely is None else measured.steps[first.surely - 1 :]

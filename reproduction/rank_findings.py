@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from nrcscan.verdict.answers import Answer, sure_side, together
 from reproduction.agreement import OF_ANSWER, Agreement, Finding, Row, Sensitivity, of_networks
-from reproduction.collapse_findings import decayed
+from reproduction.collapse_findings import begun, decayed
 from reproduction.estimates import Estimate, over_seeds, told
-from reproduction.onsets import DEFAULTS, collapsed_steps, within
+from reproduction.onsets import DEFAULTS, begins, begins_at_rank, steps_from, within
 from reproduction.results import Measurement, Result, Results, Step
 
 MATCHES = 1.25
@@ -22,8 +22,8 @@ FACTORS = (1.1, 1.25, 1.5, 2.0)
 SINES = (0.2, 0.3, 0.5, 0.7)
 
 WHERE = (
-    "in the layers that NRC1 calls collapsed (from where it is met to the output), of networks with"
-    " weight decay that fit and meet it from below the last layer"
+    "from where NRC1 is met at the targets' rank r to the output, in networks with weight decay"
+    " that fit and meet it so from below the last layer"
 )
 RULE = (
     "at every such layer surely, and disagrees if it surely is not at one of them; a data set"
@@ -39,35 +39,43 @@ def low_rank(one: Result) -> bool:
     return bool(one.last["target_rank"] < one.last["n_targets"])
 
 
-def _by_nrc1(measured: Measurement) -> list[Step]:
-    return collapsed_steps(measured, "nrc1")
+def _at_rank(measured: Measurement) -> list[Step]:
+    return steps_from(measured, begins_at_rank(measured))
+
+
+def _at_k(measured: Measurement) -> list[Step]:
+    return steps_from(measured, begins(measured, "nrc1"))
 
 
 def _by_all_four(measured: Measurement) -> list[Step]:
-    return collapsed_steps(measured, None)
+    return steps_from(measured, begins(measured, None))
 
 
 def _the_last(measured: Measurement) -> list[Step]:
-    return measured.steps[-1:] if len(_by_nrc1(measured)) > 1 else []
+    steps = _at_rank(measured)
+    return steps[-1:] if len(steps) > 1 else []
 
+
+USUAL, LAST = "NRC1 at r", "NRC1 at r, of them the last"
 
 COLLAPSED: dict[str, Callable[[Measurement], list[Step]]] = {
-    "NRC1": _by_nrc1,
-    "all four conditions": _by_all_four,
-    "NRC1, of them the last": _the_last,
+    USUAL: _at_rank,
+    "NRC1 at k": _at_k,
+    "all four conditions at k": _by_all_four,
+    LAST: _the_last,
 }
-"""What may be called collapsed layers; the first is what the paper calls so."""
+"""What may be called collapsed layers; section 4.3 looks at noise with r for k."""
 
 
 def _collapsed(own: Sequence[Result], called: str) -> Iterator[tuple[Result, list[Step]]]:
     """Yield networks with their collapsed layers, where those begin below the last one."""
     for one in decayed(own):
         steps = COLLAPSED[called](one.last)
-        if len(steps) > 1 or (steps and called.endswith("last")):
+        if len(steps) > 1 or (steps and called == LAST):
             yield one, steps
 
 
-def _judged(own: Sequence[Result], judge: Judge, called: str = "NRC1") -> Agreement:
+def _judged(own: Sequence[Result], judge: Judge, called: str = USUAL) -> Agreement:
     return of_networks(
         OF_ANSWER[together(judge(one, step) for step in steps)]
         for one, steps in _collapsed(own, called)
@@ -77,7 +85,7 @@ def _judged(own: Sequence[Result], judge: Judge, called: str = "NRC1") -> Agreem
 def _worst(own: Sequence[Result], of: Value) -> list[tuple[int, Estimate]]:
     """Return, of every network, the greatest value among its collapsed layers."""
     found = []
-    for one, steps in _collapsed(own, "NRC1"):
+    for one, steps in _collapsed(own, USUAL):
         values = [value for step in steps if (value := of(one, step)) is not None]
         found += [(one.seed, max(values, key=lambda value: value.value))] if values else []
     return found
@@ -95,7 +103,7 @@ def _row(
         group,
         (
             f"{known['target_rank']} of {known['n_targets']}",
-            str(len(list(_collapsed(own, "NRC1")))),
+            str(len(list(_collapsed(own, USUAL)))),
             *(told(over_seeds(_worst(own, of))) for of in quantities),
         ),
         _judged(own, judge),
@@ -120,35 +128,63 @@ def _sensitivity(
         Sensitivity(
             "collapsed by",
             {name: [_judged(own, judge_at(default), name) for own in tested] for name in COLLAPSED},
-            "NRC1",
+            USUAL,
         ),
     ]
 
 
 def intrinsic_rank(results: Results) -> Finding:
-    """Return whether collapsed layers have as few directions as the targets."""
+    """Return whether collapsed networks have layers of as few directions as the targets."""
 
-    def judge(limit: float) -> Judge:
-        return lambda one, step: within(step.get("noise_component_r"), limit, "noise_component_r")
-
-    def noise(one: Result, step: Step) -> Estimate | None:
-        return step.get("noise_component_r")
+    def judge(own: Sequence[Result], noise_max: float) -> Agreement:
+        return of_networks(
+            OF_ANSWER[begins_at_rank(one.last, noise_max).before(len(one.last.steps))]
+            for one, _ in begun(own, DEFAULTS)
+        )
 
     ranked = {group: own for group, own in results.groups.items() if low_rank(own[0])}
-    rows = [_row(group, own, [noise], judge(DEFAULTS.noise_max)) for group, own in ranked.items()]
+    rows = []
+    for group, own in ranked.items():
+        known, networks = own[0].last, begun(own, DEFAULTS)
+        later = [
+            (one.seed, Estimate(float(at_rank - first.surely)))
+            for one, first in networks
+            if first.surely is not None and (at_rank := begins_at_rank(one.last).surely) is not None
+        ]
+        noise = [
+            (one.seed, value)
+            for one, _ in networks
+            if (value := one.last.steps[-1].get("noise_component_r")) is not None
+        ]
+        cells = (
+            f"{known['target_rank']} of {known['n_targets']}",
+            str(len(networks)),
+            f"{told(over_seeds(later))} (in {len(later)})",
+            told(over_seeds(noise)),
+        )
+        rows.append(Row(group, cells, judge(own, DEFAULTS.noise_max)))
     return Finding(
         title="Collapsed layers learn the targets' intrinsic rank",
         source="section 4.3, figure 3",
-        claim="where t targets have only r < t directions, the features of collapsed layers lie"
-        " in r directions, not in t",
+        claim="where t targets have only r < t directions, the features of collapsed layers come to"
+        " lie in r directions, not in t alone",
         statistic="the share of the features' variance outside their top r directions, r the"
-        f" targets' rank as nrcscan finds it, {WHERE}; the largest of them",
-        rule=f"a network agrees if it is ≤ {DEFAULTS.noise_max:g} {RULE}",
-        head=("rank r of t", "networks", "largest noise at r"),
+        " targets' rank as nrcscan finds it, in networks with weight decay that fit and meet NRC1"
+        " (at k = t) from below the last layer: how many steps later than at k it is small at r,"
+        " and its value at the last layer",
+        rule=f"a network agrees if it is surely ≤ {DEFAULTS.noise_max:g} from a step before the"
+        " last to the output, and disagrees if it surely is not; a data set agrees if all its"
+        " networks do, and disagrees if fewer than half could. That it begins later at r than at"
+        " k is no disagreement: so it does in the paper's figures 3 and 7",
+        head=("rank r of t", "networks", "steps later at r", "noise at r, last layer"),
         rows=rows,
-        sensitivity=_sensitivity(
-            [*ranked.values()], "noise at r at most", judge, NOISES, DEFAULTS.noise_max
-        ),
+        sensitivity=[
+            Sensitivity(
+                "noise at r at most",
+                {value: [judge(own, value) for own in ranked.values()] for value in NOISES},
+                DEFAULTS.noise_max,
+            )
+        ],
     )
 
 

@@ -36,7 +36,7 @@ version = release = nrcscan.__version__
 
 root_doc = "README"
 PAGES = {
-    "Use": ["formats", "metrics", "quantities", "verdict", "figures", "page", "scan"],
+    "Use": ["formats", "metrics", "quantities", "verdict", "figures", "page", "scan", "reproduction"],
     "Automate": ["training", "ci", "performance", "errors"],
     "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -42,26 +45,67 @@ class Run:
         return f"{self.data}{network}-wd{self.weight_decay:g}-seed{self.seed}"
 
 
+def log_spaced(epochs: int, count: int) -> tuple[int, ...]:
+    """Return at most so many epochs from the first to the last, evenly in their logarithms."""
+    return tuple(int(one) for one in np.unique(np.geomspace(1, epochs, count).round()))
 
 
 SEEDS = (0, 1, 2)
-MLP_WIDTH = 128
-"""A quarter of the paper's, for time."""
 
-FULL_RATE = 0.05
+SWEEP = (0.0, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2, 0.5)
+"""Weight decays from none to one that leaves nothing of a network."""
+
+BASE = Run(
+    data="",
+    network="mlp",
+    depth=8,
+    width=128,  # a quarter of the paper's, for time
+    weight_decay=0.0,
+    seed=0,
+    rate=0.02,
+    momentum=0.9,
+    batch=100,
+    epochs=300,
+    checkpoints=log_spaced(300, 9),
+)
 
 
-def _mlp(data: str, weight_decay: float, seed: int, epochs: int, depth: int = 8) -> Run:
-    return Run(
-        data=data,
-        network="mlp",
-        depth=depth,
-        width=MLP_WIDTH,
-        weight_decay=weight_decay,
-        seed=seed,
-        rate=FULL_RATE,
-        momentum=0.9,
-        batch=100,
-        epochs=epochs,
-        checkpoints=log_spaced(epochs, 9),
-    )
+def _trained_on(
+    data: str, weight_decays: Sequence[float], epochs: int, seeds: int = 3, **changes: object
+) -> Iterator[Run]:
+    """Yield the runs on a data set, seed by seed."""
+    for seed in SEEDS[:seeds]:
+        for weight_decay in weight_decays:
+            yield replace(
+                BASE,
+                data=data,
+                weight_decay=weight_decay,
+                seed=seed,
+                epochs=epochs,
+                checkpoints=log_spaced(epochs, 9),
+                **changes,  # type: ignore[arg-type]
+            )
+
+
+def _plan() -> tuple[Run, ...]:
+    """Return all runs, the first seed's first: what is ended early has something on everything."""
+    runs = [
+        *_trained_on("swimmer", SWEEP, 300),
+        *_trained_on("reacher", SWEEP, 300),
+        *_trained_on("hopper", SWEEP, 150),
+        *_trained_on("synthetic", (0.0, 5e-3, 2e-2), 150),
+        *_trained_on("low-rank", (0.0, 5e-3, 2e-2), 150, depth=10),
+        *_trained_on("gemm", (0.0, 5e-3, 2e-2), 150),
+        *_trained_on("road", (0.0, 2e-3, 5e-3), 60, 2, network="convolutional", width=16, batch=50),
+        *_trained_on("road", (0.0, 2e-3), 50, 2, network="resnet18", width=16, batch=50),
+    ]
+    return tuple(sorted(runs, key=lambda run: run.seed))
+
+
+PLAN = _plan()
+
+REDUCED = (
+    *_trained_on("swimmer", (0.0, 5e-3, 0.5), 60, 1),
+    *_trained_on("low-rank", (5e-3,), 20, 1, depth=10),
+    *_trained_on("road", (2e-3,), 6, 1, network="convolutional", width=16, batch=50),
+)

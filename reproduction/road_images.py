@@ -27,7 +27,7 @@ def road_images(n_samples: int, seed: int) -> tuple[NDArray[np.float32], Array]:
     gap = np.where(rng.random(n_samples) < 0.6, rng.uniform(1.5, 8.0, n_samples), np.inf)
     steering = np.tanh(1.2 * curvature - 1.0 * offset - 2.0 * heading)
     speed = np.minimum(1.0, gap / 6.0) / (1.0 + 1.5 * np.abs(curvature))
-    rows: Array = np.arange(HORIZON + 1, HEIGHT) + 0.5
+    rows = np.arange(HORIZON + 1, HEIGHT, dtype=np.float64) + 0.5
     ahead: Array = 10.0 / (rows - HORIZON)  # distance to what a row shows, 0.5 … 7
     middle = 0.2 * curvature[:, None] * ahead**2 + heading[:, None] * ahead - offset[:, None]
     scale: Array = 14.0 / ahead  # pixels to half a road's width

@@ -143,6 +143,7 @@ WRITES = [
     "report a.h5 -o",
     "report a.h5 --against 1.h5 -o",
     "compare a.h5 1.h5 -o",
+    "cut 1.h5 --against 2.h5 -o",
     "scan . data.npz --junit",
 ]
 
@@ -400,7 +401,7 @@ def build():
 
 # --- JSON Schemas -----------------------------------------------------------------------------
 
-DOCUMENTS = ("report", "scan", "compare", "against")
+DOCUMENTS = ("report", "scan", "compare", "against", "cut")
 
 
 def schema(cli: Run, name: str) -> Draft202012Validator:
@@ -438,6 +439,9 @@ def test_scans_and_comparisons_are_as_their_schemas_say(cli: Run, measured: Path
     schema(cli, "compare").validate(compared)
     sides = json.loads(ok(cli("report", "1.h5", "--against", "2.h5", "--format", "json")))
     schema(cli, "against").validate(sides)
+    for words in ("1.h5 --against 2.h5", "1.h5"):
+        cuts = json.loads(ok(cli("cut", *words.split(), "--format", "json")))
+        schema(cli, "cut").validate(cuts)
 
 
 def test_a_field_too_many_or_too_few_is_refused(cli: Run, measured: Path) -> None:

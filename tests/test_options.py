@@ -29,6 +29,7 @@ from nrcscan.merging import check_parts
 from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.options.check import check, checked, several
+from nrcscan.options.cut_options import CutOptions
 from nrcscan.options.describe import described
 from nrcscan.options.gate_options import GateOptions
 from nrcscan.options.option import PANELS, Field, Option, declared, nested
@@ -48,6 +49,7 @@ KINDS = (
     ScanOptions,
     PlotOptions,
     GateOptions,
+    CutOptions,
     Thresholds,
 )
 FIELDS = [field for kind in KINDS for field in declared(kind).values()]
@@ -354,6 +356,18 @@ def test_a_value_of_another_type_is_named_with_its_remedy(field: Field) -> None:
                 check(field, wrong)
         assert check(field, np.array(["a", "b"])) == ("a", "b")
         assert check(field, "head") == ("head",)
+
+
+def test_a_share_is_a_number_or_in_percent() -> None:
+    field = declared(CutOptions)["within"]
+    for given, value in (("5%", 0.05), (" 12.5 % ", 0.125), ("0.05", 0.05), (0.05, 0.05), (1, 1.0)):
+        assert check(field, given) == value
+    for wrong in ("5", "101%", "-1%", -0.1, 1.5):
+        with pytest.raises(UsageError, match=r"--within .*: give a share from 0 to 1, such as 5%"):
+            check(field, wrong)
+    for wrong in ("", "%", "5%%", "5%0", "a bit", "nan", "inf%", "1e999"):
+        with pytest.raises(UsageError, match=re.escape(f"--within {wrong}: give a share from 0")):
+            check(field, wrong)
 
 
 def test_an_unknown_option_is_a_type_error_with_the_closest_name(folder: Path) -> None:

@@ -310,6 +310,20 @@ def test_columns_that_do_not_fit_go_below() -> None:
         assert text.count("second") == text.count("name")
 
 
+def test_rows_below_the_others_are_under_a_line_and_lengthen_no_name() -> None:
+    names = [f"net.encoder.block_{i}.attention" for i in range(3)]
+    column = [plain_column(("value",), [*"123", "sum"])]
+    grid = FittedGrid(names, "layer", [column], below=["network"], strong=1, width=30)
+    lines = shown(grid).splitlines()
+    assert "net.encoder." in lines[1]  # what the names above begin with alike
+    assert [line.split()[-1] for line in lines[3:6]] == [*"123"]
+    assert set(lines[6]) == {"─"}
+    assert lines[7].split() == ["network", "sum"]
+    (bold,) = [s for s in shown(grid, force_terminal=True, color_system="standard").splitlines()
+               if s.rstrip().endswith("2\x1b[0m")]  # fmt: skip
+    assert bold.startswith("\x1b[1m")
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_comparisons_fit(acts: dict[str, Path], folder: Path, width: int) -> None:
     paths = [acts["wd0"], acts["wd0.01"], acts["deep"], acts["two"]]

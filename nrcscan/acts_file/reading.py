@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nrcscan.acts_file import block_datasets, unit_group
 from nrcscan.acts_file.checked_arrays import CheckedArrays
 from nrcscan.acts_file.layer_attributes import record_of, text
+from nrcscan.acts_file.prefixes import prefixes_in
 from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, Predictions, unmeasured_in
 from nrcscan.acts_file.self_contained import require_self_contained
 from nrcscan.errors import InputError
@@ -39,6 +40,7 @@ class Acts:
         predictions: of the network itself; None where it makes none.
         layers: in execution order.
         unmeasured: the weight layers of the network that ran and are not among them.
+        prefixes: what the network costs up to each position; None where the file does not tell.
         provenance: what was extracted from what, and how.
     """
 
@@ -60,6 +62,9 @@ class Acts:
         if self.n_samples < 1 or not 0 <= max(self.epsilon, self.product_epsilon) < 1:
             raise ValueError("its number of samples or precision is out of range")
         self.n_positions = len(file["positions"])
+        self.prefixes = prefixes_in(self.provenance)
+        if self.prefixes is not None and len(self.prefixes.positions) != self.n_positions:
+            raise ValueError("it tells of other positions than it has what they cost")
         groups = sorted(file["layers"].values(), key=lambda group: int(group.attrs["index"]))
         self._weights = [f"{group.name}/weight" for group in groups]
         self._beside = [f"{group.name}/beside" for group in groups]

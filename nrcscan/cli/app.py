@@ -12,6 +12,7 @@ import typer
 
 import nrcscan
 from nrcscan.cli.compare_command import compare
+from nrcscan.cli.cut_command import cut
 from nrcscan.cli.demo_command import demo
 from nrcscan.cli.extract_command import extract
 from nrcscan.cli.help_text import HelpfulCommand, HelpfulGroup, name_of, usage
@@ -68,7 +69,10 @@ def _root(
         raise typer.Exit(UsageError.exit_code)
 
 
-_COMMANDS = (demo, measure, extract, report, plot, page, scan, compare, merge, inspect, schema)
+_COMMANDS = (
+    *(demo, measure, extract, report, cut, plot, page),
+    *(scan, compare, merge, inspect, schema),
+)
 for _command in _COMMANDS:
     app.command(cls=HelpfulCommand)(_command)
 

@@ -138,7 +138,7 @@ def _parameter(field: Field) -> inspect.Parameter:
         hint = Path
     elif field.is_code or field.has(Mapping):
         hint, default = str, None
-    elif len(field.kinds) > 1:  # a word, or a number
+    elif len(field.kinds) > 1 or option.share:  # a word, or a number; or percent
         hint = str
     elif hint is int:
         least, greatest = option.minimum, option.maximum

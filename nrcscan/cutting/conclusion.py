@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nrcscan.cutting.cuts import Cut, Estimate
+from nrcscan.cutting.numbers_of_cuts import change, share
 from nrcscan.reporting.report_document import Report
 from nrcscan.verdict.answers import Answer, sure_side
 from nrcscan.verdict.sentence import as_inferred
@@ -133,7 +134,7 @@ class _Conclusion:
         return (
             f"{one if behind == 1 else several.format(behind)}: a linear head on what reaches"
             f" {printable(cut.layer)} has MSE {estimate(cut.held_out)}, the network"
-            f" {estimate(own)} ({percent(cut.change)}).{self._collapsed(behind)}"
+            f" {estimate(own)} ({' '.join(change(cut.change))}).{self._collapsed(behind)}"
         )
 
     def _collapsed(self, behind: int) -> str:
@@ -153,7 +154,7 @@ class _Conclusion:
 
     def _smallest(self) -> str:
         """Say which is the smallest network that does as well."""
-        allowed = f"within {100 * self.within:g} %"
+        allowed = f"within {share(self.within)}"
         smallest = next((cut for cut in self.cuts if cut.answer is Answer.MET), None)
         open_ = [cut for cut in self.cuts if cut.answer is Answer.UNDECIDED]
         if smallest is None and not open_:
@@ -184,15 +185,3 @@ def estimate(found: Estimate) -> str:
     """
     error = found.standard_error
     return f"{found.value:.3g}" if error is None else f"{found.value:.3g} ± {error:.1g}"
-
-
-def percent(found: Estimate) -> str:
-    """Return a share as a change in per cent.
-
-    >>> percent(Estimate(-0.781, 0.021)), percent(Estimate(0.0321))
-    ('-78 % ± 2 %', '+3.2 %')
-    """
-    value = 100 * found.value
-    shown = f"{value:+.2g} %" if abs(value) < 1000 else f"{value:+.1e} %"
-    error = found.standard_error
-    return shown if error is None else f"{shown} ± {100 * error:.1g} %"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
@@ -41,7 +41,7 @@ NO_RIDGE = (
     " --activations chooses one"
 )
 NOT_HELD_OUT = (
-    "the network's own error is that on samples which it may have been trained on, those of cuts is"
+    "the network's own error is that on samples which it may have been trained on, that of cuts is"
     " held out; name a file of other samples with --against"
 )
 NO_BARS = "the errors of cuts have no error bars: {} keeps no features"
@@ -97,12 +97,13 @@ def cuts_of(
     """Return every cut of a network that was measured; see `cut`."""
     threads = allowed_threads()
     report = report_of(train, **checked(ReportOptions, {}, "report"), threads=threads)
+    steps = {layer.position: layer.step for layer in report.layers if layer.step is not None}
     job = _Cutting(train, test, within, prefixes_in(train.provenance))
     wide = max(len(train.variances(p)) for p in range(train.n_positions)) >= WIDE
     found: list[Cut] = []
     with blas_threads(threads if wide else 1), ThreadPoolExecutor(1 if wide else threads) as pool:
         for one in pool.map(job.at, range(train.n_positions)):
-            found.append(one)
+            found.append(replace(one, step=steps.get(one.position)))
             on_progress(len(found), train.n_positions)
     judged = train if test is None else test
     whole = None if job.prefixes is None else job.prefixes.whole
@@ -193,7 +194,7 @@ class _Cutting:
                 self.train.target_rows,
                 targets.n_samples,
                 float(features.values[0]),
-                max(self.train.epsilon, self.train.product_epsilon),
+                (self.train.epsilon, self.train.product_epsilon),
             )
             return LinearHead.fitted(statistics, features, ridge.share), ridge.squared_error
         blocks = self.train.blocks(position)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nrcscan.cutting.linear_head import LinearHead
 from nrcscan.verdict.answers import Answer
+from nrcscan.wording import counted, printable
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = "nrcscan.cut/1"
 
 
 @dataclass(frozen=True)
@@ -21,8 +28,12 @@ class Estimate:
     value: float
     standard_error: float | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"value": self.value, "standard_error": self.standard_error}
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Cut:
     """The network up to what reaches a layer, closed by a linear head.
 
@@ -40,6 +51,7 @@ class Cut:
         held_out: likewise on others: those of TEST, or each block by a fit without it.
         change: by how much that is above the network's own there, as a share of it (-1 … ∞).
         answer: whether it is within what is allowed.
+        step: its place in depth as a report counts it, from 1; None for inputs and in a shortcut.
     """
 
     layer: str
@@ -54,9 +66,38 @@ class Cut:
     held_out: Estimate | None = None
     change: Estimate | None = None
     answer: Answer = Answer.NOT_JUDGED
+    step: int | None = None
+
+    def __repr__(self) -> str:
+        told = f"within: {self.answer.value}" if self.refused is None else f"none: {self.refused}"
+        return f"<Cut before {printable(self.layer)}; {printable(told)}>"
+
+    @property
+    def width(self) -> int | None:
+        """How many features the head reads; None where the cut is refused."""
+        return None if self.head is None else int(self.head.weight.shape[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "layer": self.layer,
+            "position": self.position,
+            "inputs": self.inputs,
+            "step": self.step,
+            "refused": self.refused,
+            "weights": self.weights,
+            "multiply_adds": self.multiply_adds,
+            "width": self.width,
+            "ridge": None if self.head is None else self.head.ridge,
+            "train": _or_none(self.train),
+            "cross_validated": _or_none(self.cross_validated),
+            "held_out": _or_none(self.held_out),
+            "change": _or_none(self.change),
+            "answer": self.answer.value,
+        }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cuts:
     """Every cut of a network.
 
@@ -89,3 +130,49 @@ class Cuts:
     smallest: Cut | None
     text: str
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        smallest = "none" if self.smallest is None else f"before {printable(self.smallest.layer)}"
+        told = f"{counted(len(self.cuts), 'cut')}, the smallest within {100 * self.within:g}%"
+        return f"<Cuts: {printable(self.text)}\n{told}: {smallest}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from nrcscan.cutting.cuts_in_notebook import of_cuts
+
+        return of_cuts(self)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a row per cut, by the layer before which it is, with the columns of the CSV.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        from nrcscan.cutting.cuts_frame import frame_of
+
+        return frame_of(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return them as JSON has them; see docs/cut.md."""
+        return {
+            "schema": SCHEMA,
+            "train": str(self.train),
+            "test": None if self.test is None else str(self.test),
+            "n_train": self.n_train,
+            "n_test": self.n_test,
+            "within": self.within,
+            "model": {
+                "weights": self.weights,
+                "multiply_adds": self.multiply_adds,
+                "train": _or_none(self.own_train),
+                "held_out": _or_none(self.own_held_out),
+            },
+            "cuts": [cut.to_dict() for cut in self.cuts],
+            "smallest": None if self.smallest is None else self.smallest.layer,
+            "text": self.text,
+            "notes": list(self.notes),
+        }
+
+
+def _or_none(estimate: Estimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else estimate.to_dict()

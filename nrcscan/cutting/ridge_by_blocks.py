@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nrcscan.acts_file.schema import DOUBLE
 from nrcscan.cutting.linear_head import LinearHead, ridge_slopes
 from nrcscan.metrics.directions import spectrum
 from nrcscan.statistics.moments import Array, Moments, Statistics
@@ -23,6 +24,10 @@ LEAST, MOST, STEPS = -10.0, -1.0, 19
 
 ROUNDINGS = 8
 """A direction that is no more than so many roundings of the features is no ground for a fit."""
+
+EXACT, NARROW = 1e-9, 1e-2
+"""How well, relative to it, the error of a head has to follow from statistics whose products were
+added up in float64, and in less: a smaller ridge would have it drown in their rounding."""
 
 Rows = Iterable[NDArray[Any]]
 
@@ -54,7 +59,7 @@ def chosen_ridge(
     targets: Callable[[], Rows],
     blocks: Array,
     top: float,
-    epsilon: float,
+    epsilons: tuple[float, float],
 ) -> Ridge:
     """Return the ridge with the least error on folds that its fits have not seen.
 
@@ -63,23 +68,48 @@ def chosen_ridge(
         targets: likewise the targets (n, t).
         blocks: samples in each block, in order, shape (B,).
         top: the largest eigenvalue of Σ_H.
-        epsilon: of the arithmetic that made the features.
+        epsilons: of the arithmetic that made the features, and of their products.
     """
     folds = np.arange(len(blocks)) * FOLDS // len(blocks)
-    shares = ridges(epsilon)
+    shares = ridges(max(epsilons))
     parts = _moments(by_blocks(features(), targets(), blocks), folds)
-    heads = [
-        _heads(Moments.merged([*parts[:fold], *parts[fold + 1 :]]).statistics(), shares, top)
-        for fold in range(FOLDS)
+    others = [
+        Moments.merged([*parts[:fold], *parts[fold + 1 :]]).statistics() for fold in range(FOLDS)
     ]
+    heads = [_heads(statistics, shares, top) for statistics in others]
     errors = np.zeros((len(shares), len(blocks), parts[0].n_targets))
     for block, x, y in by_blocks(features(), targets(), blocks):
         for number, head in enumerate(heads[folds[block]]):
             errors[number, block] += ((y - head.predictions(x)) ** 2).sum(axis=0)
     errors /= blocks[:, None]
     found = np.average(errors.mean(axis=2), axis=1, weights=blocks)
-    best = len(found) - 1 - int(found[::-1].argmin())  # of equals the greatest
+    lost = np.array(
+        [
+            max(rounding(row[i], s, epsilons[1]) for row, s in zip(heads, others, strict=True))
+            for i in range(len(shares))
+        ]
+    )
+    told = lost <= (EXACT if epsilons[1] <= DOUBLE else NARROW) * found
+    usable = np.where(told, found, np.inf) if told.any() else lost
+    best = len(usable) - 1 - int(usable[::-1].argmin())  # of equals the greatest
     return Ridge(float(shares[best]), errors[best])
+
+
+def rounding(head: LinearHead, statistics: Statistics, epsilon: float) -> float:
+    """Return how far rounding moves a head's error, mean over targets, as statistics have it.
+
+    A sum of N products is off by √N u of itself where roundings are independent (Higham, "Accuracy
+    and Stability of Numerical Algorithms", section 2.8), and so is each entry of a covariance,
+    relative to √(Σᵢᵢ Σⱼⱼ): W Σ_H Wᵀ by √N u Σᵢ Wᵢ² Σᵢᵢ, twice that with the other sums.
+
+    Args:
+        head: it.
+        statistics: of as many samples, whose products they add up.
+        epsilon: of the products, 2u.
+    """
+    moved = head.weight**2 @ np.diagonal(statistics.feature_covariance)
+    size = (moved + np.diagonal(statistics.target_covariance)).mean()
+    return float(epsilon * np.sqrt(statistics.n_samples) * size)
 
 
 def block_errors(head: LinearHead, features: Rows, targets: Rows, blocks: Array) -> Array:

@@ -52,10 +52,17 @@ def provenance_of(
             "dtype": str(run.dtype).removeprefix("torch."),
         },
         "unmeasured": [asdict(one) for one in passes.plan.unmeasured],
+        **_prefixes(passes),
         "blocks": {"number": passes.blocks.number, "lacking": passes.blocks.lacking},
         "notes": [],
         "versions": versions_used(),
     }
+
+
+def _prefixes(passes: PassPlan) -> dict[str, Any]:
+    """Return what the network costs up to each position."""
+    prefixes = passes.plan.prefixes
+    return {} if prefixes is None else {"prefixes": asdict(prefixes)}
 
 
 def _guessed(network: Network) -> dict[str, Any]:

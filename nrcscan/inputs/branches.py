@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What is joined after a tensor, and did not pass it.
+
+    Attributes:
+        calls: of layers of another branch, by number; none where it has none.
+        apart: whether it begins elsewhere, such as at another input.
+    """
+
+    calls: tuple[int, ...]
+    apart: bool
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What it takes for a tensor to be there.
+
+    Attributes:
+        calls: of layers that have to run, by number.
+        others: what else acts by a weight and has to run, by number.
+        left_out: by what a branch goes on that this tensor lies in; None where it lies in none.
+    """
+
+    calls: tuple[int, ...]
+    others: tuple[int, ...]
+    left_out: LeftOut | None
 
 
 @dataclass(frozen=True)
@@ -17,39 +47,81 @@ class Surroundings:
             inputs, just as they are given.
         beside: how large what its outputs are added to is, a root mean square for each, shape
             (out,): its bias, another branch, or both. None where nothing is known to be added.
+        reached: what it takes for the tensor that it reads to be there; None where not known.
     """
 
     shortcut: bool = False
     on_inputs: bool = True
     beside: Tensor | None = None
+    reached: Reached | None = None
+
+
+class OtherUse(NamedTuple):
+    """An operation that acts by weights and is no layer that is measured.
+
+    Attributes:
+        weights: (what tells it from others, its numbers) of each.
+        multiply_adds: of all samples; None where not known.
+    """
+
+    weights: tuple[tuple[Hashable, int], ...]
+    multiply_adds: int | None
 
 
 class Branches:
-    """Follows which layers' calls values depend on, and finds the shortcuts among these calls.
+    """Follows which layers' calls values depend on: what leads past others, what is joined.
 
     What a value depends on is a set of bits, an int: one for each source and each call. Where two
     values are added, each is the end of a branch of the calls that only it depends on. A branch of
     one call is a shortcut if the other has calls that follow one another, of which one begins from
     the same values as the shortcut. So branches as long as each other are none, nor is what is put
     side by side or multiplied, nor what begins elsewhere, such as at another input.
+
+    Where values are joined, in whatever way, a call in some of their branches lies inside these if
+    what it reads depends on something that the others do not, or was not made from all of their
+    sources: cut there, the others are left out. So a branch's first call does not, if the others
+    begin where it does.
     """
 
     def __init__(self) -> None:
         self._read: dict[int, int] = {}
+        self._needs: dict[int, int] = {}
+        self._others: list[int] = []
         self._bits = 0
         self._calls = 0
+        self._sources = 0
+        self._counted = 0
         self._shortcuts = 0
+        self._left_out: dict[int, LeftOut] = {}
 
-    def source(self) -> int:
-        """Return what an input of the network depends on: itself."""
-        self._bits += 1
-        return 1 << self._bits
+    def source(self, *, chooses: bool = False) -> int:
+        """Return what an input of the network depends on: itself.
 
-    def call(self, read: int) -> int:
-        """Return the bit of one more call of a layer, which reads what depends on these."""
-        bit = self.source()
+        Args:
+            chooses: whether it is a mask, which says what counts; cut off, nothing is left out.
+        """
+        bit = self._next(counted=not chooses)
+        self._sources |= bit
+        return bit
+
+    def call(self, read: int, needs: int | None = None, *, itself: bool = False) -> int:
+        """Return the bit of one more call of a layer.
+
+        Args:
+            read: what its operation reads depends on these.
+            needs: what reaches this layer depends on these, where that is less.
+            itself: whether it reads what it makes, as a recurrence does.
+        """
+        bit = self._next()
         self._read[bit] = read
+        self._needs[bit] = (read if needs is None else needs) | (bit if itself else 0)
         self._calls |= bit
+        return bit
+
+    def other(self) -> int:
+        """Return the bit of one more operation with a weight that is no layer's."""
+        bit = self._next()
+        self._others.append(bit)
         return bit
 
     def add(self, one: int, other: int) -> None:
@@ -59,10 +131,42 @@ class Branches:
             if alone.bit_count() == 1 and self._leads_past(self._read[alone], longer):
                 self._shortcuts |= alone
 
+    def join(self, values: Sequence[int]) -> None:
+        """Take note of any operation on several values, which depend on these."""
+        values = list(dict.fromkeys(one & self._counted for one in values))
+        some, everywhere = 0, self._counted
+        for one in values:
+            some, everywhere = some | one, everywhere & one
+        for bit in _each(some & ~everywhere & self._calls):
+            if bit in self._left_out:
+                continue
+            past = 0
+            for one in values:
+                past |= 0 if one & bit else one
+            there = self._needs[bit] & self._counted
+            if there & ~past or past & self._sources & ~there:
+                calls = past & ~there & self._calls
+                self._left_out[bit] = LeftOut(self._numbers(calls), not past & there)
+
     def around(self, call: int, beside: Tensor | None) -> Surroundings:
         """Return where a call stands, once all have been seen."""
         shortcut = bool(call & self._shortcuts)
-        return Surroundings(shortcut, not self._read[call] & self._calls, beside)
+        return Surroundings(shortcut, not self._read[call] & self._calls, beside, self._to(call))
+
+    def _to(self, call: int) -> Reached:
+        needs = self._needs[call]
+        others = (number for number, bit in enumerate(self._others) if bit & needs)
+        calls = self._numbers(needs & self._calls)
+        return Reached(calls, tuple(others), self._left_out.get(call))
+
+    def _numbers(self, calls: int) -> tuple[int, ...]:
+        return tuple(number for number, bit in enumerate(self._read) if bit & calls)
+
+    def _next(self, *, counted: bool = True) -> int:
+        self._bits += 1
+        bit = 1 << self._bits
+        self._counted |= bit if counted else 0
+        return bit
 
     def _leads_past(self, begin: int, longer: int) -> bool:
         """Say whether a branch from this beginning leads past calls that follow one another."""

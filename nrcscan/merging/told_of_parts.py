@@ -60,6 +60,7 @@ def provenance(parts: Sequence[Acts], notes: Sequence[str]) -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **shared,
         "unmeasured": _unmeasured(parts),
+        **_prefixes(parts),
         "blocks": {"lacking": lacking(parts)},
         "notes": [*of_parts, *notes],
         "versions": {
@@ -76,6 +77,12 @@ def _unmeasured(parts: Sequence[Acts]) -> list[dict[str, Any]]:
     """Return every layer that any part says was not measured; files of before do not tell."""
     found = {one.name: one for acts in parts for one in acts.unmeasured}
     return [asdict(one) for one in sorted(found.values(), key=lambda one: one.position)]
+
+
+def _prefixes(parts: Sequence[Acts]) -> dict[str, Any]:
+    """Return what the network costs up to each position, if all parts say the same."""
+    first, *others = [acts.provenance.get("prefixes") for acts in parts]
+    return {} if first is None or any(other != first for other in others) else {"prefixes": first}
 
 
 def _shared(parts: Sequence[Acts], name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nrcscan.acts_file.prefixes import Prefixes
 from nrcscan.acts_file.schema import LayerRecord, Unmeasured
 from nrcscan.network.computed_weights import Constants
 from nrcscan.network.features_from_tensor import Layout
@@ -35,6 +36,8 @@ class CallPlan:
     """Layer → how large what its outputs are added to is, (out,); None where none is known."""
     unmeasured: list[Unmeasured] = field(default_factory=list)
     """The weight layers that run and are not watched."""
+    prefixes: Prefixes | None = None
+    """What the network costs up to each position; None until that is found out."""
     readers: dict[str, int] = field(default_factory=dict)
     """Call whose features stand for a position → that position."""
     layouts: dict[str, Layout] = field(default_factory=dict)

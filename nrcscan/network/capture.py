@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nrcscan.inputs.layer_marker import REACHES
 from nrcscan.network.call import Call
-from nrcscan.network.computed_weights import ComputedWeights, Constants
+from nrcscan.network.computed_weights import ComputedWeights, Constants, memory
 from nrcscan.network.find_layers import LayerWeight
 from nrcscan.network.lineage import Lineage
 from nrcscan.network.products import product_of
@@ -85,7 +85,7 @@ class Capture(TorchDispatchMode):
         lineage: Lineage | None = None,
     ) -> None:
         super().__init__()
-        self._layers = {_memory(layer.weight): layer for layer in reversed(layers)}
+        self._layers = {memory(layer.weight): layer for layer in reversed(layers)}
         self._stored: dict[int, list[LayerWeight]] = {}
         for layer in layers:
             where = layer.weight.untyped_storage().data_ptr()
@@ -123,10 +123,11 @@ class Capture(TorchDispatchMode):
         if self._lineage is None:
             return self._run(func, args, kwargs)
         self._lineage.begins(func, args, kwargs)
+        acting: list[LayerWeight] = []
         if self._lineage.of_samples:
-            self.uses.note_product(func.overloadpacket, args, self._uses.total())
+            acting = self.uses.note_product(func.overloadpacket, args, self._uses.total())
         out = self._run(func, args, kwargs)
-        self._lineage.ended(func, args, kwargs, out)
+        self._lineage.ended(func, args, kwargs, out, acting)
         return out
 
     def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -173,7 +174,7 @@ class Capture(TorchDispatchMode):
 
     def _known(self, weight: Tensor) -> tuple[LayerWeight, str] | None:
         """Return whose weight a tensor is, and by which name: also some rows of one."""
-        layer = self._layers.get(_memory(weight))
+        layer = self._layers.get(memory(weight))
         if layer is not None:
             return layer, layer.name
         for layer in self._stored.get(weight.untyped_storage().data_ptr(), ()):
@@ -236,7 +237,7 @@ class Capture(TorchDispatchMode):
         call = Call(layer, name, kind, weight, groups, source)
         self.last = (call, tuple(features.shape))
         if self._lineage is not None:
-            self._lineage.call(call)
+            self._lineage.call(call, features)
         self._on_call(call, features)
 
     def _count_writes(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -270,10 +271,3 @@ def _is_whole(tensor: Tensor, weight: Tensor) -> bool:
         and tensor.is_contiguous()
         and weight.is_contiguous()
     )
-
-
-def _memory(tensor: Tensor) -> tuple[int, tuple[tuple[int, int], ...]]:
-    """Return what a live tensor occupies, the same for its transpose."""
-    axes = zip(tensor.shape, tensor.stride(), strict=True)
-    order = sorted(axes) if tensor.ndim == 2 else axes
-    return tensor.data_ptr(), tuple((n, step if n > 1 else 0) for n, step in order)

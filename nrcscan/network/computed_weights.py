@@ -160,6 +160,13 @@ def place(tensor: Tensor) -> int:
     return int(tensor.untyped_storage().data_ptr())
 
 
+def memory(tensor: Tensor) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Return what a live tensor occupies, the same for its transpose."""
+    axes = zip(tensor.shape, tensor.stride(), strict=True)
+    order = sorted(axes) if tensor.ndim == 2 else axes
+    return tensor.data_ptr(), tuple((n, step if n > 1 else 0) for n, step in order)
+
+
 def _owner(name: str) -> str:
     """Return the path of the module whose weight a parameter has to do with.
 

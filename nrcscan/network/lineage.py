@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nrcscan.inputs.branches import Branches, Surroundings
+from nrcscan.inputs.branches import Branches, OtherUse, Surroundings
 from nrcscan.network.call import Call
-from nrcscan.network.computed_weights import place, tensors
+from nrcscan.network.computed_weights import memory, place, tensors
+from nrcscan.network.find_layers import LayerWeight
+from nrcscan.network.multiply_adds import of_other_use
+from nrcscan.network.recurrence import RECURRENT, Recurrence
 
 _aten = torch.ops.aten
 
@@ -18,6 +21,16 @@ _SUMS = (_aten.add, _aten.add_, _aten.sub, _aten.sub_)
 _BIASES = {_aten.linear: 2, _aten.addmm: 0, _aten.convolution: 2, _aten._convolution: 2} | {
     getattr(_aten, f"conv{turned}{axes}d"): 2 for turned in ("", "_transpose") for axes in (1, 2, 3)
 }
+
+_LOOK_UPS = {_aten.embedding, _aten.embedding_bag, _aten.index, _aten.index_select, _aten.gather}
+"""Operations that make values of what chooses them."""
+
+_SHAPED = {
+    getattr(_aten, name)
+    for what in ("zeros", "ones", "full", "empty")
+    for name in (f"{what}_like", f"new_{what}")
+}
+"""Operations that take no more than the shape of what they are given."""
 
 _NOWHERE = 0
 """Where the storage of every empty tensor is."""
@@ -29,22 +42,35 @@ class Lineage:
     It keeps no tensor alive: whatever is made in a storage takes the place of what was there.
     Should anything go wrong, it stops, and nothing is known; the pass goes on.
 
+    A tensor that only chooses, such as a mask or indices, leaves nothing out where it is joined.
+
     Args:
         inputs: the tensors that the network is given.
+        masks: those of them that are masks.
     """
 
-    def __init__(self, inputs: Iterable[Any]) -> None:
+    def __init__(self, inputs: Iterable[Any], masks: Iterable[Any] = ()) -> None:
         self._branches = Branches()
         given = {place(x) for x in inputs if isinstance(x, Tensor)} - {_NOWHERE}
-        self._on = {at: self._branches.source() for at in sorted(given)}
+        self._choices = {place(x) for x in masks if isinstance(x, Tensor)}
+        """Storages of what only chooses."""
+        self._on = {at: self._branches.source(chooses=at in self._choices) for at in sorted(given)}
+        self.made: list[int | None] = []
+        """Call → numbers in what its operation returned, if that is one tensor."""
+        self.others: list[OtherUse] = []
+        """Operations with weights of the network that are no layers', in order."""
         self._bare: dict[int, int] = {}
         """Storage → the call whose output it is, to which nothing but a constant was added."""
         self._calls: list[Call] = []
         self._bits: list[int] = []
+        self._needs: list[int] = []
+        """Call → what reaches it depends on these."""
         self._squares: dict[int, Tensor] = {}
         """Call → mean squares of what its outputs are added to."""
         self._read = 0
         self._given: set[int] = set()
+        self._only_chooses = False
+        """Whether all that the operation has to do with the samples only chooses."""
         self._begun = 0
         self._summed: int | None = None
         self._lost = False
@@ -72,27 +98,67 @@ class Lineage:
         try:
             if func.overloadpacket is _aten.lift_fresh:  # made a moment ago, of plain numbers
                 self._on.pop(place(args[0]), None)
-            self._given = set(map(place, tensors((*args, *kwargs.values()))))
+            given = list(tensors((*args, *kwargs.values())))
+            self._given = set(map(place, given))
             for at in self._given:
                 self._read |= self._on.get(at, 0)
+            joined = [on for one in given if (on := self._of(one)) and not self._chooses(one)]
+            self._only_chooses = not joined and func.overloadpacket not in _LOOK_UPS
+            self._branches.join(joined)
             if func.overloadpacket in _SUMS:
                 self._sum(args[0], args[1])
         except Exception:  # of tensors that are not laid out as torch's own
             self._lost = True
 
-    def call(self, call: Call) -> None:
-        """Take note that the operation is a call of a layer, or of the next weight of one."""
-        read = self._read
-        for bit in self._bits[self._begun :]:
-            read |= bit
-        self._calls.append(call)
-        self._bits.append(self._branches.call(read))
+    def call(self, call: Call, features: Tensor) -> None:
+        """Take note that the operation is a call of a layer, or of the next weight of one.
 
-    def ended(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
-        """Take note of what an operation has made."""
+        Args:
+            call: the call.
+            features: what reaches it.
+        """
+        read, before = self._read, self._bits[self._begun :]
+        for bit in before:
+            read |= bit
+        needs, begun = read, range(self._begun, len(self._calls))
+        twin = next((n for n in begun if self._calls[n].source == call.source), None)
+        itself = call.kind in RECURRENT.values() and len(before) % 2 == 1
+        if itself:  # the recurrent weight, which reads the states that both make
+            needs = self._needs[-1] | before[-1]
+        elif twin is not None:
+            needs = self._needs[twin]
+        elif not self._lost and place(features) in self._given:
+            needs = self._of(features)
+        self._needs.append(needs)
+        self._calls.append(call)
+        self._bits.append(self._branches.call(read, needs, itself=itself))
+        self.made.append(None)
+
+    def ended(
+        self,
+        func: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        out: Any,
+        acting: Sequence[LayerWeight] = (),
+    ) -> None:
+        """Take note of what an operation has made.
+
+        Args:
+            func: the operation.
+            args: its arguments.
+            kwargs: those by name.
+            out: what it returned.
+            acting: weights of the network that acted on features in it, or were looked up in.
+        """
         if self._lost:
             return
         try:
+            if acting and self._begun == len(self._calls):
+                self._read |= self._branches.other()
+                weights = ((memory(one.weight), one.weight.numel()) for one in acting)
+                done = of_other_use(func.overloadpacket, args, out)
+                self.others.append(OtherUse(tuple(weights), done))
             self._made(func, args, kwargs, out)
         except Exception:
             self._lost = True
@@ -101,14 +167,24 @@ class Lineage:
         depends, called = self._read, range(self._begun, len(self._calls))
         for number in called:
             depends |= self._bits[number]
+        if func.overloadpacket in RECURRENT and called and Recurrence(*args).both_ways:
+            for level in range(called.start, called.stop, 4):  # two weights forth, and two back
+                ends = (level + 1, level + 3)
+                self._branches.join([self._needs[end] | self._bits[end] for end in ends])
         written = {place(tensor) for tensor in _written(func, args, kwargs)}
         only = called[0] if len(called) == 1 and isinstance(out, Tensor) else self._summed
         made = {place(tensor) for tensor in tensors((out,))} - self._given
+        chooses = (self._only_chooses and not called) or func.overloadpacket in _SHAPED
         for at in (written | made) - {_NOWHERE}:
             self._on[at] = depends | (self._on.get(at, 0) if at in written else 0)
             self._bare.pop(at, None)
+            self._choices.discard(at)
             if only is not None:
                 self._bare[at] = only
+            if chooses:
+                self._choices.add(at)
+        if len(called) == 1 and isinstance(out, Tensor):
+            self.made[called[0]] = out.numel()
         if len(called) == 1 and func.overloadpacket in _BIASES:
             where = _BIASES[func.overloadpacket]
             bias = args[where] if len(args) > where else kwargs.get("bias")
@@ -136,6 +212,11 @@ class Lineage:
         kernel = call.weight.shape
         if len(squares) == (int(kernel[1]) * call.groups if call.transposed else int(kernel[0])):
             self._squares[number] = self._squares.get(number, 0) + squares
+
+    def _chooses(self, tensor: Tensor) -> bool:
+        """Say whether a tensor has no part in the values but to choose them."""
+        values = tensor.is_floating_point() or tensor.is_complex()
+        return not values or place(tensor) in self._choices
 
     def _of(self, tensor: Tensor) -> int:
         """Return what a tensor depends on."""

@@ -27,6 +27,7 @@ from nrcscan.network.lineage import Lineage
 from nrcscan.network.masks import MaskUse
 from nrcscan.network.nothing_measured import nothing_measured
 from nrcscan.network.padding_reach import MaskNotPlacedError, PaddingReach
+from nrcscan.network.prefix_costs import prefixes
 from nrcscan.network.probe_rows import APART, chosen_rows
 from nrcscan.network.raw_inputs import RawInputs
 from nrcscan.network.samples_apart import SamplesApart
@@ -97,9 +98,11 @@ class _Probing:
         self.inputs, self.order = self._rows(changing)
         self.raw = RawInputs(self.inputs)
         self.watched, told = acting(self.run, layers, self.inputs)
-        lineage = Lineage(parts(self.inputs).values())
-        self.first = tried(self.run, self.watched, self.inputs, lineage)
-        self.around = surroundings(self.run.module, self.first, lineage, self.raw)
+        given = parts(self.inputs).values()
+        masks = [x for x, may in zip(given, self._changing, strict=False) if not may]
+        self.lineage = Lineage(given, masks)
+        self.first = tried(self.run, self.watched, self.inputs, self.lineage)
+        self.around = surroundings(self.run.module, self.first, self.lineage, self.raw)
         for text in told:
             self.note(text)
 
@@ -225,6 +228,9 @@ def probe(
     if not plan.records:
         raise nothing_measured(run, probing.first, len(probing.order), chosen)
     reasons = {n: why for n in plan.calls if (why := left_out(n, include, exclude)) is not None}
+    read = [plan.calls.index(reader) for reader in plan.readers]
+    n = len(probing.order)
+    plan.prefixes = prefixes(run.module, probing.first, probing.lineage, probing.around, read, n)
     plan.unmeasured = [
         *unmeasured_calls(plan, probing.around, reasons | probing.reasons),
         *unmeasured_weights(run.module, plan, probing.first, constants.used),

@@ -22,6 +22,9 @@ _PRODUCTS = {
 }  # fmt: skip
 """Operations by which a weight acts on features, and does not merely scale or shift them."""
 
+LOOK_UPS = {_aten.embedding, _aten.embedding_bag, _aten._embedding_bag}
+"""Operations that take rows of a weight as features."""
+
 
 class ProductUse(NamedTuple):
     """A product of a weight with features: the operation, and how many calls came before it."""
@@ -49,11 +52,22 @@ class WeightUses:
         for layer in self._among(args):
             self.last[layer.name] = _name(packet, args)
 
-    def note_product(self, packet: Any, args: Sequence[Any], calls_before: int) -> None:
-        """Keep which weights meet features in an operation, if it is a product."""
-        if packet in _PRODUCTS:
-            for layer in self._among(args):
-                self.products[layer.name] = ProductUse(_name(packet, args), calls_before)
+    def note_product(
+        self, packet: Any, args: Sequence[Any], calls_before: int
+    ) -> list[LayerWeight]:
+        """Keep which weights meet features in an operation, if it is a product.
+
+        Returns:
+            Those that meet features in one, or that are looked up in.
+        """
+        if packet in LOOK_UPS:
+            return self._among(args)
+        if packet not in _PRODUCTS:
+            return []
+        found = self._among(args)
+        for layer in found:
+            self.products[layer.name] = ProductUse(_name(packet, args), calls_before)
+        return found
 
     def _among(self, args: Sequence[Any]) -> list[LayerWeight]:
         return [

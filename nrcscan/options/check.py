@@ -98,7 +98,7 @@ def check(field: Field, value: Any, where: str | None = None) -> Any:
         if pattern and isinstance(fitting, str) and not re.fullmatch(pattern, fitting):
             raise UsageError(f"{where} {fitting}: give {field.option.form}")
         return fitting
-    if isinstance(value, str | int | float) and field.choices:
+    if isinstance(value, str | int | float) and (field.choices or field.option.share):
         raise UsageError(f"{where} {value}: {_remedy(field)}")
     if isinstance(value, float) and field.has(float):  # not finite
         raise UsageError(f"{where} {value}: {_remedy(field)}")
@@ -166,7 +166,7 @@ def _fit(kind: Any, value: Any, field: Field) -> Any:
     elif origin is str:
         found = str.__str__(value) if isinstance(value, str) else None
     elif origin in (int, float):
-        found = _number(origin, value)
+        found = _number(origin, _out_of_hundred(value) if field.option.share else value)
     elif isinstance(value, origin):  # True or False, or options in a class of their own
         found = value
     if found is None:
@@ -184,6 +184,17 @@ def _number(kind: type, value: Any) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
+
+
+def _out_of_hundred(value: Any) -> Any:
+    """Return a share that is written as a number or in percent; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    number, percent, rest = value.strip().partition("%")
+    try:
+        return value if rest else float(number) / (100 if percent else 1)
+    except ValueError:
+        return value
 
 
 def _words(value: Any, separator: str | None) -> tuple[str, ...] | None:
@@ -240,6 +251,8 @@ def _remedy(field: Field) -> str:
 def _range(field: Field, *, whole: bool) -> str:
     option = field.option
     number = "a whole number" if whole and not field.choices else "a number"
+    if option.share:
+        return f"a share from {option.minimum:g} to {option.maximum:g}, such as 5% or 0.05"
     if option.above is not None:
         return f"{option.unit or number}, more than {option.above:g}"
     if option.minimum is not None and option.maximum is not None:

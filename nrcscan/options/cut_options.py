@@ -1,4 +1,4 @@
-"""Every option of a cut, declared once."""
+"""Every option of judging cuts, declared once."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from nrcscan.options.option import Option
 
 
 class CutOptions(TypedDict, total=False):
-    """When a cut network does as well as the whole one."""
+    """When a cut does as well as the whole network."""
 
     within: Annotated[
         float,
         Option(
             0.05,
-            help="A cut does as well up to this share of the network's own error above it.",
+            help="A cut does as well where its held-out error exceeds the network's by no more"
+            " than this share of it.",
+            metavar="SHARE",
+            shown_default="5%",
             minimum=0,
             maximum=1,
-            metavar="SHARE",
+            share=True,
             group="Judgement",
         ),
     ]

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 from nrcscan.errors import NrcscanError
+from nrcscan.options.cut_options import CutOptions
 from nrcscan.options.option import declared, nested
 from nrcscan.options.page_options import PageOptions
 from nrcscan.options.plot_options import PlotOptions
@@ -117,7 +118,7 @@ def _as_list(found: re.Match[str]) -> str:
 def _keywords() -> Mapping[str, str]:
     """Return flag → keyword, of all that take a value."""
     found = dict(_OF_COMMANDS)
-    for options in (PlotOptions, PageOptions, ScanOptions):
+    for options in (PlotOptions, PageOptions, CutOptions, ScanOptions):
         for name, field in declared(options).items():
             within = nested(field)
             inner = {name: field} if within is None else declared(within)

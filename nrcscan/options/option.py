@@ -34,6 +34,7 @@ class Option:
         maximum: the greatest.
         above: what a number has to be greater than.
         unit: of a number, in messages.
+        share: whether a number may be given as a percentage too, such as 5%.
         pattern: what the whole of a word has to match.
         form: such words, in a message: what to give.
         separator: of several words in one string; without it a string is one item.
@@ -57,6 +58,7 @@ class Option:
     maximum: float | None = None
     above: float | None = None
     unit: str = ""
+    share: bool = False
     pattern: str | None = None
     form: str = ""
     separator: str | None = None

@@ -13,8 +13,8 @@ LONG = 2_000
 
 
 def provenance(told: Mapping[str, Any]) -> Markup:
-    """Return a section with all of it but the notes, which stand elsewhere."""
-    parts = {name: value for name, value in told.items() if name != "notes"}
+    """Return a section with all of it but what a page shows elsewhere, or is for programs."""
+    parts = {name: value for name, value in told.items() if name not in ("notes", "prefixes")}
     return element(
         "details", element("summary", "Provenance"), _list(parts, deep=3), id="provenance"
     )

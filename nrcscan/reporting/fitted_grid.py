@@ -28,7 +28,7 @@ class Column:
 
     Attributes:
         head: its lines.
-        cells: one for each row.
+        cells: one for each row, those below included.
         left: whether they are flush left.
     """
 
@@ -63,6 +63,8 @@ class FittedGrid:
         before: columns left of the names.
         after: columns that end every stretch of groups.
         line: the row before which a line is drawn, and the word and style of that.
+        below: names of rows after these, under a line of their own, such as one that sums up.
+        strong: the row that stands out.
         width: that it has to fit; None for that of the terminal.
     """
 
@@ -72,6 +74,8 @@ class FittedGrid:
     before: Sequence[Column] = ()
     after: Sequence[Column] = ()
     line: tuple[int, str, str] | None = None
+    below: Sequence[str] = field(default=(), kw_only=True)
+    strong: int | None = field(default=None, kw_only=True)
     width: int | None = field(default=None, kw_only=True)
 
     @property
@@ -89,6 +93,7 @@ class FittedGrid:
             [[column.spelled(spell) for column in group] for group in self.groups],
             [column.spelled(spell) for column in self.before],
             [column.spelled(spell) for column in self.after],
+            below=[spell(name) for name in self.below],
         )
         room = self.width or options.max_width
         for index, block in enumerate(shown.blocks(room)):
@@ -99,7 +104,7 @@ class FittedGrid:
             head = (shown.named, *([prefix] if prefix else []))
             if cell_len(prefix) > left:
                 head = (shown.named, short_names([prefix], left, spell(CUT))[1][0])
-            name = plain_column(head, short, left=True)
+            name = plain_column(head, [*short, *shown.below], left=True)
             yield from self._lines([*shown.before, name, *block, *shown.after], spell)
 
     def blocks(self, room: int) -> Iterator[list[Column]]:
@@ -115,7 +120,7 @@ class FittedGrid:
 
     @property
     def _least_name(self) -> int:
-        longest = max(map(cell_len, self.names), default=0)
+        longest = max(map(cell_len, [*self.names, *self.below]), default=0)
         return max(cell_len(self.named), min(longest, SHORT_NAME))
 
     def _lines(self, columns: Sequence[Column], spell: Callable[[str], str]) -> Iterator[Text]:
@@ -127,11 +132,16 @@ class FittedGrid:
             cells: list[Cell] = [((_head_line(c.head, i, height), "bold"),) for c in columns]
             yield _row(columns, widths, cells)
         yield _whole(spell("─") * whole, "dim")
-        for i in range(len(self.names)):
+        for i in range(len(self.names) + len(self.below)):
+            if i == len(self.names):
+                yield _whole(spell("─") * whole, "dim")
             if self.line is not None and self.line[0] == i:
                 word = f"{spell(self.line[1])} "
                 yield _whole(word + spell("─") * (whole - cell_len(word)), self.line[2])
-            yield _row(columns, widths, [column.cells[i] for column in columns])
+            row = _row(columns, widths, [column.cells[i] for column in columns])
+            if i == self.strong:
+                row.stylize("bold")
+            yield row
 
 
 def _head_line(head: Sequence[str], line: int, height: int) -> str:

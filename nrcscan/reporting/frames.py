@@ -37,16 +37,26 @@ def frame(
     Raises:
         UsageError: pandas is not installed.
     """
-    try:
-        import pandas
-    except ImportError as error:
-        raise UsageError(f"a DataFrame needs pandas; {to_install('pandas')}") from error
+    pandas = pandas_itself()
     rows = [_row(layer, (*index, *beside)) for layer in layers]
     columns = list(rows[0]) if rows else [*index, *beside]
     found = pandas.DataFrame(rows, columns=columns)
     whole = {name: "Int64" for name in _WHOLE if name in found}
     numbers = {name: "float64" for name in _numbers() if name in found}
     return found.astype({**whole, **numbers}).set_index(list(index))
+
+
+def pandas_itself() -> Any:
+    """Return pandas.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise UsageError(f"a DataFrame needs pandas; {to_install('pandas')}") from error
+    return pandas
 
 
 def _numbers() -> Iterable[str]:

@@ -17,8 +17,9 @@ from nrcscan.extras import to_install
 from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.onnx_folding import notes_on_folding
-from nrcscan.inputs.checkpoints.onnx_graph import Graph, OtherNode, Run, Survey, said, survey
+from nrcscan.inputs.checkpoints.onnx_graph import OtherNode, Survey, survey
 from nrcscan.inputs.checkpoints.onnx_inputs import fixed_batch, graph_inputs
+from nrcscan.inputs.checkpoints.onnx_module import Graph, Run, said
 from nrcscan.inputs.checkpoints.onnx_surroundings import surroundings
 from nrcscan.wording import listed
 
@@ -57,7 +58,7 @@ def read_onnx(path: Path) -> Contents:
     sources = {one.name for one in inputs}
     features = [layer.features for layer in found.layers if layer.features not in sources]
     run = _session(path, model, [*outputs, *features])
-    around = surroundings(model.graph, found.layers, held)
+    around = surroundings(model.graph, found.layers, found.others, held)
     module = Graph(run, inputs, outputs, found.layers, held, around, found.others)
     taken = {layer.origin for layer in found.layers}
     state = dict(module.state_dict())
@@ -142,7 +143,13 @@ def _leave_out_stacks(path: Path, found: Survey, held: Mapping[str, NDArray[Any]
     """
     kept = [layer for layer in found.layers if layer.convolves or held[layer.weight].ndim == 2]
     stacks = [
-        OtherNode(layer.names[0].removesuffix(".weight"), layer.op_type, number)
+        OtherNode(
+            layer.names[0].removesuffix(".weight"),
+            layer.op_type,
+            number,
+            layer.output,
+            (layer.origin,),
+        )
         for number, layer in enumerate(found.layers)
         if layer not in kept and held[layer.weight].ndim > 2
     ]

@@ -36,12 +36,13 @@ version = release = nrcscan.__version__
 
 root_doc = "README"
 PAGES = {
-    "Use": ["formats", "metrics", "quantities", "verdict", "figures", "page", "scan", "reproduction"],
+    "Use": ["formats", "metrics", "quantities", "verdict", "figures", "page", "scan"],
     "Automate": ["training", "ci", "performance", "errors"],
     "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
+    "Reproduction": ["reproduction", "../reproduction/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],
 }
-include_patterns = ["*.md", "docs/*.md", "fixtures/README.md"]
+include_patterns = ["*.md", "docs/*.md", "fixtures/README.md", "reproduction/README.md"]
 exclude_patterns = [".*", "build", "dist", "demo", "benchmarks", "nrcscan", "tests"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]

@@ -309,7 +309,8 @@ nrcscan plot build/reproduction/RUN/train.h5     # figures of any run, of kinds 
 ```
 
 Training amplifies rounding: on another processor the networks are others. What has to agree there
-is said in `reproduction/README.md`; that this page is what the kept results say is tested."""
+is said in [reproduction/README.md](../reproduction/README.md); that this
+page is what the kept results say is tested."""
 
 
 def main() -> None:

@@ -126,7 +126,7 @@ def _of_errors(results: Results) -> Iterator[Picture]:
         chosen = [one for one in _chosen(own) if one.seed == min(o.seed for o in own)]
         for one in chosen:
             curves = {
-                name: [(float(point[0]), float(point[side])) for point in one.document["curve"]]
+                name: [(float(point[0]), point[side]) for point in one.document["curve"]]
                 for side, name in ((1, "training"), (2, "held-out"))
             }
             at = next((float(late) for _, _, late in ended_collapsed([one])), None)

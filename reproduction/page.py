@@ -301,12 +301,17 @@ def _percent(one: Estimate, *, signed: bool = False) -> str:
 def _anew() -> str:
     return """## Anew
 
-```text
-make reproduce                                   # trains and measures; goes on where it was ended
-python -m reproduction --keep                    # keeps what was found in reproduction/results/
-python -m reproduction.page docs/reproduction.md # this page and its figures, from what is kept
-nrcscan plot build/reproduction/RUN/train.h5     # figures of any run, of kinds collapse and rank
+<!-- not run: it takes the better part of an hour -->
+```console
+$ make reproduce
+$ python -m reproduction --keep
+$ python -m reproduction.page docs/reproduction.md
+$ nrcscan plot build/reproduction/swimmer-wd0.005-seed0/train.h5
 ```
+
+The first trains and measures, and goes on where it was ended; the second keeps what was found in
+`reproduction/results/`; the third makes this page and its figures from what is kept. The last draws
+one network; with several and `--label` as in [Figures](figures.md) they are those above.
 
 Training amplifies rounding: on another processor the networks are others. What has to agree there
 is said in [reproduction/README.md](../reproduction/README.md); that this

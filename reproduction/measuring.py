@@ -19,10 +19,10 @@ from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.report_document import Report
 from reproduction.plan import Run
 from reproduction.sample_sets import Samples
-from reproduction.training import network_of
+from reproduction.training import Values, error, loaded
 
 Document = dict[str, Any]
-Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+Pair = tuple[Values, Values]
 
 WITHIN = 0.05
 """How much worse than the network a cut may be."""
@@ -46,11 +46,9 @@ def measured(
     checkpoints: list[Document] = []
     for epoch in run.checkpoints[:-1]:
         path = folder / f"epoch_{epoch}.pt"
-        on_train, on_test = (
-            nrcscan.measure(path, pair, on_note=_unheard, **options) for pair in (train, test)
-        )
+        on_train = nrcscan.measure(path, train, on_note=_unheard, **options)
         checkpoints.append(
-            {"epoch": epoch, "train": _short(on_train), "test": _short(on_test, layers=False)}
+            {"epoch": epoch, "train": _short(on_train), "test": _fit(run, data, path)}
         )
         on_checkpoint(len(checkpoints))
     last = folder / f"epoch_{run.epochs}.pt"
@@ -82,7 +80,7 @@ def _last(last: Path, train: Pair, test: Pair, options: Document) -> Document:
     everything = nrcscan.measure(last, train, measures="all", on_note=_unheard, **options)
     ranked = on_train.target_rank < on_train.n_targets
     return {
-        "train": _with_intrinsic_dimensions(_short(on_train, chance=True), everything),
+        "train": _with_intrinsic_dimensions(_short(on_train, full=True), everything),
         "test": _short(on_test),
         "at_rank": _short(nrcscan.report(files[0], signal_dim="auto")) if ranked else None,
         "published": _short(nrcscan.report(files[0], convention="published")),
@@ -110,10 +108,15 @@ def _unheard(note: str) -> None:
 
 # --- reports, in short ------------------------------------------------------------------------
 
+CORE = ("noise_component", "cka", "alignment", "error_ratio")
+"""What is kept of every layer; all quantities are of the last checkpoint."""
 
-def _short(report: Report, *, layers: bool = True, chance: bool = False) -> Document:
-    """Return what is kept of a report."""
+
+def _short(report: Report, *, layers: bool = True, full: bool = False) -> Document:
+    """Return what is kept of a report: of the trained network, more than on the way there."""
     verdict = report.verdict
+    text = {"text": verdict.text} if full else {}
+    ranked = report.target_rank < report.n_targets
     return {
         "n_samples": report.n_samples,
         "signal_dim": report.signal_dim,
@@ -126,33 +129,44 @@ def _short(report: Report, *, layers: bool = True, chance: bool = False) -> Docu
             "state": verdict.state.value,
             "onset": verdict.onset,
             "last": verdict.last,
-            "text": verdict.text,
+            **text,
         },
         "onset": report.onset,
-        **({"layers": [_layer(one, chance=chance) for one in report]} if layers else {}),
+        **({"layers": [_layer(one, ranked, full) for one in report]} if layers else {}),
     }
 
 
-def _layer(layer: LayerResult, *, chance: bool) -> Document:
-    """Return what is kept of a layer."""
+def _fit(run: Run, data: Samples, checkpoint: Path) -> Document:
+    """Return how well a checkpoint predicts the held-out samples."""
+    mse = error(loaded(run, data, checkpoint), data.x_test, data.y_test)
+    variance = float(data.y_test.astype(np.float64).var(axis=0).mean())
+    return {"mse": _estimate(mse, None), "r2": _estimate(1 - mse / variance, None)}
+
+
+def _layer(layer: LayerResult, ranked: bool, full: bool) -> Document:
+    """Return what is kept of a layer; `ranked`: the targets have fewer directions than t."""
     found = layer.metrics
-    values = {one: _estimate(found.get(one), found.standard_errors.get(one)) for one in QUANTITIES}
-    return {
+    of_rank = [one for one in QUANTITIES if one.endswith("_r")]
+    names = [*(QUANTITIES if full else CORE), *(of_rank if ranked else [])]
+    wanted = [one for one in dict.fromkeys(names) if ranked or one not in of_rank]
+    values = {one: _estimate(found.get(one), found.standard_errors.get(one)) for one in wanted}
+    short = {
         "name": layer.name,
+        "place": layer.step,
+        "reads_inputs": layer.inputs,
+        "values": {name: value for name, value in values.items() if value is not None},
+        "answers": {condition: answer.value for condition, answer in layer.answers.items()},
+    }
+    if not full:
+        return short
+    return {
+        **short,
         "kind": layer.kind,
         "width": layer.width,
         "position": layer.position,
-        "place": layer.step,
-        "reads_inputs": layer.inputs,
         "shortcut": layer.shortcut,
-        "values": {name: value for name, value in values.items() if value is not None},
-        **(
-            {"chance": {name: rounded(one.level, 4) for name, one in found.chance.items()}}
-            if chance
-            else {}
-        ),
+        "chance": {one: rounded(found.chance[one].level, 4) for one in CORE if one in found.chance},
         "undefined": layer.undefined,
-        "answers": {condition: answer.value for condition, answer in layer.answers.items()},
     }
 
 
@@ -169,10 +183,10 @@ def _with_intrinsic_dimensions(short: Document, everything: Report) -> Document:
 
 def _estimate(value: float | None, error: float | None) -> list[float | None] | None:
     """Return a value and its standard error, rounded; None where there is no value."""
-    return None if value is None else [rounded(value), rounded(error, 3)]
+    return None if value is None else [rounded(value), rounded(error, 2)]
 
 
-def rounded(value: float | None, digits: int = 6) -> float | None:
+def rounded(value: float | None, digits: int = 4) -> float | None:
     """Return a number at so many significant digits, and None for None."""
     return None if value is None else float(f"{value:.{digits}g}")
 
@@ -202,6 +216,7 @@ def _cuts(found: Cuts) -> Document:
                 "train": _of(one.train),
                 "held_out": _of(one.held_out),
                 "change": _of(one.change),
+                "against_refitted": _of(one.against_refitted),
                 "answer": one.answer.value,
             }
             for one in found.cuts
@@ -218,26 +233,20 @@ def _agreement(run: Run, data: Samples, last: Path, found: Cuts) -> float:
 
     The network runs in float64 up to the cut, where its head takes over.
     """
-    model = network_of(run, data)
-    model.load_state_dict(torch.load(last, weights_only=True)["model"])
-    model.double().eval()
+    model = loaded(run, data, last)
     farthest = 0.0
-    for x, y, foretold in (
-        (data.x, data.y, lambda cut: cut.train),
-        (data.x_test, data.y_test, lambda cut: cut.held_out),
-    ):
+    sides = ("train", data.x, data.y), ("held_out", data.x_test, data.y_test)
+    for side, x, y in sides:
         features = features_at(model, x, {one.layer for one in found.cuts if one.head})
         for one in found.cuts:
             if one.head is not None:
                 made = features[one.layer] @ one.head.weight.T + one.head.bias
                 direct = float(((made - y) ** 2).mean())
-                farthest = max(farthest, abs(foretold(one).value - direct) / direct)
+                farthest = max(farthest, abs(getattr(one, side).value - direct) / direct)
     return farthest
 
 
-def features_at(
-    model: nn.Module, x: NDArray[np.float32], names: set[str]
-) -> dict[str, NDArray[np.float64]]:
+def features_at(model: nn.Module, x: Values, names: set[str]) -> dict[str, NDArray[np.float64]]:
     """Return what reaches layers, averaged over the axes of an image.
 
     Args:

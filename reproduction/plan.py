@@ -19,7 +19,7 @@ class Run:
         width: of an MLP's layers, or channels of the first convolution.
         weight_decay: λ, on every parameter.
         seed: of the first weights and of the order of samples.
-        rate: of SGD; a tenth of it in the last fifth of the epochs.
+        rate: of SGD; it rises in the first five epochs, and is a tenth in their last fifth.
         momentum: of SGD.
         batch: samples to a step.
         epochs: passes over the training samples.
@@ -65,8 +65,8 @@ BASE = Run(
     rate=0.02,
     momentum=0.9,
     batch=100,
-    epochs=300,
-    checkpoints=log_spaced(300, 9),
+    epochs=600,
+    checkpoints=log_spaced(600, 9),
 )
 
 
@@ -90,12 +90,12 @@ def _trained_on(
 def _plan() -> tuple[Run, ...]:
     """Return all runs, the first seed's first: what is ended early has something on everything."""
     runs = [
-        *_trained_on("swimmer", SWEEP, 300),
-        *_trained_on("reacher", SWEEP, 300),
-        *_trained_on("hopper", SWEEP, 150),
-        *_trained_on("synthetic", (0.0, 5e-3, 2e-2), 150),
-        *_trained_on("low-rank", (0.0, 5e-3, 2e-2), 150, depth=10),
-        *_trained_on("gemm", (0.0, 5e-3, 2e-2), 150),
+        *_trained_on("swimmer", SWEEP, 600),
+        *_trained_on("reacher", SWEEP, 600),
+        *_trained_on("hopper", SWEEP, 300),
+        *_trained_on("synthetic", (0.0, 5e-3, 2e-2), 300),
+        *_trained_on("low-rank", (0.0, 5e-3, 2e-2), 300, depth=10),
+        *_trained_on("gemm", (0.0, 5e-3, 2e-2), 300),
         *_trained_on("road", (0.0, 2e-3, 5e-3), 60, 2, network="convolutional", width=16, batch=50),
         *_trained_on("road", (0.0, 2e-3), 50, 2, network="resnet18", width=16, batch=50),
     ]

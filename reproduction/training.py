@@ -14,6 +14,9 @@ from reproduction.networks import build, start
 from reproduction.plan import Run
 from reproduction.sample_sets import Samples
 
+WARM_UP = 5
+"""Epochs in which the rate rises: the first gradients of deep networks are large."""
+
 SETTLES_FROM = 0.8
 """The share of the epochs after which the rate is a tenth."""
 
@@ -44,6 +47,9 @@ def train(
 
     Returns:
         Epoch, mean squared error on the training samples and on the held-out ones.
+
+    Raises:
+        FloatingPointError: the weights have grown beyond all bounds.
     """
     torch.manual_seed(run.seed)
     model = network_of(run, data)
@@ -51,7 +57,7 @@ def train(
     optimizer = torch.optim.SGD(
         model.parameters(), run.rate, momentum=run.momentum, weight_decay=run.weight_decay
     )
-    settles = torch.optim.lr_scheduler.MultiStepLR(optimizer, [round(SETTLES_FROM * run.epochs)])
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: share_of_rate(done, run))
     x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
     shown, curve = epochs_shown(run), []
     for epoch in range(1, run.epochs + 1):
@@ -60,7 +66,7 @@ def train(
             optimizer.zero_grad()
             nn.functional.mse_loss(model(x[rows]), y[rows]).backward()
             optimizer.step()
-        settles.step()
+        rates.step()
         model.eval()
         if epoch in shown:
             curve.append(
@@ -70,6 +76,13 @@ def train(
             save(epoch, model)
         on_epoch(epoch)
     return curve
+
+
+def share_of_rate(done: int, run: Run) -> float:
+    """Return the share of its rate that a run has after so many epochs."""
+    if done >= round(SETTLES_FROM * run.epochs):
+        return 0.1
+    return min(1.0, (done + 1) / WARM_UP)
 
 
 def batches(n_samples: int, run: Run, epoch: int) -> Iterator[Tensor]:
@@ -84,11 +97,18 @@ def epochs_shown(run: Run) -> set[int]:
 
 
 def error(model: nn.Module, x: Values, y: Values) -> float:
-    """Return the mean squared error of a network, over samples and targets."""
+    """Return the mean squared error of a network over samples and targets, in its precision."""
+    kind = next(model.parameters()).dtype
     with torch.no_grad():
-        parts = torch.from_numpy(x).split(500)
-        made = torch.cat([model(part) for part in parts]).double()
-    return float(((made - torch.from_numpy(y).double()) ** 2).mean())
+        made = torch.cat([model(part.to(kind)) for part in torch.from_numpy(x).split(500)])
+    return float(((made.double() - torch.from_numpy(y).double()) ** 2).mean())
+
+
+def loaded(run: Run, data: Samples, checkpoint: Path) -> nn.Module:
+    """Return the network of a checkpoint, in float64 and in eval mode."""
+    model = network_of(run, data)
+    model.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
+    return model.double().eval()
 
 
 def saved_in(folder: Path) -> Callable[[int, nn.Module], None]:

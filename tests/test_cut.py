@@ -258,6 +258,21 @@ def test_a_network_that_has_not_collapsed_needs_its_layers(tmp_path: Path) -> No
     assert all(one.change is not None and one.change.value > 0 for one in found.cuts[:3])
 
 
+def test_a_better_fit_of_the_last_layer_is_no_fault_of_those_before(tmp_path: Path) -> None:
+    factory = {"factory": f"{PENDULUM / 'network.py'}:build", "activation": None}
+    data = PENDULUM / "data.npz"
+    found = cut(*halves(tmp_path, PENDULUM / "model.safetensors", data, **factory))
+    hidden, last = found.cuts[-2:]
+    assert last.against_refitted is None
+    assert hidden.change is not None
+    assert hidden.against_refitted is not None
+    assert hidden.held_out is not None
+    assert last.held_out is not None
+    assert hidden.change.value < -0.2
+    assert hidden.against_refitted.value == hidden.held_out.value / last.held_out.value - 1 > 0.05
+    assert found.text.startswith("THE LAST 2 LAYERS HELP: a linear head on what reaches hidden")
+
+
 def test_from_one_file_each_block_is_judged_by_a_fit_without_it(swimmer: tuple[Path, Path]) -> None:
     alone = cut(swimmer[0])
     assert alone.test is None

@@ -19,7 +19,7 @@ from reproduction.networks import Convolutional, build
 from reproduction.plan import PLAN, REDUCED, Run, log_spaced
 from reproduction.road_images import road_images
 from reproduction.sample_sets import SETS, Samples, samples
-from reproduction.training import epochs_shown, network_of, saved_in, train
+from reproduction.training import epochs_shown, network_of, saved_in, share_of_rate, train
 
 TINY = Run("tiny", "mlp", 4, 12, 1e-3, 0, 0.05, 0.9, 25, 12, (3, 12))
 
@@ -151,9 +151,10 @@ def test_a_run_is_measured_as_the_page_says(
             "layers.0", "layers.2", "layers.4", "layers.6",
         ]  # fmt: skip
     assert "layers" not in result["checkpoints"][0]["test"]
-    for (_, *errors), side in zip([result["curve"][-1]] * 2, ("train", "test"), strict=True):
-        wanted = errors[side == "test"]
-        assert last[side]["mse"][0] == pytest.approx(wanted, rel=1e-4)  # float32 against float64
+    for curve, checkpoint in zip(result["curve"][2::9], result["checkpoints"], strict=True):
+        assert curve[0] == checkpoint["epoch"]
+        found = [checkpoint[side]["mse"][0] for side in ("train", "test")]
+        assert found == pytest.approx(curve[1:], rel=1e-3)  # rounded, and float32 against float64
     layer = last["train"]["layers"][2]
     assert layer["place"] == 2
     assert set(layer["answers"]) == {"nrc1", "nrc2", "nrc3", "nrc4"}
@@ -161,11 +162,13 @@ def test_a_run_is_measured_as_the_page_says(
     assert 0 <= value <= 1
     assert error > 0
     assert layer["values"]["intrinsic_dimension"][0] > 0
+    assert "noise_component_r" not in layer["values"]
     assert result["at_rank"] is None  # the targets have both their directions
     assert len(result["cuts"]["cuts"]) == 4
     assert result["agreement"] <= drift.AGREEMENT
     assert (tmp_path / TINY.name / "train.h5").is_file()
     page = (Path(all_runs.__file__).parent / "README.md").read_text(encoding="utf-8")
+    assert result["curve"][-1][0] == 12
     for field in [*result, *result["cuts"], *result["cuts"]["cuts"][0], *last["train"], *layer]:
         assert f"`{field}`" in page, field
 
@@ -261,7 +264,7 @@ def test_the_results_that_are_kept_are_those_of_the_plan(
 
 
 def test_numbers_are_rounded_to_digits_that_count() -> None:
-    assert rounded(0.123456789) == 0.123457
+    assert rounded(0.123456789) == 0.1235
     assert rounded(0.00123456, 3) == 0.00123
     assert rounded(None) is None
 
@@ -273,3 +276,13 @@ def test_a_checkpoint_is_opened_by_its_factory(tiny: Samples, tmp_path: Path) ->
     model.load_state_dict(torch.load(tmp_path / "epoch_1.pt", weights_only=True)["model"])
     found = measured(run, tiny, tmp_path)
     assert found["checkpoints"][0]["train"]["n_samples"] == 200
+
+
+def test_a_rate_rises_holds_and_falls() -> None:
+    shares = [share_of_rate(done, replace(TINY, epochs=20)) for done in range(20)]
+    assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, *[1.0] * 12, *[0.1] * 4])
+
+
+def test_a_network_that_diverges_is_named(tiny: Samples) -> None:
+    with pytest.raises(FloatingPointError, match="tiny-wd0.001-seed0 has no finite error; lower"):
+        train(replace(TINY, rate=30.0, depth=1), tiny, lambda *_: None)

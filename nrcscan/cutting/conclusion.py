@@ -106,11 +106,13 @@ class _Conclusion:
     def _best(self, judged: Sequence[Cut]) -> Cut:
         """Return the cut that TRAIN alone says is best, before the collapsed layers if there are.
 
-        What it is then compared on has not chosen it.
+        What it is then compared on has not chosen it. One that ends before the last layer leaves
+        nothing out, so that any other goes before it.
         """
         onset = self._onset()
-        before = [cut for cut in judged if onset is None or cut.position < onset]
-        return min(before or judged, key=self._seen_in_training)
+        shorter = [cut for cut in judged if cut.against_refitted is not None]
+        before = [cut for cut in shorter if onset is None or cut.position < onset]
+        return min(before or shorter or judged, key=self._seen_in_training)
 
     @staticmethod
     def _seen_in_training(cut: Cut) -> float:
@@ -126,15 +128,28 @@ class _Conclusion:
         return next(la.position for la in self.report.layers if la.name == verdict.onset)
 
     def _effect(self, cut: Cut, own: Estimate) -> str:
-        """Say what the layers behind a cut do, and which of them have collapsed."""
+        """Say what the layers behind a cut do, and which of them have collapsed.
+
+        They are compared with the last of them that is fitted alike, where there is one: that a
+        new fit does better says nothing of the layers before it.
+        """
         assert cut.held_out is not None
         assert cut.change is not None
-        one, several = _SAID[effect(cut.change, self.within)]
-        behind = self._steps_from(cut.position)
+        refitted = self.cuts[-1].held_out if cut.against_refitted is not None else None
+        found = cut.change if cut.against_refitted is None else cut.against_refitted
+        one, several = _SAID[effect(found, self.within)]
+        behind, by = self._steps_from(cut.position), " ".join(filter(None, change(found)))
+        compared = (
+            f"the network {estimate(own)} ({by})"
+            if refitted is None
+            else f"one on what reaches the last layer {estimate(refitted)} ({by}), the network"
+            f" itself {estimate(own)}"
+        )
+        bars = "" if found.standard_error is not None else ", without error bars"
         return (
-            f"{one if behind == 1 else several.format(behind)}: a linear head on what reaches"
-            f" {printable(cut.layer)} has MSE {estimate(cut.held_out)}, the network"
-            f" {estimate(own)} ({' '.join(change(cut.change))}).{self._collapsed(behind)}"
+            f"{one if behind == 1 else several.format(behind)}{bars}: a linear head on what reaches"
+            f" {printable(cut.layer)} has MSE {estimate(cut.held_out)},"
+            f" {compared}.{self._collapsed(behind)}"
         )
 
     def _collapsed(self, behind: int) -> str:
@@ -161,12 +176,16 @@ class _Conclusion:
             return f"No cut is {allowed} of the network's error."
         if smallest is None:
             return f"No cut is surely {allowed} of the network's error; {self._perhaps(open_)}."
+        assert smallest.change is not None
+        surely = "" if smallest.change.standard_error is None else "surely "
         perhaps = [cut for cut in open_ if cut.position < smallest.position]
         more = f" ({self._perhaps(perhaps)})" if perhaps else ""
         if smallest.inputs:
-            return f"A linear model of the inputs is surely {allowed} of the network's error{more}."
+            return (
+                f"A linear model of the inputs is {surely}{allowed} of the network's error{more}."
+            )
         return (
-            f"The smallest network surely {allowed} of its error ends before"
+            f"The smallest network {surely}{allowed} of its error ends before"
             f" {printable(smallest.layer)}{more}."
         )
 

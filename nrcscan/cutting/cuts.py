@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nrcscan.cutting.linear_head import LinearHead
+from nrcscan.statistics.moments import Array
 from nrcscan.verdict.answers import Answer
 from nrcscan.wording import counted, printable
 
@@ -50,7 +51,11 @@ class Cut:
             where that is not known.
         held_out: likewise on others: those of TEST, or each block by a fit without it.
         change: by how much that is above the network's own there, as a share of it (-1 … ∞).
+        against_refitted: by how much it is above that of a last layer that is fitted alike, which
+            tells what the layers between do from what a new fit does; None for that itself.
         answer: whether it is within what is allowed.
+        block_errors: on each block of the samples that it is judged on, shape (B, t); None where
+            they are not known.
         step: its place in depth as a report counts it, from 1; None for inputs and in a shortcut.
     """
 
@@ -65,7 +70,9 @@ class Cut:
     cross_validated: Estimate | None = None
     held_out: Estimate | None = None
     change: Estimate | None = None
+    against_refitted: Estimate | None = None
     answer: Answer = Answer.NOT_JUDGED
+    block_errors: Array | None = None
     step: int | None = None
 
     def __repr__(self) -> str:
@@ -93,6 +100,7 @@ class Cut:
             "cross_validated": _or_none(self.cross_validated),
             "held_out": _or_none(self.held_out),
             "change": _or_none(self.change),
+            "against_refitted": _or_none(self.against_refitted),
             "answer": self.answer.value,
         }
 

@@ -12,6 +12,7 @@ from nrcscan.reporting.frames import ERROR, pandas_itself
 if TYPE_CHECKING:
     import pandas
 
+_SHARES = ("ridge", "change", "against_refitted")
 _WHOLE = ("position", "step", "weights", "multiply_adds", "width")
 
 
@@ -33,6 +34,7 @@ def rows(cuts: Cuts) -> Iterator[dict[str, Any]]:
             **_pair("cross_validated_mse", cut.cross_validated),
             **_pair("held_out_mse", cut.held_out),
             **_pair("change", cut.change),
+            **_pair("against_refitted", cut.against_refitted),
             "within": cut.answer.value,
             "smallest": is_chosen(cut, cuts),
             **_pair("model_train_mse", cuts.own_train),
@@ -48,7 +50,7 @@ def frame_of(cuts: Cuts) -> pandas.DataFrame:
     """
     pandas = pandas_itself()
     found = pandas.DataFrame(list(rows(cuts)))
-    floats = [n for n in found if n.endswith(("_kept", "_mse", ERROR)) or n in ("ridge", "change")]
+    floats = [n for n in found if n.endswith(("_kept", "_mse", ERROR)) or n in _SHARES]
     kinds = {**dict.fromkeys(_WHOLE, "Int64"), **dict.fromkeys(floats, "float64")}
     return found.astype(kinds).set_index("layer")
 

@@ -39,6 +39,7 @@ def cut_schema() -> dict[str, Any]:
             "cross_validated": estimate,
             "held_out": estimate,
             "change": estimate,
+            "against_refitted": estimate,
             "answer": one_of(answer.value for answer in Answer),
         }
     )

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable
 from nrcscan.cutting.cuts import Estimate
 
 LARGE = 1e6
-"""Percents from which on they are written in powers of ten."""
+"""Numbers from which on they are written in powers of ten."""
+
+MANIFOLD = 9.0
+"""A change from which on it is told how many times as much it is: ten times and more."""
 
 
 def share(value: float) -> str:
@@ -52,21 +55,25 @@ def pair(estimate: Estimate | None, show: Callable[[float], str]) -> tuple[str, 
 
 
 def change(estimate: Estimate | None) -> tuple[str, str]:
-    """Return a relative change in percent, and its error bar.
+    """Return a relative change in percent, or how many times as much it is, and its error bar.
 
     >>> change(Estimate(-0.7801, 0.0213)), change(Estimate(151.2, 13.3)), change(None)
-    (('-78.0%', '±2%'), ('+15120%', '±1330%'), ('—', ''))
-    >>> change(Estimate(2.5e7, 0.00012))
-    ('+2.5e+09%', '±0.01%')
+    (('-78.0%', '±2%'), ('×152', '±13'), ('—', ''))
+    >>> change(Estimate(2.5e7, None)), change(Estimate(0.051, 0.00004))
+    (('×2.5e+07', ''), ('+5.1%', '±0.004%'))
     """
     if estimate is None:
         return "—", ""
-    value, error = 100 * estimate.value, estimate.standard_error
-    shown = f"{value:+.1e}" if abs(value) >= LARGE else f"{value:+.{int(abs(value) < 1000)}f}"
-    if error is None:
-        return f"{shown}%", ""
-    error *= 100
-    return f"{shown}%", f"±{f'{error:.0f}' if 9.5 <= error < LARGE else f'{error:.1g}'}%"
+    value, error = estimate.value, estimate.standard_error
+    if value >= MANIFOLD:
+        bar = "" if error is None else f"±{_plain(error)}"
+        return f"×{_plain(1 + value)}", bar
+    bar = "" if error is None else f"±{_plain(100 * error)}%"
+    return f"{100 * value:+.1f}%", bar
+
+
+def _plain(value: float) -> str:
+    return f"{value:.0f}" if 9.5 <= value < LARGE else f"{value:.{1 + (value >= LARGE)}g}"
 
 
 def alike(estimates: Iterable[Estimate | None]) -> Callable[[float], str]:

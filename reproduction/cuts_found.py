@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reproduction.estimates import Estimate, from_pair, over_seeds
-from reproduction.results import Document, Result, Results, by_decay
+from reproduction.results import Result, Results, by_decay
 
 AGREES_TO = 1e-9
 """How far a predicted error may be from the direct one, as a share of it, in float64."""
@@ -26,6 +26,7 @@ class CutsOf:
         kept: the share of the weights that it keeps, likewise; None where it is not known.
         change: its held-out MSE less the network's, as a share of that.
         best: the least held-out MSE of any cut, less the network's, as a share of that.
+        refitted: likewise of the last cut, which fits the last layer alone anew.
     """
 
     group: str
@@ -37,6 +38,7 @@ class CutsOf:
     kept: Estimate | None
     change: Estimate | None
     best: Estimate | None
+    refitted: Estimate | None
 
 
 def cuts_of(results: Results) -> list[CutsOf]:
@@ -54,11 +56,14 @@ def farthest(results: Results) -> tuple[float, str]:
 
 
 def _of(group: str, decay: float, many: Sequence[Result]) -> CutsOf:
-    own, place, kept, change, best = [], [], [], [], []
+    own, place, kept, change, best, refitted = [], [], [], [], [], []
     for one in many:
         cuts = one.document["cuts"]
         own.append((one.seed, from_pair(cuts["own_held_out"])))
-        best += [(one.seed, value)] if (value := _best(cuts)) is not None else []
+        known = [from_pair(c["change"]) for c in cuts["cuts"] if c["change"] is not None]
+        if known:
+            best.append((one.seed, min(known, key=lambda change: change.value)))
+            refitted.append((one.seed, known[-1]))
         smallest = next((c for c in cuts["cuts"] if c["layer"] == cuts["smallest"]), None)
         if smallest is None:
             continue
@@ -76,10 +81,5 @@ def _of(group: str, decay: float, many: Sequence[Result]) -> CutsOf:
         over_seeds(kept),
         over_seeds(change),
         over_seeds(best),
+        over_seeds(refitted),
     )
-
-
-def _best(cuts: Document) -> Estimate | None:
-    """Return by how much the best cut is better; that it is the best of many is not corrected."""
-    known = [from_pair(c["change"]) for c in cuts["cuts"] if c["change"] is not None]
-    return min(known, key=lambda change: change.value, default=None)

@@ -289,9 +289,10 @@ def _cuts(results: Results) -> str:
             f" {_each(f'{one:.0%}' for one in sorted(tolerances))} worse than the network on"
             " held-out samples, the share of weights that it keeps, its MSE less the network's as"
             " a share of that, and the same of the cut with the least error (the least of"
-            " several: somewhat too good) and of the last cut, which fits the last layer alone anew:"
-            " what a cut gains beyond that is due to the layers that it leaves out. Where a network"
-            " predicts nothing, a linear model of its inputs (position 0) does better.\n\n"
+            " several: somewhat too good) and of the last cut, which fits the last layer alone"
+            " anew: what a cut gains beyond that is due to the layers that it leaves out. Where a"
+            " network predicts nothing, a linear model of its inputs (position 0) does"
+            " better.\n\n"
         )
     return text + table(head, rows)
 

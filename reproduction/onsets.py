@@ -50,8 +50,12 @@ def begins(
 
 
 def begins_at_rank(measured: Measurement, noise_max: float = DEFAULTS.noise_max) -> Begins:
-    """Return from where on NRC1 is met with the targets' rank r for k, as in section 4.3."""
-    quantity = "noise_component_r"
+    """Return from where on NRC1 is met with the targets' rank r for k, as in section 4.3.
+
+    Targets of full rank have nothing of their own at r, which is k.
+    """
+    ranked = measured["target_rank"] < measured["n_targets"]
+    quantity = "noise_component_r" if ranked else "noise_component"
     return begins_where(within(step.get(quantity), noise_max, quantity) for step in measured.steps)
 
 

@@ -46,7 +46,7 @@ def page(results: Results, drawn: Sequence[Picture], folder: str) -> str:
         _beginning(results, findings),
         _trained(results),
         "## Each finding\n\n" + _how_to_read(),
-        *(_section(number, finding, results) for number, finding in enumerate(findings, 1)),
+        *(_section(number, finding) for number, finding in enumerate(findings, 1)),
         _figures(drawn, folder),
         _conventions(results),
         _cuts(results),
@@ -119,15 +119,21 @@ def anchor(number: int, finding: Finding) -> str:
 def _trained(results: Results) -> str:
     rows = [(group, *_setup(own)) for group, own in results.groups.items()]
     head = ("data set", "samples", "network", "epochs", "rate", "λ", "seeds", "the paper's")
-    return (
-        "## What was trained\n\nSGD with momentum on the mean squared error, targets"
-        " standardised. Samples are those trained on; λ is the weight"
-        f" decay.\n\n{table(head, rows)}\n\nSwimmer and Reacher are states and actions of"
-        " controllers (`fixtures/`), Hopper likewise (`reproduction/make_hopper.py`); gemm are"
-        " timings of matrix products on a processor in place of a GPU's"
-        " (`reproduction/measure_gemm.py`), four of each; road are rendered images with steering"
-        " and speed in place of Carla2D's. UTKFace, a set of photographs, is not tried."
+    how = (
+        f"SGD with momentum {_each(one.run['momentum'] for one in results)} in batches of"
+        f" {_each(one.run['batch'] for one in results)} on the mean squared error, the rate"
+        " rising over the first epochs and a tenth over the last fifth; targets standardised."
+        " Samples are those trained on; λ is the weight decay; width is of an MLP's layers, or of"
+        " the first convolution."
     )
+    where = (
+        "Swimmer and Reacher are states and actions of controllers (`fixtures/`), Hopper likewise"
+        " (`reproduction/make_hopper.py`); gemm are timings of matrix products on a processor in"
+        " place of a GPU's (`reproduction/measure_gemm.py`), four of each; road are rendered images"
+        " with steering and speed in place of Carla2D's. UTKFace, a set of photographs, is not"
+        " tried."
+    )
+    return f"## What was trained\n\n{how}\n\n{table(head, rows)}\n\n{where}"
 
 
 def _setup(own: Sequence[Result]) -> tuple[str, ...]:
@@ -172,11 +178,12 @@ def _how_to_read() -> str:
     )
 
 
-def _section(number: int, finding: Finding, results: Results) -> str:
+def _section(number: int, finding: Finding) -> str:
     rows = [
         (row.group, *row.cells, MARKS[row.answer] if row.claimed else f"({row.answer.value})")
         for row in finding.rows
     ]
+    tested = any(row.claimed for row in finding.rows)
     parts = [
         f"### {number}. {finding.title}",
         f"{MARKS[finding.answer]} ({finding.by_answer})",
@@ -186,7 +193,7 @@ def _section(number: int, finding: Finding, results: Results) -> str:
         table(("data set", *finding.head, "answer"), rows)
         if rows
         else "No data set is of this kind.",
-        *(_sensitivity(one) for one in finding.sensitivity if rows),
+        *(_sensitivity(one) for one in finding.sensitivity if tested),
         *finding.remarks,
     ]
     return "\n\n".join(parts)

@@ -141,6 +141,8 @@ def result(
                 "weight_decay": decay,
                 "seed": seed,
                 "rate": 0.1,
+                "momentum": 0.9,
+                "batch": 100,
                 "epochs": curve[-1][0],
             },
             "curve": curve,

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 
 from nrcscan.metrics.quantities import LEARNED_R2
-from nrcscan.options.report_options import Thresholds
 from nrcscan.verdict.answers import Answer, together
 from reproduction.agreement import OF_ANSWER, Agreement, Finding, Row, of_networks
-from reproduction.collapse_findings import decayed, over_thresholds
+from reproduction.collapse_findings import decayed, over_readings
 from reproduction.estimates import Estimate, over_seeds, told
-from reproduction.onsets import DEFAULTS, begins
+from reproduction.onsets import USUAL, Reading, begins
 from reproduction.results import Measurement, Result, Results, by_decay
 
 CLEAR = 2.0
@@ -28,7 +27,7 @@ def no_nrc3_without_decay(results: Results) -> Finding:
     for group, own in results.groups.items():
         without = _without(own)
         by_share = {
-            decay: sum(_nrc3(one, DEFAULTS) is Answer.MET for one in many) / len(many)
+            decay: sum(_nrc3(one, USUAL) is Answer.MET for one in many) / len(many)
             for decay, many in by_decay(decayed(own)).items()
         }
         best = max(by_share, key=lambda decay: (by_share[decay], decay), default=None)
@@ -37,14 +36,14 @@ def no_nrc3_without_decay(results: Results) -> Finding:
             Row(
                 group,
                 (
-                    _share(_nrc3(one, DEFAULTS) for one in without),
+                    _share(_nrc3(one, USUAL) for one in without),
                     told(over_seeds(_mean_alignments(without))),
                     _share(_nrc1(one) for one in without),
                     "—" if best is None else f"{best:g}",
-                    _share(_nrc3(one, DEFAULTS) for one in beside),
+                    _share(_nrc3(one, USUAL) for one in beside),
                     told(over_seeds(_mean_alignments(beside))),
                 ),
-                lacks_nrc3(own, DEFAULTS),
+                lacks_nrc3(own, USUAL),
             )
         )
     return Finding(
@@ -68,7 +67,7 @@ def no_nrc3_without_decay(results: Results) -> Finding:
             "alignment",
         ),
         rows=rows,
-        sensitivity=over_thresholds(results, lacks_nrc3, "alignment_min"),
+        sensitivity=over_readings(results, lacks_nrc3, "alignment_min"),
     )
 
 
@@ -76,22 +75,22 @@ def _without(own: Iterable[Result]) -> list[Result]:
     return [one for one in own if one.weight_decay == 0 and one.fits]
 
 
-def _nrc3(one: Result, thresholds: Thresholds) -> Answer:
-    return begins(one.last, "nrc3", thresholds).before(len(one.last.steps))
+def _nrc3(one: Result, reading: Reading) -> Answer:
+    return begins(one.last, "nrc3", reading).before(len(one.last.steps))
 
 
 def _nrc1(one: Result) -> Answer:
     return begins(one.last, "nrc1").before(len(one.last.steps))
 
 
-def lacks_nrc3(own: Sequence[Result], thresholds: Thresholds) -> Agreement:
+def lacks_nrc3(own: Sequence[Result], reading: Reading) -> Agreement:
     """Say whether the networks of a data set meet NRC3 with weight decay alone."""
     opposite = {Answer.MET: Agreement.DISAGREES, Answer.NOT_MET: Agreement.AGREES}
     answer = of_networks(
-        opposite.get(_nrc3(one, thresholds), Agreement.UNDECIDED) for one in _without(own)
+        opposite.get(_nrc3(one, reading), Agreement.UNDECIDED) for one in _without(own)
     )
     induced = any(
-        2 * sum(_nrc3(one, thresholds) is Answer.MET for one in many) >= len(many)
+        2 * sum(_nrc3(one, reading) is Answer.MET for one in many) >= len(many)
         for many in by_decay(decayed(own)).values()
     )
     if answer is Agreement.AGREES and not induced:
@@ -135,7 +134,7 @@ def too_much_decay(results: Results) -> Finding:
                     told(_log_ratio(own, best, most, _training)),
                     told(_log_ratio(own, best, most, _held_out)),
                     _share(_nrc1(one) for one in shown),
-                    _share(_nrc3(one, DEFAULTS) for one in shown),
+                    _share(_nrc3(one, USUAL) for one in shown),
                     ", ".join(f"{decay:g}" for decay in dead) or "—",
                 ),
                 _costs(own),
@@ -227,7 +226,7 @@ def _costs(own: Sequence[Result]) -> Agreement:
     if any(one.error is not None and one.value < -CLEAR * one.error for one in known):
         return Agreement.DISAGREES
     collapsed = of_networks(
-        OF_ANSWER[together([_nrc1(one), _nrc3(one, DEFAULTS)])]
+        OF_ANSWER[together([_nrc1(one), _nrc3(one, USUAL)])]
         for one in own
         if one.weight_decay == most
     )

@@ -12,7 +12,7 @@ from reproduction.agreement import Agreement, Finding, Row, of_networks
 from reproduction.collapse_findings import collapse_of
 from reproduction.decay_findings import CLEAR
 from reproduction.estimates import Estimate, over_seeds, told
-from reproduction.onsets import DEFAULTS
+from reproduction.onsets import USUAL
 from reproduction.results import Result, Results
 
 MANY = 8
@@ -110,7 +110,7 @@ def fewer_dimensions(results: Results) -> Finding:
 def _by_collapse(own: Iterable[Result]) -> tuple[list[Result], list[Result]]:
     """Return the networks that fit and surely collapse, and those that fit and surely do not."""
     fitting = [one for one in own if one.fits]
-    of = {one.name: collapse_of(one, DEFAULTS) for one in fitting}
+    of = {one.name: collapse_of(one, USUAL) for one in fitting}
     return (
         [one for one in fitting if of[one.name] is Answer.MET],
         [one for one in fitting if of[one.name] is Answer.NOT_MET],

@@ -156,13 +156,20 @@ def _labelled(group: str, own: Sequence[Result]) -> list[Profile]:
 def profile_of(one: Result, label: str) -> Profile:
     """Return what figures show of a network."""
     measured = one.last
+    layers = [_layer(layer) for layer in measured["layers"]]
+    rank = measured["target_rank"]
+    if one.at_rank is not None:
+        rank = one.at_rank["signal_dim"]
+        for layer, ranked in zip(layers, one.at_rank["layers"], strict=True):
+            for quantity, pair in ranked["values"].items():
+                layer.setdefault(f"{quantity}_r", pair[0])
     return Profile(
         label=label,
-        layers=[_layer(layer) for layer in measured["layers"]],
+        layers=layers,
         verdict=measured["verdict"],
         thresholds=asdict(DEFAULTS),
         signal_dim=measured["signal_dim"],
-        target_rank=measured["target_rank"],
+        target_rank=rank,
         target_stable_rank=measured["target_stable_rank"],
     )
 

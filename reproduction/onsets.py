@@ -10,9 +10,32 @@ from nrcscan.options.report_options import Thresholds
 from nrcscan.verdict.answers import Answer, sure_side, together
 from nrcscan.verdict.onset import onset, supposed_met
 from reproduction.estimates import Estimate
-from reproduction.results import Measurement, Step
+from reproduction.results import Measurement, Result, Step
 
 DEFAULTS = Thresholds()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How results are read.
+
+    Attributes:
+        thresholds: what counts as met.
+        open: whether what nrcscan leaves open beside its error bars is open: values that chance may
+            reach, and directions that may trade places with other samples.
+        at_rank: whether targets of few directions are read at their rank r, in place of k = t.
+    """
+
+    thresholds: Thresholds = DEFAULTS
+    open: bool = True
+    at_rank: bool = False
+
+    def of(self, one: Result) -> Measurement:
+        """Return the measurement of a network that is read."""
+        return one.at_rank if self.at_rank and one.at_rank is not None else one.last
+
+
+USUAL = Reading()
 
 CONDITION = {condition.name: condition for condition in JUDGED}
 
@@ -38,25 +61,29 @@ class Begins:
         return Answer.NOT_MET
 
 
-def begins(
-    measured: Measurement, condition: str | None, thresholds: Thresholds = DEFAULTS
-) -> Begins:
+def begins(measured: Measurement, condition: str | None, reading: Reading = USUAL) -> Begins:
     """Return from where on a condition is met, or all four for None."""
     names = [condition] if condition else [*CONDITION]
     return begins_where(
-        together(answer_at(step, CONDITION[name], thresholds) for name in names)
+        together(answer_at(step, CONDITION[name], reading) for name in names)
         for step in measured.steps
     )
 
 
-def begins_at_rank(measured: Measurement, noise_max: float = DEFAULTS.noise_max) -> Begins:
-    """Return from where on NRC1 is met with the targets' rank r for k, as in section 4.3.
+def at_rank(one: Result, step: Step, quantity: str) -> Estimate | None:
+    """Return a quantity of a step with the targets' rank r for k; at full rank that is k itself."""
+    if one.at_rank is None:
+        return step.get(quantity)
+    found = one.at_rank.steps[step.place - 1].get(quantity)
+    return step.get(f"{quantity}_r") if found is None else found
 
-    Targets of full rank have nothing of their own at r, which is k.
-    """
-    ranked = measured["target_rank"] < measured["n_targets"]
-    quantity = "noise_component_r" if ranked else "noise_component"
-    return begins_where(within(step.get(quantity), noise_max, quantity) for step in measured.steps)
+
+def begins_at_rank(one: Result, noise_max: float = DEFAULTS.noise_max) -> Begins:
+    """Return from where on NRC1 is met with the targets' rank r for k, as in section 4.3."""
+    quantity = "noise_component"
+    return begins_where(
+        within(at_rank(one, step, quantity), noise_max, quantity) for step in one.last.steps
+    )
 
 
 def begins_where(answers: Iterable[Answer]) -> Begins:
@@ -66,20 +93,22 @@ def begins_where(answers: Iterable[Answer]) -> Begins:
     return Begins(*(None if at is None else at + 1 for at in (surely, possibly)))
 
 
-def answer_at(step: Step, condition: Condition, thresholds: Thresholds) -> Answer:
-    """Return the answer for a condition at a threshold.
+def answer_at(step: Step, condition: Condition, reading: Reading) -> Answer:
+    """Return the answer for a condition as it is read.
 
-    At the default it is nrcscan's. At another it is by value and error bar alone, but for what
-    nrcscan leaves open at the default where these two do not: chance, directions that may trade
-    places, networks that predict nothing.
+    Usually it is nrcscan's. At another threshold it is by value and error bar alone, but for what
+    nrcscan leaves open at its own where these two do not.
     """
-    kept = step.answer(condition.name)
-    if getattr(thresholds, condition.option) == getattr(DEFAULTS, condition.option):
+    kept, thresholds = step.answer(condition.name), reading.thresholds
+    own = getattr(thresholds, condition.option) == getattr(DEFAULTS, condition.option)
+    if own and reading.open:
         return kept
     found = step.get(condition.quantity)
     if found is None or kept is Answer.NOT_JUDGED:
         return Answer.NOT_JUDGED
     usual, other = (_by_bar(found, condition, one) for one in (DEFAULTS, thresholds))
+    if not reading.open:
+        return other
     if usual is Answer.MET and kept is not Answer.MET:
         return kept if other is Answer.MET else other
     if usual is Answer.NOT_MET and kept is Answer.UNDECIDED:

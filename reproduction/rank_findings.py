@@ -8,8 +8,8 @@ from nrcscan.verdict.answers import Answer, sure_side, together
 from reproduction.agreement import OF_ANSWER, Agreement, Finding, Row, Sensitivity, of_networks
 from reproduction.collapse_findings import begun, decayed
 from reproduction.estimates import Estimate, over_seeds, told
-from reproduction.onsets import DEFAULTS, begins, begins_at_rank, steps_from, within
-from reproduction.results import Measurement, Result, Results, Step
+from reproduction.onsets import DEFAULTS, USUAL, at_rank, begins, begins_at_rank, steps_from, within
+from reproduction.results import Result, Results, Step
 
 MATCHES = 1.25
 """How many times the targets' stable rank the features' may be, or the targets' the features'."""
@@ -34,32 +34,53 @@ Judge = Callable[[Result, Step], Answer]
 Value = Callable[[Result, Step], Estimate | None]
 
 
+FEW = ("low-rank", "gemm")
+"""Data sets whose targets are meant to have few directions: those of section 4.3."""
+
+FULL = "full, as nrcscan finds it"
+
+
 def low_rank(one: Result) -> bool:
     """Say whether the targets have fewer directions than there are targets."""
-    return bool(one.last["target_rank"] < one.last["n_targets"])
+    return one.at_rank is not None
 
 
-def _at_rank(measured: Measurement) -> list[Step]:
-    return steps_from(measured, begins_at_rank(measured))
+def _of_few(results: Results) -> dict[str, list[Result]]:
+    """Return the data sets that have few directions, or are meant to."""
+    return {
+        group: own
+        for group, own in results.groups.items()
+        if low_rank(own[0]) or own[0].run["data"] in FEW
+    }
 
 
-def _at_k(measured: Measurement) -> list[Step]:
-    return steps_from(measured, begins(measured, "nrc1"))
+def _rank(one: Result) -> str:
+    """Return the targets' rank beside their number."""
+    rank = one.last["signal_dim"] if one.at_rank is None else one.at_rank["signal_dim"]
+    return f"{rank} of {one.last['n_targets']}"
 
 
-def _by_all_four(measured: Measurement) -> list[Step]:
-    return steps_from(measured, begins(measured, None))
+def _at_rank(one: Result) -> list[Step]:
+    return steps_from(one.last, begins_at_rank(one))
 
 
-def _the_last(measured: Measurement) -> list[Step]:
-    steps = _at_rank(measured)
+def _at_k(one: Result) -> list[Step]:
+    return steps_from(one.last, begins(one.last, "nrc1"))
+
+
+def _by_all_four(one: Result) -> list[Step]:
+    return steps_from(one.last, begins(one.last, None))
+
+
+def _the_last(one: Result) -> list[Step]:
+    steps = _at_rank(one)
     return steps[-1:] if len(steps) > 1 else []
 
 
-USUAL, LAST = "NRC1 at r", "NRC1 at r, of them the last"
+AT_RANK, LAST = "NRC1 at r", "NRC1 at r, of them the last"
 
-COLLAPSED: dict[str, Callable[[Measurement], list[Step]]] = {
-    USUAL: _at_rank,
+COLLAPSED: dict[str, Callable[[Result], list[Step]]] = {
+    AT_RANK: _at_rank,
     "NRC1 at k": _at_k,
     "all four conditions at k": _by_all_four,
     LAST: _the_last,
@@ -70,12 +91,12 @@ COLLAPSED: dict[str, Callable[[Measurement], list[Step]]] = {
 def _collapsed(own: Sequence[Result], called: str) -> Iterator[tuple[Result, list[Step]]]:
     """Yield networks with their collapsed layers, where those begin below the last one."""
     for one in decayed(own):
-        steps = COLLAPSED[called](one.last)
+        steps = COLLAPSED[called](one)
         if len(steps) > 1 or (steps and called == LAST):
             yield one, steps
 
 
-def _judged(own: Sequence[Result], judge: Judge, called: str = USUAL) -> Agreement:
+def _judged(own: Sequence[Result], judge: Judge, called: str = AT_RANK) -> Agreement:
     return of_networks(
         OF_ANSWER[together(judge(one, step) for step in steps)]
         for one, steps in _collapsed(own, called)
@@ -85,7 +106,7 @@ def _judged(own: Sequence[Result], judge: Judge, called: str = USUAL) -> Agreeme
 def _worst(own: Sequence[Result], of: Value) -> list[tuple[int, Estimate]]:
     """Return, of every network, the greatest value among its collapsed layers."""
     found = []
-    for one, steps in _collapsed(own, USUAL):
+    for one, steps in _collapsed(own, AT_RANK):
         values = [value for step in steps if (value := of(one, step)) is not None]
         found += [(one.seed, max(values, key=lambda value: value.value))] if values else []
     return found
@@ -98,12 +119,11 @@ def _row(
     judge: Judge,
     claimed: bool = True,
 ) -> Row:
-    known = own[0].last
     return Row(
         group,
         (
-            f"{known['target_rank']} of {known['n_targets']}",
-            str(len(list(_collapsed(own, USUAL)))),
+            _rank(own[0]),
+            str(len(list(_collapsed(own, AT_RANK)))),
             *(told(over_seeds(_worst(own, of))) for of in quantities),
         ),
         _judged(own, judge),
@@ -128,7 +148,7 @@ def _sensitivity(
         Sensitivity(
             "collapsed by",
             {name: [_judged(own, judge_at(default), name) for own in tested] for name in COLLAPSED},
-            USUAL,
+            AT_RANK,
         ),
     ]
 
@@ -138,26 +158,27 @@ def intrinsic_rank(results: Results) -> Finding:
 
     def judge(own: Sequence[Result], noise_max: float) -> Agreement:
         return of_networks(
-            OF_ANSWER[begins_at_rank(one.last, noise_max).before(len(one.last.steps))]
-            for one, _ in begun(own, DEFAULTS)
+            OF_ANSWER[begins_at_rank(one, noise_max).before(len(one.last.steps))]
+            for one, _ in begun(own, USUAL)
+            if low_rank(one)
         )
 
-    ranked = {group: own for group, own in results.groups.items() if low_rank(own[0])}
+    ranked = _of_few(results)
     rows = []
     for group, own in ranked.items():
-        known, networks = own[0].last, begun(own, DEFAULTS)
+        networks = [(one, first) for one, first in begun(own, USUAL) if low_rank(one)]
         later = [
-            (one.seed, Estimate(float(at_rank - first.surely)))
+            (one.seed, Estimate(float(later_at - first.surely)))
             for one, first in networks
-            if first.surely is not None and (at_rank := begins_at_rank(one.last).surely) is not None
+            if first.surely is not None and (later_at := begins_at_rank(one).surely) is not None
         ]
         noise = [
             (one.seed, value)
             for one, _ in networks
-            if (value := one.last.steps[-1].get("noise_component_r")) is not None
+            if (value := at_rank(one, one.last.steps[-1], "noise_component")) is not None
         ]
         cells = (
-            f"{known['target_rank']} of {known['n_targets']}",
+            _rank(own[0]) if low_rank(own[0]) else FULL,
             str(len(networks)),
             f"{told(over_seeds(later))} (in {len(later)})",
             told(over_seeds(noise)),
@@ -233,25 +254,30 @@ def stable_ranks(results: Results) -> Finding:
 
 def _shown(one: Result) -> bool:
     """Say whether the paper shows stable ranks on such data."""
-    return low_rank(one) or one.run["data"] == "synthetic"
+    return low_rank(one) or one.run["data"] in (*FEW, "synthetic")
 
 
 def orthogonal_to_noise(results: Results) -> Finding:
     """Return whether the weight's top directions are orthogonal to the features' noise."""
 
     def sine(one: Result, step: Step) -> Estimate | None:
-        return step.get("noise_alignment_r")
+        return at_rank(one, step, "noise_alignment")
 
     def cosine_lost(one: Result, step: Step) -> Estimate | None:
-        found = step.get("alignment_r")
+        found = at_rank(one, step, "alignment")
         return None if found is None else Estimate(1 - found.value, found.error)
 
     def judge(limit: float) -> Judge:
-        return lambda one, step: within(sine(one, step), limit, "noise_alignment_r")
+        return lambda one, step: within(sine(one, step), limit, "noise_alignment")
 
-    ranked = {group: own for group, own in results.groups.items() if low_rank(own[0])}
+    ranked = {
+        group: [one for one in own if low_rank(one)] for group, own in _of_few(results).items()
+    }
     rows = [
-        _row(group, own, [sine, cosine_lost], judge(ORTHOGONAL)) for group, own in ranked.items()
+        _row(group, own, [sine, cosine_lost], judge(ORTHOGONAL))
+        if own
+        else Row(group, (FULL, "0", "—", "—"), Agreement.NOT_TESTED)
+        for group, own in ranked.items()
     ]
     return Finding(
         title="The weight's top subspace is orthogonal to the noise",

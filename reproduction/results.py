@@ -119,6 +119,12 @@ class Result:
         """The trained network on held-out samples."""
         return Measurement(self.document["checkpoints"][-1]["test"])
 
+    @cached_property
+    def at_rank(self) -> Measurement | None:
+        """The trained network with the targets' rank r for k; None where that is t itself."""
+        document = self.document["at_rank"]
+        return None if document is None else Measurement(document)
+
     @property
     def fits(self) -> bool:
         """Whether it explains at least half of the training targets' variance."""

@@ -22,7 +22,7 @@ from reproduction.error_findings import collapse_and_test_error, fewer_dimension
 from reproduction.figures import pictures
 from reproduction.findings import found
 from reproduction.loss_findings import after_the_loss, settles
-from reproduction.onsets import CONDITION, DEFAULTS, answer_at
+from reproduction.onsets import CONDITION, DEFAULTS, USUAL, Reading, answer_at
 from reproduction.page import KEPT, ROOT, anchor, page
 from reproduction.rank_findings import intrinsic_rank, orthogonal_to_noise, stable_ranks
 from reproduction.results import Result, Results, Step, read_results
@@ -150,7 +150,7 @@ def result(
                 {"epoch": epoch, "train": train, "test": train}
                 for epoch, train in [*checkpoints, (curve[-1][0], last)]
             ],
-            "at_rank": None,
+            "at_rank": _at_rank(last) if last["target_rank"] < 3 else None,
             "published": copy.deepcopy(last),
             "cuts": {
                 "within": 0.05,
@@ -166,6 +166,20 @@ def result(
             "seconds": {"training": 30.0, "measuring": 30.0},
         }
     )
+
+
+def _at_rank(last: Document) -> Document:
+    """Return the measurement with the targets' rank for k, of two quantities alone."""
+    layers = [
+        {
+            **one,
+            "values": {
+                name: one["values"][f"{name}_r"] for name in ("noise_component", "alignment")
+            },
+        }
+        for one in last["layers"]
+    ]
+    return {**last, "signal_dim": last["target_rank"], "layers": layers}
 
 
 def seeds(values: Sequence[dict[str, float]], many: int = 3, **told: Any) -> list[Result]:
@@ -200,22 +214,30 @@ def test_of_networks_that_do_not_fit_none_counts_for_collapse() -> None:
 def test_the_four_conditions_begin_together() -> None:
     look = begin_together
     assert judged(look, seeds(steps(3))) is AGREES
-    late = steps(3, alignment=[0.3, 0.3, 0.3, 0.3, 0.95])
+    late = steps(4, alignment=[0.3, 0.3, 0.3, 0.95, 0.95])
     assert judged(look, seeds(late)) is DISAGREES, "NRC3 two steps later"
     one_later = steps(3, alignment=[0.3, 0.3, 0.3, 0.95, 0.95])
     assert judged(look, seeds(one_later)) is AGREES
-    never = steps(3, cka=[0.3] * 5)
-    assert judged(look, seeds(never)) is DISAGREES
+    open_ = steps(4, alignment=[0.3, 0.3, 0.7, 0.95, 0.95])
+    assert judged(look, seeds(open_)) is UNDECIDED, "one step later, or two"
     early = steps(2, cka=[0.95] * 5)
     (row,) = look(Results(seeds(early))).rows
     assert row.answer is AGREES
     assert row.cells == ("3", "-3 ± 0", "0 ± 0", "0 ± 0", "disagrees")
-    open_ = steps(3, alignment=[0.3, 0.3, 0.7, 0.7, 0.95])
-    assert judged(look, seeds(open_)) is UNDECIDED
     assert judged(look, seeds(steps(1))) is NOT_TESTED
 
 
+def test_networks_that_meet_nrc1_without_collapse_are_told_of_apart() -> None:
+    finding = begin_together(Results(seeds(steps(3, cka=[0.3] * 5))))
+    assert finding.answer is NOT_TESTED
+    assert finding.sensitivity[0].answers == {
+        "that collapse": [NOT_TESTED],
+        "that meet NRC1": [DISAGREES],
+    }
+
+
 LOW: Document = {"data": "gemm", "target_rank": 1}
+"""Targets of one direction: what is measured at it has names of its own, `_r`."""
 
 
 def test_collapsed_layers_learn_the_intrinsic_rank() -> None:
@@ -227,6 +249,8 @@ def test_collapsed_layers_learn_the_intrinsic_rank() -> None:
     (row,) = look(Results(seeds(late, **LOW))).rows
     assert (row.answer, row.cells[2]) == (AGREES, "2 ± 0 (in 3)")
     assert judged(look, seeds(steps(3))) is NOT_TESTED, "of full rank"
+    (full,) = look(Results(seeds(steps(3), data="gemm"))).rows
+    assert (full.answer, full.cells[0]) == (NOT_TESTED, "full, as nrcscan finds it")
 
 
 def test_stable_ranks_match() -> None:
@@ -235,10 +259,7 @@ def test_stable_ranks_match() -> None:
     for rank in (3.0, 1.0):
         other = steps(3, feature_stable_rank=[9.0, 9.0, 1.5, rank, 1.5])
         assert judged(look, seeds(other, **LOW)) is DISAGREES
-    full = steps(3, feature_stable_rank=[9.0] * 5)
-    for one in full:
-        del one["noise_component_r"]
-    beyond = look(Results(seeds(full)))
+    beyond = look(Results(seeds(steps(3, feature_stable_rank=[9.0] * 5))))
     assert beyond.rows[0].answer is DISAGREES, "at full rank r is k"
     assert beyond.answer is NOT_TESTED, "the paper says nothing of such data"
 
@@ -353,8 +374,9 @@ def test_answers_change_with_the_thresholds() -> None:
 def test_what_nrcscan_leaves_open_stays_open_at_other_thresholds(kept: str, at_other: str) -> None:
     step = Step(1, [layer(1, dict(COLLAPSED), {"nrc3": kept})])
     condition = CONDITION["nrc3"]
-    assert answer_at(step, condition, DEFAULTS).value == kept
-    assert answer_at(step, condition, replace(DEFAULTS, alignment_min=0.6)).value == at_other
+    weaker = Reading(replace(DEFAULTS, alignment_min=0.6))
+    assert answer_at(step, condition, USUAL).value == kept
+    assert answer_at(step, condition, weaker).value == at_other
 
 
 def test_a_step_of_several_layers_has_their_mean_and_the_worst_answer() -> None:

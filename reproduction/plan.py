@@ -105,7 +105,7 @@ def _plan() -> tuple[Run, ...]:
 PLAN = _plan()
 
 REDUCED = (
-    *_trained_on("swimmer", (0.0, 5e-3, 0.5), 60, 1),
-    *_trained_on("low-rank", (5e-3,), 20, 1, depth=10),
-    *_trained_on("road", (2e-3,), 6, 1, network="convolutional", width=16, batch=50),
+    *_trained_on("swimmer", (0.0, 5e-2, 0.5), 150, 1),
+    *_trained_on("low-rank", (2e-2,), 60, 1, depth=10),
+    *_trained_on("road", (5e-3,), 20, 1, network="convolutional", width=16, batch=50),
 )

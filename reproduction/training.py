@@ -69,9 +69,10 @@ def train(
         rates.step()
         model.eval()
         if epoch in shown:
-            curve.append(
-                (epoch, error(model, data.x, data.y), error(model, data.x_test, data.y_test))
-            )
+            errors = error(model, data.x, data.y), error(model, data.x_test, data.y_test)
+            if not np.isfinite(errors).all():
+                raise FloatingPointError(f"{run.name} has no finite error; lower its rate")
+            curve.append((epoch, *errors))
         if epoch in run.checkpoints:
             save(epoch, model)
         on_epoch(epoch)

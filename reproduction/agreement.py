@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from nrcscan.verdict.answers import Answer
 
@@ -89,7 +90,7 @@ class Sensitivity:
     """
 
     threshold: str
-    answers: Mapping[float | str, Sequence[Agreement]]
+    answers: Mapping[Any, Sequence[Agreement]]
     default: float | str
 
 

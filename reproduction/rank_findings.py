@@ -190,7 +190,7 @@ def intrinsic_rank(results: Results) -> Finding:
         claim="where t targets have only r < t directions, the features of collapsed layers come to"
         " lie in r directions, not in t alone",
         statistic="the share of the features' variance outside their top r directions, r the"
-        " targets' rank as nrcscan finds it, in networks with weight decay that fit and meet NRC1"
+        " targets' rank, in networks with weight decay that fit and meet NRC1"
         " (at k = t) from below the last layer: how many steps later than at k it is small at r,"
         " and its value at the last layer",
         rule=f"a network agrees if it is surely ≤ {DEFAULTS.noise_max:g} from a step before the"

@@ -21,7 +21,7 @@ from reproduction.onsets import DEFAULTS
 from reproduction.rank_findings import low_rank
 from reproduction.results import Document, Result, Results
 
-DPI = 150
+DPI = 120
 
 IMITATION = ("swimmer", "reacher", "hopper")
 SWEPT = ("road, ResNet-18", "road, convolutional", "synthetic", "gemm")

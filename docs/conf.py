@@ -36,7 +36,7 @@ version = release = nrcscan.__version__
 
 root_doc = "README"
 PAGES = {
-    "Use": ["formats", "metrics", "quantities", "verdict", "figures", "page", "scan"],
+    "Use": ["formats", "metrics", "quantities", "verdict", "cut", "figures", "page", "scan"],
     "Automate": ["training", "ci", "performance", "errors"],
     "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
     "Reproduction": ["reproduction", "../reproduction/README"],
@@ -58,7 +58,10 @@ autodoc_default_options = {"members": True}
 napoleon_use_ivar = True
 
 nitpicky = True
-nitpick_ignore = [("py:exc", "NothingError")]  # scan raises it; callers catch NrcscanError
+nitpick_ignore = [
+    ("py:exc", "NothingError"),  # scan raises it; callers catch NrcscanError
+    ("py:class", "nrcscan.metrics.directions.Spectrum"),  # heads come fitted
+]
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|numpy|pandas|matplotlib|pathlib|collections|typing|os)\..*")
 ]

@@ -38,6 +38,7 @@ TABLES = {
     "of-networks": ("network",),
     "of-passes": ("extracting", "merging", "statistics"),
     "of-files": ("files", "acts_file", "reporting", "drawing", "metrics"),
+    "of-cuts": ("cutting",),
     "of-scans": ("scanning", "comparing", "publishing"),
     "of-rules": ("gating",),
     "of-training": ("training",),

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from nrcscan.comparing.against import TrainTest, against
     from nrcscan.comparing.compare import Comparison, compare
     from nrcscan.comparing.plot import plot
+    from nrcscan.cutting.between import between
     from nrcscan.cutting.cut import cut
     from nrcscan.cutting.cuts import Cuts
+    from nrcscan.cutting.replaceable import Replaceable
+    from nrcscan.cutting.write_cut import WrittenCut, write_cut
     from nrcscan.errors import InputError, NrcscanError, OutputError, UnsafeError, UsageError
     from nrcscan.extracting.extract import extract
     from nrcscan.extracting.measure import measure
@@ -42,6 +45,7 @@ __all__ = [
     "Moments",
     "NrcscanError",
     "OutputError",
+    "Replaceable",
     "Report",
     "Scan",
     "Statistics",
@@ -49,8 +53,10 @@ __all__ = [
     "TrainTest",
     "UnsafeError",
     "UsageError",
+    "WrittenCut",
     "__version__",
     "against",
+    "between",
     "compare",
     "cut",
     "extract",
@@ -62,6 +68,7 @@ __all__ = [
     "plot",
     "report",
     "scan",
+    "write_cut",
 ]
 
 # Names are looked up when first used: torch takes over a second to import, and only
@@ -73,6 +80,10 @@ _HOMES = {
     "compare": "comparing.compare",
     "Cuts": "cutting.cuts",
     "cut": "cutting.cut",
+    "WrittenCut": "cutting.write_cut",
+    "write_cut": "cutting.write_cut",
+    "Replaceable": "cutting.replaceable",
+    "between": "cutting.between",
     "plot": "comparing.plot",
     "extract": "extracting.extract",
     "measure": "extracting.measure",

@@ -10,6 +10,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "images": ("pillow",),
     "huggingface": ("transformers",),
     "onnx": ("onnx", "onnxruntime"),
+    "cut": ("onnx", "onnxruntime", "onnxscript"),
     "junit": ("junitparser",),
     "measures": ("scikit-dimension",),
     "cluster": ("distributed",),

@@ -28,6 +28,7 @@ LARGE_FUNCTIONS = {
     # A set of options, each of which is declared and described.
     "cli/measure_command.py: measure": "what the command alone takes, beside two sets of options",
     "cli/scan_command.py: scan": "what the command alone takes, beside two sets of options",
+    "cli/cut_command.py: cut": "what the command alone takes, beside two sets of options",
     "cli/report_command.py: report": "what the command alone takes, beside a set of options",
 }
 

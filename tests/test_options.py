@@ -83,6 +83,7 @@ SAMPLES: dict[str, Any] = {
     "cluster": "local:1",
     "memory": np.int64(10**9),
     "limit": 90,
+    "within": 0.1,
     "batch_size": 30,
 }
 """Values of options that cannot be made up from the declaration."""
@@ -95,7 +96,7 @@ DATA = {
 }
 """Options that choose within another form of data than the others."""
 
-ALONE = {"activation", "cluster", "predictions", *DATA}
+ALONE = {"activation", "cluster", "cross", "predictions", *DATA}
 """Options of which each goes with some of the others only; they are tried by themselves."""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,32 +209,59 @@ def test_runs_go_on_side_by_side(tmp_path: Path) -> None:
     assert told[-1][0] <= (told[-1][1] or 0)
 
 
-def moved(before: dict[str, Any], **changes: float) -> dict[str, Any]:
-    """Return a result of which some numbers are others."""
+Change = Callable[[dict[str, Any]], Any]
+
+
+def moved(before: dict[str, Any], change: Change) -> list[str]:
+    """Return what is told of a result whose last checkpoint a change was made to."""
     now: dict[str, Any] = json.loads(json.dumps(before))
-    last = now["checkpoints"][-1]
-    last["train"]["r2"][0] += changes.get("r2", 0)
-    now["agreement"] = changes.get("agreement", now["agreement"])
-    return now
+    change(now["checkpoints"][-1])
+    return drift.differences(before, now)
 
 
-def test_what_moved_is_told(result: dict[str, Any], tmp_path: Path) -> None:
-    assert drift.differences(result, moved(result)) == []
-    assert drift.differences(result, moved(result, r2=0.5 * drift.R2)) == []
-    (told,) = drift.differences(result, moved(result, r2=2 * drift.R2))
+def test_what_moved_is_told(result: dict[str, Any]) -> None:
+    def better_by(step: float) -> Change:
+        return lambda last: last["train"]["r2"].__setitem__(0, last["train"]["r2"][0] + step)
+
+    assert moved(result, lambda last: None) == []
+    assert moved(result, better_by(0.5 * drift.R2)) == []
+    (told,) = moved(result, better_by(2 * drift.R2))
     assert told.startswith("R² on train samples is ")
-    (told,) = drift.differences(result, moved(result, agreement=1e-6))
+    (told,) = drift.differences(result, {**result, "agreement": 1e-6})
     assert told == "cuts foretell their error to 1.0e-06, not to 1e-09"
     planned = {**result, "run": {**result["run"], "epochs": 13}}
     assert drift.differences(planned, result) == [
         "is planned otherwise than what is kept; replace that with --keep"
     ]
-    other = moved(result)
-    verdict = other["checkpoints"][-1]["train"]["verdict"]
-    before, verdict["state"] = verdict["state"], "quite another"
-    assert drift.differences(result, other) == [
-        f"the verdict is “quite another”, kept is “{before}”"
-    ]
+
+
+def test_a_verdict_that_moved_is_told_unless_it_is_open(result: dict[str, Any]) -> None:
+    def concluded(state: str) -> Change:
+        return lambda last: last["train"]["verdict"].update(state=state)
+
+    before = copy.deepcopy(result)
+    concluded("collapsed")(before["checkpoints"][-1])
+    for state in ("collapsed", "undecided", "cannot be judged"):
+        assert moved(before, concluded(state)) == []
+    for state in ("partly", "learned nothing"):
+        assert moved(before, concluded(state)) == [f"the verdict is “{state}”, kept is “collapsed”"]
+    concluded("undecided")(before["checkpoints"][-1])
+    assert moved(before, concluded("learned nothing"))
+
+
+def test_layers_that_moved_are_told(result: dict[str, Any]) -> None:
+    def noisier(last: dict[str, Any]) -> None:
+        for layer in last["train"]["layers"][1:]:
+            layer["values"]["noise_component"][0] += 2 * drift.THROUGH_DEPTH["noise_component"]
+
+    def dead(last: dict[str, Any]) -> None:
+        for layer in last["train"]["layers"]:
+            layer["values"].pop("cka", None)
+
+    (told,) = moved(result, noisier)
+    assert told.startswith("noise_component, through depth, is ")
+    (told,) = moved(result, dead)
+    assert told.startswith("cka, through depth, is undefined, kept is 0.")
 
 
 def test_what_is_kept_and_what_is_found_have_the_same_runs(

@@ -156,7 +156,7 @@ def test_where_collapse_begins(acts: Any) -> None:
     )
     assert collapsed.verdict.findings == (
         "A linear probe does better: from layers.2 (1st of 7) it predicts the targets with 0.13"
-        " times the network's error. Layers after this lose information.",
+        " times the network's error. Layers after this lose information: see nrcscan cut.",
     )
     strict = report(acts["swimmer_collapsed", "float32"], thresholds=Thresholds(noise_max=1e-6))
     assert strict.onset["nrc1"] == "layers.10"
@@ -527,9 +527,9 @@ def test_nrc4_is_closeness_from_both_sides(error_ratio: float, met: bool) -> Non
 def test_no_later_layer_loses_what_the_last_one_does() -> None:
     (before,) = concluded(0.9, 0.9, 0.9, error_ratio=0.3).findings[:1] or [""]
     assert before.startswith("A linear probe does better: from l.1 (1st of 3)")
-    assert before.endswith("Layers after this lose information.")
+    assert before.endswith("Layers after this lose information: see nrcscan cut.")
     (last,) = concluded(0.9, error_ratio=0.3).findings
-    assert last.endswith("The network's last layer is not the best linear map of what it reads.")
+    assert last.endswith("last layer is not the best linear map of what it reads: see nrcscan cut.")
 
 
 DEFAULTS: dict[str, Any] = {

@@ -422,7 +422,7 @@ def test_a_linear_probe_that_does_better_is_a_finding_of_its_own() -> None:
     assert found.findings == (
         "Not earlier: layers.0 does not meet NRC3 (alignment 0.5, 0.7 at least).",
         "A linear probe does better: from layers.0 (1st of 3) it predicts the targets with 0.2"
-        " times the network's error. Layers after this lose information.",
+        " times the network's error. Layers after this lose information: see nrcscan cut.",
     )
     layers[0].metrics.standard_errors["error_ratio"] = 0.2  # not surely below a half
     assert len(conclude(FITS, layers, Thresholds()).findings) == 1

@@ -80,6 +80,9 @@ class MeasuredActs(Protocol):
     def no_blocks(self) -> str | None:
         """Why some positions have no blocks of samples, or all; None where all have them."""
 
+    def cross(self, earlier: int, later: int) -> Array | None:
+        """Return the cross-covariance (d_i, d_j) of the features at two positions; None without."""
+
     def target_rows(self) -> Iterator[NDArray[Any]]:
         """Yield the targets (n, n_targets), piece by piece."""
 
@@ -115,6 +118,9 @@ class TakesActs(Protocol):
 
     def add_unit_features(self, position: int, found: UnitFeatures) -> None:
         """Take the moments of the last layer's features scaled to norm 1."""
+
+    def add_cross(self, earlier: int, later: int, values: Array) -> None:
+        """Take the cross-covariance (d_i, d_j) of the features at two positions, in order."""
 
     def add_block_targets(self, targets: Targets) -> None:
         """Take the targets of blocks of samples."""
@@ -164,6 +170,7 @@ class KeptInMemory:
         self._blocks: dict[int, Blocks] = {}
         self.block_targets: Targets | None = None
         self._unit_features: UnitFeatures | None = None
+        self._cross: dict[tuple[int, int], Array] = {}
 
     def add_layer(
         self, record: LayerRecord, weight: NDArray[Any], beside: Array | None = None
@@ -199,6 +206,10 @@ class KeptInMemory:
     def add_unit_features(self, position: int, found: UnitFeatures) -> None:
         """Take the moments of the last layer's features, at its position, scaled to norm 1."""
         self._unit_features = found
+
+    def add_cross(self, earlier: int, later: int, values: Array) -> None:
+        """Take the cross-covariance (d_i, d_j) of the features at two positions; see `Writer`."""
+        self._cross[earlier, later] = values
 
     def add_block_targets(self, targets: Targets) -> None:
         """Take the targets of blocks of samples."""
@@ -249,6 +260,10 @@ class KeptInMemory:
     def blocks(self, position: int) -> Blocks | None:
         """Return what is kept of blocks of samples at a position; None where there are none."""
         return self._blocks.get(position)
+
+    def cross(self, earlier: int, later: int) -> Array | None:
+        """Return the cross-covariance (d_i, d_j) of the features at two positions; None without."""
+        return self._cross.get((earlier, later))
 
     @property
     def no_blocks(self) -> str | None:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file import block_datasets, unit_group
+from nrcscan.acts_file import block_datasets, cross_group, unit_group
 from nrcscan.acts_file.checked_arrays import CheckedArrays
 from nrcscan.acts_file.layer_attributes import record_of, text
 from nrcscan.acts_file.prefixes import prefixes_in
@@ -66,8 +66,7 @@ class Acts:
         if self.prefixes is not None and len(self.prefixes.positions) != self.n_positions:
             raise ValueError("it tells of other positions than it has what they cost")
         groups = sorted(file["layers"].values(), key=lambda group: int(group.attrs["index"]))
-        self._weights = [f"{group.name}/weight" for group in groups]
-        self._beside = [f"{group.name}/beside" for group in groups]
+        self._layers = [group.name for group in groups]
         self.layers = [record_of(group.attrs) for group in groups]
         if not self.layers or {r.position for r in self.layers} != set(range(self.n_positions)):
             raise ValueError("its layers and positions do not belong together")
@@ -177,9 +176,13 @@ class Acts:
     @property
     def no_blocks(self) -> str | None:
         """Why some positions have no blocks of samples, or all; None where all have them."""
-        return block_datasets.missing(
-            self.provenance.get("blocks"), there=block_datasets.SHARED in self._file
-        )
+        there = block_datasets.SHARED in self._file
+        return block_datasets.missing(self.provenance.get("blocks"), there=there)
+
+    def cross(self, earlier: int, later: int) -> Array | None:
+        """Return the cross-covariance (d_i, d_j) of the features at two positions; None without."""
+        with _reading(self.path):
+            return cross_group.read(self._file, earlier, later, self._read.array)
 
     def test_matrix(self, position: int) -> Array:
         """Return the directions of the sketch (width, rank) at a position: none if it is exact."""
@@ -199,7 +202,7 @@ class Acts:
     def stored_weight(self, index: int) -> NDArray[Any]:
         """Return a layer's weight in the dtype that the network holds it in."""
         with _reading(self.path):
-            weight = self._read.stored(self._weights[index], None)
+            weight = self._read.stored(f"{self._layers[index]}/weight", None)
             groups = self.layers[index].groups
             if weight.ndim < 2 or weight.size == 0 or groups < 1 or len(weight) % groups:
                 raise ValueError(f"the weight of layer {index} has shape {weight.shape}")
@@ -208,10 +211,10 @@ class Acts:
     def beside(self, index: int) -> Array | None:
         """Return how large what a layer's outputs (out,) are added to is; None if unknown."""
         with _reading(self.path):
-            name, layer = self._beside[index], self.layers[index]
+            name, layer = f"{self._layers[index]}/beside", self.layers[index]
             if name not in self._file:
                 return None
-            rows, columns, *_ = self._file[self._weights[index]].shape
+            rows, columns, *_ = self._file[f"{self._layers[index]}/weight"].shape
             out = columns * layer.groups if layer.transposed else rows
             return self._read.not_negative(name, (out,))
 

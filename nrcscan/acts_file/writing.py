@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file import block_datasets, h5_files, unit_group
+from nrcscan.acts_file import block_datasets, cross_group, h5_files, unit_group
 from nrcscan.acts_file.kept_in_memory import KeptInMemory, beside_output
 from nrcscan.acts_file.layer_attributes import attributes, fixed
 from nrcscan.acts_file.row_datasets import RowDatasets, chunk_rows
@@ -172,6 +172,13 @@ class Writer:
         if self._in_memory is not None:
             self._in_memory.add_unit_features(position, found)
 
+    def add_cross(self, earlier: int, later: int, values: Array) -> None:
+        """Add the cross-covariance (d_i, d_j) of the features at two positions, in order."""
+        with self._writing():
+            self._put(cross_group.where(earlier, later), values)
+        if self._in_memory is not None:
+            self._in_memory.add_cross(earlier, later, values)
+
     def finish(
         self,
         output: OutputStatistics,
@@ -215,11 +222,9 @@ class Writer:
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
         where, _, leaf = name.rpartition("/")
+        chunks = chunk_rows(values, len(values)), *values.shape[1:]
         self._datasets[name] = self._group(where).create_dataset(
-            leaf,
-            data=values,
-            chunks=(chunk_rows(values, len(values)), *values.shape[1:]),
-            fletcher32=True,
+            leaf, data=values, chunks=chunks, fletcher32=True
         )
 
     def _group(self, name: str) -> h5py.Group:

@@ -10,7 +10,7 @@ import typer
 from nrcscan.cli.console import emit, placed
 from nrcscan.cli.option_groups import Force, Written, takes, words_of
 
-_Document = Literal["report", "scan", "compare", "against", "cut"]
+_Document = Literal["report", "scan", "compare", "against", "cut", "between"]
 
 
 @takes()
@@ -29,6 +29,7 @@ def schema(
         nrcscan schema scan -o scan.schema.json
     """
     from nrcscan.comparing.comparison_schema import against_schema, comparison_schema
+    from nrcscan.cutting.between_schema import between_schema
     from nrcscan.cutting.cuts_schema import cut_schema
     from nrcscan.reporting.report_schema import report_schema
     from nrcscan.scanning.scan_schema import scan_schema
@@ -39,6 +40,7 @@ def schema(
         "compare": comparison_schema,
         "against": against_schema,
         "cut": cut_schema,
+        "between": between_schema,
     }
     output = placed(output, force=force)
     emit(json.dumps(made[document](), indent=1, ensure_ascii=False) + "\n", output)

@@ -74,7 +74,7 @@ def cut(
         ours = files.enter_context(open_acts(first))
         theirs = None if second is None else files.enter_context(open_acts(second))
         if second is not None and theirs is not None:
-            require_one_network(_sizes(ours), _sizes(theirs), second)
+            require_one_network(sizes_of(ours), sizes_of(theirs), second)
         return cuts_of(ours, theirs, chosen["within"], on_progress)
 
 
@@ -124,7 +124,8 @@ def _against_refitted(one: Cut, last: Cut, judged: MeasuredActs) -> Cut:
     return replace(one, against_refitted=beside(*errors, judged.block_targets))
 
 
-def _sizes(acts: MeasuredActs) -> list[tuple[str, int]]:
+def sizes_of(acts: MeasuredActs) -> list[tuple[str, int]]:
+    """Return the layers of a network by name, each with the width of what reaches it."""
     layers = [(one.name, len(acts.variances(one.position))) for one in acts.layers]
     return [*layers, (TARGETS, len(acts.target_mean))]
 

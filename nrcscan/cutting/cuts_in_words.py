@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nrcscan.cutting.cuts import Cut, Cuts
-from nrcscan.cutting.numbers_of_cuts import alike, change, kept, pair, share
+from nrcscan.cutting.numbers_of_cuts import alike, change, kept, pair, power, share
 from nrcscan.reporting.marks import LEGEND, MARKS
 from nrcscan.reporting.place import INPUTS
 from nrcscan.reporting.sentences import in_words
@@ -18,7 +18,6 @@ CHOSEN = "→"
 
 NETWORK = "network"
 """What the line of the network itself is called."""
-
 
 NO_SIZES = "what a cut keeps of the network is not known: the file to fit to does not tell"
 
@@ -41,6 +40,7 @@ class CutLine:
         cross_validated: likewise on each block of them, by a fit without it.
         held_out: likewise on others.
         change: of this against the network's, and its error bar.
+        against_refitted: likewise against that of a last layer that is fitted alike.
         ridge: of the head.
         answer: whether that is within the tolerance; None for the network, and where no cut is.
         chosen: whether it is the smallest that is.
@@ -56,6 +56,7 @@ class CutLine:
     cross_validated: tuple[str, str]
     held_out: tuple[str, str]
     change: tuple[str, str]
+    against_refitted: tuple[str, str]
     ridge: str
     answer: Answer | None = None
     chosen: bool = False
@@ -79,7 +80,8 @@ def lines(cuts: Cuts) -> Iterator[CutLine]:
             pair(cut.cross_validated, show),
             pair(cut.held_out, show),
             change(cut.change),
-            "—" if cut.head is None else f"{cut.head.ridge:.1g}",
+            change(cut.against_refitted),
+            "—" if cut.head is None else power(cut.head.ridge),
             cut.answer if cut.refused is None else None,
             is_chosen(cut, cuts),
         )
@@ -92,6 +94,7 @@ def lines(cuts: Cuts) -> Iterator[CutLine]:
         pair(cuts.own_train, show),
         ("", ""),
         pair(cuts.own_held_out, show),
+        ("", ""),
         ("", ""),
         "",
         whole=True,

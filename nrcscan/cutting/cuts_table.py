@@ -100,7 +100,7 @@ def _groups(cuts: Cuts, lines: Sequence[CutLine], *, wide: bool) -> Iterator[lis
         ]
     yield _pairs(("MSE", "train"), [line.train for line in lines])[: 2 if wide else 1]
     if wide and cuts.test is not None:  # else it is what cuts are judged by
-        yield _pairs(("MSE", "cross-val."), [line.cross_validated for line in lines])
+        yield _pairs(("MSE", "cross-val."), [line.cross_validated for line in lines])[:1]
     yield _pairs(("MSE", "held-out"), [line.held_out for line in lines])
     marks = [("", "") if line.answer is None else MARKS[line.answer] for line in lines]
     yield [
@@ -108,6 +108,7 @@ def _groups(cuts: Cuts, lines: Sequence[CutLine], *, wide: bool) -> Iterator[lis
         Column(("",), [(mark,) for mark in marks]),
     ]
     if wide:
+        yield _pairs(("against", "refitted"), [line.against_refitted for line in lines])
         yield [plain_column(("ridge",), [line.ridge for line in lines])]
 
 

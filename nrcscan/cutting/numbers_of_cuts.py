@@ -23,6 +23,15 @@ def share(value: float) -> str:
     return f"{100 * value:g}%"
 
 
+def power(ridge: float) -> str:
+    """Return a ridge by its power of ten.
+
+    >>> power(3.2e-6), power(1e-10), power(0.0)
+    ('3e-6', '1e-10', '0')
+    """
+    return f"{ridge:.0e}".replace("e-0", "e-") if ridge else "0"
+
+
 def kept(part: int | None, whole: int | None) -> str:
     """Return the share that is kept; nothing less than all reads as all.
 

@@ -70,16 +70,16 @@ def chosen_ridge(
         top: the largest eigenvalue of Σ_H.
         epsilons: of the arithmetic that made the features, and of their products.
     """
-    folds = np.arange(len(blocks)) * FOLDS // len(blocks)
+    fold_of = folds(len(blocks))
     shares = ridges(max(epsilons))
-    parts = _moments(by_blocks(features(), targets(), blocks), folds)
+    parts = moments_of_folds(by_blocks(features(), targets(), blocks), fold_of)
     others = [
         Moments.merged([*parts[:fold], *parts[fold + 1 :]]).statistics() for fold in range(FOLDS)
     ]
-    heads = [_heads(statistics, shares, top) for statistics in others]
+    heads = [heads_with(statistics, shares, top) for statistics in others]
     errors = np.zeros((len(shares), len(blocks), parts[0].n_targets))
     for block, x, y in by_blocks(features(), targets(), blocks):
-        for number, head in enumerate(heads[folds[block]]):
+        for number, head in enumerate(heads[fold_of[block]]):
             errors[number, block] += ((y - head.predictions(x)) ** 2).sum(axis=0)
     errors /= blocks[:, None]
     found = np.average(errors.mean(axis=2), axis=1, weights=blocks)
@@ -147,17 +147,24 @@ def _in_step(features: Rows, targets: Rows) -> Iterator[tuple[NDArray[Any], NDAr
             start, held = start + size, held[size:]
 
 
-def _moments(pieces: Iterator[tuple[int, Array, Array]], folds: NDArray[Any]) -> list[Moments]:
+def folds(n_blocks: int) -> NDArray[Any]:
+    """Return the fold that each block is of, shape (n_blocks,): neighbours share one."""
+    return np.arange(n_blocks) * FOLDS // n_blocks
+
+
+def moments_of_folds(
+    pieces: Iterator[tuple[int, Array, Array]], fold_of: NDArray[Any]
+) -> list[Moments]:
     """Return the moments of every fold, about one shift."""
     found: list[Moments] = []
     for block, x, y in pieces:
-        while len(found) <= folds[block]:
+        while len(found) <= fold_of[block]:
             found.append(found[0].fresh() if found else Moments(x.shape[1], y.shape[1]))
-        found[folds[block]].update(x, y)
+        found[fold_of[block]].update(x, y)
     return found
 
 
-def _heads(statistics: Statistics, shares: Array, top: float) -> list[LinearHead]:
+def heads_with(statistics: Statistics, shares: Array, top: float) -> list[LinearHead]:
     """Return the heads that are fitted to some folds, one for every ridge."""
     features = spectrum(statistics.feature_covariance)
     centre = statistics.feature_mean, statistics.target_mean

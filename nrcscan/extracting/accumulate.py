@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nrcscan.acts_file import schema
 from nrcscan.errors import InputError
+from nrcscan.extracting.cross_sums import CrossSums
 from nrcscan.extracting.input_rounding import InputRounding
 from nrcscan.extracting.unit_sums import UnitSums
 from nrcscan.inputs.arrays import Inputs, parts
@@ -33,6 +34,7 @@ class Accumulated:
         n_targets: t.
         dtype: what the network runs in.
         units: of one position's features scaled to norm 1, where they are wanted.
+        cross: of all positions' features side by side, likewise.
     """
 
     def __init__(
@@ -41,10 +43,12 @@ class Accumulated:
         n_targets: int,
         dtype: torch.dtype = torch.float64,
         units: UnitSums | None = None,
+        cross: CrossSums | None = None,
     ) -> None:
         self.positions = positions
         self._dtype = dtype
         self.units = units
+        self.cross = cross
         self.rounding = InputRounding(dtype)
         self._on_device: dict[int, OnDevice] = {}
         # Predictions beside residuals: each keeps its own small variance.
@@ -87,6 +91,8 @@ class Accumulated:
             self._tokens[position] += int(tokens.sum())
             errors = tokens @ (predictions - y) ** 2
             self._token_errors[position] += errors
+        if self.cross is not None:
+            self.cross.take_held()
         self._predicts = self._predicts and predictions is not None
         made = np.zeros_like(y) if predictions is None else predictions
         self._output.update(np.hstack([made, made - y]), y)
@@ -109,8 +115,9 @@ class Accumulated:
         """
         try:
             self._on_device = {p: OnDevice(host, device) for p, host in self.positions.items()}
-            if self.units is not None:
-                self.units.move(device)
+            for further in (self.units, self.cross):
+                if further is not None:
+                    further.move(device)
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the covariances do not fit on {device}: allow less with --memory, or sketch them"
@@ -121,13 +128,16 @@ class Accumulated:
         """Have the sums on the host again."""
         self.positions |= {p: moments.hosted() for p, moments in self._on_device.items()}
         self._on_device = {}
-        if self.units is not None:
-            self.units.bring_back()
+        for further in (self.units, self.cross):
+            if further is not None:
+                further.bring_back()
 
     def take(self, position: int, rows: Tensor, y: Array) -> bool:
         """Take in features beside targets, and say whether they are surely finite."""
         if self.units is not None and self.units.position == position:
             self.units.take(rows)
+        if self.cross is not None:
+            self.cross.hold(position, rows)
         if position in self._on_device:
             return self._on_device[position].take(rows, y)
         if position in self.positions:
@@ -157,6 +167,8 @@ class Accumulated:
             moments.merge(other.positions.pop(position), spoil=True)
         if self.units is not None and other.units is not None:
             self.units.units.merge(other.units.units)
+        if self.cross is not None and other.cross is not None:
+            self.cross.merge(other.cross)
         self._output.merge(other._output)
         self._predicts = self._predicts and other._predicts
         self.rounding.merge(other.rounding)

@@ -78,9 +78,8 @@ def settings_without_file(chosen: Mapping[str, Any]) -> PassOptions:
 
     Features are stored for as long as the report takes, where it looks at them.
     """
-    return part(
-        PassOptions, {**chosen, "activations": chosen["measures"] == "all", "compress": False}
-    )
+    stored = {"activations": chosen["measures"] == "all", "compress": False, "cross": False}
+    return part(PassOptions, {**chosen, **stored})
 
 
 def without_file(

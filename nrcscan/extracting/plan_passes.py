@@ -12,6 +12,7 @@ from nrcscan.acts_file.kept_in_memory import TakesActs
 from nrcscan.errors import UsageError
 from nrcscan.extracting.accumulate import Accumulated
 from nrcscan.extracting.check_resources import memory_of_machine
+from nrcscan.extracting.cross_sums import CrossSums, refuse_in_turn, require_rows_of_samples
 from nrcscan.extracting.plan_blocks import TOO_FEW, BlockPlan, planned, that_fit
 from nrcscan.extracting.sample_blocks import WorkerSums, ends, totals, whole_ones
 from nrcscan.extracting.unit_sums import UnitSums
@@ -46,7 +47,8 @@ class PassPlan:
         precision: of the products.
 
     Raises:
-        UsageError: one position alone needs more memory than there is.
+        UsageError: one position alone needs more memory than there is, or all together do whose
+            cross-covariances are wanted; or these are of tokens.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class PassPlan:
         self.tests: dict[int, Array] = {}
         if settings["sketch"] is not None:
             self.tests = {p: test_matrix(w, settings["sketch"]) for p, w in enumerate(plan.widths)}
+        require_rows_of_samples(settings)
         every = list(range(len(plan.widths)))
         alone = not plan.stateless or run.device.type != "cpu"
         n_workers = 1 if alone else settings["n_workers"] or most_workers()
@@ -75,13 +78,21 @@ class PassPlan:
             planned(asked, plan.widths, self.tests, total, on_gpu=on_gpu),
             asked,
             self._budget,
-            lambda blocks: sum(self.bytes(p) + self._bytes_of_blocks(p, blocks) for p in every),
+            lambda blocks: (
+                sum(self.bytes(p) + self._bytes_of_blocks(p, blocks) for p in every)
+                + self._bytes_of_cross
+            ),
         )
         kept = sum(self._bytes_of_blocks(p, self.blocks) for p in every)
-        own = sum(map(self.bytes, every)) - kept
+        own = sum(map(self.bytes, every)) - kept + self._bytes_of_cross
         needed = kept + own
         self.n_workers = max(1, min(n_workers, (self._budget - kept) // max(own, 1)))
-        groups = self._grouped(every) if needed > self._limit else [every]
+        groups = [every]
+        if needed > self._limit:
+            refuse_in_turn(
+                settings, len(every), f"{needed / 1e9:.3g} GB at once and {self._allowed}"
+            )
+            groups = self._grouped(every)
         self.order = [group for group in groups for _ in range(settings["sketch_passes"])]
 
     @property
@@ -122,6 +133,12 @@ class PassPlan:
         count = blocks.most(self._total) + OPEN_BLOCKS if position in blocks.positions else 0
         return 8 * self._size(position) ** 2 * count
 
+    @property
+    def _bytes_of_cross(self) -> int:
+        """Return how much memory the covariance of all features side by side takes, if wanted."""
+        size = sum(self.plan.widths) + 2
+        return 8 * size * (3 * size + BLOCK_ROWS) if self.settings["cross"] else 0
+
     def _size(self, position: int) -> int:
         return self.plan.widths[position] + self._t + 1
 
@@ -146,13 +163,21 @@ class PassPlan:
         rest = [p for p in group if p not in self.blocks.positions]
         empty = partial(self._accumulator, own) if self.blocks.number else None
         return [
-            WorkerSums(self._accumulator(rest, self._units(group)), empty)
+            WorkerSums(self._accumulator(rest, self._units(group), self._cross()), empty)
             for _ in range(self.n_workers)
         ]
 
-    def _accumulator(self, positions: Sequence[int], units: UnitSums | None = None) -> Accumulated:
+    def _accumulator(
+        self,
+        positions: Sequence[int],
+        units: UnitSums | None = None,
+        cross: CrossSums | None = None,
+    ) -> Accumulated:
         empty = {p: self._empty(p) for p in positions}
-        return Accumulated(empty, self._t, self.run.dtype, units)
+        return Accumulated(empty, self._t, self.run.dtype, units, cross)
+
+    def _cross(self) -> CrossSums | None:
+        return CrossSums(self.plan.widths) if self.settings["cross"] else None
 
     @property
     def _unit_position(self) -> int | None:
@@ -171,6 +196,11 @@ class PassPlan:
             return Sketch(self.tests[position], self._t, precision=self.precision)
         return Moments(self.plan.widths[position], self._t, precision=self.precision)
 
+    @property
+    def _allowed(self) -> str:
+        whose = "this machine has" if self.settings["memory"] is None else "--memory allows"
+        return f"{whose} {self._limit / 1e9:.3g} GB"
+
     def _grouped(self, positions: Sequence[int]) -> list[list[int]]:
         """Return positions in groups that fit, in order.
 
@@ -183,12 +213,10 @@ class PassPlan:
             needed = self.bytes(position)
             if needed > self._limit:
                 name = next(r.name for r in self.plan.records if r.position == position)
-                whose = "this machine has" if self.settings["memory"] is None else "--memory allows"
                 raise UsageError(
-                    f"the covariances need {needed / 1e9:.3g} GB and {whose}"
-                    f" {self._limit / 1e9:.3g} GB: {name} has {self.plan.widths[position]}"
-                    " features; choose another --pool, leave layers out with --exclude, or sketch"
-                    " them with --sketch 64"
+                    f"the covariances need {needed / 1e9:.3g} GB and {self._allowed}: {name} has"
+                    f" {self.plan.widths[position]} features; choose another --pool, leave layers"
+                    " out with --exclude, or sketch them with --sketch 64"
                 )
             if filled + needed > self._limit and groups[-1]:
                 groups.append([])
@@ -241,6 +269,9 @@ class PassPlan:
 
         if (units := accumulated.units) is not None:
             writer.add_unit_features(units.position, units.units.result())
+        if (cross := accumulated.cross) is not None:
+            for pair, values in cross.result():
+                writer.add_cross(*pair, values)
 
     def announcement(self) -> str | None:
         """Say what is unusual about the passes to come, or None."""

@@ -61,8 +61,10 @@ def provenance_of(
 
 def _prefixes(passes: PassPlan) -> dict[str, Any]:
     """Return what the network costs up to each position."""
-    prefixes = passes.plan.prefixes
-    return {} if prefixes is None else {"prefixes": asdict(prefixes)}
+    if (found := passes.plan.prefixes) is None:
+        return {}
+    positions = [asdict(prefix) for prefix in found.positions]
+    return {"prefixes": {"whole": asdict(found.whole), "positions": positions}}
 
 
 def _guessed(network: Network) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def ends(first: int, wanted: int) -> Iterator[int]:
 
 
 class BlockEnds:
-    """BlockEnds batches, which come in order, at the ends of blocks."""
+    """Cuts batches, which come in order, at the ends of blocks."""
 
     def __init__(self, block_ends: Iterator[int]) -> None:
         self._ends = block_ends

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -111,6 +112,60 @@ def put_in_place(path: Path, *, force: bool) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+@contextmanager
+def put_together(paths: Sequence[Path], *, force: bool) -> Iterator[Path]:
+    """Yield a folder to write several files in, which appear at `paths`, all of them or none.
+
+    They appear, on disk, when the block has ended well.
+
+    Args:
+        paths: where they will be, in one folder; in the folder that is yielded they have the
+            same names.
+        force: replace what is there.
+
+    Raises:
+        UsageError: something has come there during the work, that is not to be overwritten.
+        OutputError: the folder of the output is missing, full, or cannot be written to.
+    """
+    for path in paths:
+        require_free(path, force=force)
+    folder = beside(paths[0])
+    try:
+        try:
+            folder.mkdir()
+            yield folder
+            for path in paths:
+                _sync(folder / path.name)
+                if path.exists() and not force:
+                    raise UsageError(
+                        f"{path}: another program has just created it; choose another -o"
+                    )
+            _replace_all(folder, paths)
+            _sync(paths[0].parent)
+        except OSError as error:
+            raise unwritable(paths[0], error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace_all(folder: Path, paths: Sequence[Path]) -> None:
+    """Move files of a folder to where they will be; if one cannot be moved, all is as before."""
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for path in paths:
+            before = folder / f"{path.name}.before"
+            if path.exists():
+                path.replace(before)
+            moved.append((path, before))
+            (folder / path.name).replace(path)
+    except OSError:
+        for path, before in moved:
+            path.unlink(missing_ok=True)
+            if before.exists():
+                before.replace(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

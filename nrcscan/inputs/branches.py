@@ -56,6 +56,18 @@ class Surroundings:
     reached: Reached | None = None
 
 
+class Value(NamedTuple):
+    """What a value depends on, as bits.
+
+    Attributes:
+        on: all that had a part in it.
+        parts: what it is made of directly: sources and what calls have made, past no other call.
+    """
+
+    on: int
+    parts: int
+
+
 class OtherUse(NamedTuple):
     """An operation that acts by weights and is no layer that is measured.
 
@@ -77,20 +89,25 @@ class Branches:
     the same values as the shortcut. So branches as long as each other are none, nor is what is put
     side by side or multiplied, nor what begins elsewhere, such as at another input.
 
-    Where values are joined, in whatever way, a call in some of their branches lies inside these if
-    what it reads depends on something that the others do not, or was not made from all of their
-    sources: cut there, the others are left out. So a branch's first call does not, if the others
+    Beside it, a value has what it is made of directly, its parts: sources and calls' outputs that
+    have come to it past all other calls. Where values are joined, in whatever way, a call in some
+    of their branches lies inside these unless all their parts can be made from those of what it
+    reads: cut there, the others are left out. So a branch's first call does not, if the others
     begin where it does.
     """
 
     def __init__(self) -> None:
         self._read: dict[int, int] = {}
         self._needs: dict[int, int] = {}
-        self._others: list[int] = []
+        self._others: dict[int, int] = {}
+        """What else acts by weights → its number."""
         self._bits = 0
         self._calls = 0
-        self._sources = 0
         self._counted = 0
+        self._parts: dict[int, int] = {}
+        """Call, or what else acts by weights → the parts of what it reads."""
+        self._can_make: dict[int, int] = {}
+        """Call that lies in no branch so far → all that can be made from what it reads."""
         self._shortcuts = 0
         self._left_out: dict[int, LeftOut] = {}
 
@@ -100,29 +117,42 @@ class Branches:
         Args:
             chooses: whether it is a mask, which says what counts; cut off, nothing is left out.
         """
-        bit = self._next(counted=not chooses)
-        self._sources |= bit
-        return bit
+        return self._next(counted=not chooses)
 
-    def call(self, read: int, needs: int | None = None, *, itself: bool = False) -> int:
+    def call(self, read: int, reached: Value | None = None, *, itself: bool = False) -> int:
         """Return the bit of one more call of a layer.
 
         Args:
             read: what its operation reads depends on these.
-            needs: what reaches this layer depends on these, where that is less.
+            reached: what reaches this layer of it; None for all, as one part.
             itself: whether it reads what it makes, as a recurrence does.
         """
+        needs, parts = reached or Value(read, read)
         bit = self._next()
+        own = bit if itself else 0
         self._read[bit] = read
-        self._needs[bit] = (read if needs is None else needs) | (bit if itself else 0)
         self._calls |= bit
+        self._act(bit, Value(needs | own, parts))
+        made = parts & self._counted
+        for before, read_parts in self._parts.items():  # itself among them, and those beside it
+            if not read_parts & ~made:
+                made |= before
+        self._can_make[bit] = made
         return bit
 
-    def other(self) -> int:
-        """Return the bit of one more operation with a weight that is no layer's."""
+    def other(self, reached: Value, number: int | None = None) -> int:
+        """Return the bit of an operation with a weight that is no layer's: one more, or that."""
         bit = self._next()
-        self._others.append(bit)
+        self._others[bit] = len(self._others) if number is None else number
+        self._act(bit, reached)
         return bit
+
+    def _act(self, bit: int, reached: Value) -> None:
+        parts = reached.parts & self._counted
+        self._needs[bit], self._parts[bit] = reached.on, parts
+        for call, made in self._can_make.items():
+            if not parts & ~made:
+                self._can_make[call] = made | bit
 
     def add(self, one: int, other: int) -> None:
         """Take note of an addition of what depends on these."""
@@ -131,22 +161,30 @@ class Branches:
             if alone.bit_count() == 1 and self._leads_past(self._read[alone], longer):
                 self._shortcuts |= alone
 
-    def join(self, values: Sequence[int]) -> None:
-        """Take note of any operation on several values, which depend on these."""
-        values = list(dict.fromkeys(one & self._counted for one in values))
-        some, everywhere = 0, self._counted
+    def join(self, values: Sequence[Value]) -> None:
+        """Take note of any operation on several values."""
+        some, everywhere, parts = 0, self._calls, 0
         for one in values:
-            some, everywhere = some | one, everywhere & one
+            some, everywhere, parts = some | one.on, everywhere & one.on, parts | one.parts
         for bit in _each(some & ~everywhere & self._calls):
-            if bit in self._left_out:
-                continue
-            past = 0
-            for one in values:
-                past |= 0 if one & bit else one
-            there = self._needs[bit] & self._counted
-            if there & ~past or past & self._sources & ~there:
-                calls = past & ~there & self._calls
-                self._left_out[bit] = LeftOut(self._numbers(calls), not past & there)
+            made = self._can_make.get(bit)
+            if made is not None and (lacking := parts & self._counted & ~made):
+                self._left_out[bit] = self._lacking(bit, lacking, made)
+                del self._can_make[bit]
+
+    def _lacking(self, call: int, lacking: int, made: int) -> LeftOut:
+        """Return what cannot be made from what a call reads."""
+        needs = self._needs[call] & self._counted
+        past, begun, open_ = 0, lacking, lacking & ~needs
+        for part in _each(lacking):
+            begun |= self._needs.get(part, 0)
+        while open_:
+            past |= open_
+            further = 0
+            for part in _each(open_):
+                further |= self._parts.get(part, 0)
+            open_ = further & ~made & ~needs & ~past
+        return LeftOut(self._numbers(past & self._calls), not begun & needs)
 
     def around(self, call: int, beside: Tensor | None) -> Surroundings:
         """Return where a call stands, once all have been seen."""
@@ -155,7 +193,7 @@ class Branches:
 
     def _to(self, call: int) -> Reached:
         needs = self._needs[call]
-        others = (number for number, bit in enumerate(self._others) if bit & needs)
+        others = (number for bit, number in self._others.items() if bit & needs)
         calls = self._numbers(needs & self._calls)
         return Reached(calls, tuple(others), self._left_out.get(call))
 

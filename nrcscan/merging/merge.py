@@ -17,6 +17,7 @@ from nrcscan.files import write_atomically
 from nrcscan.merging import told_of_parts
 from nrcscan.merging.check_parts import problems, told_by_any
 from nrcscan.merging.merge_blocks import merged_blocks, merged_targets
+from nrcscan.merging.merge_cross import merged_cross
 from nrcscan.options.check import several
 from nrcscan.options.faces import heard, names_keywords
 from nrcscan.statistics import unit_features
@@ -130,6 +131,9 @@ def _write(writer: writing.Writer, parts: Sequence[Acts], outcome: schema.Output
         )
     if (units := unit_features.together([acts.last_units for acts in parts])) is not None:
         writer.add_unit_features(parts[0].layers[-1].position, units)
+    with _too_large():
+        for (earlier, later), values in merged_cross(parts):
+            writer.add_cross(earlier, later, values)
 
 
 def _require_mergeable(parts: Sequence[Path], output: Path) -> None:

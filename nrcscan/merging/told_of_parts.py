@@ -15,6 +15,7 @@ import numpy as np
 from nrcscan.acts_file.reading import Acts
 from nrcscan.merging.check_parts import fingerprint, section, sources
 from nrcscan.merging.merge_blocks import lacking
+from nrcscan.merging.merge_cross import has_cross
 from nrcscan.wording import some
 
 
@@ -25,6 +26,8 @@ def doubts(parts: Sequence[Acts]) -> Iterator[str]:
         yield f"activations are left out: {some(bare)} hold{'s' * (len(bare) == 1)} none"
     if 0 < len(bare := [a.path for a in parts if a.last_units is None]) < len(parts):
         yield f"NRC of the last layer is left out: {some(bare)} without --measures all"
+    if 0 < len(bare := [a.path for a in parts if not has_cross(a)]) < len(parts):
+        yield f"cross-covariances are left out: {some(bare)} hold{'s' * (len(bare) == 1)} none"
     if len(parts) == 1:
         return
     unknown = [acts.path for acts in parts if not all(map(fingerprint, sources(acts)))]

@@ -220,7 +220,7 @@ class ChainModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the chain on (N, width), or on anything of more axes, flattened."""
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for step in self._steps:
             x = step(x)
         return x

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nrcscan.inputs.branches import Branches, OtherUse, Surroundings
+from nrcscan.inputs.branches import Branches, OtherUse, Surroundings, Value
 from nrcscan.network.call import Call
 from nrcscan.network.computed_weights import memory, place, tensors
 from nrcscan.network.find_layers import LayerWeight
@@ -55,6 +55,8 @@ class Lineage:
         self._choices = {place(x) for x in masks if isinstance(x, Tensor)}
         """Storages of what only chooses."""
         self._on = {at: self._branches.source(chooses=at in self._choices) for at in sorted(given)}
+        self._parts = dict(self._on)
+        """Storage → what is in it directly, see `Value`."""
         self.made: list[int | None] = []
         """Call → numbers in what its operation returned, if that is one tensor."""
         self.others: list[OtherUse] = []
@@ -63,8 +65,12 @@ class Lineage:
         """Storage → the call whose output it is, to which nothing but a constant was added."""
         self._calls: list[Call] = []
         self._bits: list[int] = []
-        self._needs: list[int] = []
-        """Call → what reaches it depends on these."""
+        self._reached: list[Value] = []
+        """Call → what reaches it."""
+        self._made_last = 0
+        """What is in the results of the operation directly, or of its level that was last."""
+        self._per_level = 2
+        """Weights of a level of a recurrent operation."""
         self._squares: dict[int, Tensor] = {}
         """Call → mean squares of what its outputs are added to."""
         self._read = 0
@@ -98,13 +104,19 @@ class Lineage:
         try:
             if func.overloadpacket is _aten.lift_fresh:  # made a moment ago, of plain numbers
                 self._on.pop(place(args[0]), None)
+                self._parts.pop(place(args[0]), None)
             given = list(tensors((*args, *kwargs.values())))
             self._given = set(map(place, given))
             for at in self._given:
                 self._read |= self._on.get(at, 0)
-            joined = [on for one in given if (on := self._of(one)) and not self._chooses(one)]
+            joined = [self._value(x) for x in given if self._of(x) and not self._chooses(x)]
             self._only_chooses = not joined and func.overloadpacket not in _LOOK_UPS
             self._branches.join(joined)
+            self._made_last = 0
+            for one in joined or map(self._value, given):
+                self._made_last |= one.parts
+            recurs = func.overloadpacket in RECURRENT and func._overloadname == "input"
+            self._per_level = 4 if recurs and Recurrence(*args).both_ways else 2
             if func.overloadpacket in _SUMS:
                 self._sum(args[0], args[1])
         except Exception:  # of tensors that are not laid out as torch's own
@@ -120,19 +132,31 @@ class Lineage:
         read, before = self._read, self._bits[self._begun :]
         for bit in before:
             read |= bit
-        needs, begun = read, range(self._begun, len(self._calls))
+        begun = range(self._begun, len(self._calls))
         twin = next((n for n in begun if self._calls[n].source == call.source), None)
         itself = call.kind in RECURRENT.values() and len(before) % 2 == 1
+        reached = Value(read, self._made_last)
         if itself:  # the recurrent weight, which reads the states that both make
-            needs = self._needs[-1] | before[-1]
+            reached = Value(self._reached[-1].on | before[-1], before[-1])
         elif twin is not None:
-            needs = self._needs[twin]
+            reached = self._reached[twin]
         elif not self._lost and place(features) in self._given:
-            needs = self._of(features)
-        self._needs.append(needs)
+            reached = self._value(features)
+        self._bits.append(self._branches.call(read, reached, itself=itself))
+        self._reached.append(reached)
         self._calls.append(call)
-        self._bits.append(self._branches.call(read, needs, itself=itself))
         self.made.append(None)
+        if itself and not (len(before) + 1) % self._per_level:
+            self._end_of_level()
+
+    def _end_of_level(self) -> None:
+        """Take note that a level of a recurrent network has been seen, in all its ways."""
+        self._made_last, ways = 0, []
+        for number in range(len(self._bits) - self._per_level, len(self._bits), 2):
+            parts = self._bits[number] | self._bits[number + 1]
+            ways.append(Value(self._reached[number].on | parts, parts))
+            self._made_last |= parts
+        self._branches.join(ways)
 
     def ended(
         self,
@@ -155,7 +179,8 @@ class Lineage:
             return
         try:
             if acting and self._begun == len(self._calls):
-                self._read |= self._branches.other()
+                self._made_last = self._branches.other(Value(self._read, self._made_last))
+                self._read |= self._made_last
                 weights = ((memory(one.weight), one.weight.numel()) for one in acting)
                 done = of_other_use(func.overloadpacket, args, out)
                 self.others.append(OtherUse(tuple(weights), done))
@@ -167,16 +192,16 @@ class Lineage:
         depends, called = self._read, range(self._begun, len(self._calls))
         for number in called:
             depends |= self._bits[number]
-        if func.overloadpacket in RECURRENT and called and Recurrence(*args).both_ways:
-            for level in range(called.start, called.stop, 4):  # two weights forth, and two back
-                ends = (level + 1, level + 3)
-                self._branches.join([self._needs[end] | self._bits[end] for end in ends])
+        parts = self._made_last
+        if called and func.overloadpacket not in RECURRENT:
+            parts = depends & ~self._read
         written = {place(tensor) for tensor in _written(func, args, kwargs)}
         only = called[0] if len(called) == 1 and isinstance(out, Tensor) else self._summed
         made = {place(tensor) for tensor in tensors((out,))} - self._given
         chooses = (self._only_chooses and not called) or func.overloadpacket in _SHAPED
         for at in (written | made) - {_NOWHERE}:
             self._on[at] = depends | (self._on.get(at, 0) if at in written else 0)
+            self._parts[at] = parts | (self._parts.get(at, 0) if at in written else 0)
             self._bare.pop(at, None)
             self._choices.discard(at)
             if only is not None:
@@ -217,6 +242,9 @@ class Lineage:
         """Say whether a tensor has no part in the values but to choose them."""
         values = tensor.is_floating_point() or tensor.is_complex()
         return not values or place(tensor) in self._choices
+
+    def _value(self, tensor: Tensor) -> Value:
+        return Value(self._of(tensor), self._parts.get(place(tensor), 0))
 
     def _of(self, tensor: Tensor) -> int:
         """Return what a tensor depends on."""

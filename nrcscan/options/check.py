@@ -93,7 +93,7 @@ def check(field: Field, value: Any, where: str | None = None) -> Any:
         except _Misfit:
             continue
         if isinstance(fitting, int | float) and not isinstance(fitting, bool):
-            _require_in_range(field, fitting, where)
+            _require_in_range(field, fitting, value if isinstance(value, str) else fitting, where)
         pattern = field.option.pattern
         if pattern and isinstance(fitting, str) and not re.fullmatch(pattern, fitting):
             raise UsageError(f"{where} {fitting}: give {field.option.form}")
@@ -215,7 +215,7 @@ def _words(value: Any, separator: str | None) -> tuple[str, ...] | None:
 # --- what is wrong, and what to give ---------------------------------------------------------
 
 
-def _require_in_range(field: Field, value: Any, where: str) -> None:
+def _require_in_range(field: Field, value: Any, given: Any, where: str) -> None:
     option = field.option
     if (
         (option.minimum is not None and value < option.minimum)
@@ -225,7 +225,7 @@ def _require_in_range(field: Field, value: Any, where: str) -> None:
         least = option.minimum
         whole = field.kinds == (int,) and least is not None and option.maximum is None
         unit = f" {option.unit}" if option.unit else ""
-        told = f"{value:g}" if isinstance(value, float) else value
+        told = f"{given:g}" if isinstance(given, float) else given
         remedy = f"give at least {least}{unit}" if whole else _remedy(field)
         raise UsageError(f"{where} {told}: {remedy}")
 

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 from nrcscan.errors import NrcscanError
+from nrcscan.options.cut_network_options import CutNetworkOptions
 from nrcscan.options.cut_options import CutOptions
 from nrcscan.options.option import declared, nested
 from nrcscan.options.page_options import PageOptions
@@ -30,7 +31,13 @@ LOGGER = logging.getLogger("nrcscan")
 
 _AT_TERMINAL = ContextVar("at_terminal", default=False)
 
-_OF_COMMANDS = {"-o": "output", "--output": "output", "--data": "data", "--against": "test"}
+_OF_COMMANDS = {
+    "-o": "output",
+    "--output": "output",
+    "--data": "data",
+    "--test-data": "test_data",
+    "--against": "test",
+}
 """Flags that commands alone declare → what functions call it."""
 
 _NEXT_WORD = re.compile(
@@ -118,7 +125,7 @@ def _as_list(found: re.Match[str]) -> str:
 def _keywords() -> Mapping[str, str]:
     """Return flag → keyword, of all that take a value."""
     found = dict(_OF_COMMANDS)
-    for options in (PlotOptions, PageOptions, CutOptions, ScanOptions):
+    for options in (PlotOptions, PageOptions, CutOptions, CutNetworkOptions, ScanOptions):
         for name, field in declared(options).items():
             within = nested(field)
             inner = {name: field} if within is None else declared(within)

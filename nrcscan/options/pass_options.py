@@ -317,7 +317,7 @@ class NetworkOptions(SourceOptions, MeasuredOptions, total=False):
 
 
 class StoringOptions(TypedDict, total=False):
-    """What of the samples themselves a file keeps."""
+    """What a file keeps beside the statistics that a report is made from."""
 
     activations: Annotated[
         bool,
@@ -339,6 +339,16 @@ class StoringOptions(TypedDict, total=False):
             goes_with="activations",
             group="Output",
             changes_numbers=False,
+        ),
+    ]
+    cross: Annotated[
+        bool,
+        Option(
+            False,
+            help="Keep how the features of any two depths vary together, for cut --between.",
+            flag="--cross",
+            not_with="sketch",  # of which there are no whole covariances
+            group="Cost",
         ),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
+from nrcscan.options.cut_options import CutOptions
 from nrcscan.options.option import Option
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.report_options import ReportOptions
@@ -64,5 +65,19 @@ class FolderOptions(TypedDict, total=False):
     ]
 
 
-class ScanOptions(FolderOptions, PassOptions, ReportOptions, total=False):
+class CutsOfScan(CutOptions, total=False):
+    """Whether cuts are looked at, and when one does as well."""
+
+    cuts: Annotated[
+        bool,
+        Option(
+            False,
+            help="Find the smallest part of every network that does as well with a linear head.",
+            flag="--cuts",
+            group="Judgement",
+        ),
+    ]
+
+
+class ScanOptions(FolderOptions, PassOptions, ReportOptions, CutsOfScan, total=False):
     """Every option of a scan."""

@@ -72,7 +72,14 @@ def _newest(run: str, last: Scanned) -> Markup:
     return together(
         element("h3", name_of(run or last.name), element("small", f" {last.when}")),
         element("p", last.verdict["text"], class_=f"verdict small {state}"),
+        *_cuts(last),
     )
+
+
+def _cuts(one: Scanned) -> list[Markup]:
+    """Return the sentence on the cuts of a checkpoint, if they were looked at."""
+    told = one.entry.get("cuts")
+    return [] if told is None else [element("p", told["text"], class_="message")]
 
 
 def style_of(one: Scanned) -> str:
@@ -214,6 +221,7 @@ def _checkpoint(one: Scanned, thresholds: Mapping[str, float]) -> Markup:
         ),
         element("p", told["text"], class_="message"),
         *(element("p", finding, class_="message") for finding in told["findings"]),
+        *_cuts(one),
         element("div", table, class_="scroll"),
         id=one.anchor,
         data_checkpoint=one.number,

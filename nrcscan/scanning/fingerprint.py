@@ -23,7 +23,7 @@ from nrcscan.options.record import as_json
 from nrcscan.options.report_options import ReportOptions
 from nrcscan.wording import reason
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """Raised when entries of the cache change their meaning."""
 
 LIBRARIES = ("nrcscan", "torch", "numpy", "scipy")
@@ -87,6 +87,7 @@ def key(checkpoint: str, depends_on: Sequence[object]) -> str:
     return digest([CACHE_VERSION, checkpoint, *depends_on])[:32]
 
 
-def judgement_key(judgement: ReportOptions) -> str:
-    """Return the name of a report's options."""
-    return digest(as_json(judgement))[:16]
+def judgement_key(judgement: ReportOptions, within: float | None = None) -> str:
+    """Return the name of a report's options, and of the tolerance of cuts if there are any."""
+    told = as_json(judgement)
+    return digest(told if within is None else [told, within])[:16]

@@ -24,6 +24,7 @@ class Setup:
         judgement: options of a report.
         statistics: the folder of statistics files.
         measures: whether there is anything to measure, or only reports to be made.
+        within: how far above the network's error a cut may be; None where none are looked at.
         scan: unlike that of every other scan, whose workers may have run other code.
     """
 
@@ -32,6 +33,7 @@ class Setup:
     judgement: ReportOptions
     statistics: Path
     measures: bool
+    within: float | None = None
     scan: str = field(default_factory=partial(token_hex, 8))
 
 

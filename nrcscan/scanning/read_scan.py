@@ -13,6 +13,7 @@ from nrcscan.files.open_safely import regular_file
 from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
 from nrcscan.options.option import declared
 from nrcscan.options.report_options import Thresholds
+from nrcscan.scanning.cuts_in_scan import CHOSEN
 from nrcscan.scanning.scan_file import AS_NAMED, NAME, SCAN_FILE, SCHEMA, VERSION, ScanDocument
 from nrcscan.verdict.answers import Answer
 from nrcscan.verdict.state import State
@@ -105,6 +106,8 @@ def _require_whole(entry: Any) -> None:
     if "verdict" not in entry:
         entry["verdict"] = dict(_NO_VERDICT)
         entry["onset"] |= dict.fromkeys((*_JUDGED_OTHERWISE, "all"))
+    if "cuts" in entry:  # which only some scans have
+        _require_cuts(entry["cuts"], path)
     names = {layer["name"] for layer in entry["layers"]}
     if not names or len(names) < len(entry["layers"]):
         raise ValueError(f"the layers of {path} are none, or two have one name")
@@ -131,6 +134,25 @@ def _require_verdict(verdict: Any, names: Set[str], path: str) -> None:
         _require(finding, f"a finding of {path}", str)
     for name in ("broken_by", "confidence"):
         _require(verdict[name], f"the verdict's {name} of {path}", dict, type(None))
+
+
+def _require_cuts(told: Any, path: str) -> None:
+    """Refuse what a scan does not say of cuts."""
+    _require(told["within"], f"the tolerance of cuts of {path}", int, float)
+    _require(told["text"], f"what cuts say of {path}", str)
+    parts = [told["model"], *(told[which] for which in CHOSEN if told[which] is not None)]
+    for part in parts:
+        for name in ("weights", "multiply_adds"):
+            _require(part[name], f"the {name} of a cut of {path}", int, type(None))
+        for name in ("held_out", "change"):
+            found = part.get(name) or {"value": 0, "standard_error": None}
+            _require(found["value"], f"the {name} of a cut of {path}", int, float)
+            _require(found["standard_error"], f"an error of {path}", int, float, type(None))
+    for part in parts[1:]:
+        _require(part["layer"], f"the cut of {path}", str)
+        _require(part["position"], f"the cut of {path}", int)
+        _require(part["inputs"], f"whether a cut of {path} is of inputs", bool)
+        _require(part["held_out"], f"the error of a cut of {path}", dict)
 
 
 def _require_conditions(scan: Any) -> None:

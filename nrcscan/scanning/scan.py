@@ -19,6 +19,7 @@ from nrcscan.files.write_atomically import require_folder, sweep
 from nrcscan.inputs.check_first import is_code, require_there
 from nrcscan.options.check import checked, part
 from nrcscan.options.describe import described
+from nrcscan.options.effect import require_effect
 from nrcscan.options.faces import heard, names_keywords
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions
@@ -81,7 +82,7 @@ def scan(
     folder, output = Path(folder), Path(output)
     found = _found(folder, [output, *data_paths(data)], chosen)
     workplace = _workplace(chosen, len(found.candidates))
-    setup = Setup(data, settings, judgement, output / FOLDER, measures=True)
+    setup = Setup(data, settings, judgement, output / FOLDER, True, _within(chosen))
     with _alone(output):
         known = Cache(setup.statistics, SourceCode(search_path(data, settings)))
         sweep(known.folder)
@@ -89,7 +90,7 @@ def scan(
         try:
             provenance = _provenance(folder, setup, _known_data(data, pool, folder, found))
             where = folder if workplace.cluster is None else folder.resolve()
-            plan = ScanPlan(where, found.candidates, known, _made_by(setup, provenance), judgement)
+            plan = ScanPlan(where, found.candidates, known, _made_by(setup, provenance), setup)
             for line in plan.known():
                 note(line)
             setup = replace(setup, measures=plan.measures)
@@ -114,6 +115,20 @@ def _found(folder: Path, apart: Sequence[Path], chosen: ScanOptions) -> Found:
     if not found.candidates:
         raise NothingError(_nothing(folder, found.skipped))
     return found
+
+
+def _within(chosen: ScanOptions) -> float | None:
+    """Return how far above the network's error a cut may be; None where none are looked at.
+
+    Raises:
+        UsageError: that is given, and none are.
+    """
+    field = declared(ScanOptions)["within"]
+    if chosen["cuts"]:
+        return chosen["within"]
+    given = {field.flag: chosen["within"] != field.default}
+    require_effect(given, "without --cuts", "give both, or neither")
+    return None
 
 
 def _known_data(data: Any, pool: WorkerPool, folder: Path, found: Found) -> dict[str, Any]:

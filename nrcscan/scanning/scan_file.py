@@ -14,6 +14,7 @@ from nrcscan.files.inert_csv import csv_text
 from nrcscan.files.open_safely import head
 from nrcscan.files.write_atomically import write_text
 from nrcscan.metrics.quantities import CONDITIONS
+from nrcscan.scanning.cuts_in_scan import in_csv
 from nrcscan.scanning.grouped_notes import grouped, lines
 from nrcscan.wording import counted, printable
 
@@ -96,7 +97,8 @@ class ScannedCheckpoint:
         reason: why it could not be used; None when it could.
         statistics: its statistics file, relative to the output folder.
         data: what tells the samples that it was measured on from others.
-        result: the parts of its report in `RESULT`, as JSON has them; None for an error.
+        result: the parts of its report in `RESULT`, and its `cuts` where they were asked for, as
+            JSON has them; None for an error.
         notes: those of its report, and of the scan on it.
     """
 
@@ -252,6 +254,8 @@ class Scan:
                 row = {name: getattr(checkpoint, name) for name in _OWN}
                 row |= {"model_mse": model["mse"], "model_r2": model["r2"]}
                 row |= {"verdict": checkpoint.result["verdict"]["state"]}
+                if "cuts" in checkpoint.result:
+                    row |= in_csv(checkpoint.result["cuts"])
                 row |= {
                     DEPTH if name == "step" else name: value
                     for name, value in layer.items()

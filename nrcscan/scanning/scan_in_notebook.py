@@ -16,7 +16,10 @@ def of_scan(scan: Scan) -> str:
     """Return a scan: the verdict on every run's newest checkpoint, and a row per checkpoint."""
     entries = [c.to_dict() for c in scan.checkpoints if c.result is not None]
     verdicts = [
-        f"{entry['path']}: {entry['verdict']['text']}" for entry in newest(entries).values()
+        f"{entry['path']}{what}: {entry[told]['text']}"
+        for entry in newest(entries).values()
+        for what, told in (("", "verdict"), (", cuts", "cuts"))
+        if told in entry
     ]
     return shown(
         verdicts,

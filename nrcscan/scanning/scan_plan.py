@@ -9,12 +9,11 @@ from pathlib import Path
 
 from nrcscan.errors import InputError
 from nrcscan.network.guess import Guess
-from nrcscan.options.report_options import ReportOptions
 from nrcscan.scanning import fingerprint
 from nrcscan.scanning.cache import FOLDER, Cache, Record
 from nrcscan.scanning.epoch_from_name import NO_TIME, epoch_and_step
 from nrcscan.scanning.find_checkpoints import Candidate
-from nrcscan.scanning.messages import Inference, Outcome, Task
+from nrcscan.scanning.messages import Inference, Outcome, Setup, Task
 from nrcscan.scanning.scan_file import ScannedCheckpoint
 from nrcscan.scanning.settle_inference import agreed
 from nrcscan.wording import listed
@@ -36,13 +35,13 @@ class ScanPlan:
         candidates: Sequence[Candidate],
         cache: Cache,
         depends_on: Sequence[object],
-        judgement: ReportOptions,
+        setup: Setup,
     ) -> None:
         self._folder = folder
         self._candidates = candidates
         self._cache = cache
         self._depends_on = depends_on
-        self._judged_as = fingerprint.judgement_key(judgement)
+        self._judged_as = fingerprint.judgement_key(setup.judgement, setup.within)
         self._outcomes: dict[str, Outcome] = {}
         self._keys: dict[str, str] = {}
         self._content: dict[str, str] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nrcscan.cutting.cuts_schema import cut_schema
 from nrcscan.reporting.json_shapes import (
     ANYTHING,
     COUNT,
@@ -17,12 +18,14 @@ from nrcscan.reporting.json_shapes import (
     part,
 )
 from nrcscan.reporting.report_schema import parts, report_shape
+from nrcscan.scanning.cuts_in_scan import CHOSEN, OF_CUT, OF_NETWORK
 from nrcscan.scanning.scan_file import AS_NAMED, RESULT, SCHEMA
 
 
 def scan_schema() -> dict[str, Any]:
     """Return the JSON Schema of `Scan.to_dict`."""
     shared = {name: shape for name, shape in parts().items() if name != "targets"}
+    shared |= cut_schema()["$defs"]
     shape = closed(
         {
             "provenance": closed(
@@ -43,8 +46,18 @@ def scan_schema() -> dict[str, Any]:
 def _measured() -> Schema:
     of_report = report_shape()["properties"]
     result = {name: of_report[name] for name in RESULT if name != "notes"}
-    more = {"statistics": TEXT, "data": or_null(ANYTHING), **result}
+    more = {"statistics": TEXT, "data": or_null(ANYTHING), **result, "cuts": _cuts()}
     return _checkpoint("ok", {"type": "null"}, more)
+
+
+def _cuts() -> Schema:
+    """Return the shape of what is kept of the cuts of a checkpoint."""
+    of_cuts = cut_schema()["properties"]
+    one, whole = of_cuts["cuts"]["items"]["properties"], of_cuts["model"]["properties"]
+    cut = or_null(closed({name: one[name] for name in OF_CUT}))
+    model = closed({name: whole[name] for name in OF_NETWORK})
+    told = {name: of_cuts[name] for name in ("within", "text")}
+    return closed({**told, "model": model, **dict.fromkeys(CHOSEN, cut)})
 
 
 def _checkpoint(status: str, reason: Schema, more: dict[str, Schema]) -> Schema:
@@ -60,5 +73,5 @@ def _checkpoint(status: str, reason: Schema, more: dict[str, Schema]) -> Schema:
             **dict.fromkeys(AS_NAMED, COUNT),
             **more,
         },
-        optional=AS_NAMED,
+        optional=(*AS_NAMED, "cuts"),
     )

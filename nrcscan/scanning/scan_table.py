@@ -10,11 +10,12 @@ from rich.text import Text
 
 from nrcscan.metrics.quantities import COLUMNS as QUANTITY_COLUMNS
 from nrcscan.metrics.quantities import CONDITIONS
-from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid
+from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
 from nrcscan.reporting.marks import ALARM, BLUE, MARKS, ORANGE
 from nrcscan.reporting.numbers import number
 from nrcscan.scanning import onset_strip
+from nrcscan.scanning.cuts_in_scan import CHOSEN, CutsOfCheckpoint
 from nrcscan.scanning.grouped_notes import grouped
 from nrcscan.scanning.newest import training_order
 from nrcscan.scanning.scan_file import Scan, ScannedCheckpoint
@@ -50,7 +51,7 @@ def table(scan: Scan, width: int | None = None) -> RenderableType:
         strip = onset_strip.OnsetStrip(over_time, width)
         parts += [strip, Text(), Hanging(onset_strip.LEGEND, "dim"), Text()]
     if good:
-        parts += [_grid(good, width), Text(), Hanging(_legend(), "dim"), Text()]
+        parts += [_grid(good, width), Text(), Hanging(_legend(), "dim"), *_cut_legend(good), Text()]
     parts += [Hanging(printable(line), "bold") for line in movements(scan)]
     bad = [c for c in scan.checkpoints if c.reason is not None]
     if bad:
@@ -105,6 +106,8 @@ def movements(scan: Scan) -> list[str]:
             newest = good[-1].result
             assert newest is not None
             lines.append(f"{name}, {_in_run(good[-1])}: {newest['verdict']['text']}")
+            if "cuts" in newest:
+                lines.append(f"{name}, cuts: {newest['cuts']['text']}")
     return lines
 
 
@@ -155,7 +158,25 @@ def _grid(checkpoints: list[ScannedCheckpoint], width: int | None) -> FittedGrid
     columns = [
         [Column((head,), cells)] for head, cells in zip(heads, zip(*rows, strict=True), strict=True)
     ]
+    if any("cuts" in (checkpoint.result or {}) for checkpoint in checkpoints):
+        columns += [_cut_columns(checkpoints, which) for which in CHOSEN]
     return FittedGrid(names, "checkpoint", columns, width=width)
+
+
+def _cut_columns(checkpoints: Sequence[ScannedCheckpoint], which: str) -> list[Column]:
+    """Return the columns of a cut of each checkpoint, with a row for each run's name."""
+    rows: list[tuple[str, str, str]] = []
+    for run, group in groupby(checkpoints, key=lambda checkpoint: checkpoint.run):
+        rows += [("", "", "")] if run else []
+        for checkpoint in group:
+            told = (checkpoint.result or {}).get("cuts")
+            rows.append(("", "", "") if told is None else _cut_cells(told, which))
+    before, kept, error = zip(*rows, strict=True)
+    return [
+        plain_column((which, "cut before"), before, left=True),
+        plain_column(("weights",), kept),
+        plain_column(("MSE",), error, left=True),
+    ]
 
 
 def _cells(checkpoint: ScannedCheckpoint, *, stepped: bool) -> Iterator[tuple[str, str]]:
@@ -184,6 +205,34 @@ def _legend() -> str:
         f"NRC1 to NRC4: step in depth from which each is met to the output ({nowhere} nowhere,"
         f" {undecided} undecided, {not_judged} cannot be judged); {NOISE}: of the last layer"
     )
+
+
+def _cut_cells(told: CutsOfCheckpoint, which: str) -> tuple[str, str, str]:
+    """Return a checkpoint's cut as its columns have it: before what, what stays, its MSE."""
+    from nrcscan.cutting.numbers_of_cuts import kept  # which needs NumPy
+
+    cut = told[which]
+    if cut is None:
+        return "none", "", ""
+    error = cut["held_out"]["standard_error"]
+    shown = f"{cut['held_out']['value']:.3g}" + ("" if error is None else f"±{error:.1g}")
+    before = "the inputs" if cut["inputs"] else printable(cut["layer"])
+    return before, kept(cut["weights"], told["model"]["weights"]), shown
+
+
+def _cut_legend(checkpoints: Sequence[ScannedCheckpoint]) -> Iterator[RenderableType]:
+    """Yield what the columns of cuts mean, if there are any."""
+    told = next((c.result["cuts"] for c in checkpoints if c.result and "cuts" in c.result), None)
+    if told is not None:
+        from nrcscan.cutting.numbers_of_cuts import share
+
+        yield Hanging(
+            "cuts: networks that end before a layer, in a linear head; their share of the weights,"
+            " and their MSE on blocks of samples, each by a fit without it; smallest: surely within"
+            f" {share(told['within'])} of the network's MSE on these samples, which it may have"
+            " been trained on; best: of the least MSE",
+            "dim",
+        )
 
 
 def _skipped(scan: Scan) -> Iterator[str]:

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nrcscan.acts_file.kept_in_memory import KeptInMemory
+from nrcscan.cutting.cut import cut
 from nrcscan.errors import NoNetworkError, NrcscanError, UsageError
 from nrcscan.files.open_safely import sha256
 from nrcscan.inputs.arrays import joined, parts
 from nrcscan.reporting.make_report import report_at, report_of
 from nrcscan.scanning.cache import Cache, Record
+from nrcscan.scanning.cuts_in_scan import kept_of
 from nrcscan.scanning.fingerprint import digest, judgement_key
 from nrcscan.scanning.messages import Inference, Outcome, Setup, Task
 from nrcscan.scanning.scan_file import IDENTITY, RESULT
@@ -87,7 +89,7 @@ class Worker:
         self._setup = setup
         code = SourceCode(search_path(setup.data, setup.settings))
         self._cache = Cache(setup.statistics, code)
-        self._judged_as = judgement_key(setup.judgement)
+        self._judged_as = judgement_key(setup.judgement, setup.within)
         self._network: Network | None = None
         self._built_for: object = None
         self._data: Dataset | None = None
@@ -157,6 +159,9 @@ class Worker:
             record.data = {name: data[name] for name in IDENTITY if name in data}
             whole = found.to_dict()
             result = {name: whole[name] for name in RESULT}
+            if self._setup.within is not None:
+                # Of the file, in which activations are too: else it would matter who measured it.
+                result["cuts"] = kept_of(cut(target, within=self._setup.within))
             record.reports[self._judged_as] = result
             if record.inference is not None:
                 record.inference["doubtful"] = bool(found.doubts)

@@ -79,11 +79,11 @@ def _better_probe(found: Grounds) -> list[str]:
     if not better:
         return []
     ratio, step = min(better, key=lambda one: one[0])
-    why = "Layers after this lose information."
+    why = "Layers after this lose information"
     if step is found.steps[-1]:
-        why = "The network's last layer is not the best linear map of what it reads."
+        why = "The network's last layer is not the best linear map of what it reads"
     return [
         f"A linear probe does better: from {step.name} ({ordinal(step.number)} of"
         f" {found.measured}) it predicts the targets with {ratio:.2g} times the network's error."
-        f" {why}"
+        f" {why}: see nrcscan cut."
     ]

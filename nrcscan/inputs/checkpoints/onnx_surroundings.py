@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nrcscan.inputs.branches import Branches, Surroundings
+from nrcscan.inputs.branches import Branches, Surroundings, Value
 
 if TYPE_CHECKING:
     import onnx
@@ -44,10 +44,11 @@ def surroundings(
     """
     branches = Branches()
     numbers = {layer.output: number for number, layer in enumerate(layers)}
-    acting = {other.output: branches.other() for other in others}
+    acting = {other.output: number for number, other in enumerate(others)}
     given = [one for one in graph.input if one.name not in held]
     chooses = {one.name for one in given if _is_mask(one)}
     on = {one.name: branches.source(chooses=one.name in chooses) for one in given}
+    made_of = dict(on)
     bits = [0] * len(layers)
     held = dict(held)
     biases: dict[str, NDArray[Any]] = {}
@@ -56,8 +57,10 @@ def surroundings(
         if node.op_type == "Identity" and node.input[0] in held:
             held[node.output[0]] = held[node.input[0]]
         values = [name for name in node.input if on.get(name, 0) and name not in chooses]
-        branches.join([on[name] for name in values])
-        depends = 0
+        branches.join([Value(on[name], made_of[name]) for name in values])
+        depends = parts = 0
+        for name in values or (name for name in node.input if on.get(name, 0)):
+            parts |= made_of[name]
         for name in filter(None, node.input):
             if node.op_type in _SUMS:
                 branches.add(depends, on.get(name, 0))
@@ -67,17 +70,19 @@ def surroundings(
             chooses.update(node.output)
         constants = [held[name] for name in node.input if name in held]
         if number is not None:
-            bits[number] = branches.call(depends)
-            depends |= bits[number]
+            bits[number] = parts = branches.call(depends, Value(depends, parts))
+            depends |= parts
             if len(node.input) > 2 and node.input[2] in held:
                 biases[layers[number].output] = held[node.input[2]]
         elif node.op_type == "Add" and len(constants) == 1:
             bare = next((name for name in node.input if name in numbers), None)
             if bare is not None:
                 biases[bare] = constants[0]
-        if depends:
-            depends |= acting.get(node.output[0], 0)
+        if depends and node.output[0] in acting:
+            parts = branches.other(Value(depends, parts), acting[node.output[0]])
+            depends |= parts
         on |= dict.fromkeys(filter(None, node.output), depends)
+        made_of |= dict.fromkeys(filter(None, node.output), parts)
     return [
         branches.around(bit, _size(biases.get(layer.output)))
         for layer, bit in zip(layers, bits, strict=True)

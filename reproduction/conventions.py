@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from nrcscan.metrics.quantities import CATALOGUE
+from nrcscan.metrics.quantities import CATALOGUE, ENTRIES
 from reproduction.results import Results
 
 SAME = 1e-3
@@ -39,7 +39,8 @@ class Difference:
         differ: in how many of them it is another.
         only_theirs: in how many layers theirs alone has one.
         only_ours: in how many ours alone.
-        middle: the median of the absolute differences of those that differ; 0 where none does.
+        middle: the median of the differences of those that differ; 0 where none does. They are
+            absolute; of errors and their ratios they are shares of the larger value.
         most: the greatest.
         ours: its value there.
         theirs: theirs.
@@ -72,9 +73,12 @@ def differences(results: Results) -> list[Difference]:
 def _difference(quantity: str, results: Results) -> Difference:
     pairs = list(_pairs(quantity, results))
     both = [(a, b, where) for a, b, where in pairs if a is not None and b is not None]
-    apart = [
-        (abs(a - b), a, b, where) for a, b, where in both if abs(a - b) > SAME * max(abs(a), abs(b))
-    ]
+    shares = ENTRIES[quantity].unit in ("ratio", "Y²")
+    apart = []
+    for a, b, where in both:
+        larger = max(abs(a), abs(b))
+        if abs(a - b) > SAME * larger:
+            apart.append((abs(a - b) / (larger if shares else 1.0), a, b, where))
     only_theirs = sum(a is None and b is not None for a, b, _ in pairs)
     only_ours = sum(a is not None and b is None for a, b, _ in pairs)
     counts = (quantity, len(both), len(apart), only_theirs, only_ours)

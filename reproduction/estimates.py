@@ -35,7 +35,7 @@ class Estimate:
         if self.error == 0:
             return f"{self.value:.3g} ± 0"
         digits = 1 - math.floor(math.log10(self.error))
-        if digits > 5:
+        if digits > 6:
             lead = math.floor(math.log10(abs(self.value) or 1.0))
             kept = max(0, lead + digits - 1)
             return f"{self.value:.{kept}e} ± {self.error:.0e}"

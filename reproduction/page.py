@@ -254,10 +254,11 @@ def _conventions(results: Results) -> str:
     return (
         "## The authors' conventions against ours\n\nThe same networks on the same samples under"
         " `--convention published`, which computes as the authors' script does. In how many"
-        " layers the two differ, by how much (median of the absolute differences), where most,"
-        f" and in how many layers theirs alone is a number.\n\n{table(head, rows)}\n\nThe same in"
-        f" both: {', '.join(f'`{name}`' for name in alike)}. The verdict, or the layer that it"
-        f" names, is another on {len(others)} of {len(results)} networks."
+        " layers the two differ, by how much (the median; of an error ratio as a share of the"
+        " larger), where most, and in how many layers theirs alone is a"
+        f" number.\n\n{table(head, rows)}\n\nThe same in both:"
+        f" {', '.join(f'`{name}`' for name in alike)}. The verdict, or the layer that it names, is"
+        f" another on {len(others)} of {len(results)} networks."
     )
 
 
@@ -312,7 +313,7 @@ def _cuts(results: Results) -> str:
 def _percent(one: Estimate, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     error = "" if one.error is None else f" ± {one.error:.1%}"
-    return f"{one.value:{sign}.1%}{error}"
+    return f"{one.value:{sign}.1%}{error}".replace("-0.0%", f"{sign}0.0%")
 
 
 def _anew() -> str:

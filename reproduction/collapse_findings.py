@@ -112,6 +112,13 @@ def below_the_last_layer(results: Results) -> Finding:
         head=("collapsed / fitting / trained, by λ", "λ", "begins at step"),
         rows=rows,
         sensitivity=[*over_readings(results, collapses), over_ranks(results, collapses)],
+        remarks=[
+            f"On {group} one λ > 0 was tried: that networks do not collapse there does not say that"
+            " they would at none."
+            for group, own in results.groups.items()
+            if len({one.weight_decay for one in own if one.weight_decay > 0}) == 1
+            and collapses(own, USUAL) is Agreement.DISAGREES
+        ],
     )
 
 

@@ -39,9 +39,10 @@ PAGES = {
     "Use": ["formats", "metrics", "quantities", "verdict", "cut", "figures", "page", "scan"],
     "Automate": ["training", "ci", "performance", "errors"],
     "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
+    "Reproduction": ["reproduction", "../reproduction/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],
 }
-include_patterns = ["*.md", "docs/*.md", "fixtures/README.md"]
+include_patterns = ["*.md", "docs/*.md", "fixtures/README.md", "reproduction/README.md"]
 exclude_patterns = [".*", "build", "dist", "demo", "benchmarks", "nrcscan", "tests"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,7 @@ from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.reporting.layer_result import LayerResult
 from nrcscan.reporting.report_document import Report
 from reproduction.plan import Run
-from reproduction.sample_sets import Samples
+from reproduction.sample_sets import DIRECTIONS, Samples
 from reproduction.training import Values, error, loaded
 
 Document = dict[str, Any]
@@ -52,7 +52,7 @@ def measured(
         )
         on_checkpoint(len(checkpoints))
     last = folder / f"epoch_{run.epochs}.pt"
-    found = _last(last, train, test, options)
+    found = _last(last, train, test, options, DIRECTIONS.get(run.data))
     checkpoints.append(
         {"epoch": run.epochs, "train": found.pop("train"), "test": found.pop("test")}
     )
@@ -66,7 +66,9 @@ def measured(
     return {"checkpoints": checkpoints, **found}
 
 
-def _last(last: Path, train: Pair, test: Pair, options: Document) -> Document:
+def _last(
+    last: Path, train: Pair, test: Pair, options: Document, directions: int | None
+) -> Document:
     """Return everything that is kept of a run's last checkpoint but its cuts.
 
     Leaves the statistics beside the checkpoint, without the features.
@@ -79,10 +81,13 @@ def _last(last: Path, train: Pair, test: Pair, options: Document) -> Document:
     on_train, on_test = map(nrcscan.report, files)
     everything = nrcscan.measure(last, train, measures="all", on_note=_unheard, **options)
     ranked = on_train.target_rank < on_train.n_targets
+    at_rank: Report | None = None
+    if ranked or directions:
+        at_rank = nrcscan.report(files[0], signal_dim=directions or "auto")
     return {
         "train": _with_intrinsic_dimensions(_short(on_train, full=True), everything),
         "test": _short(on_test),
-        "at_rank": _short(nrcscan.report(files[0], signal_dim="auto")) if ranked else None,
+        "at_rank": None if at_rank is None else _short(at_rank, more=("noise_alignment",)),
         "published": _short(nrcscan.report(files[0], convention="published")),
     }
 
@@ -112,8 +117,17 @@ CORE = ("noise_component", "cka", "alignment", "error_ratio")
 """What is kept of every layer; all quantities are of the last checkpoint."""
 
 
-def _short(report: Report, *, layers: bool = True, full: bool = False) -> Document:
-    """Return what is kept of a report: of the trained network, more than on the way there."""
+def _short(
+    report: Report, *, layers: bool = True, full: bool = False, more: Sequence[str] = ()
+) -> Document:
+    """Return what is kept of a report: of the trained network, more than on the way there.
+
+    Args:
+        report: it.
+        layers: whether layers are kept.
+        full: whether all quantities of them are.
+        more: quantities that are kept beside `CORE`.
+    """
     verdict = report.verdict
     text = {"text": verdict.text} if full else {}
     ranked = report.target_rank < report.n_targets
@@ -132,7 +146,7 @@ def _short(report: Report, *, layers: bool = True, full: bool = False) -> Docume
             **text,
         },
         "onset": report.onset,
-        **({"layers": [_layer(one, ranked, full) for one in report]} if layers else {}),
+        **({"layers": [_layer(one, ranked, full, more) for one in report]} if layers else {}),
     }
 
 
@@ -143,11 +157,11 @@ def _fit(run: Run, data: Samples, checkpoint: Path) -> Document:
     return {"mse": _estimate(mse, None), "r2": _estimate(1 - mse / variance, None)}
 
 
-def _layer(layer: LayerResult, ranked: bool, full: bool) -> Document:
+def _layer(layer: LayerResult, ranked: bool, full: bool, more: Sequence[str]) -> Document:
     """Return what is kept of a layer; `ranked`: the targets have fewer directions than t."""
     found = layer.metrics
     of_rank = [one for one in QUANTITIES if one.endswith("_r")]
-    names = [*(QUANTITIES if full else CORE), *(of_rank if ranked else [])]
+    names = [*(QUANTITIES if full else (*CORE, *more)), *(of_rank if ranked else [])]
     wanted = [one for one in dict.fromkeys(names) if ranked or one not in of_rank]
     values = {one: _estimate(found.get(one), found.standard_errors.get(one)) for one in wanted}
     short = {

@@ -99,3 +99,7 @@ SETS: dict[str, Callable[[], Samples]] = {
     "gemm": lambda: _committed(COMMITTED / "gemm.npz"),
     "road": road,
 }
+
+DIRECTIONS = {"gemm": 1}
+"""How many directions targets have beside noise, where noise gives them more: four timings of one
+product are one number, as in the paper's SGEMM."""

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ import pytest
 import torch
 from conftest import FIXTURES, ROOT, Run, samples
 from matplotlib.axes import Axes
+from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from torch import nn
@@ -38,6 +39,7 @@ from nrcscan.reporting.profile import Profile, profile
 from nrcscan.reporting.rank_figure import rank_figure
 from nrcscan.reporting.report_document import Report
 from nrcscan.reporting.spectrum_figure import spectrum_figure
+from nrcscan.scanning.error_figure import error_figure, trainings_of
 from nrcscan.scanning.heat_map_figure import heat_map_figure
 from nrcscan.scanning.newest_profiles import newest_profiles
 from nrcscan.verdict.answers import Answer
@@ -104,7 +106,8 @@ def made_up(names: list[str], **given: Any) -> Profile:
             "step": place or None,
             "inputs": place == 0,
             **{c.quantity: float(rng.uniform(0.05, 1)) for c in JUDGED},
-            **dict.fromkeys(("noise_component_r", "alignment_r"), 0.5),
+            **dict.fromkeys(("noise_component_r", "alignment_r", "noise_alignment_r"), 0.5),
+            "noise_alignment": 0.25,
             **dict.fromkeys(("feature_stable_rank", "weight_stable_rank"), 1.5),
             "answers": dict.fromkeys(CONDITIONS, answers[place % 3].value),
             "standard_error": {c.quantity: 0.02 for c in JUDGED},
@@ -255,8 +258,51 @@ def test_ranks_stand_beside_k_and_the_targets_rank(collapsed: Report) -> None:
 
 def test_low_ranks_are_drawn_beside_k() -> None:
     titles = [panel.title for panel in rank_figure([made_up(["a", "b"])]).panels]
-    at_k, at_r = ["SR(H)", "noise at k = 2", "align at k = 2"], ["noise at r = 1", "align at r = 1"]
-    assert titles == [*at_k, "SR(W)", *at_r]
+    beside = ("noise", "align", "noise align")
+    at_k, at_r = [f"{one} at k = 2" for one in beside], [f"{one} at r = 1" for one in beside]
+    assert titles == ["SR(H)", *at_k, "SR(W)", *at_r]
+
+
+def with_values(one: Profile, quantity: str, values: Sequence[float | None]) -> Profile:
+    """Return a network with other values of a quantity."""
+    layers = [{**layer, quantity: value} for layer, value in zip(one.layers, values, strict=True)]
+    return replace(one, layers=layers)
+
+
+def test_networks_of_one_label_are_a_curve_with_a_band() -> None:
+    seeds = [
+        with_values(made_up(["a", "b", "c"], label="λ = 0"), "cka", values)
+        for values in ([0.3, 0.5, 0.9], [0.1, 0.7, 0.8], [0.2, 0.6, None])
+    ]
+    other = made_up(["a", "b", "c"], label="λ = 1")
+    drawing = collapse_figure([*seeds, other])
+    together, alone = drawing.panels[1].curves
+    assert [(p.x, p.y) for p in together.points] == [(0, 0.2), (1, 0.6)]
+    assert list(together.band) == [(0, 0.1, 0.3), (1, 0.5, 0.7)]
+    assert list(together.missing) == [2], "no median where one of them is undefined"
+    assert not alone.band
+    assert [curve.look for curve in (together, alone)] == [0, 1]
+    told = ["λ = 0 (3 networks): not collapsed", "λ = 1: not collapsed"]
+    assert [line.label for line in drawing.head] == told
+    assert any(line.band for line in drawing.key)
+    bands = figure(drawing, "page").axes[1].findobj(FillBetweenPolyCollection)
+    assert len(bands) == 1
+
+
+def test_a_band_says_where_its_networks_are_not_alike() -> None:
+    one = made_up(["a", "b", "c"], label="x")
+    answers = [{**layer, "answers": dict.fromkeys(CONDITIONS, "met")} for layer in one.layers]
+    verdicts = [{"state": "collapsed", "onset": at, "last": "c"} for at in ("b", "c")]
+    two = [replace(one, layers=answers, verdict=verdict) for verdict in verdicts]
+    drawing = collapse_figure(two)
+    (line,) = drawing.head
+    told = "1 × collapsed from b (1st of 2), 1 × collapsed from c (2nd of 2)"
+    assert line.label == f"x (2 networks): {told}"
+    assert {(span.first, span.last) for p in drawing.panels for span in p.spans} == {(2, 2)}
+    mixed = collapse_figure([two[0], replace(one, verdict=verdicts[0])]).panels[0].curves[0]
+    assert [point.face for point in mixed.points] == [Face.CROSS, Face.HALF, Face.HALF]
+    assert not any(p.spans for p in collapse_figure([two[0], one]).panels), "one has not collapsed"
+    assert_whole(figure(rank_figure(two), "column"))
 
 
 def test_spectra_are_shares_of_the_first(collapsed: Report) -> None:
@@ -331,11 +377,51 @@ def test_scans_are_drawn_by_their_newest_checkpoints(scanned: dict[str, Any]) ->
     }
 
 
-@pytest.mark.parametrize("kind", ["collapse", "rank", "heatmap"])
+@pytest.mark.parametrize("kind", ["collapse", "rank", "heatmap", "error"])
 def test_a_scan_is_drawn(scan_folder: Path, tmp_path: Path, kind: Kind) -> None:
     source = scan_folder / "scan.json" if kind == "rank" else scan_folder
     drawn = nrcscan.plot(source, tmp_path / "a.svg", kind=kind)
-    assert len(drawn.axes) == {"collapse": 4, "rank": 2, "heatmap": 12}[kind]
+    assert len(drawn.axes) == {"collapse": 4, "rank": 2, "heatmap": 12, "error": 2}[kind]
+
+
+def entries_of(states: Sequence[str], errors: Sequence[float | None]) -> list[dict[str, Any]]:
+    """Return the checkpoints of a run, at epochs 1, 10, 100, …."""
+    return [
+        {
+            "path": f"a/epoch_{10**i}.pt",
+            "run": "a",
+            "epoch": 10**i,
+            "step": None,
+            "status": "ok" if state else "error",
+            "model": {"mse": mse},
+            "verdict": {"state": state},
+        }
+        for i, (state, mse) in enumerate(zip(states, errors, strict=True))
+    ]
+
+
+def test_errors_over_epochs_say_from_when_on_a_network_has_collapsed() -> None:
+    states = ["not collapsed", "collapsed", "partly", "collapsed", "", "collapsed"]
+    train = {"checkpoints": entries_of(states, [1.0, 0.5, 0.3, 0.2, None, 0.1])}
+    other = ["partly"] * 6
+    test = {"checkpoints": entries_of(other, [1.1, 0.6, 0.4, 0.4, 0.3, 0.4])}
+    drawing = error_figure(*trainings_of({"training": train, "held-out": test}))
+    (panel,) = drawing.panels
+    assert panel.levels == (Level(1e3, DASHED, upright=True),), "not at epoch 10: lost again"
+    assert panel.x.log
+    seen, held_out = panel.curves
+    assert [point.y for point in seen.points] == [1.0, 0.5, 0.3, 0.2, 0.1]
+    assert list(seen.missing) == [1e4]
+    assert [point.y for point in held_out.points] == [1.1, 0.6, 0.4, 0.4, 0.3, 0.4]
+    assert [line.label for line in drawing.head] == ["training", "held-out"]
+    assert_whole(figure(drawing, "column"))
+
+
+def test_a_network_that_does_not_end_collapsed_has_no_time_of_collapse() -> None:
+    scan = {"checkpoints": entries_of(["collapsed", "partly"], [1.0, 0.5])}
+    drawing = error_figure(*trainings_of({"": scan}))
+    assert not drawing.panels[0].levels
+    assert not drawing.key
 
 
 @pytest.mark.parametrize("width", ["column", "page"])
@@ -368,6 +454,15 @@ def test_what_cannot_be_drawn_is_refused(
         nrcscan.plot(scan_folder, kind="heatmap", convention="published")
     with pytest.raises(UsageError, match=r"--label: 1 for 2 networks; give one for each"):
         nrcscan.plot([acts, folder / "wd0.01.h5"], labels=["a"])
+    with pytest.raises(UsageError, match=r"--kind error: shows scans .*; give their folders"):
+        nrcscan.plot([scan_folder, acts], kind="error")
+    with pytest.raises(UsageError, match=r"--label: two scans have the same; give each its own"):
+        nrcscan.plot([scan_folder, scan_folder], kind="error", labels=["a", "a"])
+    with pytest.raises(UsageError, match=r"--label: 1 for 2 scans; give one for each"):
+        nrcscan.plot([scan_folder, scan_folder], kind="error", labels=["a"])
+    untimed = [{**entries_of(["partly"], [1.0])[0], "epoch": None}]
+    with pytest.raises(UsageError, match=r"tells its epoch or step; name them like epoch_10\.pt"):
+        trainings_of({"": {"checkpoints": untimed}})
     with pytest.raises(UsageError, match="nothing to draw; give"):
         nrcscan.plot([])
     with pytest.raises(UsageError, match="3 is a int: give a path"):

@@ -41,6 +41,8 @@ def plot(
         nrcscan plot acts.h5
         nrcscan plot wd0.h5 wd0.01.h5 -o collapse.pdf
         nrcscan plot scan/ --kind heatmap -o epochs.png
+        nrcscan plot seed1.h5 seed2.h5 --label "λ = 0.01" --label "λ = 0.01"
+        nrcscan plot scan/ scan-test/ --kind error --label training --label held-out
     """
     path = output or Path(f"{options['kind']}.pdf")
     drawn = nrcscan.plot(sources, path, force=force, **options)

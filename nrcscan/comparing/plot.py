@@ -22,6 +22,7 @@ from nrcscan.reporting.figures import OVER_DEPTH
 from nrcscan.reporting.make_report import report
 from nrcscan.reporting.profile import Profile, profile
 from nrcscan.reporting.report_document import Report
+from nrcscan.scanning.error_figure import error_figure, trainings_of
 from nrcscan.scanning.heat_map_figure import heat_map_figure, runs_of
 from nrcscan.scanning.newest_profiles import newest_profiles
 from nrcscan.scanning.read_scan import read_scan
@@ -48,7 +49,8 @@ def plot(
 
     Args:
         sources: files of `nrcscan extract`, reports, or scans and their folders, of which the
-            newest good checkpoint of every run is taken; of `kind="heatmap"` one scan.
+            newest good checkpoint of every run is taken; of `kind="heatmap"` one scan; of
+            `kind="error"` scans of the same networks, each on samples of its own.
         output: the file to write, a `.pdf`, `.svg` or `.png`; None writes none.
         force: replace an existing file.
         options: see `nrcscan.options.plot_options`.
@@ -123,6 +125,8 @@ def _drawing(given: Sequence[_Given], chosen: PlotOptions) -> Drawing | HeatMaps
     """
     if chosen["kind"] == "heatmap":
         return _heat_maps(given, chosen)
+    if chosen["kind"] == "error":
+        return _errors(given, chosen)
     named: list[tuple[PurePath, Profile]] = []
     for one in given:
         named += _profiles(one, chosen)
@@ -146,6 +150,31 @@ def _heat_maps(given: Sequence[_Given], chosen: PlotOptions) -> HeatMaps:
     return heat_map_figure(first.made, _labels(chosen["labels"], len(runs_of(first.made))))
 
 
+def _errors(given: Sequence[_Given], chosen: PlotOptions) -> Drawing:
+    """Return the errors of networks over their training.
+
+    Raises:
+        UsageError: errors over training are of scans.
+    """
+    scans: list[ScanDocument] = []
+    for one in given:
+        if one.made is None or isinstance(one.made, Report):
+            raise UsageError("--kind error: shows scans over their epochs; give their folders")
+        _require_defaults(one, chosen)
+        scans.append(one.made)
+    told = _labels(chosen["labels"], len(scans), "scan")
+    if not told:
+        told = labels([_name_of(one) for one in given]) if len(scans) > 1 else [""]
+    elif len({*told}) < len(told):
+        raise UsageError("--label: two scans have the same; give each its own")
+    return error_figure(*trainings_of(dict(zip(told, scans, strict=True))))
+
+
+def _name_of(one: _Given) -> PurePath:
+    """Return the path that a scan is labelled by."""
+    return PurePath(f"/{one.number}") if one.path is None else _absolute(whole_of(one.path))
+
+
 def _profiles(one: _Given, chosen: PlotOptions) -> Iterator[tuple[PurePath, Profile]]:
     """Yield networks, each with a path to be labelled by.
 
@@ -165,10 +194,8 @@ def _profiles(one: _Given, chosen: PlotOptions) -> Iterator[tuple[PurePath, Prof
         raise UsageError(
             f"{one.name}: scan.json keeps no eigenvalues; give files of its folder statistics"
         )
-    folder = one.path.parent if one.path is not None and one.path.is_file() else one.path
-    above = PurePath(f"/{one.number}") if folder is None else _absolute(folder)
     for run, profiled in newest_profiles(one.made).items():
-        yield above / run, profiled
+        yield _name_of(one) / run, profiled
 
 
 def _require_defaults(one: _Given, chosen: PlotOptions) -> None:
@@ -184,16 +211,14 @@ def _require_defaults(one: _Given, chosen: PlotOptions) -> None:
         )
 
 
-def _labels(wanted: Sequence[str], networks: int) -> list[str]:
+def _labels(wanted: Sequence[str], number: int, what: str = "network") -> list[str]:
     """Return the labels that were asked for.
 
     Raises:
-        UsageError: every network has a label of its own, or none has.
+        UsageError: each has a label, or none has.
     """
-    if wanted and len(wanted) != networks:
-        raise UsageError(
-            f"--label: {len(wanted)} for {counted(networks, 'network')}; give one for each"
-        )
+    if wanted and len(wanted) != number:
+        raise UsageError(f"--label: {len(wanted)} for {counted(number, what)}; give one for each")
     return list(wanted)
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from nrcscan.drawing.axes import put_names, put_numbers
 from nrcscan.drawing.keys import colour_of, curve_colour, mark, put_key
 from nrcscan.drawing.look import (
+    BAND,
     FAINT,
     GRID,
     LINE,
@@ -98,6 +99,7 @@ def _draw_curve(curve: Curve, axes: Axes, panel: Panel, inside: float) -> None:
     colour = curve_colour(curve)
     shown = [p for p in curve.points if p.y > 0 or not panel.y.log]
     joined = [point for point in shown if point.face is not Face.CROSS]
+    _draw_band(curve, axes, panel, {point.x for point in joined})
     for stretch in _stretches(joined, curve.missing):
         axes.plot(
             [p.x for p in stretch],
@@ -121,6 +123,22 @@ def _draw_curve(curve: Curve, axes: Axes, panel: Panel, inside: float) -> None:
         if alike:
             style = mark(curve.look, face, colour, size)
             axes.plot([p.x for p in alike], [p.y for p in alike], **style, zorder=3)
+
+
+def _draw_band(curve: Curve, axes: Axes, panel: Panel, places: set[float]) -> None:
+    """Draw what is around a curve, where it is joined by a line."""
+    band = [Point(x, high, bar=(low, high)) for x, low, high in curve.band if x in places]
+    for stretch in _stretches(band, curve.missing):
+        ends = [point.bar for point in stretch if point.bar is not None]
+        axes.fill_between(
+            [point.x for point in stretch],
+            [max(low, TINY) if panel.y.log else low for low, _ in ends],
+            [high for _, high in ends],
+            color=curve_colour(curve),
+            alpha=BAND,
+            linewidth=0,
+            zorder=1.5,
+        )
 
 
 def _stretches(points: Sequence[Point], missing: Sequence[float]) -> Iterable[list[Point]]:

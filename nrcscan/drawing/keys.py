@@ -16,7 +16,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from nrcscan.drawing.look import COLOURS, EDGE, FAINT, LETTER, LINES, MARKS, RC, SHADE, WIDTHS
+from nrcscan.drawing.look import BAND, COLOURS, EDGE, FAINT, LETTER, LINES, MARKS, RC, SHADE, WIDTHS
 from nrcscan.drawing.shapes import DASHED, Curve, Face, Key
 from nrcscan.drawing.words import drawn, folded
 from nrcscan.options.choices import Width
@@ -54,6 +54,8 @@ def _handle(line: Key) -> Line2D | Patch:
         return Line2D([], [], color=FAINT, linewidth=3)
     if line.span:
         return Patch(color=SHADE, linewidth=0)
+    if line.band:
+        return Patch(color=FAINT, alpha=BAND, linewidth=0)
     if line.shade is not None:
         return Line2D([], [], color=shaded(line.shade))
     if line.edge:

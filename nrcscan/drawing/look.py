@@ -28,6 +28,9 @@ LINES = ("solid", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1.5, 1)), (0, (6, 1, 1,
 SHADE, GRID, FAINT, EDGE = "#DCE6F0", "#E4E4E4", "#707070", "#C00000"
 """Of collapsed stretches, lines behind and between, and step lines across heat maps."""
 
+BAND = 0.2
+"""How much a band covers what is behind it."""
+
 RC: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],  # which comes with matplotlib
     "font.size": SIZE,

@@ -45,6 +45,7 @@ class Curve:
         missing: places where there is no value; the line is broken there.
         marked: whether its points are marked, or the line is all there is.
         shade: its place between the first of many and the last, 0 … 1, in place of `look`.
+        band: around it, by place: from where to where.
     """
 
     points: tuple[Point, ...]
@@ -52,6 +53,7 @@ class Curve:
     missing: tuple[float, ...] = ()
     marked: bool = True
     shade: float | None = None
+    band: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Key:
-    """A line of the key: a curve's look, a mark, a line, a stretch or an edge, and its meaning."""
+    """A line of the key: a curve's look, a mark, a line, a stretch, an edge or a band, in words."""
 
     label: str
     look: int | None = None
@@ -125,6 +127,7 @@ class Key:
     span: bool = False
     edge: bool = False
     shade: float | None = None
+    band: bool = False
 
 
 @dataclass(frozen=True)

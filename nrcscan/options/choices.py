@@ -23,8 +23,8 @@ Format = Literal["table", "json", "csv", "md"]
 ReportFormat = Literal[Format, "tex"]
 """What the report of one file is written as."""
 
-Kind = Literal["collapse", "rank", "spectrum", "heatmap"]
-"""What a figure shows: the four conditions, stable ranks, eigenvalues, or a scan's epochs."""
+Kind = Literal["collapse", "rank", "spectrum", "heatmap", "error"]
+"""What a figure shows: conditions, stable ranks, eigenvalues; over epochs conditions, errors."""
 
 Width = Literal["column", "page"]
 """How wide a figure is: one column of two, or the page."""

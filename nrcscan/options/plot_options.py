@@ -18,7 +18,7 @@ class FigureOptions(TypedDict, total=False):
         Option(
             "collapse",
             help="The four conditions over depth; stable ranks; eigenvalues; or, of a scan, the"
-            " conditions over its epochs.",
+            " conditions or the network's error over its epochs.",
             group="Output",
         ),
     ]
@@ -30,7 +30,8 @@ class FigureOptions(TypedDict, total=False):
         Sequence[str],
         Option(
             (),
-            help="What the key calls a network, in the order of the files.",
+            help="What the key calls a network, or the samples of a scan of --kind error, in the"
+            " order of the files; networks of one label are one curve, with a band around it.",
             flag="--label",
             metavar="LABEL",
             group="Output",

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nrcscan.drawing.shapes import Axis, Face, Key, Point, Span
+from nrcscan.drawing.shapes import Axis, Face
 from nrcscan.drawing.words import NAME
 from nrcscan.metrics.quantities import ENTRIES
 from nrcscan.reporting.place import INPUTS
 from nrcscan.reporting.report_document import Report
 from nrcscan.short_names import common_prefix, shortened
 from nrcscan.verdict.answers import Answer
-from nrcscan.verdict.in_document import brief
-from nrcscan.verdict.state import State
 
 LayerFields = Mapping[str, Any]
 """A layer as the JSON report has it."""
@@ -29,7 +27,6 @@ MARK_WORDS = {
 }
 
 LONGEST_LABEL = 40
-LONGEST_VERDICT = 90
 
 
 def face_of(layer: LayerFields, condition: str) -> Face:
@@ -43,7 +40,7 @@ class Profile:
     """One network over its depth.
 
     Attributes:
-        label: what the key calls it.
+        label: what the key calls it; networks of one label are drawn as one curve.
         layers: in execution order.
         verdict: on it, as in the JSON report.
         thresholds: by name; of those that are not known nothing is drawn.
@@ -117,52 +114,3 @@ def depth_of(profiles: Sequence[Profile]) -> Places:
                 found[layer["name"]] = (layer["step"] or 0) - (not inputs)
         by_step.append(found)
     return Places(Axis("step in depth", names=tuple(named)), by_step)
-
-
-def points_of(
-    one: Profile, places: Mapping[str, int], quantity: str, condition: str | None = None
-) -> tuple[tuple[Point, ...], tuple[float, ...]]:
-    """Return a quantity over depth, and the places where it is undefined.
-
-    What the verdict leaves out, inputs and shortcuts, is not judged.
-    """
-    found: list[Point] = []
-    missing: list[float] = []
-    for layer in one.layers:
-        place = places.get(layer["name"])
-        if place is None:
-            continue
-        value = layer[quantity]
-        if value is None:
-            missing.append(place)
-            continue
-        face = Face.FULL if condition is None else face_of(layer, condition)
-        error = (layer.get("standard_error") or {}).get(quantity)
-        centre = (layer.get("corrected") or {}).get(quantity, value)
-        bar = (centre - error, centre + error) if error else None
-        found.append(Point(place, value, Face.CROSS if layer["step"] is None else face, bar))
-    return tuple(found), tuple(missing)
-
-
-def span_of(one: Profile, places: Mapping[str, int], look: int) -> tuple[Span, ...]:
-    """Return the collapsed stretch, if the verdict is that there is one."""
-    ends = [places.get(one.verdict[name]) for name in ("onset", "last")]
-    if one.verdict["state"] != State.COLLAPSED.value or None in ends:
-        return ()
-    first, last = (float(place) for place in ends if place is not None)
-    return (Span(first, last, look),)
-
-
-def head(profiles: Sequence[Profile]) -> list[Key]:
-    """Return the key of the networks, with the verdict on each in a few words."""
-    if len(profiles) == 1 and not profiles[0].label:
-        (one,) = profiles
-        told = shortened(brief(one.verdict, one.layers), LONGEST_VERDICT)
-        collapsed = one.verdict["state"] == State.COLLAPSED.value
-        return [Key(told, span=True) if collapsed else Key(told)]
-    lines = []
-    for look, one in enumerate(profiles):
-        told = shortened(brief(one.verdict, one.layers), LONGEST_VERDICT)
-        label = shortened(one.label, LONGEST_LABEL)
-        lines.append(Key(f"{label}: {told}" if label else told, look=look))
-    return lines

@@ -1,4 +1,4 @@
-"""The four conditions over layers and epochs of every run: figure 5 of Rangamani & Unal."""
+"""The four conditions over layers and epochs of every run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def heat_map_figure(scan: ScanDocument, labels: Sequence[str] = ()) -> HeatMaps:
         for layer in entry.get("layers", ())
     }
     shared = common_prefix([*names], NAME)
-    unit = _unit([entry for entries in runs.values() for entry in entries])
+    unit = unit_of([entry for entries in runs.values() for entry in entries])
     maps = [
         _map(number, heading(condition, thresholds), entries, shared, unit)
         for entries in runs.values()
@@ -85,7 +85,7 @@ def heat_map_figure(scan: ScanDocument, labels: Sequence[str] = ()) -> HeatMaps:
     )
 
 
-def _unit(entries: Entries) -> str:
+def unit_of(entries: Entries) -> str:
     """Return what tells the time of all checkpoints; nothing where only their names do."""
     told = (unit for unit in ("epoch", "step") if all(e[unit] is not None for e in entries))
     return next(told, "")

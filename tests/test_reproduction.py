@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,16 @@ from reproduction.training import epochs_shown, network_of, saved_in, share_of_r
 TINY = Run("tiny", "mlp", 4, 12, 1e-3, 0, 0.05, 0.9, 25, 12, (3, 12))
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> Samples:
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[Samples]:
     """Return a data set of 5 inputs and 2 targets, which a run may name."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((300, 5)).astype(np.float32)
     y = np.stack([np.tanh(x[:, 0] + x[:, 1]), x[:, 2]], axis=1)
     data = Samples(x[:200], y[:200], x[200:], y[200:])
-    monkeypatch.setitem(SETS, "tiny", lambda: data)
-    return data
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(SETS, "tiny", lambda: data)
+        yield data
 
 
 def test_every_run_has_a_name_of_its_own_and_ends_at_a_checkpoint() -> None:
@@ -137,14 +139,18 @@ def test_features_are_averaged_over_images_and_the_network_is_left_alone() -> No
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
-@pytest.fixture
-def result(tiny: Samples, tmp_path: Path) -> dict[str, Any]:
-    return all_runs.do(TINY, tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the run that tests look at leaves everything."""
+    return tmp_path_factory.mktemp("runs")
 
 
-def test_a_run_is_measured_as_the_page_says(
-    result: dict[str, Any], tiny: Samples, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def result(tiny: Samples, folder: Path) -> dict[str, Any]:
+    return all_runs.do(TINY, folder)
+
+
+def test_a_run_is_measured_as_the_page_says(result: dict[str, Any], folder: Path) -> None:
     assert result["run"] == {**all_runs.described(TINY), "name": "tiny-wd0.001-seed0"}
     assert [one["epoch"] for one in result["checkpoints"]] == [3, 12]
     last = result["checkpoints"][-1]
@@ -168,7 +174,7 @@ def test_a_run_is_measured_as_the_page_says(
     assert result["at_rank"] is None  # the targets have both their directions
     assert len(result["cuts"]["cuts"]) == 4
     assert result["agreement"] <= drift.AGREEMENT
-    assert (tmp_path / TINY.name / "train.h5").is_file()
+    assert (folder / TINY.name / "train.h5").is_file()
     page = (Path(all_runs.__file__).parent / "README.md").read_text(encoding="utf-8")
     assert result["curve"][-1][0] == 12
     for field in [*result, *result["cuts"], *result["cuts"]["cuts"][0], *last["train"], *layer]:
@@ -176,22 +182,24 @@ def test_a_run_is_measured_as_the_page_says(
 
 
 def test_what_is_done_is_not_done_again(
-    result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    result: dict[str, Any], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.copytree(folder / TINY.name, tmp_path / TINY.name)
     kept = (tmp_path / TINY.name / "result.json").read_bytes()
+    monkeypatch.setattr("reproduction.training.train", None)
     assert all_runs.do(TINY, tmp_path) == json.loads(kept)
     (tmp_path / TINY.name / "result.json").unlink()  # as when it was ended while measuring
-    monkeypatch.setattr("reproduction.training.train", None)
     again = all_runs.do(TINY, tmp_path)
     assert again["checkpoints"] == result["checkpoints"]
 
 
-def test_another_plan_is_done_anew(result: dict[str, Any], tmp_path: Path) -> None:
-    other = all_runs.do(replace(TINY, epochs=4, checkpoints=(4,)), tmp_path)
-    assert [one["epoch"] for one in other["checkpoints"]] == [4]
+def test_another_plan_is_done_anew(result: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / TINY.name, tmp_path / TINY.name)
+    other = all_runs.do(replace(TINY, epochs=2, checkpoints=(2,)), tmp_path)
+    assert [one["epoch"] for one in other["checkpoints"]] == [2]
 
 
-def test_runs_go_on_side_by_side(tmp_path: Path) -> None:
+def test_runs_are_done_in_a_process_of_their_own(tmp_path: Path) -> None:
     runs = [
         replace(REDUCED[0], epochs=2, checkpoints=(2,), depth=3, width=8, seed=seed)
         for seed in (0, 1)
@@ -201,6 +209,7 @@ def test_runs_go_on_side_by_side(tmp_path: Path) -> None:
     found = all_runs.run_all(
         runs,
         tmp_path,
+        processes=1,
         on_run=lambda one: heard.append(one["run"]["name"]),
         on_progress=lambda done, total: told.append((done, total)),
     )
@@ -265,7 +274,7 @@ def test_layers_that_moved_are_told(result: dict[str, Any]) -> None:
 
 
 def test_what_is_kept_and_what_is_found_have_the_same_runs(
-    result: dict[str, Any], tmp_path: Path
+    result: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept"
     assert drift.drift({TINY.name: result}, kept) == [
@@ -276,7 +285,7 @@ def test_what_is_kept_and_what_is_found_have_the_same_runs(
     assert drift.drift({}, kept) == [
         "gone: is kept, and planned no longer; replace what is kept with --keep"
     ]
-    keep({TINY.name: result}, tmp_path, kept)
+    keep({TINY.name: result}, folder, kept)
     assert [path.name for path in kept.iterdir()] == [f"{TINY.name}.json"]
     assert drift.drift({TINY.name: result}, kept) == []
 

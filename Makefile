@@ -5,7 +5,7 @@
 # make docs   set up, and build the pages into build/docs
 # make pictures  set up, and make the pictures of the README anew
 # make test-oldest  set up a second environment with the oldest versions allowed, and run the tests
-# make reproduce  set up, train the networks of reproduction/ and measure them (about 15 minutes)
+# make reproduce  set up, train the networks of reproduction/ and measure them (about 25 minutes)
 # make reproduce-reduced  the same with five small ones (under a minute)
 # make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
 

@@ -20,12 +20,13 @@ from sphinx.application import Sphinx
 from torch import nn
 
 import nrcscan
+from nrcscan.cutting.agreement import Agreement
 from nrcscan.extracting.extraction import Extraction
 
 # What is imported for types alone, to be quick where it is not needed.
-for module in ("extract", "measure"):
-    names = vars(importlib.import_module(f"nrcscan.extracting.{module}"))
-    names.update(nn=nn, Extraction=Extraction)
+for module in ("extracting.extract", "extracting.measure", "cutting.write_cut"):
+    names = vars(importlib.import_module(f"nrcscan.{module}"))
+    names.update(nn=nn, Extraction=Extraction, Agreement=Agreement)
 for module in ("comparing.plot", "reporting.report_document"):
     vars(importlib.import_module(f"nrcscan.{module}")).update(Figure=Figure)
 
@@ -36,7 +37,17 @@ version = release = nrcscan.__version__
 
 root_doc = "README"
 PAGES = {
-    "Use": ["formats", "metrics", "quantities", "verdict", "cut", "figures", "page", "scan"],
+    "Use": [
+        "formats",
+        "metrics",
+        "quantities",
+        "verdict",
+        "cut",
+        "between",
+        "figures",
+        "page",
+        "scan",
+    ],
     "Automate": ["training", "ci", "performance", "errors"],
     "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
     "Reproduction": ["reproduction", "../reproduction/README"],

@@ -9,6 +9,9 @@ import numpy as np
 from nrcscan.metrics.directions import Spectrum
 from nrcscan.statistics.moments import Array, Statistics
 
+SMALLEST = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
+"""Largest eigenvalue up to which features do not vary: of less, float64 holds few digits."""
+
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:
@@ -74,7 +77,7 @@ def ridge_slopes(features: Spectrum, cross: Array, raised: float) -> Array:
         cross: Σ_HY, shape (d, t).
         raised: λ, an eigenvalue.
     """
-    if not features.values[0] > 0:
+    if not features.values[0] > SMALLEST:
         return np.zeros_like(cross)
     count = features.rank if raised == 0 else len(features.values)
     u = features.vectors[:, :count]

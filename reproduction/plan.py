@@ -97,7 +97,7 @@ def _plan() -> tuple[Run, ...]:
         *_trained_on("low-rank", (0.0, 5e-3, 2e-2), 300, depth=10),
         *_trained_on("gemm", (0.0, 5e-3, 2e-2), 300),
         *_trained_on("road", (0.0, 2e-3, 5e-3), 60, 2, network="convolutional", width=16, batch=50),
-        *_trained_on("road", (0.0, 2e-2), 50, 2, network="resnet18", width=16, batch=50),
+        *_trained_on("road", (0.0, 2e-3, 2e-2, 5e-2), 50, 2, network="resnet18", width=16, batch=50),
     ]
     return tuple(sorted(runs, key=lambda run: run.seed))
 

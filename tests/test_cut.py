@@ -231,6 +231,16 @@ def test_an_error_follows_from_statistics_alone(seed: int, ridge: float, offset:
     assert whole == pytest.approx(head.predictions(h[:1])[0], rel=EXACT, abs=EXACT + moved)
 
 
+def test_what_float64_holds_in_few_digits_predicts_nothing() -> None:
+    h, y = samples(5, 60, 4, 0.1)
+    moments = Moments(4, 2)
+    moments.update(1e-160 * h, y)
+    statistics = moments.statistics()
+    head = LinearHead.fitted(statistics, spectrum(statistics.feature_covariance), 1e-6)
+    assert not head.weight.any()
+    assert head.squared_error(statistics) == pytest.approx(y.var(axis=0), rel=EXACT)
+
+
 # --- what is said ----------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -89,6 +90,7 @@ def _trained_on(
 
 def _plan() -> tuple[Run, ...]:
     """Return all runs, the first seed's first: what is ended early has something on everything."""
+    images: dict[str, Any] = {"width": 16, "batch": 50}
     runs = [
         *_trained_on("swimmer", SWEEP, 600, width=256),
         *_trained_on("reacher", SWEEP, 600, width=256),
@@ -96,8 +98,8 @@ def _plan() -> tuple[Run, ...]:
         *_trained_on("synthetic", (0.0, 5e-3, 2e-2), 300),
         *_trained_on("low-rank", (0.0, 5e-3, 2e-2), 300, depth=10),
         *_trained_on("gemm", (0.0, 5e-3, 2e-2), 300),
-        *_trained_on("road", (0.0, 2e-3, 5e-3), 60, 2, network="convolutional", width=16, batch=50),
-        *_trained_on("road", (0.0, 2e-3, 2e-2, 5e-2), 50, 2, network="resnet18", width=16, batch=50),
+        *_trained_on("road", (0.0, 2e-3, 5e-3), 60, 2, network="convolutional", **images),
+        *_trained_on("road", (0.0, 2e-3, 2e-2, 5e-2), 50, 2, network="resnet18", **images),
     ]
     return tuple(sorted(runs, key=lambda run: run.seed))
 

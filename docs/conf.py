@@ -37,9 +37,16 @@ version = release = nrcscan.__version__
 root_doc = "README"
 PAGES = {
     "Use": ["formats", "metrics", "quantities", "verdict", "cut", "figures", "page", "scan"],
-    "Automate": ["training", "ci", "performance", "errors"],
+    "Automate": ["training", "ci", "performance", "errors", "reliability"],
     "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
-    "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],
+    "Project": [
+        "architecture",
+        "../CONTRIBUTING",
+        "policy",
+        "reliability",
+        "../SECURITY",
+        "../CHANGELOG",
+    ],
 }
 include_patterns = ["*.md", "docs/*.md", "fixtures/README.md"]
 exclude_patterns = [".*", "build", "dist", "demo", "benchmarks", "nrcscan", "tests"]

@@ -169,6 +169,15 @@ def emit(text: str, output: Path | None) -> None:
         ) from error
 
 
+def emit_line(text: str) -> None:
+    """Write a result that is one line, names of files in it, to stdout.
+
+    Raises:
+        OutputError: what stdout leads to takes no more, such as a full disk.
+    """
+    emit(f"{printable(text)}\n", None)
+
+
 def encoding_of_stdout() -> str:
     """Return what a table has to be laid out for; where there is no stdout it does not matter."""
     return getattr(sys.stdout, "encoding", None) or "ascii"

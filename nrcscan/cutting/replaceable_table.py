@@ -67,7 +67,7 @@ class ReplaceableTable:
     @property
     def least_width(self) -> int:
         """How many columns it takes to cut no number."""
-        return self._list().least_width
+        return self._list().least_width if listed_of(self.found) else 0
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         found = self.found

@@ -304,9 +304,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     y = (x[:, :2] + 0.1 * rng.standard_normal((240, 2))).astype(np.float32)
     np.savez(made / "data.npz", X=x, y=y)
     model = network()
-    for part, rows in (("train", {"limit": 120}), ("test", {"offset": 120})):
+    for part, first in (("train", 0), ("test", 120)):
         path = made / f"{file_name(1)}{part}.h5"
-        nrcscan.extract(model, (x, y), path, activations=False, cross=True, **rows)
+        nrcscan.extract(model, (x, y), path, activations=False, cross=True,
+                        offset=first, limit=120)  # fmt: skip
     for i, epoch in enumerate((1, 2)):
         run = made / "runs" / file_name(i)
         run.mkdir(parents=True)

@@ -236,8 +236,12 @@ class Trials:
         self._anew()
         happens = "signal=KILL" if fault.what == KILL else f"error={fault.what}"
         inject = f"inject={fault.call}:{happens}:when={fault.number}"
-        watch = ["-f", "-qq", "-o", str(self._log), "-e", f"trace={fault.call}", "-e", inject]
+        watch = ["-f", "-qq", "-y", "-o", str(self._log), "-e", f"trace={fault.call}", "-e", inject]
         ended = run(self._words(), self._folder, watch)
+        failed = re.findall(r"^.*\(INJECTED\)$", self._log.read_text(errors="replace"), re.M)
+        if fault.what != KILL and not any(str(self._out) in line for line in failed):
+            self.outcomes["another file's call failed"] += 1  # Python imported more, or less
+            return
         outcome, wrong = self._outcome(ended, killed=fault.what == KILL)
         self.outcomes[outcome] += 1
         if not wrong and fault.what == KILL:

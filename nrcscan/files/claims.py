@@ -115,7 +115,8 @@ def claimed(path: Path) -> Iterator[None]:
             lock.unlink()  # before it is given up: nobody then takes it for a claim
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked process may have it open too
-        os.close(descriptor)
+        with suppress(OSError):
+            os.close(descriptor)
 
 
 def beside(path: Path) -> Path:

@@ -37,7 +37,7 @@ version = release = nrcscan.__version__
 root_doc = "README"
 PAGES = {
     "Use": ["formats", "metrics", "quantities", "verdict", "cut", "figures", "page", "scan"],
-    "Automate": ["training", "ci", "performance", "errors"],
+    "Automate": ["training", "ci", "performance", "errors", "reliability"],
     "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],
 }

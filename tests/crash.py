@@ -354,7 +354,7 @@ def main() -> None:
     if not given.names or {"extract", "scan"} & {*given.names}:  # the others need no torch
         import nrcscan.extracting.run_pass
         import nrcscan.scanning.worker_process  # noqa: F401
-    subprocess.Popen = Forked  # type: ignore[misc]  # a scan's workers are forked too
+    subprocess.Popen = Forked  # type: ignore[misc,assignment]  # a scan's workers are forked too
     wrong = 0
     for name, tried in trials(given.names, given.kinds, given.every):
         n = sum(tried.outcomes.values())

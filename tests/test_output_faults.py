@@ -261,7 +261,11 @@ def test_of_two_writers_one_wins_and_the_other_says_so(
     link, replace = os.link, os.replace
 
     def late(call: Callable[..., None]) -> Callable[..., None]:
-        return lambda *args: (time.sleep(0.0005), call(*args))[1]
+        def delayed(*args: Any) -> None:
+            time.sleep(0.0005)
+            call(*args)
+
+        return delayed
 
     monkeypatch.setattr(os, "link", late(link))
     monkeypatch.setattr(os, "replace", late(replace))

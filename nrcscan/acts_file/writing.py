@@ -268,11 +268,11 @@ def create(
         try:
             file = h5_files.new(partial, path)
             yield Writer(file, path, n_samples, in_memory, compress=compress)
-            h5_files.close(file, path)
         except BaseException:
             if file:
                 h5_files.abandon(file)
             raise
+        h5_files.close(file, path)
 
 
 @contextmanager

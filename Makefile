@@ -7,6 +7,7 @@
 # make test-oldest  set up a second environment with the oldest versions allowed, and run the tests
 # make reproduce  set up, train the networks of reproduction/ and measure them (about 25 minutes)
 # make reproduce-reduced  the same with five small ones (under a minute)
+# make crash  set up, and fail and kill it at every call that touches an output (an hour; wants strace)
 # make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
 
 PYTHON ?= python3
@@ -25,7 +26,7 @@ for one in chromium chromium-browser google-chrome google-chrome-stable; do \
 	    || echo 'No browser could be installed: the tests of pages will fail. Install Chromium.'
 endef
 
-.PHONY: demo test test-kernels test-oldest check docs pictures reproduce reproduce-reduced bench clean
+.PHONY: demo test test-kernels test-oldest check docs pictures reproduce reproduce-reduced crash bench clean
 
 demo: .venv/core
 	@mkdir -p demo
@@ -77,6 +78,9 @@ reproduce: .venv/dev
 
 reproduce-reduced: .venv/dev
 	$(BIN)/python -m reproduction --reduced
+
+crash: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/crash.py
 
 bench: .venv/core
 	$(BIN)/python benchmarks/bench.py --json bench.json

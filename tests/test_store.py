@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,10 +72,14 @@ def test_no_place_to_write(tmp_path: Path, where: str, message: str) -> None:
 def test_read_only_folder_is_found_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Path, **options: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    begin = os.open
 
-    monkeypatch.setattr(Path, "touch", refuse)  # permissions do not bind a superuser
+    def refuse(path: str, flags: int, *args: int, **options: int) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return begin(path, flags, *args, **options)
+
+    monkeypatch.setattr(os, "open", refuse)  # permissions do not bind a superuser
     ran: list[str] = []
     monkeypatch.setattr(nn.Module, "__call__", lambda *args: ran.append("network"))
     with pytest.raises(OutputError, match="cannot be written: Permission denied; choose another"):
@@ -83,6 +88,7 @@ def test_read_only_folder_is_found_before_any_work(
 
 
 FULL = """
+import os
 import resource, signal, sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}]

@@ -35,6 +35,11 @@ def close(file: h5py.File, path: Path) -> None:
         OutputError: what it still held cannot be written.
     """
     try:
+        file.flush()  # a file that could not be closed is half taken apart: touched, it crashes
+    except (OSError, RuntimeError) as error:
+        abandon(file)
+        raise unwritable(path, error) from error
+    try:
         file.close()
     except (OSError, RuntimeError) as error:
         raise unwritable(path, error) from error
@@ -42,11 +47,11 @@ def close(file: h5py.File, path: Path) -> None:
 
 def abandon(file: h5py.File) -> None:
     """Close a file that is not wanted any more, whatever state it is in."""
-    with contextlib.suppress(OSError, RuntimeError):
-        file.close()
+    if not file:
         return
     with contextlib.suppress(OSError, RuntimeError):
         write_nowhere(file)
+    with contextlib.suppress(OSError, RuntimeError):
         file.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from nrcscan.acts_file.schema import (
     LayerRecord,
     OutputStatistics,
 )
-from nrcscan.files.write_atomically import beside, put_in_place, unwritable
+from nrcscan.files.write_atomically import kept_beside, put_in_place, unwritable
 from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
@@ -269,32 +268,31 @@ def create(
         try:
             file = h5_files.new(partial, path)
             yield Writer(file, path, n_samples, in_memory, compress=compress)
-            h5_files.close(file, path)
         except BaseException:
             if file:
                 h5_files.abandon(file)
             raise
+        h5_files.close(file, path)
 
 
 @contextmanager
 def apart(
-    path: Path, *, n_samples: int | None, compress: bool = False
+    path: Path, rank: int, *, n_samples: int | None, compress: bool = False
 ) -> Iterator[tuple[Writer, Path]]:
     """Keep rows in a file of their own beside the one that will be theirs, and remove it again.
 
     Args:
         path: of the file that they will be appended to.
+        rank: of the process, among those that torchrun started.
         n_samples: how many rows of samples will come, roughly.
         compress: the rows.
 
     Raises:
         OutputError: it cannot be written.
     """
-    partial = beside(path)
-    file = h5_files.new(partial, path)
-    try:
-        yield Writer(file, path, n_samples, None, compress=compress), partial
-    finally:
-        h5_files.abandon(file)
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    with kept_beside(path, rank) as partial:
+        file = h5_files.new(partial, path)
+        try:
+            yield Writer(file, path, n_samples, None, compress=compress), partial
+        finally:
+            h5_files.abandon(file)

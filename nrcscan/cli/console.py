@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from nrcscan.errors import NrcscanError, OutputError, UsageError
+from nrcscan.files.claims import holding
 from nrcscan.options.faces import at_terminal
 from nrcscan.wording import in_ascii, printable, reason
 
@@ -27,7 +28,7 @@ CLOSED_PIPE = 141
 def errors() -> Iterator[None]:
     """Turn an error that a user can cause into one line, which names flags, and an exit code."""
     try:
-        with at_terminal(), _names_in_bounds():
+        with at_terminal(), _names_in_bounds(), holding():
             yield
     except NrcscanError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -12,6 +12,7 @@ from nrcscan.comparing.short_labels import labels
 from nrcscan.drawing.figure import BEGINS, figure, require_drawable, write_figure
 from nrcscan.drawing.shapes import Drawing, HeatMaps
 from nrcscan.errors import UsageError
+from nrcscan.files.claims import holding
 from nrcscan.files.write_atomically import require_apart
 from nrcscan.options.check import checked, part, several
 from nrcscan.options.describe import described
@@ -66,13 +67,15 @@ def plot(
     """
     chosen = checked(PlotOptions, options, "plot")
     path = None if output is None else Path(output)
-    require_drawable(path, force=force)
-    given = list(_given(sources))
-    if path is not None:
-        require_apart(path, [whole_of(one.path) for one in given if one.path is not None], BEGINS)
-    drawn = figure(_drawing(given, chosen), chosen["width"])
-    if path is not None:
-        write_figure(drawn, path, force=force)
+    with holding():
+        require_drawable(path, force=force)
+        given = list(_given(sources))
+        if path is not None:
+            read = [whole_of(one.path) for one in given if one.path is not None]
+            require_apart(path, read, BEGINS)
+        drawn = figure(_drawing(given, chosen), chosen["width"])
+        if path is not None:
+            write_figure(drawn, path, force=force)
     return drawn
 
 

@@ -14,7 +14,8 @@ from nrcscan.cutting.cuts import Cut, Cuts
 from nrcscan.cutting.linear_head import LinearHead
 from nrcscan.cutting.numbers_of_cuts import share
 from nrcscan.errors import UsageError
-from nrcscan.files import write_atomically
+from nrcscan.files import write_atomically, write_together
+from nrcscan.files.claims import holding
 from nrcscan.merging.check_parts import section
 from nrcscan.options.check import checked
 from nrcscan.options.cut_network_options import CutNetworkOptions
@@ -118,7 +119,7 @@ def write_cut(
     """
     chosen = checked(CutNetworkOptions, options, "write_cut")
     path = Path(output)
-    with ExitStack() as files:
+    with holding(), ExitStack() as files:
         train = files.enter_context(open_acts(cuts.train))
         test = None if cuts.test is None else files.enter_context(open_acts(cuts.test))
         cut = _chosen(cuts, train, chosen["before"])
@@ -217,7 +218,7 @@ class _Writing:
         whole = whole_network(network, first, settings, self.train, known=known)
         source = whole.cut_before(self.cut.layer, self.head, self._told(path))
         writer = WRITERS[form]
-        with write_atomically.put_together(form.paths(path), force=force) as folder:
+        with write_together.put_together(form.paths(path), force=force) as folder:
             try:
                 writer.write(source, whole.example, folder / path.name)
             except (OSError, RuntimeError) as error:

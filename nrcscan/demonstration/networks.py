@@ -8,12 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from nrcscan.errors import OutputError
-from nrcscan.files.write_atomically import (
-    put_in_place,
-    require_folder,
-    require_free,
-    unwritable,
-)
+from nrcscan.files.write_atomically import require_folder, require_free, write_bytes
 
 
 @dataclass(frozen=True)
@@ -73,9 +68,5 @@ def unpack(folder: Path, *, force: bool = False) -> Iterator[Path]:
         require_free(folder / name, force=force)
     for name in names:
         content = (files("nrcscan.demonstration") / name).read_bytes()
-        with put_in_place(folder / name, force=force) as partial:
-            try:
-                partial.write_bytes(content)
-            except OSError as error:
-                raise unwritable(folder / name, error) from error
+        write_bytes(folder / name, content, force=force)
         yield folder / name

@@ -12,7 +12,7 @@ from nrcscan.drawing.look import RC
 from nrcscan.drawing.shapes import Drawing, HeatMaps
 from nrcscan.errors import UsageError
 from nrcscan.extras import to_install
-from nrcscan.files.write_atomically import put_in_place, require_free, unwritable
+from nrcscan.files.write_atomically import require_free, write_bytes
 from nrcscan.options.choices import Width
 
 if TYPE_CHECKING:
@@ -124,9 +124,4 @@ def write_figure(drawn: Figure, path: Path, *, force: bool) -> None:
         UsageError: something is there already that is not to be overwritten.
         OutputError: the folder of the output is missing, full, or cannot be written to.
     """
-    whole = image(drawn, path.suffix.lower())
-    with put_in_place(path, force=force) as partial:
-        try:
-            partial.write_bytes(whole)
-        except OSError as error:
-            raise unwritable(path, error) from error
+    write_bytes(path, image(drawn, path.suffix.lower()), force=force)

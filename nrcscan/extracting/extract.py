@@ -12,6 +12,7 @@ from nrcscan.errors import UsageError
 from nrcscan.extracting.check_resources import usable_device
 from nrcscan.extracting.listener import Listener
 from nrcscan.files import write_atomically
+from nrcscan.files.claims import holding
 from nrcscan.files.untouched import Untouched
 from nrcscan.inputs.check_first import needs_torch, require_there, watched
 from nrcscan.inputs.datasets.batches import Dataset
@@ -73,12 +74,13 @@ def extract(
         write_atomically.require_apart(path, paths, (b"\x89HDF",))
         write_atomically.require_free(path, force=force)
 
-    network, origin, dataset, files = opened(model, data, settings, require_writable)
-    from nrcscan.extracting.run_pass import run_pass
+    with holding():
+        network, origin, dataset, files = opened(model, data, settings, require_writable)
+        from nrcscan.extracting.run_pass import run_pass
 
-    note = heard(on_note)
-    listener = Listener(note, on_progress, files.check, space=note)
-    return run_pass(network, origin, dataset, path, settings, force=force, listener=listener)
+        note = heard(on_note)
+        listener = Listener(note, on_progress, files.check, space=note)
+        return run_pass(network, origin, dataset, path, settings, force=force, listener=listener)
 
 
 def opened(

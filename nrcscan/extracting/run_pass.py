@@ -261,7 +261,9 @@ def _row_store(
         yield RowStore(None, features=False)
     else:
         share = None if total is None else math.ceil(total / ranks.size)
-        with writing.apart(path, n_samples=share, compress=settings["compress"]) as (rows, file):
+        compress = settings["compress"]
+        apart = writing.apart(path, ranks.rank, n_samples=share, compress=compress)
+        with apart as (rows, file):
             yield RowStore(rows, features=True, apart=file)
 
 

@@ -5,28 +5,49 @@ One policy holds for whatever is written: `require_apart` and `require_free`, be
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from nrcscan.errors import OutputError, UsageError
+from nrcscan.files import claims
+from nrcscan.files.claims import beside
 from nrcscan.files.open_safely import head
 from nrcscan.wording import reason
 
-PARTIAL = ".part"
-"""How the name of what is not whole yet ends."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the operating system says of a full disk, and of a user who has used up a share of it."""
+
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM, errno.EBADF)
+"""What it says where a folder cannot be synced at all, or not by this user."""
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+"""What it says of a file system without hard links."""
 
 
 def require_free(path: Path, *, force: bool) -> None:
-    """Check that `path` can be written before any work is done.
+    """Check that `path` can be written before any work is done, and claim it.
+
+    Raises:
+        UsageError: something is there already that is not to be overwritten, it is no file, or
+            another program is writing it.
+        OutputError: the folder of the output is missing, full, or cannot be written to.
+    """
+    with told(path):
+        require_file(path, force=force)
+        claims.claim(path, force=force)
+        require_nothing_new(path, force=force)
+
+
+def require_file(path: Path, *, force: bool) -> None:
+    """Check what is at `path`, and its folder.
 
     Raises:
         UsageError: something is there already that is not to be overwritten, or it is no file.
-        OutputError: the folder of the output is missing, full, or cannot be written to.
+        OutputError: the folder of the output is missing.
     """
     _require_no_stream(path, "file")
     if path.is_dir():
@@ -38,11 +59,30 @@ def require_free(path: Path, *, force: bool) -> None:
     folder = path.parent
     if not folder.is_dir():
         raise OutputError(f"{path}: there is no folder {folder}; create it first")
-    probe = beside(path)
+
+
+def require_nothing_new(path: Path, *, force: bool) -> None:
+    """Check once more when no other nrcscan can write there.
+
+    Raises:
+        UsageError: something has come there that is not to be overwritten.
+    """
+    if not force and path.exists():
+        raise UsageError(f"{path}: another program has just created it; choose another -o")
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into one message about an output.
+
+    Raises:
+        OutputError: the folder of the output is missing, full, or cannot be written to.
+    """
     try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        yield
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise
         raise unwritable(path, error) from error
 
 
@@ -94,110 +134,106 @@ def put_in_place(path: Path, *, force: bool) -> Iterator[Path]:
         force: replace what is there.
 
     Raises:
-        UsageError: something has come there during the work, that is not to be overwritten.
+        UsageError: something has come there during the work, that is not to be overwritten, or
+            another program is writing it.
         OutputError: the folder of the output is missing, full, or cannot be written to.
     """
-    require_free(path, force=force)
-    partial = beside(path)
-    try:
-        yield partial
+    force = claims.replaces(path, force=force)
+    with ExitStack() as stack:
+        with told(path):
+            require_file(path, force=force)
+            stack.enter_context(claims.claimed(path))
+            require_nothing_new(path, force=force)
+        partial = beside(path)
         try:
-            _sync(partial)
-            if path.exists() and not force:
-                raise UsageError(f"{path}: another program has just created it; choose another -o")
-            partial.replace(path)
-            _sync(path.parent)
-        except OSError as error:
-            raise unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+            yield partial
+            with told(path):
+                sync(partial)
+                move(partial, path, force=force)
+        finally:
+            with suppress(OSError):
+                partial.unlink()
+        claims.written(path)
+        sync_entry(path)
 
 
-@contextmanager
-def put_together(paths: Sequence[Path], *, force: bool) -> Iterator[Path]:
-    """Yield a folder to write several files in, which appear at `paths`, all of them or none.
-
-    They appear, on disk, when the block has ended well.
-
-    Args:
-        paths: where they will be, in one folder; in the folder that is yielded they have the
-            same names.
-        force: replace what is there.
+def move(partial: Path, path: Path, *, force: bool) -> None:
+    """Give a file its final name.
 
     Raises:
-        UsageError: something has come there during the work, that is not to be overwritten.
-        OutputError: the folder of the output is missing, full, or cannot be written to.
+        UsageError: something has come there that is not to be overwritten.
     """
-    for path in paths:
-        require_free(path, force=force)
-    folder = beside(paths[0])
+    if force:
+        partial.replace(path)
+        return
     try:
-        try:
-            folder.mkdir()
-            yield folder
-            for path in paths:
-                _sync(folder / path.name)
-                if path.exists() and not force:
-                    raise UsageError(
-                        f"{path}: another program has just created it; choose another -o"
-                    )
-            _replace_all(folder, paths)
-            _sync(paths[0].parent)
-        except OSError as error:
-            raise unwritable(paths[0], error) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace_all(folder: Path, paths: Sequence[Path]) -> None:
-    """Move files of a folder to where they will be; if one cannot be moved, all is as before."""
-    moved: list[tuple[Path, Path]] = []
-    try:
-        for path in paths:
-            before = folder / f"{path.name}.before"
-            if path.exists():
-                path.replace(before)
-            moved.append((path, before))
-            (folder / path.name).replace(path)
-    except OSError:
-        for path, before in moved:
-            path.unlink(missing_ok=True)
-            if before.exists():
-                before.replace(path)
+        os.link(partial, path)  # unlike a rename it replaces nothing, whoever wrote it
+        with suppress(OSError):
+            partial.unlink()
+    except FileExistsError:
+        require_nothing_new(path, force=force)
         raise
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        require_nothing_new(path, force=force)
+        partial.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all, replacing what was there.
 
     Raises:
-        UsageError: `path` is a folder, a link or a device.
+        UsageError: `path` is a folder, a link or a device, or another program is writing it.
         OutputError: the folder of the output is missing, full, or cannot be written to.
     """
-    with put_in_place(path, force=True) as partial:
+    write_bytes(path, text.encode(), force=True)
+
+
+def write_bytes(path: Path, content: bytes, *, force: bool) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: where it will be.
+        content: of the file.
+        force: replace what is there.
+
+    Raises:
+        UsageError: `path` is a folder, a link or a device, something is there that is not to be
+            overwritten, or another program is writing it.
+        OutputError: the folder of the output is missing, full, or cannot be written to.
+    """
+    with put_in_place(path, force=force) as partial, told(path):
+        partial.write_bytes(content)
+
+
+@contextmanager
+def kept_beside(path: Path, rank: int) -> Iterator[Path]:
+    """Yield where a process of torchrun keeps, until the block ends, what goes into an output.
+
+    Args:
+        path: of the output.
+        rank: of the process.
+
+    Raises:
+        OutputError: the folder of the output is missing, full, or cannot be written to.
+    """
+    own = claims.of_rank(path, rank)
+    with ExitStack() as stack:
+        with told(path):
+            stack.enter_context(claims.claimed(own))
+        partial = beside(own)
         try:
-            partial.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise unwritable(path, error) from error
-
-
-def beside(path: Path) -> Path:
-    """Return a name in the same folder that nothing has yet."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
-
-
-def sweep(folder: Path) -> None:
-    """Remove what killed programs left half-written in a folder."""
-    for left in folder.glob(f".*{PARTIAL}"):
-        with suppress(OSError):
-            left.unlink()
+            yield partial
+        finally:
+            with suppress(OSError):
+                partial.unlink()
 
 
 def unwritable(path: Path, error: OSError | RuntimeError) -> OutputError:
     """Return the message for an output that cannot be written; HDF5 hides the reason in its own."""
-    told = re.search(r"errno = (\d+)", str(error))
-    number = int(told[1]) if told else getattr(error, "errno", None)
+    hidden = re.search(r"errno = (\d+)", str(error))
+    number = int(hidden[1]) if hidden else getattr(error, "errno", None)
     why = os.strerror(number) if number else reason(error)
     return OutputError(f"{path}: cannot be written: {why}; choose another place with -o")
 
@@ -212,10 +248,30 @@ def _require_no_stream(path: Path, kind: str) -> None:
         raise UsageError(f"-: stdout takes no such output; give a {kind} with -o")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have the operating system put a file, or a folder's entries, on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_entry(path: Path) -> None:
+    """Have the operating system put on disk that a file, which is, has come into its folder.
+
+    Raises:
+        OutputError: the file is there, and whole, but may be gone after a power failure.
+    """
+    try:
+        sync(path.parent)
+    except OSError as error:
+        if error.errno in _NO_SYNC:
+            return
+        with told(path):
+            path.stat()
+        raise OutputError(
+            f"{path}: is written and whole, but its folder cannot be put on disk:"
+            f" {os.strerror(error.errno or errno.EIO)}; a power failure may undo it: check the"
+            " disk, and copy the file to another"
+        ) from error

@@ -14,6 +14,7 @@ from nrcscan.acts_file import schema, writing
 from nrcscan.acts_file.reading import Acts, open_acts
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import write_atomically
+from nrcscan.files.claims import holding
 from nrcscan.merging import told_of_parts
 from nrcscan.merging.check_parts import problems, told_by_any
 from nrcscan.merging.merge_blocks import merged_blocks, merged_targets
@@ -92,7 +93,7 @@ def merge(
     """
     paths, path, note = several(parts), Path(output), heard(on_note)
     _require_mergeable(paths, path)
-    with ExitStack() as stack:
+    with holding(), ExitStack() as stack:
         opened = [stack.enter_context(open_acts(part)) for part in paths]
         if found := problems(opened):
             raise InputError(

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Unpack
 
 from nrcscan.errors import UsageError
-from nrcscan.files.write_atomically import put_in_place, require_apart, require_free, unwritable
+from nrcscan.files.claims import holding
+from nrcscan.files.write_atomically import require_apart, require_free, write_bytes
 from nrcscan.options.check import checked, one_path
 from nrcscan.options.describe import described
 from nrcscan.options.faces import names_keywords
@@ -51,13 +52,9 @@ def page(
     target, given = Path(output), source if isinstance(source, Report) else one_path(source)
     chosen = checked(PageOptions, options, "page")
     require_apart(target, [whole_of(given)] if isinstance(given, Path) else [], (b"<",))
-    require_free(target, force=force)
-    html = _html(given, chosen)
-    with put_in_place(target, force=force) as partial:
-        try:
-            partial.write_text(html, encoding="utf-8")
-        except OSError as error:
-            raise unwritable(target, error) from error
+    with holding():
+        require_free(target, force=force)
+        write_bytes(target, _html(given, chosen).encode(), force=force)
     return target
 
 

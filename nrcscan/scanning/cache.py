@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nrcscan.files import open_safely
-from nrcscan.files.write_atomically import write_text
+from nrcscan.files.write_atomically import told, write_text
 from nrcscan.scanning.fingerprint import digest
 from nrcscan.scanning.messages import Inference
 from nrcscan.scanning.source_code import SourceCode
@@ -97,8 +97,13 @@ class Cache:
         return record if same else None
 
     def save(self, key: str, record: Record) -> None:
-        """Write an entry's record; its file is in place."""
-        record.stamp = stamp_of(self.statistics(key))
+        """Write an entry's record; its file is in place.
+
+        Raises:
+            OutputError: it cannot be written, or the file is gone.
+        """
+        with told(self.statistics(key)):
+            record.stamp = stamp_of(self.statistics(key))
         content = record.content()
         text = json.dumps({"sha256": digest(content), "record": content}, allow_nan=False)
         write_text(self._record(key), text)

@@ -14,8 +14,9 @@ from typing import Any, Unpack
 
 from nrcscan.cpu_threads import processors
 from nrcscan.errors import NothingError, OutputError, UsageError
+from nrcscan.files.claims import sweep
 from nrcscan.files.untouched import Untouched
-from nrcscan.files.write_atomically import require_folder, sweep
+from nrcscan.files.write_atomically import require_folder
 from nrcscan.inputs.check_first import is_code, require_there
 from nrcscan.options.check import checked, part
 from nrcscan.options.describe import described

@@ -12,7 +12,7 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from typing import Any
 
-from nrcscan.errors import InputError
+from nrcscan.errors import InputError, OutputError
 from nrcscan.scanning.messages import DataQuestion, Died, Outcome, Setup, Task, TookTooLong
 
 # Not multiprocessing's own start methods: those import the caller's script once more, and what
@@ -108,6 +108,7 @@ class WorkerPool:
         Raises:
             Died: the worker died of it.
             TookTooLong: it was ended.
+            OutputError: what was found cannot be written.
             NrcscanError: the data cannot be opened, or the network's factory not be found.
         """
         process = self._ready()
@@ -118,6 +119,9 @@ class WorkerPool:
             raise
         with self._lock:
             self._idle.append(process)
+        if isinstance(answer, OutputError):
+            what = str(answer).partition("; ")[0]
+            raise OutputError(f"{what}; mend that: the same command goes on from what is done")
         return answer
 
     def prepare(self, setup: Setup) -> None:

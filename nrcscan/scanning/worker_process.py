@@ -20,7 +20,7 @@ import numpy as np
 
 from nrcscan.acts_file.kept_in_memory import KeptInMemory
 from nrcscan.cutting.cut import cut
-from nrcscan.errors import NoNetworkError, NrcscanError, UsageError
+from nrcscan.errors import NoNetworkError, NrcscanError, OutputError, UsageError
 from nrcscan.files.open_safely import sha256
 from nrcscan.inputs.arrays import joined, parts
 from nrcscan.reporting.make_report import report_at, report_of
@@ -112,14 +112,14 @@ class Worker:
         self._data = _in_memory(self._setup.data, settings)
         files.check()
 
-    def do(self, task: Task) -> Outcome:
-        """Return what becomes of a checkpoint; never raises."""
+    def do(self, task: Task) -> Outcome | OutputError:
+        """Return what becomes of a checkpoint, or why none can be written; never raises."""
         try:
             return self._do(task)
-        except NoNetworkError as error:
-            return Outcome(_without(task.path, error), skipped=True)
+        except OutputError as error:  # no fault of the checkpoint, and the next fares no better
+            return error
         except NrcscanError as error:
-            return Outcome(_without(task.path, error))
+            return Outcome(_without(task.path, error), skipped=isinstance(error, NoNetworkError))
         except Exception as error:  # one checkpoint must not end the scan of the others
             return Outcome(f"failed unexpectedly: {type(error).__name__}: {reason(error)}")
 

@@ -1,0 +1,370 @@
+"""Fails and kills nrcscan at every system call that touches what it writes, and counts outcomes.
+
+`make crash` runs it all, which takes a while; a test runs a little of it. It wants strace, which
+makes the N-th such call of a process fail, or has the process killed as it makes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from forked import Forked
+
+ROOT = Path(__file__).parent.parent
+SWIMMER = ROOT / "fixtures" / "swimmer"
+
+CALLS = {
+    "openat": ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES"),
+    "write": ("EIO", "ENOSPC", "EDQUOT"),
+    "pwrite64": ("EIO", "ENOSPC"),
+    "ftruncate": ("EIO", "ENOSPC"),
+    "fsync": ("EIO", "ENOSPC"),
+    "close": ("EIO", "ENOSPC"),
+    "mkdir": ("EACCES", "ENOSPC"),
+    "link": ("EIO", "EXDEV", "EACCES", "EPERM"),
+    "rename": ("EIO", "EXDEV", "EACCES", "ENOSPC"),
+    "unlink": ("EIO",),
+}
+"""System call → what it is made to fail with, beside being killed."""
+
+KILL = "KILL"
+
+_CHILD = """
+import ctypes, os, signal, sys
+os.kill(os.getpid(), signal.SIGSTOP)
+from nrcscan.cli.app import main
+try:
+    main()
+except SystemExit as ended:
+    code = ended.code
+sys.stdout.flush()
+ctypes.CDLL(None).exit(code or 0)  # what HDF5 does at the end too
+"""
+
+
+_PREPARE = """
+import sys
+import nrcscan
+model, data, first, second, both = sys.argv[1:]
+for output, offset, limit in ((first, 0, 100), (second, 100, 100), (both, 0, 200)):
+    nrcscan.extract(model, data, output, offset=offset, limit=limit, activations=False)
+"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is tried.
+
+    Attributes:
+        words: of the command line; the output comes last.
+        output: what it writes, a file or a folder, in a folder of its own.
+        same: says whether two outputs are the same.
+    """
+
+    words: tuple[str, ...]
+    output: str
+    same: Callable[[Path, Path], bool]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to the n-th call of its name, in each thread."""
+
+    call: str
+    number: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.what} at {self.call} {self.number}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code, negative for a signal, and what it said."""
+
+    code: int
+    said: str
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    """Say whether two files are the same."""
+    return one.read_bytes() == other.read_bytes()
+
+
+def same_acts(one: Path, other: Path) -> bool:
+    """Say whether two statistics files hold the same, but for when they were made."""
+
+    def held(path: Path) -> dict[str, object]:
+        found: dict[str, object] = {}
+
+        def keep(name: str, value: h5py.Dataset | h5py.Group) -> None:
+            found[name] = {key: str(value.attrs[key]) for key in value.attrs}
+            if isinstance(value, h5py.Dataset) and name != "provenance":
+                found[name] = (found[name], np.asarray(value).tobytes())
+
+        with h5py.File(path, "r") as file:
+            file.visititems(keep)
+            found[""] = {key: str(file.attrs[key]) for key in file.attrs}
+        return found
+
+    try:
+        return held(one) == held(other)
+    except (OSError, RuntimeError):
+        return False
+
+
+def same_scan(one: Path, other: Path) -> bool:
+    """Say whether two scans found the same."""
+    return all(same_bytes(one / name, other / name) for name in ("scan.json", "scan.csv"))
+
+
+def commands(work: Path) -> dict[str, Command]:
+    """Return what is tried, with inputs that are there or made in `work`."""
+    model, data = str(SWIMMER / "wd0.01" / "epoch_600.pt"), str(SWIMMER / "data.npz")
+    runs, acts = work / "runs", work / "acts.h5"
+    runs.mkdir()
+    for epoch in (100, 600):
+        shutil.copy(SWIMMER / "wd0.01" / f"epoch_{epoch}.pt", runs)
+    parts = [str(work / "part0.h5"), str(work / "part1.h5")]
+    made = subprocess.run(
+        [sys.executable, "-c", _PREPARE, model, data, *parts, str(acts)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    small = ("--limit", "200", "--no-activations")
+    return {
+        "extract": Command(("extract", model, data, *small, "-o"), "acts.h5", same_acts),
+        "merge": Command(("merge", *parts, "-o"), "acts.h5", same_acts),
+        "report": Command(("report", str(acts), "--format", "json", "-o"), "r.json", same_bytes),
+        "page": Command(("page", str(acts), "-o"), "page.html", same_bytes),
+        "scan": Command(("scan", str(runs), data, *small, "--jobs", "1", "-o"), "scan", same_scan),
+    }
+
+
+def run(words: Sequence[str], cwd: Path, strace: Sequence[str] = ()) -> Ended:
+    """Run a command line in a process forked off this one, watched by strace if that is given."""
+    with (cwd / "said").open("wb") as said:
+        child = Forked(
+            [sys.executable, "-c", _CHILD, *words],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env={**os.environ, "RANK": "0"},
+        )
+    os.waitpid(child.pid, os.WUNTRACED)
+    watcher = None
+    if strace:
+        watcher = subprocess.Popen(["strace", *strace, "-p", str(child.pid)])
+        status = Path(f"/proc/{child.pid}/status")
+        while watcher.poll() is None and "TracerPid:\t0\n" in status.read_text():
+            time.sleep(0.005)
+    os.kill(child.pid, signal.SIGCONT)
+    code = child.wait()
+    if watcher is not None:
+        watcher.wait()
+    return Ended(code, (cwd / "said").read_text())
+
+
+class Trials:
+    """A command, tried with one fault after the other.
+
+    Attributes:
+        outcomes: how often what came of it.
+        wrong: what should not have been.
+    """
+
+    def __init__(self, name: str, command: Command, work: Path, *, replaced: bool) -> None:
+        self._command = command
+        self._replaced = replaced
+        self._folder = work / (f"{name}-force" if replaced else name)
+        self._reference = self._folder / "reference"
+        self._out = self._folder / "out"
+        self._log = self._folder / "calls"
+        self._reference.mkdir(parents=True)
+        self.outcomes: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        ended = run([*command.words, str(self._reference / command.output)], self._folder)
+        assert ended.code == 0, ended.said
+
+    @property
+    def _output(self) -> Path:
+        return self._out / self._command.output
+
+    def faults(self, kinds: Sequence[str]) -> list[Fault]:
+        """Return every fault there can be: calls are counted in a run that nothing happens to."""
+        self._anew()
+        watch = ["-f", "-qq", "-y", "-o", str(self._log), "-e", f"trace={','.join(CALLS)}"]
+        ended = run(self._words(), self._folder, watch)
+        assert ended.code == 0, ended.said
+        seen: Counter[tuple[str, str]] = Counter()
+        found: dict[tuple[str, int], None] = {}
+        for line in self._log.read_text(errors="replace").splitlines():
+            called = re.match(r"(\d+) +(\w+)\((.*)", line)
+            if called is None or called[2] not in CALLS:
+                continue
+            seen[called[1], called[2]] += 1
+            there = str(self._out) in called[3] or called[2] == "fsync"
+            if there and not (called[2] in ("openat", "close") and _only_reads(line)):
+                found[called[2], seen[called[1], called[2]]] = None
+        return [
+            Fault(call, number, what)
+            for call, number in found
+            for what in (KILL, *CALLS[call])
+            if what in kinds or (not kinds)
+        ]
+
+    def try_(self, fault: Fault) -> None:
+        """Run the command with a fault, and see what is left."""
+        self._anew()
+        happens = "signal=KILL" if fault.what == KILL else f"error={fault.what}"
+        inject = f"inject={fault.call}:{happens}:when={fault.number}"
+        watch = ["-f", "-qq", "-y", "-o", str(self._log), "-e", f"trace={fault.call}", "-e", inject]
+        ended = run(self._words(), self._folder, watch)
+        failed = re.findall(r"^.*\(INJECTED\)$", self._log.read_text(errors="replace"), re.M)
+        if fault.what != KILL and not any(str(self._out) in line for line in failed):
+            self.outcomes["another file's call failed"] += 1  # Python imported more, or less
+            return
+        outcome, wrong = self._outcome(ended, killed=fault.what == KILL)
+        self.outcomes[outcome] += 1
+        if not wrong and fault.what == KILL:
+            wrong = self._after_kill()
+        if wrong:
+            told = ended.said.strip().splitlines()[-1:] or [""]
+            self.wrong.append(f"{fault}: {wrong}: exit code {ended.code}: {told[0][:300]}")
+
+    def _words(self) -> list[str]:
+        scan = self._command.words[0] == "scan"
+        force = ["--force"] if self._replaced and not scan else []
+        return [*self._command.words, str(self._output), *force]
+
+    def _anew(self) -> None:
+        shutil.rmtree(self._out, ignore_errors=True)
+        self._out.mkdir()
+        if self._replaced and self._reference.joinpath(self._command.output).is_file():
+            self._output.write_bytes(b"\x89HDF of before")
+
+    def _outcome(self, ended: Ended, *, killed: bool) -> tuple[str, str]:
+        """Return what came of a run, and what is wrong with that."""
+        state = self._state()
+        if state == "partial":
+            return "partial", "what is under the final name is not whole"
+        if state == "nothing" and self._replaced and self._command.words[0] != "scan":
+            return "lost", "what was there before is gone"
+        if killed:
+            if ended.code == -signal.SIGKILL:
+                return f"killed, {state}", ""
+            if ended.code == 0 and state == "whole":
+                return "not killed itself, whole", ""
+        if "Traceback" in ended.said:
+            return "traceback", "a traceback"
+        if ended.code == 0:
+            if state == "whole":
+                return "no matter, whole", ""
+            return "silent", "exit code 0 without a result"
+        if killed and self._command.words[0] == "scan":
+            return "worker killed", ""
+        if ended.code != 3:
+            return f"exit code {ended.code}", "a wrong exit code"
+        told = [line for line in ended.said.splitlines() if line.startswith("error: ")]
+        if len(told) != 1:
+            return "silent", "not one message"
+        if state == "whole" and "is written and whole" not in told[0]:
+            return "unexplained", "a whole file is there, and the message does not say so"
+        left = [entry.name for entry in self._out.rglob(".*")]
+        if any(name.endswith(".part") for name in left):
+            return "litter", f"{left} is left"
+        return f"one message, {state}", ""
+
+    def _state(self) -> str:
+        found, reference = self._output, self._reference / self._command.output
+        if not found.exists() or (found.is_dir() and not (found / "scan.json").exists()):
+            return "nothing"
+        if found.is_file() and found.read_bytes() == b"\x89HDF of before":
+            return "as before"
+        return "whole" if self._command.same(found, reference) else "partial"
+
+    def _after_kill(self) -> str:
+        """Run the command again, undisturbed, and say what is wrong with what it leaves."""
+        scan = self._command.words[0] == "scan"
+        again = [*self._command.words, str(self._output), *([] if scan else ["--force"])]
+        ended = run(again, self._folder)
+        if ended.code != 0:
+            return f"cannot be run again: {ended.said[:300]}"
+        if self._state() != "whole":
+            return "run again, it finds something else"
+        if left := [entry.name for entry in self._out.rglob(".*")]:
+            return f"run again, it leaves {left}"
+        return ""
+
+
+def _only_reads(line: str) -> bool:
+    """Say whether a file was opened, or a folder, to read it."""
+    return "openat(" in line and "O_CREAT" not in line and "O_DIRECTORY" in line
+
+
+def trials(names: Sequence[str], kinds: Sequence[str], every: int) -> Iterator[tuple[str, Trials]]:
+    """Yield every command with what came of its faults, of which each `every`-th is tried."""
+    work = Path(tempfile.mkdtemp(prefix="crash-"))
+    try:
+        known = commands(work)
+        for name in names or known:
+            for replaced in (False, True):
+                if replaced and name == "scan":
+                    continue
+                tried = Trials(name, known[name], work, replaced=replaced)
+                for fault in tried.faults(kinds)[::every]:
+                    tried.try_(fault)
+                    print(f"{name}: {fault}: {sum(tried.outcomes.values())}", file=sys.stderr)
+                yield f"{name} over a file" if replaced else name, tried
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(work)
+
+
+def main() -> None:
+    """Print a line of counts for every command, and every lost or wrong result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="extract, merge, report, page, scan; else all")
+    parser.add_argument("--kinds", nargs="*", default=[], help="KILL, EIO, …; else all")
+    parser.add_argument("--every", type=int, default=1, help="try each N-th fault alone")
+    given = parser.parse_args()
+    # What is imported here is there in every process that is forked off.
+    import nrcscan.cli.app
+    import nrcscan.merging.merge
+    import nrcscan.publishing.make_page
+
+    if not given.names or {"extract", "scan"} & {*given.names}:  # the others need no torch
+        import nrcscan.extracting.run_pass
+        import nrcscan.scanning.worker_process  # noqa: F401
+    subprocess.Popen = Forked  # type: ignore[misc,assignment]  # a scan's workers are forked too
+    wrong = 0
+    for name, tried in trials(given.names, given.kinds, given.every):
+        n = sum(tried.outcomes.values())
+        print(f"{name}: {n} faults: {dict(sorted(tried.outcomes.items()))}", flush=True)
+        for line in tried.wrong:
+            print(f"  WRONG {line}", flush=True)
+        wrong += len(tried.wrong)
+    print(f"lost or wrong: {wrong}")
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@
 # make docs   set up, and build the pages into build/docs
 # make pictures  set up, and make the pictures of the README anew
 # make test-oldest  set up a second environment with the oldest versions allowed, and run the tests
+# make fuzz   set up, and damage files of every kind that is read: COUNT=100000 SEED=1 say how many
 # make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
 
 PYTHON ?= python3
@@ -23,7 +24,7 @@ for one in chromium chromium-browser google-chrome google-chrome-stable; do \
 	    || echo 'No browser could be installed: the tests of pages will fail. Install Chromium.'
 endef
 
-.PHONY: demo test test-kernels test-oldest check docs pictures bench clean
+.PHONY: demo test test-kernels test-oldest check docs pictures fuzz bench clean
 
 demo: .venv/core
 	@mkdir -p demo
@@ -69,6 +70,11 @@ pictures: .venv/dev
 
 test-oldest: .venv-oldest/dev
 	.venv-oldest/bin/python -m pytest
+
+COUNT ?= 100000
+SEED ?= 0
+fuzz: .venv/dev
+	$(BIN)/python tests/fuzz.py --count $(COUNT) --seed $(SEED)
 
 bench: .venv/core
 	$(BIN)/python benchmarks/bench.py --json bench.json

@@ -12,6 +12,7 @@ from nrcscan.comparing.short_labels import labels
 from nrcscan.drawing.figure import BEGINS, figure, require_drawable, write_figure
 from nrcscan.drawing.shapes import Drawing, HeatMaps
 from nrcscan.errors import UsageError
+from nrcscan.files.open_safely import is_folder, is_regular
 from nrcscan.files.write_atomically import require_apart
 from nrcscan.options.check import checked, part, several
 from nrcscan.options.describe import described
@@ -111,7 +112,7 @@ def _given(sources: Source | Sequence[Source]) -> Iterator[_Given]:
             yield _Given(None, number, source.to_dict())
         else:
             (path,) = several(source)
-            is_scan = path.is_dir() or path.name == SCAN_FILE
+            is_scan = is_folder(path) or path.name == SCAN_FILE
             yield _Given(path, number, read_scan(path) if is_scan else None)
 
 
@@ -165,7 +166,7 @@ def _profiles(one: _Given, chosen: PlotOptions) -> Iterator[tuple[PurePath, Prof
         raise UsageError(
             f"{one.name}: scan.json keeps no eigenvalues; give files of its folder statistics"
         )
-    folder = one.path.parent if one.path is not None and one.path.is_file() else one.path
+    folder = one.path.parent if one.path is not None and is_regular(one.path) else one.path
     above = PurePath(f"/{one.number}") if folder is None else _absolute(folder)
     for run, profiled in newest_profiles(one.made).items():
         yield above / run, profiled

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nrcscan.errors import OutputError, UsageError
-from nrcscan.files.open_safely import head
+from nrcscan.files.open_safely import head, is_folder, is_regular, is_there
 from nrcscan.wording import reason
 
 PARTIAL = ".part"
@@ -29,14 +29,14 @@ def require_free(path: Path, *, force: bool) -> None:
         OutputError: the folder of the output is missing, full, or cannot be written to.
     """
     _require_no_stream(path, "file")
-    if path.is_dir():
+    if is_folder(path):
         raise UsageError(f"{path}: is a folder; give a file name with -o")
-    if path.is_symlink() or (path.exists() and not path.is_file()):
+    if os.path.islink(path) or (is_there(path) and not is_regular(path)):  # noqa: PTH114 (as there)
         raise UsageError(f"{path}: is a link or a device, not a file; give a file name with -o")
-    if path.exists() and not force:
+    if is_there(path) and not force:
         raise UsageError(f"{path}: exists already; replace it with --force, or choose another name")
     folder = path.parent
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise OutputError(f"{path}: there is no folder {folder}; create it first")
     probe = beside(path)
     try:
@@ -53,7 +53,7 @@ def require_folder(path: Path) -> None:
         UsageError: it is a file, or stands for stdout.
     """
     _require_no_stream(path, "folder")
-    if path.exists() and not path.is_dir():
+    if is_there(path) and not is_folder(path):
         raise UsageError(f"{path}: is a file; give a folder with -o")
 
 
@@ -74,7 +74,7 @@ def require_apart(
     """
     named = sorted(map(Path, inputs), key=Path.is_dir)  # what is named itself comes first
     for given in named if output.exists() else ():
-        if not given.exists():
+        if not is_there(given):
             continue
         if output.samefile(given):
             raise UsageError(f"{output}: is an input too; choose another -o")

@@ -288,7 +288,7 @@ def _read_report(path: Path) -> object:
 
 def _read_image(path: Path) -> int:
     pair = [path.parent, path.parent.with_name("targets.csv")]
-    images = "size=4x4,scale=255,channels=rgb"
+    images = "channels=rgb height=4 width=4 scale=255 mean=0 std=1"
     return sum(len(y) for _, y in open_dataset(pair, images=images).batches(16))
 
 

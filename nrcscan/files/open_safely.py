@@ -30,6 +30,11 @@ def is_regular(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 (as above)
 
 
+def is_link(path: Path) -> bool:
+    """Whether this is a link; also of a name that no file can have, of which it is none."""
+    return os.path.islink(path)  # noqa: PTH114 (as above)
+
+
 def is_there(path: Path) -> bool:
     """Whether there is anything of this name, which may be one that no file can have."""
     return os.path.exists(path)  # noqa: PTH110 (as above)
@@ -165,7 +170,7 @@ def beside(path: Path, name: str, kind: str) -> Path:
             f"{path}: names a {kind} outside its own folder, {name!r}; save both in one"
         )
     found = path.parent / name
-    if found.is_symlink() and found.resolve().parent != path.parent.resolve():
+    if is_link(found) and found.resolve().parent != path.parent.resolve():
         raise UnsafeError(
             f"{path}: {kind} {name!r} is a link out of its folder; copy the file there"
         )

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nrcscan.errors import OutputError, UsageError
-from nrcscan.files.open_safely import head, is_folder, is_regular, is_there
+from nrcscan.files.open_safely import head, is_folder, is_link, is_regular, is_there
 from nrcscan.wording import reason
 
 PARTIAL = ".part"
@@ -31,7 +31,7 @@ def require_free(path: Path, *, force: bool) -> None:
     _require_no_stream(path, "file")
     if is_folder(path):
         raise UsageError(f"{path}: is a folder; give a file name with -o")
-    if os.path.islink(path) or (is_there(path) and not is_regular(path)):  # noqa: PTH114 (as there)
+    if is_link(path) or (is_there(path) and not is_regular(path)):
         raise UsageError(f"{path}: is a link or a device, not a file; give a file name with -o")
     if is_there(path) and not force:
         raise UsageError(f"{path}: exists already; replace it with --force, or choose another name")
@@ -72,13 +72,13 @@ def require_apart(
         UsageError: the output is one of the inputs, or in a folder of them.
         InputError: the file that it would replace cannot be read.
     """
-    named = sorted(map(Path, inputs), key=Path.is_dir)  # what is named itself comes first
-    for given in named if output.exists() else ():
+    named = sorted(map(Path, inputs), key=is_folder)  # what is named itself comes first
+    for given in named if is_there(output) else ():
         if not is_there(given):
             continue
         if output.samefile(given):
             raise UsageError(f"{output}: is an input too; choose another -o")
-        inside = given.is_dir() and output.resolve().is_relative_to(given.resolve())
+        inside = is_folder(given) and output.resolve().is_relative_to(given.resolve())
         if inside and output.is_file():
             found = head(output, max(map(len, begins), default=0))
             if not found.startswith(begins):

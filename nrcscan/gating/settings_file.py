@@ -183,11 +183,11 @@ def _configured(folder: Path) -> tuple[str | None, dict[str, Any]]:
     """
     own, project = folder / FILE, folder / PROJECT
     tables = {}
-    if own.exists():
+    if open_safely.is_there(own):
         tables[str(own)] = _toml(own)
         if "tool" in tables[str(own)]:
             raise UsageError(f"{own}: keys need no table here; leave out the line {TABLE}")
-    if project.exists():
+    if open_safely.is_there(project):
         tool = _toml(project).get("tool", {})
         if isinstance(tool, dict) and "nrcscan" in tool:
             tables[f"{project} {TABLE}"] = tool["nrcscan"]

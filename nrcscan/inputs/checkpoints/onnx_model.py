@@ -202,7 +202,7 @@ def _fingerprint(path: Path, model: onnx.ModelProto) -> str:
             if given or message.data_location == onnx.TensorProto.EXTERNAL:
                 names.append(given.get("location", ""))
     found = {name: open_safely.beside(path, name, "data file") for name in dict.fromkeys(names)}
-    absent = [name for name, place in found.items() if not place.is_file()]
+    absent = [name for name, place in found.items() if not open_safely.is_regular(place)]
     if absent:
         raise InputError(f"{path}: its data {listed(absent)} is missing; copy it beside the model")
     sums = [open_safely.sha256(place) for place in (path, *found.values())]

@@ -29,7 +29,7 @@ def read_shards(path: Path) -> Contents:
     shards = {
         name: open_safely.beside(path, name, "shard") for name in dict.fromkeys(weight_map.values())
     }
-    absent = [name for name, shard in shards.items() if not shard.is_file()]
+    absent = [name for name, shard in shards.items() if not open_safely.is_regular(shard)]
     if absent:
         raise InputError(f"{path}: shard {listed(absent)} is missing; copy it beside the index")
     digest = hashlib.sha256(open_safely.sha256(path).encode())

@@ -106,7 +106,7 @@ def _data_files(folder: Path) -> list[Path]:
                 " save the dataset again"
             )
         path = folder / name
-        if path.is_symlink() and path.resolve().parent != folder.resolve():
+        if open_safely.is_link(path) and path.resolve().parent != folder.resolve():
             raise InputError(f"{path}: is a link out of its folder; copy the file there")
         open_safely.regular_file(path, "data")
         with open_safely.opened(path) as file:

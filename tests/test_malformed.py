@@ -450,3 +450,14 @@ def test_settings_in_a_pipe_say_so(tmp_path: Path) -> None:
 def test_damage_is_the_same_for_a_seed() -> None:
     content = torch.arange(100, dtype=torch.uint8).numpy().tobytes()
     assert damaged(content, random.Random(3)) == damaged(content, random.Random(3))
+
+
+def test_thousands_of_layers_are_ordered_by_their_numbers(tmp_path: Path) -> None:
+    import safetensors.torch
+
+    state = {}
+    for i in range(3000):
+        state[f"l{i}.weight"], state[f"l{i}.bias"] = torch.zeros(2, 2), torch.zeros(2)
+    safetensors.torch.save_file(state, tmp_path / "model.safetensors")
+    with within(60):
+        assert nrcscan.inspect(tmp_path / "model.safetensors").problem is None

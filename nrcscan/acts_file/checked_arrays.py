@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nrcscan.acts_file.block_datasets import Read
 from nrcscan.acts_file.self_contained import dataset_at
+from nrcscan.acts_file.stored_sizes import require_held, require_streamed
 from nrcscan.statistics.moments import Array
 
 Shape = tuple[int | None, ...]
@@ -51,6 +52,7 @@ class CheckedArrays:
             raise ValueError(f"{name} has shape {dataset.shape}, expected {shape}")
         if dataset.dtype.kind != "f":
             raise ValueError(f"{name} has dtype {dataset.dtype}, expected floating point")
+        require_held(dataset)
         values: NDArray[Any] = dataset[()]
         if not np.isfinite(values).all():
             raise ValueError(f"{name} holds NaN or infinite values")
@@ -72,6 +74,7 @@ class CheckedArrays:
             dataset = self._file[name]
             if dataset.shape != shape or dataset.dtype.kind != "f":
                 raise ValueError(f"{name} has shape {dataset.shape} and dtype {dataset.dtype}")
+            require_streamed(dataset)
             step = (dataset.chunks or dataset.shape)[0]
         for start in range(0, len(dataset), step):
             with reading():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +13,23 @@ from numpy.typing import NDArray
 
 from nrcscan.acts_file import block_datasets, cross_group, unit_group
 from nrcscan.acts_file.checked_arrays import CheckedArrays
-from nrcscan.acts_file.layer_attributes import record_of, text
+from nrcscan.acts_file.layer_attributes import record_of
+from nrcscan.acts_file.own_file import require_ours
+from nrcscan.acts_file.plain_attributes import PlainAttributes
 from nrcscan.acts_file.prefixes import prefixes_in
-from nrcscan.acts_file.schema import DOUBLE, FORMAT, VERSION, Predictions, unmeasured_in
-from nrcscan.acts_file.self_contained import require_self_contained
+from nrcscan.acts_file.schema import DOUBLE, VERSION, Predictions, unmeasured_in
+from nrcscan.acts_file.stored_sizes import require_held
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely, sniff
+from nrcscan.files.read_json import parse_json
 from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.statistics.unit_features import UnitFeatures
 from nrcscan.wording import reason
+
+LARGEST_TEXT = 1 << 26
+"""Bytes of what was extracted from what, and how."""
 
 
 class Acts:
@@ -47,14 +52,15 @@ class Acts:
     def __init__(self, file: h5py.File, path: Path) -> None:
         self._file, self._read = file, CheckedArrays(file)
         self.path = path
-        self.n_samples = int(file.attrs["n_samples"])
-        self.epsilon = float(file.attrs["epsilon"])
-        self.product_epsilon = float(file.attrs.get("product_epsilon", DOUBLE))
+        attributes = PlainAttributes(file)
+        self.n_samples = int(attributes["n_samples"])
+        self.epsilon = float(attributes["epsilon"])
+        self.product_epsilon = float(attributes.get("product_epsilon", DOUBLE))
         self.target_mean = self._read.array("targets/mean", (None,))
         t = len(self.target_mean)
         self.target_covariance = self._read.array("targets/covariance", (t, t))
         self.predictions = self._predictions(t)
-        self.provenance: dict[str, Any] = dict(json.loads(bytes(file["provenance"][:])))
+        self.provenance: dict[str, Any] = _provenance(file)
         notes = self.provenance.get("notes", [])
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
             raise ValueError("its notes are not text")
@@ -65,9 +71,9 @@ class Acts:
         self.prefixes = prefixes_in(self.provenance)
         if self.prefixes is not None and len(self.prefixes.positions) != self.n_positions:
             raise ValueError("it tells of other positions than it has what they cost")
-        groups = sorted(file["layers"].values(), key=lambda group: int(group.attrs["index"]))
+        groups = sorted(file["layers"].values(), key=_index)
         self._layers = [group.name for group in groups]
-        self.layers = [record_of(group.attrs) for group in groups]
+        self.layers = [record_of(PlainAttributes(group)) for group in groups]
         if not self.layers or {r.position for r in self.layers} != set(range(self.n_positions)):
             raise ValueError("its layers and positions do not belong together")
         if len({layer.name for layer in self.layers}) < len(self.layers):
@@ -75,7 +81,7 @@ class Acts:
 
     def _predictions(self, t: int) -> Predictions | None:
         """Return the network's own predictions; files of before always hold them."""
-        if "model" not in self._file and int(self._file.attrs["version"]) == VERSION:
+        if "model" not in self._file and int(PlainAttributes(self._file)["version"]) == VERSION:
             return None
         return Predictions(
             self._read.not_negative("model/squared_error", (t,)),
@@ -92,7 +98,7 @@ class Acts:
             cross_covariance = self._read.array(f"{where}/target_covariance", (d, t))
             n, target_mean, covariance = self.n_samples, self.target_mean, self.target_covariance
             if self.per_token(position):
-                n = int(self._file[where].attrs["n_samples"])
+                n = int(PlainAttributes(self._file[where])["n_samples"])
                 target_mean = self._read.array(f"{where}/own_targets/mean", (t,))
                 covariance = self._read.array(f"{where}/own_targets/covariance", (t, t))
             if f"{where}/sketch" in self._file:
@@ -122,8 +128,8 @@ class Acts:
         """Whether every token counts as a sample at a position, which has targets of its own."""
         with _reading(self.path):
             group = self._file[f"positions/{position:04d}"]
-            if "per_token" in group.attrs:
-                return bool(group.attrs["per_token"])
+            if (told := PlainAttributes(group).get("per_token")) is not None:
+                return bool(told)
             # Writers of before guessed it from rounded means, wrongly for narrow products: their
             # own targets are of tokens only where the pass pooled none.
             options = self.provenance.get("options")
@@ -231,8 +237,9 @@ class Acts:
         """Yield the features (n, width) at a position, piece by piece."""
         width = len(self.feature_mean(position))
         with _reading(self.path):
-            own = self._file[f"positions/{position:04d}"].attrs.get("n_samples", self.n_samples)
-        yield from self._rows(f"positions/{position:04d}/activations", int(own), width)
+            group = PlainAttributes(self._file[f"positions/{position:04d}"])
+            own = int(group.get("n_samples", self.n_samples))
+        yield from self._rows(f"positions/{position:04d}/activations", own, width)
 
     def _rows(self, name: str, n: int, width: int) -> Iterator[NDArray[Any]]:
         return self._read.rows(name, (n, width), lambda: _reading(self.path))
@@ -251,9 +258,26 @@ def open_acts(path: Path) -> Iterator[Acts]:
         file = h5py.File(path, "r")
     with file:
         with _reading(path):
-            _require_ours(file, path)
+            require_ours(file, path)
             acts = Acts(file, path)
         yield acts
+
+
+# Arithmetic fails on infinities that are taken for numbers of things.
+_DAMAGES = (
+    *(OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError),
+    *(ArithmeticError, MemoryError),
+)
+
+
+def _index(group: h5py.Group) -> int:
+    return int(PlainAttributes(group)["index"])
+
+
+def _provenance(file: h5py.File) -> dict[str, Any]:
+    told = file["provenance"]
+    require_held(told, most=LARGEST_TEXT)
+    return dict(parse_json(bytes(told[:])))
 
 
 @contextmanager
@@ -265,7 +289,7 @@ def _reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+    except _DAMAGES as error:
         if not h5py.is_hdf5(path):
             raise InputError(
                 f"{path}: is {sniff.foreign(path)}, not a file of nrcscan extract;"
@@ -274,27 +298,3 @@ def _reading(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path}: damaged or cut short ({reason(error)}); run nrcscan extract again"
         ) from error
-
-
-def _require_ours(file: h5py.File, path: Path) -> None:
-    """Refuse what nrcscan extract has not written to its end.
-
-    Raises:
-        InputError: the file is of another program, of a newer nrcscan, or was not finished.
-    """
-    if "format" not in file.attrs or text(file.attrs["format"]) != FORMAT:
-        raise InputError(
-            f"{path}: an HDF5 file, but not one of nrcscan extract;"
-            " give a file that nrcscan extract wrote"
-        )
-    version = int(file.attrs["version"])
-    if version < 1:
-        raise InputError(f"{path}: has no valid version; run nrcscan extract again")
-    if version > VERSION:
-        raise InputError(
-            f"{path}: written by a newer nrcscan (file version {version}, this one reads up to"
-            f" {VERSION}); upgrade nrcscan"
-        )
-    if not file.attrs["complete"]:
-        raise InputError(f"{path}: was never finished; run nrcscan extract again")
-    require_self_contained(file, path)

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
+from nrcscan.acts_file.plain_attributes import PlainAttributes
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.unit_features import UnitFeatures
 
@@ -40,7 +41,7 @@ def read(
     """
     if at not in file:
         return None
-    n_samples, n_zero = (int(file[at].attrs[name]) for name in ("n_samples", "n_zero"))
+    n_samples, n_zero = (int(PlainAttributes(file[at])[name]) for name in ("n_samples", "n_zero"))
     if min(n_samples, n_zero) < 0:
         raise ValueError(f"{at} counts less than no features")
     mean = array(f"{at}/mean", (None,))

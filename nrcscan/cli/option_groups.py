@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -13,10 +12,12 @@ import typer
 
 from nrcscan.cli.console import errors, speaking
 from nrcscan.errors import UsageError
+from nrcscan.files.read_json import parse_json
 from nrcscan.inputs import catalogue
 from nrcscan.options.check import check
 from nrcscan.options.choices import Format, ReportFormat
 from nrcscan.options.option import Field, declared, nested
+from nrcscan.wording import reason
 
 
 def words_of(choices: Any) -> str:
@@ -236,12 +237,15 @@ def _json_object(option: str, text: str) -> dict[str, Any]:
         UsageError: the option takes arguments by name, as a JSON object.
     """
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        value = parse_json(text)
+    except ValueError as error:
+        shown = text if len(text) <= 200 else f"{text[:200]}…"
         raise UsageError(
-            f"{option} {text}: not JSON ({error.msg} at character {error.pos});"
+            f"{option} {shown}: not JSON ({reason(error)});"
             ' write an object such as {"width": 256}'
         ) from error
     if not isinstance(value, dict):
-        raise UsageError(f'{option} {text}: not an object; write one such as {{"width": 256}}')
+        raise UsageError(
+            f'{option} {text[:200]}: not an object; write one such as {{"width": 256}}'
+        )
     return value

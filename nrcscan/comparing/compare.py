@@ -12,6 +12,7 @@ from nrcscan.comparing.given_runs import given_runs, require_open
 from nrcscan.comparing.runs import Row, Run, unlike
 from nrcscan.comparing.short_labels import labels
 from nrcscan.errors import UsageError
+from nrcscan.files.open_safely import is_folder
 from nrcscan.merging.check_parts import fingerprint
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.options.check import checked
@@ -127,7 +128,7 @@ def compare(*runs: Any, **options: Unpack[ReportOptions]) -> Comparison:
             range or does not apply to a scan.
     """
     given = given_runs(runs)
-    scans = {path: read_scan(path) for path in given if isinstance(path, Path) and path.is_dir()}
+    scans = {path: read_scan(path) for path in given if isinstance(path, Path) and is_folder(path)}
     chosen = checked(ReportOptions, options, "compare")
     require_open(given, scans, chosen)
     keyed: list[tuple[PurePath, Run]] = []

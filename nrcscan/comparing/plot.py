@@ -13,6 +13,7 @@ from nrcscan.drawing.figure import BEGINS, figure, require_drawable, write_figur
 from nrcscan.drawing.shapes import Drawing, HeatMaps
 from nrcscan.errors import UsageError
 from nrcscan.files.claims import holding
+from nrcscan.files.open_safely import is_folder
 from nrcscan.files.write_atomically import require_apart
 from nrcscan.options.check import checked, part, several
 from nrcscan.options.describe import described
@@ -116,7 +117,7 @@ def _given(sources: Source | Sequence[Source]) -> Iterator[_Given]:
             yield _Given(None, number, source.to_dict())
         else:
             (path,) = several(source)
-            is_scan = path.is_dir() or path.name == SCAN_FILE
+            is_scan = is_folder(path) or path.name == SCAN_FILE
             yield _Given(path, number, read_scan(path) if is_scan else None)
 
 

@@ -1,13 +1,43 @@
-"""Opening what a user named: a regular file, told by its content, with its fingerprint."""
+"""The one door for what a user named, or what lies in a folder that is scanned.
+
+A regular file alone, opened so that neither a pipe nor a device can make the program wait, told by
+its content, with its fingerprint; and of a size that its kind can have.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from nrcscan.errors import InputError, UnsafeError
 from nrcscan.wording import reason
+
+# Where a system has no such flag it has no pipes among its files either.
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder; also of a name that no file can have, of which it is none."""
+    return os.path.isdir(path)  # noqa: PTH112 (which raises on names that are too long)
+
+
+def is_regular(path: Path) -> bool:
+    """Whether this is a regular file; also of a name that no file can have, of which it is none."""
+    return os.path.isfile(path)  # noqa: PTH113 (as above)
+
+
+def is_link(path: Path) -> bool:
+    """Whether this is a link; also of a name that no file can have, of which it is none."""
+    return os.path.islink(path)  # noqa: PTH114 (as above)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything of this name, which may be one that no file can have."""
+    return os.path.exists(path)  # noqa: PTH110 (as above)
 
 
 def regular_file(path: Path, kind: str) -> Path:
@@ -16,39 +46,94 @@ def regular_file(path: Path, kind: str) -> Path:
     Raises:
         InputError: there is no such file with content, or it may not be read.
     """
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(f"{path}: this is a folder; give the {kind} file itself")
-    if not path.exists():
-        raise InputError(f"{path}: no such {kind} file; check the path")
-    if not path.is_file():
-        raise InputError(f"{path}: not a regular file; copy the {kind} into one first")
-    if path.stat().st_size == 0:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path}: no such {kind} file; check the path") from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise _not_regular(path, kind)
+    if status.st_size == 0:
         raise InputError(f"{path}: the {kind} file is empty; save or copy it again")
     head(path, 1)
     return path
 
 
+def opened(path: Path, kind: str = "file") -> io.BufferedReader:
+    """Open a regular file to be read; a pipe or a device is refused, and never waited for.
+
+    Raises:
+        InputError: there is no such regular file, or it may not be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path, kind)
+    return open(descriptor, "rb")  # noqa: PTH123 (of a descriptor)
+
+
 def head(path: Path, size: int) -> bytes:
     """Return the first bytes of a file."""
+    with opened(path) as file:
+        return _read(file, path, size)
+
+
+def content(path: Path, kind: str, limit: int) -> bytes:
+    """Return all bytes of a file that may have so many.
+
+    Raises:
+        InputError: it cannot be read, or is larger than files of its kind are.
+    """
+    with opened(path, kind) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise InputError(
+                f"{path}: has more than {limit / 1e6:.0f} MB, which no {kind} file has; give"
+                " another"
+            )
+        return _read(file, path, size)
+
+
+def _read(file: io.BufferedReader, path: Path, size: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(size)
+        return file.read(size)
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hex."""
-    try:
-        with path.open("rb") as file:
+    with opened(path) as file:
+        try:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
-    why = error.strerror or reason(error)
-    return InputError(f"{path}: cannot be read: {why}; check its permissions")
+def _not_regular(path: Path, kind: str) -> InputError:
+    """Return the error that something is no file, such as a pipe.
+
+    Raises:
+        InputError: what is read has to be a regular file, and this is a pipe, device or folder.
+    """
+    return InputError(f"{path}: not a regular file; copy the {kind} into one first")
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> InputError:
+    """Return the error that a file cannot be read.
+
+    Raises:
+        InputError: the system does not let a file be read, or cannot have one of its name.
+    """
+    why = (error.strerror if isinstance(error, OSError) else None) or reason(error)
+    remedy = "check its permissions" if isinstance(error, PermissionError) else "check the path"
+    return InputError(f"{path}: cannot be read: {why}; {remedy}")
 
 
 def sha256_all(paths: Iterable[Path]) -> str:
@@ -57,6 +142,21 @@ def sha256_all(paths: Iterable[Path]) -> str:
     for path in paths:
         digest.update(bytes.fromhex(sha256(path)))
     return digest.hexdigest()
+
+
+def require_plain(folder: Path) -> None:
+    """Refuse a folder that a library will open files of, if one of them would make it wait.
+
+    Raises:
+        InputError: a pipe or a device is in a folder that is opened as a whole.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    for path in entries:
+        if is_there(path) and not is_folder(path) and not is_regular(path):
+            raise InputError(f"{path}: not a regular file; remove it from the folder")
 
 
 def beside(path: Path, name: str, kind: str) -> Path:
@@ -70,7 +170,7 @@ def beside(path: Path, name: str, kind: str) -> Path:
             f"{path}: names a {kind} outside its own folder, {name!r}; save both in one"
         )
     found = path.parent / name
-    if found.is_symlink() and found.resolve().parent != path.parent.resolve():
+    if is_link(found) and found.resolve().parent != path.parent.resolve():
         raise UnsafeError(
             f"{path}: {kind} {name!r} is a link out of its folder; copy the file there"
         )

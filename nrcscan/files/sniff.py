@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from nrcscan.files import text_kinds
-from nrcscan.files.open_safely import head
+from nrcscan.files.open_safely import head, opened
 from nrcscan.wording import some
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -157,7 +157,7 @@ def foreign(path: Path) -> str:
 
 def hdf5_offset(path: Path) -> int | None:
     """Return where in a file HDF5 begins: 0, or behind a user block; None if it is none."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         for offset in (0, *_USER_BLOCKS):
             file.seek(offset)
             found = file.read(len(HDF5))
@@ -190,7 +190,7 @@ def is_pickle(start: bytes) -> bool:
 def _zip_kind(path: Path) -> Kind:
     """Return what a zip archive is, by the names in it."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
     except Exception:  # zipfile raises almost anything on a damaged directory
         return Kind(DAMAGED_ZIP)

@@ -62,7 +62,7 @@ def _is_json(text: str) -> bool:
         json.JSONDecoder().raw_decode(text)
     except json.JSONDecodeError as error:
         return error.pos >= len(text) - 1 or error.msg.startswith("Unterminated")
-    except RecursionError:
+    except (ValueError, RecursionError):  # JSON all the same, but not to be read
         return True
     return True
 

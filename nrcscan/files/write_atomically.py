@@ -15,7 +15,7 @@ from pathlib import Path
 from nrcscan.errors import OutputError, UsageError
 from nrcscan.files import claims
 from nrcscan.files.claims import beside
-from nrcscan.files.open_safely import head
+from nrcscan.files.open_safely import head, is_folder, is_link, is_regular, is_there
 from nrcscan.wording import reason
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -50,14 +50,14 @@ def require_file(path: Path, *, force: bool) -> None:
         OutputError: the folder of the output is missing.
     """
     _require_no_stream(path, "file")
-    if path.is_dir():
+    if is_folder(path):
         raise UsageError(f"{path}: is a folder; give a file name with -o")
-    if path.is_symlink() or (path.exists() and not path.is_file()):
+    if is_link(path) or (is_there(path) and not is_regular(path)):
         raise UsageError(f"{path}: is a link or a device, not a file; give a file name with -o")
-    if path.exists() and not force:
+    if is_there(path) and not force:
         raise UsageError(f"{path}: exists already; replace it with --force, or choose another name")
     folder = path.parent
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise OutputError(f"{path}: there is no folder {folder}; create it first")
 
 
@@ -93,7 +93,7 @@ def require_folder(path: Path) -> None:
         UsageError: it is a file, or stands for stdout.
     """
     _require_no_stream(path, "folder")
-    if path.exists() and not path.is_dir():
+    if is_there(path) and not is_folder(path):
         raise UsageError(f"{path}: is a file; give a folder with -o")
 
 
@@ -112,13 +112,13 @@ def require_apart(
         UsageError: the output is one of the inputs, or in a folder of them.
         InputError: the file that it would replace cannot be read.
     """
-    named = sorted(map(Path, inputs), key=Path.is_dir)  # what is named itself comes first
-    for given in named if output.exists() else ():
-        if not given.exists():
+    named = sorted(map(Path, inputs), key=is_folder)  # what is named itself comes first
+    for given in named if is_there(output) else ():
+        if not is_there(given):
             continue
         if output.samefile(given):
             raise UsageError(f"{output}: is an input too; choose another -o")
-        inside = given.is_dir() and output.resolve().is_relative_to(given.resolve())
+        inside = is_folder(given) and output.resolve().is_relative_to(given.resolve())
         if inside and output.is_file():
             found = head(output, max(map(len, begins), default=0))
             if not found.startswith(begins):

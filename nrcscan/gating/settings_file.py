@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import stat
-import tomllib
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from nrcscan.errors import UsageError
+from nrcscan.errors import InputError, UsageError
+from nrcscan.files import open_safely
+from nrcscan.files.read_toml import LARGEST, parse_toml
 from nrcscan.options.check import check, plain
 from nrcscan.options.gate_options import GateOptions
 from nrcscan.options.option import Field, declared, nested
@@ -169,7 +170,7 @@ def _data(value: Any, where: str, folder: Path) -> Any:
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise UsageError(f"{where}: {DATA} is not a path or two; write {DATA} = 'data.npz'")
     paths = [folder / name for name in names]
-    if len(names) == 1 and ":" in names[0] and not paths[0].exists():
+    if len(names) == 1 and ":" in names[0] and not open_safely.is_there(paths[0]):
         return code_within(folder, names[0])
     return paths
 
@@ -182,11 +183,11 @@ def _configured(folder: Path) -> tuple[str | None, dict[str, Any]]:
     """
     own, project = folder / FILE, folder / PROJECT
     tables = {}
-    if own.exists():
+    if open_safely.is_there(own):
         tables[str(own)] = _toml(own)
         if "tool" in tables[str(own)]:
             raise UsageError(f"{own}: keys need no table here; leave out the line {TABLE}")
-    if project.exists():
+    if open_safely.is_there(project):
         tool = _toml(project).get("tool", {})
         if isinstance(tool, dict) and "nrcscan" in tool:
             tables[f"{project} {TABLE}"] = tool["nrcscan"]
@@ -206,12 +207,10 @@ def _toml(path: Path) -> dict[str, Any]:
         UsageError: the file of settings cannot be read, and it may have rules.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be read: {error.strerror}; make it readable, as rules may be in it"
-        ) from error
-    except (ValueError, RecursionError) as error:
+        return parse_toml(open_safely.content(path, "settings", LARGEST))
+    except InputError as error:
+        raise UsageError(f"{error}; mend it, as rules may be in it") from error
+    except ValueError as error:
         raise UsageError(
             f"{path}: not TOML: {reason(error)}; mend it, as rules may be in it"
         ) from error

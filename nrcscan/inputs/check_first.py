@@ -16,7 +16,7 @@ from nrcscan.options.pass_options import PassOptions
 
 def is_code(given: object) -> bool:
     """Whether this is "where:callable", rather than a path or a value."""
-    return isinstance(given, str) and ":" in given and not Path(given).exists()
+    return isinstance(given, str) and ":" in given and not open_safely.is_there(Path(given))
 
 
 def paths_in(data: object) -> list[Path]:
@@ -38,15 +38,15 @@ def require_there(model: object, data: object, settings: PassOptions) -> None:
         InputError: a file is missing, empty or cannot be read.
         UsageError: a folder does not exist, or the code that is named builds no network.
     """
-    if isinstance(model, str | Path) and not Path(model).is_dir():
+    if isinstance(model, str | Path) and not open_safely.is_folder(Path(model)):
         open_safely.regular_file(Path(model), "checkpoint")
     for path in paths_in(data):
-        if not path.is_dir():
+        if not open_safely.is_folder(path):
             open_safely.regular_file(path, "data")
     within = None
     if settings["pythonpath"] is not None:
         within = Path(settings["pythonpath"])
-        if not within.is_dir():
+        if not open_safely.is_folder(within):
             raise UsageError(f"--pythonpath {within}: no such folder; check the path")
     if settings["scales"] is not None:
         open_safely.regular_file(Path(settings["scales"]), "statistics")
@@ -67,7 +67,7 @@ def needs_torch(data: object) -> bool:
     paths = paths_in(data)
     if not paths:
         return True
-    forms = [recognise(path) for path in paths if path.is_file()]
+    forms = [recognise(path) for path in paths if open_safely.is_regular(path)]
     return any(isinstance(form, CheckpointForm) and form.key == "torch" for form in forms)
 
 
@@ -83,5 +83,7 @@ def _files(model: object) -> Sequence[Path]:
     if not isinstance(model, str | Path):
         return []
     path = Path(model)
-    parts = [] if path.is_dir() else [path.parent / name for name in parts_beside(path)]
+    parts = (
+        [] if open_safely.is_folder(path) else [path.parent / name for name in parts_beside(path)]
+    )
     return [path, *parts]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from nrcscan.errors import UsageError
+from nrcscan.files.open_safely import is_folder, is_regular
 from nrcscan.inputs.module_files import module_file, own_files
 from nrcscan.inputs.runs_on_import import Doing, OnImport
 from nrcscan.wording import listed, reason
@@ -38,7 +39,7 @@ def require_definitions(spec: str, option: str, *, run_script: bool, within: Pat
     where, name = _parted(spec, option)
     search = _search(within)
     if where.endswith(".py"):
-        if not Path(where).is_file():
+        if not is_regular(Path(where)):
             raise UsageError(f"{option} {spec}: no such file: {where}; check the path")
         files = [Path(where).resolve()]
         search.append(str(files[0].parent))
@@ -128,7 +129,7 @@ def require_pickled_define(path: Path, within: str | Path | None) -> None:
     from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
 
     try:
-        wanted = wanted_globals(path) if path.is_file() else []
+        wanted = wanted_globals(path) if is_regular(path) else []
     except Exception:  # of a damaged file, as whoever opens it says
         return
     modules = {name.rpartition(".")[0] for name in wanted} - {"__main__", ""}
@@ -163,7 +164,7 @@ def importable(folder: Path) -> None:
     Raises:
         UsageError: the folder to import from does not exist.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UsageError(f"--pythonpath {folder}: no such folder; check the path")
     if str(folder.resolve()) not in sys.path:
         sys.path.append(str(folder.resolve()))
@@ -257,7 +258,7 @@ def _import_module(name: str) -> Any:
 
 
 def _import_file(path: Path) -> Any:
-    if not path.is_file():
+    if not is_regular(path):
         raise FileNotFoundError(f"no such file: {path}")
     spec = importlib.util.spec_from_file_location(f"nrcscan_user_{path.stem}", path)
     assert spec is not None

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 from torch import Tensor
 
 from nrcscan.errors import InputError, UsageError
+from nrcscan.files.open_safely import is_folder
 from nrcscan.inputs.catalogue import FORMATS
 from nrcscan.inputs.checkpoints.acting_weights import with_acting_weights
 from nrcscan.inputs.checkpoints.choose_network import choose
@@ -171,4 +172,4 @@ def _network_of(checkpoint: Checkpoint, activation: str | None) -> tuple[str | N
 
 
 def _size(path: Path) -> int:
-    return sum(p.stat().st_size for p in (path.iterdir() if path.is_dir() else [path]))
+    return sum(p.stat().st_size for p in (path.iterdir() if is_folder(path) else [path]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from nrcscan.files.open_safely import is_folder
+from nrcscan.files.read_json import read_json
 from nrcscan.inputs.catalogue import FORMATS
 from nrcscan.inputs.checkpoints.recognise import recognise
 
@@ -19,7 +20,7 @@ def of_folder(folder: Path, taken: Path, *, refused: bool = False) -> tuple[str 
         taken: the file in it that was read, or the folder itself.
         refused: whether `extract` refuses that file.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         return None, None
     form = recognise(folder)
     if isinstance(form, str):
@@ -27,7 +28,7 @@ def of_folder(folder: Path, taken: Path, *, refused: bool = False) -> tuple[str 
         return f"extract {does} {taken.relative_to(folder)} from it", None
     if form.key != "huggingface":
         return f"extract takes it as a whole, as a {FORMATS[form.key]}", None
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json", "config.json", finite=False)
     names = config.get("architectures")
     if not isinstance(names, list) or not names:
         names = ["no architecture"]

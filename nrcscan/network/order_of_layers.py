@@ -12,6 +12,9 @@ from nrcscan.network.chain import Block
 _VISITS = 10_000
 """Beginnings that are looked at, at most: where more are possible, nothing tells the order."""
 
+_MOST_PARTS = 400
+"""Parts of several names that are ordered; a file can have any number."""
+
 Parts = list[list[Block]]
 
 
@@ -30,6 +33,10 @@ def orders_that_fit(blocks: Sequence[Block]) -> list[list[Block]]:
     if any(before.ends[1] != after.ends[0] for own in parts for before, after in pairwise(own)):
         return []
     stems = [re.sub(r"\d+", "", name) for name, _ in named]
+    if len(set(stems)) == 1:  # their numbers tell all
+        return [ordered] if all(a.ends[1] == b.ends[0] for a, b in pairwise(ordered)) else []
+    if len(parts) > _MOST_PARTS:
+        return []
     visits = iter(range(_VISITS))
     found = list(islice(_continued([], list(range(len(parts))), parts, stems, visits), 2))
     if next(visits, None) is None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nrcscan.errors import InputError
 from nrcscan.files import open_safely
+from nrcscan.files.read_json import LARGEST_RESULT, read_json
 from nrcscan.files.write_atomically import told, write_text
 from nrcscan.scanning.fingerprint import digest
 from nrcscan.scanning.messages import Inference
@@ -83,7 +85,7 @@ class Cache:
     def load(self, key: str) -> Record | None:
         """Return an entry's record if it and its file are whole, and its code is as it was."""
         try:
-            held = json.loads(self._record(key).read_text(encoding="utf-8"))
+            held = read_json(self._record(key), "record", limit=LARGEST_RESULT)
             content, vouched = held["record"], held["sha256"]
             if digest(content) != vouched:
                 return None
@@ -92,7 +94,7 @@ class Cache:
             file = self.statistics(key)
             whole = stamp_of(file) == record.stamp or open_safely.sha256(file) == record.sha256
             same = whole and self.code.is_same(record.sources)
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        except (InputError, OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
         return record if same else None
 

@@ -27,7 +27,10 @@ def data_paths(data: Any) -> list[Path]:
     if not isinstance(data, list | tuple) or not all(isinstance(part, str | Path) for part in data):
         return []
     paths = [Path(part) for part in data]
-    return [path if path.is_dir() else open_safely.regular_file(path, "data") for path in paths]
+    return [
+        path if open_safely.is_folder(path) else open_safely.regular_file(path, "data")
+        for path in paths
+    ]
 
 
 def data_fingerprint(data: Any, ask: Callable[[DataQuestion], Any]) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def _content(path: Path) -> str:
     Raises:
         InputError: a file cannot be read.
     """
-    if not path.is_dir():
+    if not open_safely.is_folder(path):
         return open_safely.sha256(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return fingerprint.digest([[str(f.relative_to(path)), open_safely.sha256(f)] for f in files])

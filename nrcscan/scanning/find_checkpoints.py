@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from nrcscan.errors import InputError, UsageError
 from nrcscan.files import natural_order
 from nrcscan.files.natural_order import natural_path
+from nrcscan.files.open_safely import is_folder, is_regular, is_there
 from nrcscan.inputs.checkpoints.recognise import SUFFIXES, files_of, parts_beside, recognise
 from nrcscan.inputs.checkpoints.signs import FURTHER, TRAINING, is_deepspeed
 from nrcscan.inputs.checkpoints.training_state import BY_NAME, why_not
@@ -76,9 +77,9 @@ def find(
         InputError: the folder does not exist, or cannot be read.
         UsageError: a scan takes a folder, and this is a file.
     """
-    if not folder.exists():
+    if not is_there(folder):
         raise InputError(f"{folder}: no such folder; check the path")
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UsageError(f"{folder}: is a file; measure a single checkpoint with nrcscan extract")
     try:
         any(folder.iterdir())
@@ -149,7 +150,7 @@ class _Search:
             self._fail(name, "is a folder, and not one of a checkpoint; rename it to look inside")
             return
         seen = [entry for entry in entries if entry.name not in parts]
-        inside = {part for entry in seen for part in _parts(entry) if (folder / part).is_file()}
+        inside = {part for entry in seen for part in _parts(entry) if is_regular(folder / part)}
         for entry in seen:
             if entry.name.startswith("."):
                 self._skip(f"{prefix}{entry.name}", "hidden")

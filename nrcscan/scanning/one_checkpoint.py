@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any, cast
 
 from nrcscan.errors import InputError, UsageError
+from nrcscan.files.open_safely import is_folder, is_regular
 from nrcscan.options.option import declared
 from nrcscan.options.report_options import ReportOptions, Thresholds
 from nrcscan.reporting.make_report import report
@@ -101,11 +102,11 @@ def _statistics(scan: Path, entry: Mapping[str, Any]) -> Path:
     Raises:
         InputError: they are not there any more, or the scan is damaged.
     """
-    folder = scan if scan.is_dir() else scan.parent
+    folder = scan if is_folder(scan) else scan.parent
     name = entry.get("statistics")
     if not isinstance(name, str) or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
         raise InputError(f"{scan}: damaged (the statistics of {entry['path']}); scan again")
-    if not (folder / name).is_file():
+    if not is_regular(folder / name):
         raise InputError(
             f"{folder / name}: not there any more, and {SCAN_FILE} alone has no eigenvalues or"
             f" error bars of {entry['path']}; keep the folder whole, or scan again"

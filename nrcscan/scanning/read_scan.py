@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Set
+from collections.abc import Set
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nrcscan.errors import InputError
-from nrcscan.files.open_safely import regular_file
+from nrcscan.files.open_safely import is_folder, is_there, regular_file
+from nrcscan.files.read_json import LARGEST_RESULT, read_json
 from nrcscan.metrics.quantities import CONDITIONS, QUANTITIES
 from nrcscan.options.option import declared
 from nrcscan.options.report_options import Thresholds
@@ -28,21 +27,16 @@ def read_scan(path: str | Path) -> ScanDocument:
             that could be used.
     """
     file = Path(path)
-    if file.is_dir():
+    if is_folder(file):
         file = file / SCAN_FILE
-        if not file.exists():
+        if not is_there(file):
             raise InputError(
                 f"{path}: holds no {SCAN_FILE}; give a folder that nrcscan scan wrote, or files"
             )
     regular_file(file, "scan")
     try:
-        found = json.loads(
-            file.read_text(encoding="utf-8"),
-            parse_constant=_no_constant,
-            parse_int=_in_range(int),
-            parse_float=_in_range(float),
-        )
-    except (OSError, ValueError, RecursionError) as error:
+        found = read_json(file, "scan", limit=LARGEST_RESULT)
+    except ValueError as error:
         raise InputError(
             f"{file}: not a scan's JSON ({reason(error)}); give the {SCAN_FILE} of nrcscan scan"
         ) from error
@@ -52,7 +46,7 @@ def read_scan(path: str | Path) -> ScanDocument:
             _require_whole(entry)
         _require_conditions(found)
         _require_remarks(found)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{file}: damaged ({reason(error)}); scan again") from error
     if not any(entry["status"] == "ok" for entry in found["checkpoints"]):
         raise InputError(f"{file}: no checkpoint of it could be used; see its reasons")
@@ -244,18 +238,3 @@ def _bring_up_to_date(layer: dict[str, Any]) -> None:
 def _require(value: Any, what: str, *kinds: type) -> None:
     if type(value) not in kinds:  # True is no number
         raise ValueError(f"{what} is {value!r}"[:200])
-
-
-def _in_range(number: Callable[[str], float]) -> Callable[[str], float]:
-    """Return what reads a number, unless a float cannot hold it."""
-
-    def read(text: str) -> float:
-        if not math.isfinite(float(text)):
-            raise ValueError(f"{text[:40]} in it, which is out of range")
-        return number(text)
-
-    return read
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} in it")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nrcscan.errors import UsageError
 from nrcscan.files.inert_csv import csv_text
 from nrcscan.files.inert_json import json_text
-from nrcscan.files.open_safely import head
+from nrcscan.files.open_safely import head, is_regular
 from nrcscan.files.write_atomically import write_text
 from nrcscan.metrics.quantities import CONDITIONS
 from nrcscan.scanning.cuts_in_scan import in_csv
@@ -75,7 +75,7 @@ DEPTH = "layer_step"
 
 def is_scan(path: Path) -> bool:
     """Whether this is a scan's output folder, or the scan.json in it."""
-    return path.name == SCAN_FILE or (path.is_dir() and (path / SCAN_FILE).is_file())
+    return path.name == SCAN_FILE or is_regular(path / SCAN_FILE)
 
 
 def whole_of(path: Path) -> Path:

@@ -45,7 +45,7 @@ def read_distributed(folder: Path, *, trust: bool) -> Contents:
         places = {place.relative_path for place in (known.storage_data or {}).values()}
     except Exception as error:  # unpickling runs whatever it finds
         raise damaged(folder, error) from error
-    absent = sorted(place for place in places if not (folder / place).is_file())
+    absent = sorted(place for place in places if not open_safely.is_regular(folder / place))
     if absent:
         raise InputError(f"{folder}: {listed(absent)} is missing; copy it beside {METADATA}")
     tensors = {

@@ -29,6 +29,7 @@ def read_folder(folder: Path) -> Contents:
             f"{folder}: a Hugging Face folder needs transformers; {to_install('huggingface')},"
             " or name the network with --model"
         ) from error
+    open_safely.require_plain(folder)
     weights = weights_of_folder(folder)
     if isinstance(what := recognise(weights), str):
         raise no_checkpoint(weights, what)

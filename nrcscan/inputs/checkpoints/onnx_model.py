@@ -26,6 +26,9 @@ from nrcscan.wording import listed
 if TYPE_CHECKING:
     import onnx
 
+_LARGEST = (1 << 31) - 1
+"""Bytes of a model, without the data beside it: protocol buffers have no more."""
+
 # Whose operations onnxruntime brings along, but for ONNX's own.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _IN_INTEGERS = (
@@ -97,7 +100,7 @@ def _surveyed(path: Path) -> tuple[onnx.ModelProto, str, Survey, dict[str, NDArr
 
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(open_safely.content(path, "model", _LARGEST))
         if not model.graph.node or not model.opset_import:
             raise ValueError("it has no nodes, or no version of their operations")
         sha256 = _fingerprint(path, model)
@@ -199,7 +202,7 @@ def _fingerprint(path: Path, model: onnx.ModelProto) -> str:
             if given or message.data_location == onnx.TensorProto.EXTERNAL:
                 names.append(given.get("location", ""))
     found = {name: open_safely.beside(path, name, "data file") for name in dict.fromkeys(names)}
-    absent = [name for name, place in found.items() if not place.is_file()]
+    absent = [name for name, place in found.items() if not open_safely.is_regular(place)]
     if absent:
         raise InputError(f"{path}: its data {listed(absent)} is missing; copy it beside the model")
     sums = [open_safely.sha256(place) for place in (path, *found.values())]

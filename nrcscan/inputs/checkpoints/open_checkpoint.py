@@ -66,9 +66,9 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
         UnsafeError: opening it could run code, and it is not trusted.
         InputError: it is missing, damaged, of another kind, or holds no weights.
     """
-    form = recognise(path) if path.is_dir() else None
+    form = recognise(path) if open_safely.is_folder(path) else None
     if form is None or isinstance(form, str) or (form.key == "huggingface" and not build):
-        file = weights_of_folder(path) if path.is_dir() else path
+        file = weights_of_folder(path) if open_safely.is_folder(path) else path
         path = open_safely.regular_file(file, "checkpoint")
         form = recognise(path)
     if isinstance(form, str):

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from nrcscan.files import budgets, open_safely
+
 MAX_NESTING = 3
 """How deep archives in archives are looked into."""
 
@@ -23,7 +25,7 @@ _DATA = re.compile(
 
 def wanted_globals(path: Path) -> list[str]:
     """Return the globals that the pickles in a file or archive ask for, data aside."""
-    with path.open("rb") as file:
+    with open_safely.opened(path) as file:
         found = {name for pickled in _pickles(file, MAX_NESTING) for name in _globals_of(pickled)}
     return sorted(name for name in found if not _DATA.fullmatch(name))
 
@@ -38,6 +40,8 @@ def _pickles(file: IO[bytes], nesting: int) -> Iterator[IO[bytes]]:
                 for name in archive.namelist():
                     start = archive.open(name).read(2)
                     if start[:1] == b"\x80" or start == b"PK":
+                        if archive.getinfo(name).file_size > budgets.UNPACKED:
+                            raise ValueError("a long pickle")
                         yield from _pickles(io.BytesIO(archive.read(name)), nesting - 1)
             return
         file.seek(0)

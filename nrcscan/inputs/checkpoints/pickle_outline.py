@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nrcscan.files import open_safely
 from nrcscan.inputs.checkpoints.signs import LEGACY_MAGIC
 from nrcscan.inputs.pickles.known_containers import known_containers
 from nrcscan.inputs.pickles.pickle_machine import PickleMachine
@@ -36,7 +37,7 @@ def outline(path: Path) -> Any:
                     raise ValueError("a long pickle")
                 return _machine(archive.read(name)).load()
         with (
-            path.open("rb") as file,
+            open_safely.opened(path) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer,
         ):
             if buffer[: len(LEGACY_MAGIC)] != LEGACY_MAGIC:
@@ -67,7 +68,7 @@ def pickled_class(path: Path) -> str:
     """Return the name of the class of which a plain pickle holds an object; "" if of none."""
     try:
         with (
-            path.open("rb") as file,
+            open_safely.opened(path) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer,
         ):
             content = _machine(buffer).load()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nrcscan.files import sniff
+from nrcscan.files import open_safely, sniff
 from nrcscan.inputs.catalogue import CHECKPOINTS
 from nrcscan.inputs.checkpoints.signs import Evidence
 from nrcscan.inputs.forms import CheckpointForm
@@ -43,7 +43,7 @@ def files_of(path: Path, form: CheckpointForm) -> list[str]:
         InputError: it cannot be read.
     """
     named = [] if form.parts is None else form.parts(path)
-    return named if path.is_dir() else [path.name, *named]
+    return named if open_safely.is_folder(path) else [path.name, *named]
 
 
 def parts_beside(path: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
 from nrcscan.files.natural_order import natural_key
+from nrcscan.files.read_json import parse_json
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 
 LEAVES = ("weight", "bias")
@@ -43,10 +43,11 @@ def tensors_and_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]
     Raises:
         InputError: the file is damaged, or holds no tensors.
     """
-    content = path.read_bytes()  # not mapped: a file cut short while mapped kills the process
+    with open_safely.opened(path, "checkpoint") as file:
+        content = file.read()  # not mapped: a file cut short while mapped kills the process
     try:
         state = safetensors.torch.load(content)
-        header = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
+        header = parse_json(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
     except Exception as error:  # safetensors raises its own error, or a KeyError on unknown types
         raise damaged(path, error) from error
     if not state:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
+from nrcscan.files.read_json import read_json
 from nrcscan.inputs.checkpoints.contents import Contents
 from nrcscan.inputs.checkpoints.safetensors_file import tensors_and_metadata, ties
 from nrcscan.inputs.checkpoints.signs import INDEX_LIMIT, Evidence, safetensors
@@ -29,7 +29,7 @@ def read_shards(path: Path) -> Contents:
     shards = {
         name: open_safely.beside(path, name, "shard") for name in dict.fromkeys(weight_map.values())
     }
-    absent = [name for name, shard in shards.items() if not shard.is_file()]
+    absent = [name for name, shard in shards.items() if not open_safely.is_regular(shard)]
     if absent:
         raise InputError(f"{path}: shard {listed(absent)} is missing; copy it beside the index")
     digest = hashlib.sha256(open_safely.sha256(path).encode())
@@ -67,12 +67,8 @@ def _weight_map(path: Path) -> dict[str, str]:
     Raises:
         InputError: the JSON does not say which file each tensor is in.
     """
-    if path.stat().st_size > INDEX_LIMIT:
-        raise InputError(
-            f"{path}: too large for an index of shards; give the file that maps tensors to files"
-        )
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = read_json(path, "index of shards", limit=INDEX_LIMIT, finite=False)
         weight_map = content["weight_map"]
         plain = all(isinstance(k, str) and isinstance(v, str) for k, v in weight_map.items())
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -7,7 +7,6 @@ imported.
 from __future__ import annotations
 
 import itertools
-import json
 import mmap
 import re
 import tarfile
@@ -18,7 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nrcscan.errors import InputError
 from nrcscan.files import open_safely, sniff
+from nrcscan.files.read_json import read_json
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """How files of torch.save begin that are no zip archive."""
@@ -32,7 +33,7 @@ POLICY = "policy.pth"
 VERSION = "_stable_baselines3_version"
 """What says there which version wrote it."""
 
-INDEX_LIMIT = 100_000_000
+INDEX_LIMIT = 1 << 25
 _HEADER_LIMIT = 100_000_000
 _SETTINGS_LIMIT = 1 << 20
 # Tags of the fields that may follow the first of a ModelProto, the version of the format.
@@ -62,7 +63,7 @@ class Evidence:
     @cached_property
     def is_folder(self) -> bool:
         """Whether it is a folder."""
-        return self.path.is_dir()
+        return open_safely.is_folder(self.path)
 
     @cached_property
     def start(self) -> bytes:
@@ -75,7 +76,7 @@ class Evidence:
         if not self.start.startswith(b"PK\x03\x04"):
             return None
         try:
-            with zipfile.ZipFile(self.path) as archive:
+            with open_safely.opened(self.path) as file, zipfile.ZipFile(file) as archive:
                 return frozenset(name.split("/", 1)[-1] for name in archive.namelist())
         except Exception:  # zipfile raises almost anything on a damaged directory
             return None
@@ -126,7 +127,7 @@ def pickled(seen: Evidence) -> bool:
 
 def is_tar(path: Path) -> bool:
     """Whether this is a tar archive of pickles and storages, as torch wrote before 1.0."""
-    with path.open("rb") as file:
+    with open_safely.opened(path) as file:
         file.seek(257)
         if file.read(5) != b"ustar":
             return False
@@ -156,7 +157,10 @@ def onnx(seen: Evidence) -> bool:
 
 def external_data(path: Path) -> list[str]:
     """Return the names that an ONNX model gives for files beside it that hold its data."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with (
+        open_safely.opened(path) as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
         found = set()
         for match in _LOCATION.finditer(content):
             low, *high = match[1]
@@ -181,8 +185,8 @@ def huggingface(seen: Evidence) -> bool:
     if not seen.is_folder:
         return False
     try:
-        config = json.loads((seen.path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = read_json(seen.path / "config.json", "config.json", finite=False)
+    except (InputError, ValueError):
         return False
     described = isinstance(config, dict) and "model_type" in config
     return described and len(huggingface_files(seen.path)) > 1
@@ -211,10 +215,8 @@ def is_deepspeed(folder: Path) -> bool:
 
 def _weight_map(path: Path) -> dict[str, object] | None:
     try:
-        if path.stat().st_size > INDEX_LIMIT:
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        found = read_json(path, "index of shards", limit=INDEX_LIMIT, finite=False)["weight_map"]
+    except (InputError, ValueError, LookupError, TypeError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -228,9 +230,7 @@ def adapter_settings(folder: Path) -> dict[str, Any]:
     """Return what PEFT says beside an adapter of it; nothing where that cannot be read."""
     path = folder / "adapter_config.json"
     try:
-        if not path.is_file() or path.stat().st_size > _SETTINGS_LIMIT:
-            return {}
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path, "adapter_config.json", limit=_SETTINGS_LIMIT, finite=False)
+    except (InputError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -163,7 +163,7 @@ def _unpickle(path: Path) -> Any:
     warns = logging.getLogger("torch.distributed.device_mesh")
     before, warns.disabled = warns.disabled, True  # that there is one process is meant
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with open_safely.opened(path) as file, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # torch, of itself
             return torch.load(file, map_location="cpu", weights_only=False)
     except (AttributeError, ModuleNotFoundError) as error:

@@ -12,13 +12,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nrcscan.acts_file.plain_attributes import PlainAttributes
 from nrcscan.acts_file.schema import FORMAT
 from nrcscan.acts_file.self_contained import datasets_inside
+from nrcscan.acts_file.stored_sizes import require_streamed
 from nrcscan.errors import InputError
-from nrcscan.files import open_safely
+from nrcscan.files import open_safely, sniff
 from nrcscan.inputs.datasets.rows import Rows
-
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 KEPT_OPEN = 64
 """So many arrays stay open at a time: each keeps up to 1 MB of what it has decompressed."""
@@ -32,14 +32,13 @@ _PRIVATE = ("#refs#", "#subsystem#")
 
 def is_hdf5(path: Path) -> bool:
     """Whether a file is HDF5, from its start or behind a block of the user's own."""
-    size = path.stat().st_size
-    place = 0
-    while place + len(SIGNATURE) <= size:
-        with path.open("rb") as file:
+    size, place = path.stat().st_size, 0
+    with open_safely.opened(path) as file:
+        while place + len(sniff.HDF5) <= size:
             file.seek(place)
-            if file.read(len(SIGNATURE)) == SIGNATURE:
+            if file.read(len(sniff.HDF5)) == sniff.HDF5:
                 return True
-        place = max(512, place * 2)  # where the format lets it begin
+            place = max(512, place * 2)  # where the format lets it begin
     return False
 
 
@@ -52,9 +51,15 @@ def hdf5(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[st
     """
     of_matlab = open_safely.head(path, len(MATLAB)) == MATLAB
     with h5py.File(path, "r") as file:
-        if "format" in file.attrs and bytes(file.attrs["format"]) == FORMAT.encode():
+        told = PlainAttributes(file).plain("format")
+        if isinstance(told, bytes) and told == FORMAT.encode():
             raise InputError(f"{path}: is a file of nrcscan extract, not data; see nrcscan report")
-        dataset = lru_cache(maxsize=KEPT_OPEN)(file.__getitem__)
+
+        @lru_cache(maxsize=KEPT_OPEN)
+        def dataset(name: str) -> Any:
+            require_streamed(found_at := file[name])
+            return found_at
+
         found: dict[str, Rows] = {}
         for name, item in datasets_inside(file, path, only):
             if name.split("/")[0] not in _PRIVATE:
@@ -83,7 +88,7 @@ def _turned(path: Path, name: str, item: h5py.Dataset, dataset: Open) -> Rows:
     dtype = item.dtype
     if dtype.names == ("real", "imag"):
         dtype = np.dtype(np.complex128)
-    if bytes(item.attrs.get("MATLAB_class", b"")) == b"char":
+    if PlainAttributes(item).plain("MATLAB_class") == b"char":
         dtype = np.dtype(np.str_)  # MATLAB keeps the codes of letters
     columns = _plain(path, name, item, dataset).read if item.ndim == 2 else None
     return Rows((item.shape or ())[::-1], dtype, read, columns)

@@ -29,7 +29,7 @@ from nrcscan.inputs.datasets.batches import (
     require_numbers,
 )
 from nrcscan.inputs.datasets.choose_arrays import inputs_and_targets
-from nrcscan.inputs.datasets.rows import Rows, beside, first, joined
+from nrcscan.inputs.datasets.rows import Rows, beside, first, joined, require_readable
 from nrcscan.inputs.datasets.samples_in_columns import samples_in_columns
 from nrcscan.wording import listed, some
 
@@ -117,6 +117,8 @@ def open_keyed(path: Path, opener: Opener, x_key: str | None, y_key: str | None)
             arrays = {**arrays, **{key: arrays[key].turned for key in choice.turned}}
             inputs = [choice.rows(arrays, side) for side in choice.inputs]
             y = choice.rows(arrays, choice.targets)
+            for part in (*inputs, y):
+                require_readable(part, batch_size, path)
             for start in range(0, choice.n_samples, batch_size):
                 stop = min(start + batch_size, choice.n_samples)
                 x = [part.read(start, stop) for part in inputs]

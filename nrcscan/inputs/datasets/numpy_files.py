@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 import zipfile
@@ -10,14 +11,14 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nrcscan.errors import InputError
-from nrcscan.files import open_safely, sniff
+from nrcscan.files import budgets, open_safely, sniff
 from nrcscan.inputs.datasets.array_keys import Piece
 from nrcscan.inputs.datasets.batches import (
     Batch,
@@ -28,11 +29,20 @@ from nrcscan.inputs.datasets.batches import (
 )
 from nrcscan.inputs.datasets.in_memory import from_arrays
 from nrcscan.inputs.datasets.named_arrays import ChosenArrays, chosen
-from nrcscan.inputs.datasets.rows import Rows, side_by_side
+from nrcscan.inputs.datasets.rows import Rows, require_readable, side_by_side
 from nrcscan.wording import reason, some
 
 FORTRAN_LIMIT = 4 << 30
 """The largest column-major array, in bytes, that is read into memory whole."""
+
+_HEADER_LIMIT = 1 << 16
+"""Bytes of an array's header, which is a line of Python."""
+
+
+_SIZES = {(1, 0): 2, (2, 0): 4}
+"""Version of the format → in how many bytes it tells how long the header is."""
+
+_MOST_AXES = 64
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class _Header:
 def holds_arrays(path: Path) -> bool:
     """Whether a zip archive has arrays in it; also where it is damaged, which opening it tells."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_safely.opened(path) as file, zipfile.ZipFile(file) as archive:
             return any(name.endswith(".npy") for name in archive.namelist())
     except _ZIP_ERRORS:
         return True
@@ -62,7 +72,7 @@ def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
         InputError: the archive has no member that is an array.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_safely.opened(path) as file, zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             if not names:
                 raise InputError(
@@ -75,6 +85,8 @@ def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
         raise damaged(path, error) from error
 
     def stream(batch_size: int) -> Iterator[Batch]:
+        for part in (*choice.inputs, choice.targets):
+            require_readable(choice.rows(arrays, part), batch_size, path)
         try:
             with ExitStack() as stack:
 
@@ -135,33 +147,47 @@ def _read_header(member: IO[bytes], where: str) -> _Header:
     """
     try:
         version = npy.read_magic(member)
-        if version == (1, 0):
-            shape, fortran_order, dtype = npy.read_array_header_1_0(member)
-        elif version == (2, 0):
-            shape, fortran_order, dtype = npy.read_array_header_2_0(member)
-        else:
+        if version not in _SIZES:
             raise ValueError(f"format version {version}")
+        told = member.read(_SIZES[version])
+        size = int.from_bytes(told, "little")
+        if size > _HEADER_LIMIT:
+            raise ValueError(f"a header of {size} bytes")
+        text = io.BytesIO(told + member.read(size))
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran_order, dtype = read(text)
+        if not all(type(n) is int for n in shape) or len(shape) > _MOST_AXES:  # True is none
+            raise ValueError(f"a shape of {shape}"[:80])
     except Exception as error:  # the header is Python source, which fails in many ways
         raise InputError(
             f"{where}: not a readable array: {reason(error)}; save it again"
         ) from error
-    if min(shape, default=0) < 0:
+    claimed = math.prod(max(n, 1) for n in shape) * max(dtype.itemsize, 1)
+    if min(shape, default=0) < 0 or claimed >= 1 << 62:
         raise InputError(f"{where}: its header claims the shape {shape}; save it again")
     return _Header(shape, fortran_order and len(shape) > 1, dtype)
 
 
 def _npz_rows(path: Path, key: str, batch_size: int) -> Generator[NDArray[Any], None, None]:
     """Yield the rows of one archive member, read as a stream."""
-    with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
+    with (
+        open_safely.opened(path) as file,
+        zipfile.ZipFile(file) as archive,
+        archive.open(f"{key}.npy") as member,
+    ):
         header = _read_header(member, f"{path}: {key!r}")
         n, *rest = header.shape
-        if n * header.row_bytes > archive.getinfo(f"{key}.npy").file_size:
+        packed = archive.getinfo(f"{key}.npy")
+        if n * header.row_bytes > packed.file_size:
             raise EOFError(f"{key!r} is shorter than its header says")
         if header.fortran_order:
+            size = header.row_bytes * n
+            budgets.require_earnest(size, packed.compress_size, f"{key!r}, stored by columns,")
             yield from _column_major_rows(path, key, member, header, batch_size)
             return
         for start in range(0, n, batch_size):
             rows = min(batch_size, n - start)
+            budgets.require_at_once(rows * header.row_bytes, f"a batch of {key!r}")
             buffer = member.read(rows * header.row_bytes)
             if len(buffer) < rows * header.row_bytes:
                 raise EOFError(f"{key!r} ends at sample {start + len(buffer) // header.row_bytes}")
@@ -190,6 +216,35 @@ def _column_major_rows(
         yield array[start : start + batch_size]
 
 
+def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return small arrays of an archive, held whole; those that are not there are left out.
+
+    Raises:
+        ValueError: it is no such archive, or damaged.
+        InputError: an array of it is not as np.save writes it, or too large for a small one.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    try:
+        with open_safely.opened(path) as file, zipfile.ZipFile(file) as archive:
+            for name in {f"{key}.npy" for key in keys} & set(archive.namelist()):
+                key = name.removesuffix(".npy")
+                with archive.open(name) as member:
+                    header = _read_header(member, f"{path}: {key!r}")
+                    require_numbers(header.dtype, f"{path}: {key!r}")
+                    size = budgets.size_of(header.shape, header.dtype.itemsize)
+                    if size > budgets.UNPACKED:
+                        raise InputError(
+                            f"{path}: {key!r} takes {budgets.told(size)}; save one number, or one"
+                            " for every entry of a sample"
+                        )
+                    values = np.frombuffer(member.read(size), header.dtype)
+                    order: Literal["F", "C"] = "F" if header.fortran_order else "C"
+                    found[key] = values.reshape(header.shape, order=order)
+    except _ZIP_ERRORS as error:
+        raise ValueError(reason(error)) from error
+    return found
+
+
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -198,6 +253,9 @@ _ZIP_ERRORS = (
     NotImplementedError,
     RuntimeError,
     ValueError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
     OSError,
 )
 
@@ -216,7 +274,7 @@ def open_npy_pair(x_path: Path, y_path: Path) -> Dataset:
                 f"{path}: is {sniff.foreign(path)};"
                 " save it with np.save, as both of two data files are"
             )
-        with path.open("rb") as file:
+        with open_safely.opened(path) as file:
             header = _read_header(file, str(path))
         require_numbers(header.dtype, str(path))
         if not header.shape:

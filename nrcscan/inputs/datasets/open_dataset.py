@@ -69,7 +69,7 @@ def open_dataset(
     if isinstance(data, str) and is_code(data):
         data = _call(data)
     pair = _two_paths(data)
-    if pair is not None and any(path.is_dir() for path in pair):
+    if pair is not None and any(map(open_safely.is_folder, pair)):
         _require_images(*pair, keyed=bool(x_key or y_key))
         return open_images(*pair, columns, Preparation.parse(images))
     if images is not None:
@@ -94,7 +94,7 @@ def _require_images(folder: Path, table: Path, *, keyed: bool) -> None:
     Raises:
         UsageError: one of two data is a folder, as with images, and the other no table of theirs.
     """
-    if not folder.is_dir() or table.is_dir():
+    if not open_safely.is_folder(folder) or open_safely.is_folder(table):
         raise UsageError(
             "images are a folder, then the table of their targets; give both, in this order"
         )
@@ -164,7 +164,7 @@ def _open_path(path: Path, columns: TableColumns) -> Dataset:
         UsageError: the options are for another kind of data.
         InputError: the file is of a format that is not read.
     """
-    if path.is_dir():
+    if open_safely.is_folder(path):
         if isinstance(form := recognise(path), CheckpointForm):
             raise _checkpoint(path, form)
         return open_folder(path, columns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from nrcscan.errors import InputError, UsageError
 from nrcscan.extras import to_install
+from nrcscan.files.read_json import parse_json
 from nrcscan.inputs.datasets.batches import (
     Batch,
     Dataset,
@@ -128,7 +128,7 @@ def choose(path: Path, schema: Any, columns: TableColumns) -> Chosen:
 def _features(schema: Any) -> dict[str, Mapping[str, Any]]:
     """Return what `datasets` knows of columns beyond their type: classes, and encoded files."""
     try:
-        told = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        told = parse_json((schema.metadata or {})[b"huggingface"], finite=False)["info"]["features"]
         return {
             name: feature
             for name, feature in told.items()

@@ -6,10 +6,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nrcscan.errors import InputError
+from nrcscan.files import budgets
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,24 @@ class Rows:
             return False
         told: dict[str, Any] = dict(self.dtype.metadata or {})  # what HDF5 has beyond numbers
         return self.dtype.kind in "SU" or told.get("vlen") in (str, bytes)
+
+
+def require_readable(rows: Rows, batch_size: int, path: Path) -> None:
+    """Refuse to read batches that take more memory than any is given, or that never end.
+
+    Raises:
+        InputError: the samples are too large to be read so many at a time, or have no numbers.
+    """
+    n, *of_each = rows.shape
+    size = budgets.size_of(of_each, 8 if rows.dtype is None else rows.dtype.itemsize)
+    if n and not size:
+        raise InputError(f"{path}: samples of shape {tuple(of_each)} hold no numbers; save others")
+    if min(n, batch_size) * size > budgets.AT_ONCE:
+        raise InputError(
+            f"{path}: a sample of shape {tuple(of_each)} takes {budgets.told(size)}, and"
+            f" {min(n, batch_size)} at a time more than {budgets.told(budgets.AT_ONCE)}; choose a"
+            " smaller --batch-size, or smaller samples"
+        )
 
 
 def first(rows: Rows, n: int) -> Rows:

@@ -5,7 +5,6 @@ pyarrow alone reads them, so nothing of what a folder says about itself is run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.files.natural_order import natural_key
+from nrcscan.files.read_json import read_json
 from nrcscan.inputs.datasets.batches import Dataset, damaged
 from nrcscan.inputs.datasets.parquet_and_arrow import (
     arrow_errors,
@@ -106,10 +106,10 @@ def _data_files(folder: Path) -> list[Path]:
                 " save the dataset again"
             )
         path = folder / name
-        if path.is_symlink() and path.resolve().parent != folder.resolve():
+        if open_safely.is_link(path) and path.resolve().parent != folder.resolve():
             raise InputError(f"{path}: is a link out of its folder; copy the file there")
         open_safely.regular_file(path, "data")
-        with path.open("rb") as file:
+        with open_safely.opened(path) as file:
             file.seek(max(0, path.stat().st_size - len(END_OF_STREAM)))
             if file.read() != END_OF_STREAM:  # else what is cut off would not be missed
                 raise damaged(path, EOFError("it does not end as Arrow's streams do"))
@@ -140,9 +140,9 @@ def _json(path: Path, key: str, *, needed: bool = True) -> Sequence[Any]:
         InputError: the description of the dataset is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "description of a dataset", finite=False)
         value = content[key] if needed else content.get(key) or []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: is not as datasets writes it ({reason(error)}); save the dataset again"
         ) from error

@@ -14,6 +14,7 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.files import open_safely
 from nrcscan.inputs.arrays import each
 from nrcscan.inputs.datasets.batches import Batch, Dataset, target_rows
+from nrcscan.inputs.datasets.numpy_files import read_arrays
 from nrcscan.wording import listed
 
 PARTS = ("x", "y")
@@ -28,9 +29,7 @@ class Scale:
 
     def of_rows(self) -> Scale:
         """Return the scale of samples that have become rows; one number stays one."""
-        if self.mean.ndim == 0:
-            return self
-        return Scale(self.mean.reshape(-1), self.std.reshape(-1))
+        return Scale(*(v.reshape(-1) if v.ndim else v for v in (self.mean, self.std)))
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return values (n, …) less the mean, over the spread."""
@@ -117,11 +116,12 @@ def _scaled(values: NDArray[Any], part: str, scales: dict[str, Scale], name: str
     if part not in scales:
         return values
     scale = scales[part] if part == "x" else scales[part].of_rows()
-    if scale.mean.shape not in ((), values.shape[1:]):
-        raise InputError(
-            f"{name}: {part} has samples of shape {values.shape[1:]}, and its statistics"
-            f" {scale.mean.shape}; take both from the same data"
-        )
+    for statistic in (scale.mean, scale.std):
+        if statistic.shape not in ((), values.shape[1:]):
+            raise InputError(
+                f"{name}: {part} has samples of shape {values.shape[1:]}, and its statistics"
+                f" {statistic.shape}; take both from the same data"
+            )
     return scale.apply(values)
 
 
@@ -161,16 +161,16 @@ def _saved(path: Path, parts: Sequence[str]) -> dict[str, Scale]:
     open_safely.regular_file(path, "statistics")
     needed = [f"{part}_{name}" for part in parts for name in ("mean", "std")]
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in needed if key not in archive]
-            if missing:
-                raise InputError(
-                    f"{path}: lacks {listed(missing)}; save them with np.savez, one number each or"
-                    " one for every entry of a sample"
-                )
-            held = {key: np.asarray(archive[key], dtype=np.float64) for key in needed}
-    except (ValueError, OSError, EOFError, TypeError) as error:
+        found = read_arrays(path, needed)
+    except ValueError as error:
         raise InputError(f"{path}: not a readable .npz of statistics; save it again") from error
+    missing = [key for key in needed if key not in found]
+    if missing:
+        raise InputError(
+            f"{path}: lacks {listed(missing)}; save them with np.savez, one number each or"
+            " one for every entry of a sample"
+        )
+    held = {key: values.astype(np.float64) for key, values in found.items()}
     for key, values in held.items():
         if not np.isfinite(values).all() or (key.endswith("std") and not (values > 0).all()):
             raise InputError(

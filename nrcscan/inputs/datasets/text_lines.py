@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from nrcscan.errors import InputError
 from nrcscan.files import open_safely
@@ -19,7 +19,7 @@ from nrcscan.inputs.datasets.batches import damaged
 LONGEST_LINE = 1 << 24
 """Characters in a line; nothing longer is a row of a table."""
 
-_UNPACKERS: dict[bytes, Callable[[Path], Any]] = {
+_UNPACKERS: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
@@ -72,7 +72,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         raise damaged(path, error) from error
 
 
-def _unpacker(path: Path) -> Callable[[Path], Any] | None:
+def _unpacker(path: Path) -> Callable[[BinaryIO], Any] | None:
     start = open_safely.head(path, 6)
     return next((found for magic, found in _UNPACKERS.items() if start.startswith(magic)), None)
 
@@ -80,5 +80,9 @@ def _unpacker(path: Path) -> Callable[[Path], Any] | None:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     unpacker = _unpacker(path)
-    with path.open("rb") if unpacker is None else unpacker(path) as file:
-        yield file
+    with open_safely.opened(path) as file:
+        if unpacker is None:
+            yield file
+        else:
+            with unpacker(file) as unpacked:
+                yield unpacked

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from nrcscan.files import open_safely
 from nrcscan.inputs.pickles.known_arrays import STATE_SETTERS, known_arrays
 from nrcscan.inputs.pickles.known_containers import known_containers
 from nrcscan.inputs.pickles.known_tensors import Storage, StorageType, known_tensors
@@ -56,7 +57,7 @@ def load_inert(path: Path, *, mapped: bool = False) -> Inert:
         zipfile.BadZipFile: it is a damaged archive.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_safely.opened(path) as file:
         start = file.read(4)
         if start == b"PK\x03\x04":
             return _of_zip(path, mapped=mapped)

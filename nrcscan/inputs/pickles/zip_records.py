@@ -11,6 +11,7 @@ from typing import IO
 
 import torch
 
+from nrcscan.files import open_safely
 from nrcscan.inputs.pickles.placeholder import PickleDamaged, PickleRefused
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -38,7 +39,7 @@ class ZipRecords:
         """
         self._path = path
         self._size = path.stat().st_size
-        self._file: IO[bytes] = path.open("rb")
+        self._file: IO[bytes] = open_safely.opened(path)
         self._whole: torch.UntypedStorage | None = None
         self._mapped = mapped
         try:

@@ -1,0 +1,52 @@
+"""Attributes of HDF5 that are numbers or text of a fixed length, which alone are safe to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import h5py
+
+from nrcscan.files.budgets import size_of
+
+LARGEST = 1 << 16
+"""Bytes of an attribute; HDF5 itself keeps larger ones elsewhere."""
+
+
+class PlainAttributes(Mapping[str, Any]):
+    """The attributes of a group or file.
+
+    One is looked at before it is read: HDF5 can crash on variable-length text that is damaged.
+    """
+
+    def __init__(self, of: h5py.Group) -> None:
+        self._held = of.attrs
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the value of an attribute.
+
+        Raises:
+            KeyError: there is none of this name.
+            TypeError: it is not of numbers or text of a fixed length.
+        """
+        found = self._held.get_id(name)
+        size = size_of(found.shape or (), found.dtype.itemsize)
+        if found.dtype.hasobject or size > LARGEST:
+            raise TypeError(f"{name} is no number and no text of a fixed length")
+        return self._held[name]
+
+    def plain(self, name: str) -> Any:
+        """Return the value of an attribute; None if there is none, or none that is read."""
+        try:
+            return self[name]
+        except (KeyError, TypeError):
+            return None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._held

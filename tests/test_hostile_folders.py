@@ -66,7 +66,7 @@ REFUSED: dict[str, dict[str, Any]] = {
             "Trainer",
             "\x1b]52;c;\x07",
         )
-    },  # fmt: skip
+    },
     **{
         f"architectures {value!r:.30}": {"architectures": value}
         for value in ([5], [None], [["ViTModel"]], ["A"] * 2, "A", 5, {"a": 1}, [], None)

@@ -22,6 +22,7 @@ Damage = Callable[[Any], Any]
 """Makes of a network (6 → 8 → 2) one that is none, in place; or returns another."""
 
 VALUES: tuple[Any, ...] = (5, "x", [1], {1: 2}, None)
+WEIGHTS: tuple[Any, ...] = (5, "x", None, [1.0], {}, 2**70)
 METHODS = (
     "forward", "train", "eval", "to", "state_dict", "load_state_dict", "parameters",
     "named_modules", "modules", "children", "apply", "float", "double", "register_forward_hook",
@@ -107,7 +108,7 @@ DAMAGES: dict[str, Damage] = {
        for part in ("_modules", "_parameters", "_buffers", "_forward_pre_hooks", "training")
        for value in VALUES},
     **{f"a weight that is a {type(value).__name__}": within("_parameters", "weight", value)
-       for value in (5, "x", None, [1.0], {}, 2**70)},
+       for value in WEIGHTS},
     **{f"a weight of shape {shape}": within("_parameters", "weight", _ones(shape))
        for shape in ((), (8,), (6, 8), (8, 6, 1), (0, 6), (8, 0))},
     **{f"a bias of shape {shape}": within("_parameters", "bias", _ones(shape))

@@ -103,7 +103,8 @@ def _size(results: Results) -> str:
         f"{networks} networks on {groups} data sets, of up to {seeds} seeds, most narrower and"
         " trained for fewer epochs than the paper's: what is said here is said of those. `make"
         f" reproduce` trains and measures them in {seconds / 60:.0f} minutes of processor time,"
-        " without a GPU; on two cores that is half as long. Versions are those of `constraints.txt`."
+        " without a GPU; on two cores that is half as long. Versions are those of"
+        " `constraints.txt`."
     )
 
 

@@ -48,7 +48,7 @@ PAGES = {
         "page",
         "scan",
     ],
-    "Automate": ["training", "ci", "performance", "errors"],
+    "Automate": ["training", "ci", "performance", "errors", "reliability"],
     "Reference": ["python", "api", "report-json", "file-format", "../fixtures/README"],
     "Reproduction": ["reproduction", "../reproduction/README"],
     "Project": ["architecture", "../CONTRIBUTING", "policy", "../SECURITY", "../CHANGELOG"],

@@ -1,4 +1,4 @@
-"""Words in messages: names listed, and nothing in them that could steer a terminal."""
+"""Words in messages: names listed, and nothing in them that steers a terminal or a build log."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ _ASCII = str.maketrans(
     }
 )
 
+_COMMAND = re.compile(r"(?<!\S):(?=:)|#(?=#\w*\[)")
+"""What begins a command in a build's log: `::` before which a line has only spaces, and `##[` or
+`##vso[` anywhere."""
+
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -45,17 +49,24 @@ def in_ascii(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return `text` on one line that cannot steer a terminal.
+    r"""Return `text` on one line that steers neither a terminal nor the CI that reads its lines.
 
-    Names come from files that nobody has vetted: control characters, line breaks and
-    direction overrides are shown as escapes.
+    Names come from files that nobody has vetted: control characters, line breaks, direction
+    overrides, and what begins a command of GitHub Actions, Azure or TeamCity, are shown as escapes.
+    What is printable stays as it is, however often it passes here.
 
     >>> printable("layer\x1b[2J\n0")
     'layer\\x1b[2J\\n0'
+    >>> printable("::error ::x"), printable("a##[error]b"), printable("onnx::Gemm_0")
+    ('\\x3a:error \\x3a:x', 'a\\x23#[error]b', 'onnx::Gemm_0')
     """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _as_escape(c) for c in text)
+    return _COMMAND.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _as_escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
 
 
 def listed(names: Iterable[object], last: str = "and") -> str:

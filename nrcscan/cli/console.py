@@ -32,9 +32,7 @@ def errors() -> Iterator[None]:
     except NrcscanError as error:
         print(f"error: {error}", file=sys.stderr)
         if error.__cause__ is not None:
-            detail(
-                f"because of {type(error.__cause__).__name__}: {printable(reason(error.__cause__))}"
-            )
+            detail(f"because of {type(error.__cause__).__name__}: {reason(error.__cause__)}")
         if hasattr(error, "caret") and sys.stderr.isatty():
             print(error.caret, file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
@@ -95,7 +93,7 @@ def speaks() -> bool:
 def say(text: str) -> None:
     """Show a note on stderr, unless --quiet is given."""
     if speaks() and not _volume.quiet:
-        print(f"note: {text}", file=sys.stderr)
+        print(f"note: {printable(text)}", file=sys.stderr)
 
 
 def detail(text: str) -> None:
@@ -171,6 +169,15 @@ def emit(text: str, output: Path | None) -> None:
         ) from error
 
 
+def emit_line(text: str) -> None:
+    """Write a result that is one line, names of files in it, to stdout.
+
+    Raises:
+        OutputError: what stdout leads to takes no more, such as a full disk.
+    """
+    emit(f"{printable(text)}\n", None)
+
+
 def encoding_of_stdout() -> str:
     """Return what a table has to be laid out for; where there is no stdout it does not matter."""
     return getattr(sys.stdout, "encoding", None) or "ascii"
@@ -183,7 +190,9 @@ def in_terminal(shown: Any, least_width: int = 0) -> bool:
         return False
     from rich.console import Console
 
+    from nrcscan.reporting.inert_lines import InertLines
+
     console = Console()
     console.width = max(console.width, least_width)  # numbers are never cut: lines wrap instead
-    console.print(shown)
+    console.print(InertLines(shown))
     return True

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nrcscan.cli.console import emit, say
+from nrcscan.cli.console import emit_line, say
 from nrcscan.cli.extract_command import sizes, watched_pass
 from nrcscan.cli.option_groups import Force, takes
 from nrcscan.cli.report_command import measured, show
@@ -37,18 +37,18 @@ def demo(
         checkpoint, data = (output / name for name in network.files)
         acts = checkpoint.with_suffix(".h5")
         kept.append(acts)
-        emit(f"# {network.name}: {network.words}\n", None)
+        emit_line(f"# {network.name}: {network.words}")
         _typed("extract", checkpoint, data, "-o", acts)
         result = watched_pass(checkpoint, data, acts, {}, force=force, on_note=say)
-        emit(f"{acts}: {sizes(result)}\n", None)
+        emit_line(f"{acts}: {sizes(result)}")
         _typed("report", acts)
         show(measured(acts, {}), "table")
-        emit("\n", None)
-    emit("# Side by side, and what a report has besides:\n", None)
+        emit_line("")
+    emit_line("# Side by side, and what a report has besides:")
     for line in (("compare", *kept), ("report", kept[0], "--errors", "--chance")):
         _typed(*line)
 
 
 def _typed(*words: object) -> None:
     """Show a command as it is typed."""
-    emit(f"$ nrcscan {shlex.join(map(str, words))}\n", None)
+    emit_line(f"$ nrcscan {shlex.join(map(str, words))}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nrcscan
-from nrcscan.cli.console import detail, emit, say, speaks
+from nrcscan.cli.console import detail, emit_line, say, speaks
 from nrcscan.cli.option_groups import (
     Checkpoint,
     DataFactory,
@@ -45,7 +45,7 @@ def extract(
     source = one_source(data, data_factory, "extract")
     result = watched_pass(model, source, output, options, force=force, on_note=say)
     if speaks():
-        emit(f"{result.path}: {sizes(result)}\n", None)
+        emit_line(f"{result.path}: {sizes(result)}")
     say(f"see where it collapses with: nrcscan report {result.path}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 import nrcscan
 from nrcscan.cli.console import emit, in_terminal
 from nrcscan.cli.option_groups import Checkpoint, takes
+from nrcscan.files.inert_json import json_text
 from nrcscan.options.pass_options import CheckpointOptions
 
 
@@ -28,7 +28,7 @@ def inspect(
     """
     found = nrcscan.inspect(model, **options)
     if json_:
-        emit(json.dumps(found.to_dict(), indent=2) + "\n", None)
+        emit(json_text(found.to_dict(), indent=2) + "\n", None)
         return
     from nrcscan.inspecting import inspection_table
     from nrcscan.reporting.numbers import plain

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import nrcscan
-from nrcscan.cli.console import emit, say
+from nrcscan.cli.console import emit_line, say
 from nrcscan.cli.option_groups import Force, Statistics, takes
 from nrcscan.wording import r_squared
 
@@ -29,5 +29,5 @@ def merge(
     """
     result = nrcscan.merge(parts, output, force=force, on_note=say)
     fit = "" if result.r2 is None else f", R² = {r_squared(result.r2)}"
-    emit(f"{result.path}: {result.size}{fit}\n", None)
+    emit_line(f"{result.path}: {result.size}{fit}")
     say(f"see where it collapses with: nrcscan report {result.path}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import nrcscan
-from nrcscan.cli.console import emit
+from nrcscan.cli.console import emit_line
 from nrcscan.cli.option_groups import Force, takes
 from nrcscan.options.page_options import PageOptions
 
@@ -32,4 +32,4 @@ def page(
         nrcscan page scan/ -o scan.html --force
     """
     written = nrcscan.page(source, output, force=force, **options)
-    emit(f"{written}: {written.stat().st_size / 1e6:.2f} MB, open it in a browser\n", None)
+    emit_line(f"{written}: {written.stat().st_size / 1e6:.2f} MB, open it in a browser")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import nrcscan
-from nrcscan.cli.console import emit
+from nrcscan.cli.console import emit_line
 from nrcscan.cli.option_groups import Force, takes
 from nrcscan.options.plot_options import PlotOptions
 
@@ -47,4 +47,4 @@ def plot(
     path = output or Path(f"{options['kind']}.pdf")
     drawn = nrcscan.plot(sources, path, force=force, **options)
     width, height = drawn.get_size_inches()
-    emit(f"{path}: {width:.2f} × {height:.2f} in\n", None)
+    emit_line(f"{path}: {width:.2f} × {height:.2f} in")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from nrcscan.comparing.against import Gap, TrainTest
 from nrcscan.files.inert_csv import csv_text
+from nrcscan.files.inert_json import json_text
 from nrcscan.metrics.quantities import COLUMNS, ENTRIES, JUDGED, Condition
 from nrcscan.options.choices import Format
 from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
@@ -39,7 +39,7 @@ def render(found: TrainTest, form: Format, *, wide: bool = False, encoding: str 
         encoding: what a table has to be written in.
     """
     if form == "json":
-        return json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n"
+        return json_text(found.to_dict(), indent=2) + "\n"
     if form == "csv":
         return _csv(found)
     if form == "md":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from nrcscan.comparing.compare import Comparison
 from nrcscan.comparing.runs import Row, Run
 from nrcscan.errors import UsageError
 from nrcscan.files.inert_csv import csv_text
+from nrcscan.files.inert_json import json_text
 from nrcscan.metrics.quantities import COLUMNS, CONDITIONS, JUDGED_BY, QUANTITIES
 from nrcscan.options.choices import Format
 from nrcscan.reporting import csv_rows
@@ -58,7 +58,7 @@ def render(
     """
     shown = Tables(comparison, quantity, NARROW)
     if form == "json":
-        return json.dumps(comparison.to_dict(), indent=2, allow_nan=False) + "\n"
+        return json_text(comparison.to_dict(), indent=2) + "\n"
     if form == "csv":
         return _csv(comparison)
     if form == "md":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from nrcscan.cutting.cuts_frame import rows
 from nrcscan.cutting.cuts_in_words import CutLine
 from nrcscan.cutting.numbers_of_cuts import share
 from nrcscan.files.inert_csv import csv_text
+from nrcscan.files.inert_json import json_text
 from nrcscan.options.choices import Format
 from nrcscan.reporting.fitted_grid import Column, FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
@@ -35,7 +35,7 @@ def render(cuts: Cuts, form: Format, *, wide: bool = False, encoding: str = "utf
         encoding: what a table has to be written in.
     """
     if form == "json":
-        return json.dumps(cuts.to_dict(), indent=2, allow_nan=False) + "\n"
+        return json_text(cuts.to_dict(), indent=2) + "\n"
     if form == "csv":
         every = list(rows(cuts))
         return csv_text([list(every[0]), *(row.values() for row in every)])

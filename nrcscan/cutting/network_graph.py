@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from torch.utils import _pytree as pytree
 
 from nrcscan.cutting.watched_graph import WatchedGraph
-from nrcscan.errors import InputError
+from nrcscan.errors import InputError, UnsafeError
 from nrcscan.network.call_plan import CallPlan
 from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.features_from_tensor import Layout
@@ -87,8 +87,10 @@ def truncated(module: nn.Module, inputs: Any, plan: CallPlan, layer: str) -> Gra
 
     Raises:
         InputError: the network cannot be exported, or no tensor of it is what reaches the layer.
+        UnsafeError: a name in it would be run as code.
     """
     args, kwargs = _call_with(module, inputs)
+    _require_inert_names(module, kwargs)
     graph = _exported(module, args, kwargs)
     seen = WatchedGraph(graph, plan, layer)
     given = [node for node in graph.graph.nodes if node.op == "placeholder"]
@@ -129,6 +131,23 @@ def _call_with(module: nn.Module, inputs: Any) -> tuple[tuple[Any, ...], dict[st
     if isinstance(inputs, dict):
         return (), inputs
     return (inputs,), {}
+
+
+def _require_inert_names(module: nn.Module, inputs: Iterable[str]) -> None:
+    """Refuse names that torch.export would write into code that it runs, and that end a string.
+
+    Raises:
+        UnsafeError: a name of a layer, tensor or input has a quote, a backslash or a control
+            character in it.
+    """
+    parts = dict(module.named_modules(remove_duplicate=False))
+    tensors = (*module.named_parameters(remove_duplicate=False), *module.named_buffers())
+    for name in (*parts, *(name for name, _ in tensors), *inputs):
+        if not name.isprintable() or set(name) & set("\"'\\"):
+            raise UnsafeError(
+                f"{name}: torch.export would run a name with quotes, backslashes or control"
+                " characters as code, so the network is not cut; rename it in the checkpoint"
+            )
 
 
 def _exported(

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from nrcscan.wording import printable
+
 WIDTH = 100
 """Columns of a line."""
 
@@ -82,6 +84,7 @@ def documented(text: str) -> str:
     >>> documented('a "b" \\ c')
     'a "b" \\\\ c'
     """
+    text = "\n".join(map(printable, text.split("\n")))
     return text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
 
 

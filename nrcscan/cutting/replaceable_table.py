@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from nrcscan.cutting import replaceable_in_words as words
 from nrcscan.cutting.numbers_of_cuts import alike, change, pair, share
 from nrcscan.cutting.replaceable import Replaceable, Replacement, closest, longest
 from nrcscan.files.inert_csv import csv_text
+from nrcscan.files.inert_json import json_text
 from nrcscan.options.choices import Format
 from nrcscan.reporting.fitted_grid import Cell, Column, FittedGrid, plain_column
 from nrcscan.reporting.hanging import Hanging
@@ -41,7 +41,7 @@ def render(found: Replaceable, form: Format, *, wide: bool = False, encoding: st
         encoding: what a table has to be written in.
     """
     if form == "json":
-        return json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n"
+        return json_text(found.to_dict(), indent=2) + "\n"
     if form == "csv":
         rows = [_row(one) for one in found.stretches]
         return csv_text([list(rows[0]), *(row.values() for row in rows)])
@@ -67,7 +67,7 @@ class ReplaceableTable:
     @property
     def least_width(self) -> int:
         """How many columns it takes to cut no number."""
-        return self._list().least_width
+        return self._list().least_width if listed_of(self.found) else 0
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         found = self.found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 
 from nrcscan.wording import printable
 
-FORMULA = ("=", "+", "-", "@")
-"""What a spreadsheet takes for the beginning of a formula."""
+_FORMULA = re.compile(r"(?:^|(?<=;))(?=\s*[=+\-@＝＋－＠])")
+"""Where a spreadsheet takes a formula to begin: in some countries a semicolon ends a cell."""
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
@@ -34,5 +35,4 @@ def _cell(cell: object) -> object:
         return str(cell).lower()
     if not isinstance(cell, str):
         return cell
-    shown = printable(cell)
-    return f"'{shown}" if shown.startswith(FORMULA) else shown
+    return _FORMULA.sub("'", printable(cell))

@@ -43,5 +43,5 @@ def inspection(found: Inspection) -> RenderableType:
     tensors.add_column("dtype")
     for tensor in found.tensors:
         shape = " × ".join(map(str, tensor.shape)) or "scalar"
-        tensors.add_row(Text(printable(tensor.name)), shape, tensor.dtype)
+        tensors.add_row(Text(printable(tensor.name)), Text(shape), Text(printable(tensor.dtype)))
     return Group(grid, tensors) if found.tensors else grid

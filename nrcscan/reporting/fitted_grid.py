@@ -6,14 +6,14 @@ The names at the left of its rows are cut where they have to be, numbers never.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from nrcscan.short_names import CUT, short_names
-from nrcscan.wording import in_ascii
+from nrcscan.wording import in_ascii, printable
 
 Cell = tuple[tuple[str, str], ...]
 """Pieces of text, each with its style."""
@@ -57,7 +57,7 @@ class FittedGrid:
     """A table.
 
     Attributes:
-        names: of its rows, printable.
+        names: of its rows.
         named: the head of these.
         groups: columns, of which those of a group stay together.
         before: columns left of the names.
@@ -81,26 +81,34 @@ class FittedGrid:
     @property
     def least_width(self) -> int:
         """How many columns it takes to cut no number."""
-        widest = max((_width(group) for group in self.groups), default=0)
-        return _width([*self.before, *self.after]) + widest + self._least_name
+        shown = self._spelled(printable)
+        widest = max((_width(group) for group in shown.groups), default=0)
+        return _width([*shown.before, *shown.after]) + widest + shown._least_name
+
+    def _spelled(self, spell: Callable[[str], str]) -> FittedGrid:
+        """Return the table in other letters."""
+        return replace(
+            self,
+            names=[*map(spell, self.names)],
+            named=spell(self.named),
+            groups=[[column.spelled(spell) for column in group] for group in self.groups],
+            before=[column.spelled(spell) for column in self.before],
+            after=[column.spelled(spell) for column in self.after],
+            below=[*map(spell, self.below)],
+        )
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        spell = in_ascii if options.ascii_only else str
-        names = [spell(name) for name in self.names]
-        shown = FittedGrid(
-            names,
-            spell(self.named),
-            [[column.spelled(spell) for column in group] for group in self.groups],
-            [column.spelled(spell) for column in self.before],
-            [column.spelled(spell) for column in self.after],
-            below=[spell(name) for name in self.below],
-        )
+        def spell(text: str) -> str:
+            shown = printable(text)
+            return in_ascii(shown) if options.ascii_only else shown
+
+        shown = self._spelled(spell)
         room = self.width or options.max_width
         for index, block in enumerate(shown.blocks(room)):
             if index:
                 yield Text()
             left = room - _width([*block, *shown.before, *shown.after])
-            prefix, short = short_names(names, max(left, shown._least_name), spell(CUT))
+            prefix, short = short_names(shown.names, max(left, shown._least_name), spell(CUT))
             head = (shown.named, *([prefix] if prefix else []))
             if cell_len(prefix) > left:
                 head = (shown.named, short_names([prefix], left, spell(CUT))[1][0])

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from nrcscan.wording import printable
+
 INDENT = "  "
 
 
@@ -15,7 +17,7 @@ class Hanging:
     """A sentence.
 
     Attributes:
-        text: printable.
+        text: whatever is in it, it is one line.
         style: of all of it.
     """
 
@@ -23,9 +25,10 @@ class Hanging:
     style: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        first, *rest = Text(self.text, self.style).wrap(console, options.max_width)
+        text = printable(self.text)
+        first, *rest = Text(text, self.style).wrap(console, options.max_width)
         yield first
         if rest:
-            left = self.text[len(first.plain) :].lstrip()
+            left = text[len(first.plain) :].lstrip()
             for line in Text(left, self.style).wrap(console, options.max_width - len(INDENT)):
                 yield Text(INDENT).append_text(line)

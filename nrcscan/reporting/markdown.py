@@ -19,7 +19,8 @@ def escaped(text: str) -> str:
     >>> escaped("a_b <i>"), escaped("http://a.b")
     ('a\\_b \\<i\\>', 'http\\://a.b')
     """
-    text = re.sub(r"([\\`*_<>\[\]~&@#])", r"\\\1", printable(text))
+    text = re.sub(r"([\\`*_<>\[\]~&@#$])", r"\\\1", printable(text))
+    text = re.sub(r"^( *\d*)(?=[-+.)](?: |$)|--)", r"\1\\", text)  # or it would begin a list
     return re.sub(r"(:)(?=//)|(?<=www)(\.)", r"\\\1\2", text, flags=re.IGNORECASE)
 
 

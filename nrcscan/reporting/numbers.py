@@ -6,6 +6,7 @@ import io
 
 from rich.console import Console, RenderableType
 
+from nrcscan.reporting.inert_lines import InertLines
 from nrcscan.wording import in_ascii
 
 WIDE = 10_000
@@ -36,7 +37,7 @@ def _printed(shown: RenderableType, encoding: str) -> str:
     console = Console(file=buffer, width=WIDE, color_system=None)
     options = console.options.update()
     options.encoding = encoding
-    lines = console.render_lines(shown, options, pad=False)
+    lines = console.render_lines(InertLines(shown), options, pad=False)
     return "".join(f"{''.join(s.text for s in line).rstrip()}\n" for line in lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from nrcscan.files.inert_csv import csv_text
+from nrcscan.files.inert_json import json_text
 from nrcscan.metrics import quantities
 from nrcscan.metrics.quantities import Condition
 from nrcscan.options.choices import ReportFormat
@@ -68,7 +68,7 @@ def render(
         encoding: what a table has to be written in.
     """
     if form == "json":
-        return json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
+        return json_text(report.to_dict(), indent=2) + "\n"
     if form == "csv":
         return _csv(report)
     if form == "md":
@@ -242,7 +242,8 @@ def _markdown(report: Report, shown: Shown) -> str:
         if _begins(report, layer):
             lines.append(markdown_row(["", f"**{BEGINS}**"] + [""] * (len(COLUMNS) - 2)))
         marks = {c: f"{cells[c]} {_mark(layer, c)}".rstrip() for c in _JUDGED}
-        lines.append(markdown_row(list({**cells, **marks, "layer": code(layer.name)}.values())))
+        words = {"layer": code(layer.name), "kind": escaped(layer.kind)}
+        lines.append(markdown_row(list({**cells, **marks, **words}.values())))
     lines += ["", escaped(sentences.onsets(report)), "", f"{LEGEND}.", ""]
     lines += side_tables.markdown(report, chance=shown.chance)
     lines += [f"- {escaped(line)}" for line in remarks(report)]

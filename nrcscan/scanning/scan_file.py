@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nrcscan.errors import UsageError
 from nrcscan.files.inert_csv import csv_text
+from nrcscan.files.inert_json import json_text
 from nrcscan.files.open_safely import head
 from nrcscan.files.write_atomically import write_text
 from nrcscan.metrics.quantities import CONDITIONS
@@ -126,7 +126,7 @@ class ScannedCheckpoint:
     @cached_property
     def line(self) -> str:
         """The checkpoint as a line of JSON, made once however often it is written."""
-        return json.dumps(self.to_dict(), allow_nan=False)
+        return json_text(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the checkpoint as JSON has it."""
@@ -221,7 +221,7 @@ class Scan:
         """Return `scan.json`, with a line per checkpoint."""
         whole = self._with([])
         listed = ",\n  ".join(checkpoint.line for checkpoint in self.checkpoints)
-        values = {name: json.dumps(value, allow_nan=False) for name, value in whole.items()}
+        values = {name: json_text(value) for name, value in whole.items()}
         values["checkpoints"] = f"[\n  {listed}\n ]"
         return "{\n" + ",\n".join(f' "{name}": {text}' for name, text in values.items()) + "\n}\n"
 

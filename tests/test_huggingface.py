@@ -114,7 +114,9 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="transformers has no architecture 'MyOwn'; name it with"):
         extract(tmp_path / "hub", (IMAGES, TARGETS), tmp_path / "a.h5")
     (tmp_path / "hub" / "config.json").write_text(config.replace('"vit"', '"no_such_type"'))
-    with pytest.raises(InputError, match="transformers cannot load it"):
+    with pytest.raises(
+        InputError, match="is of type .no_such_type., and ViTForImageClassification is of .vit."
+    ):
         extract(tmp_path / "hub", (IMAGES, TARGETS), tmp_path / "a.h5")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nrcscan.errors import NoNetworkError, UnsafeError
 from nrcscan.files import open_safely
+from nrcscan.inputs.ask_nobody import AskedError, ask_nobody
 from nrcscan.inputs.checkpoints.choose_network import choose
 from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents
 from nrcscan.inputs.checkpoints.no_checkpoint import no_checkpoint
@@ -63,7 +64,7 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
     """Read what a file holds; as data, unless it is trusted.
 
     Raises:
-        UnsafeError: opening it could run code, and it is not trusted.
+        UnsafeError: opening it could run code, and it is not trusted; or asks the user.
         InputError: it is missing, damaged, of another kind, or holds no weights.
     """
     form = recognise(path) if path.is_dir() else None
@@ -77,7 +78,18 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
         require_base(path)
         require_whole(path)
         _require_no_data(path, form)
-    return _read_torch(path, form, trust) if form.key == "torch" else form.read(path, trust=trust)
+    try:
+        with ask_nobody():
+            return (_read_torch if form.key == "torch" else _read)(path, form, trust)
+    except AskedError as error:
+        raise UnsafeError(
+            f"{path}: its loader has a question ({error}); save the weights alone, and name the"
+            " network with --model"
+        ) from error
+
+
+def _read(path: Path, form: CheckpointForm, trust: bool) -> Contents:
+    return form.read(path, trust=trust)
 
 
 def _require_no_data(path: Path, form: CheckpointForm) -> None:

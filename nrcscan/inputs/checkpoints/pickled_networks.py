@@ -7,8 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nrcscan.inputs.checkpoints.layers_made_again import NotBuilt, layer_classes, made_again
 from nrcscan.inputs.checkpoints.left_out import is_plain
 from nrcscan.inputs.pickles.placeholder import Known, PickleRefused, Placeholder, Unreadable
+
+LONGEST_NAME = 5000
+"""Of a tensor, with the names of the layers that it is in."""
 
 _DEEPEST = 64
 _MOST_LAYERS = 100_000
@@ -18,10 +22,6 @@ _FUNCTIONS = {
     "torch._C._nn.gelu": nn.functional.gelu,
 }
 """What transformer layers keep as their activation."""
-
-
-class NotBuilt(Exception):
-    """A network is not of torch's own layers alone; the message names what else there is."""
 
 
 def is_network(value: Any) -> bool:
@@ -66,22 +66,6 @@ def _collect(
             _collect(child, f"{prefix}{name}.", found, met)
 
 
-def layer_classes() -> dict[str, type[nn.Module]]:
-    """Return torch's own layers: exactly the classes that torch.nn itself defines and offers.
-
-    Their state is tensors, numbers and each other, so a network of them is data.
-    """
-    classes = {
-        value
-        for value in vars(nn).values()
-        if isinstance(value, type)
-        and issubclass(value, nn.Module)
-        and value.__module__.startswith("torch.nn.modules.")
-    }
-    classes.add(nn.modules.linear.NonDynamicallyQuantizableLinear)
-    return {f"{value.__module__}.{value.__qualname__}": value for value in classes}
-
-
 class LayerBuilder:
     """Makes networks of torch's own layers from placeholders; what is shared stays shared."""
 
@@ -89,6 +73,7 @@ class LayerBuilder:
         self._classes = layer_classes()
         self._built: dict[int, nn.Module] = {}
         self._parameters: dict[int, nn.Parameter] = {}
+        self._under_way: set[int] = set()
 
     def build(self, network: Placeholder, depth: int = 0) -> nn.Module:
         """Return the network that a placeholder stands for.
@@ -98,33 +83,35 @@ class LayerBuilder:
         """
         if id(network) in self._built:
             return self._built[id(network)]
+        if id(network) in self._under_way:
+            raise NotBuilt("itself")
         made_of = (network.args, network.kwargs, network.items, network.entries)
         if network.name not in self._classes or made_of != ((), {}, [], {}):
             raise NotBuilt(network.name)
         if depth > _DEEPEST or not is_network(network):
             raise NotBuilt(network.name)
-        state = {name: self._part(name, value, depth) for name, value in network.state.items()}
-        kind = self._classes[network.name]
-        module = kind.__new__(kind)
-        module.__setstate__(state)
+        self._under_way.add(id(network))
+        state = dict(network.state)
+        for name, value in state.items():
+            _require_name(name)
+            if "hook" in name and value and type(value) is not bool:
+                raise NotBuilt("hooks")
+        held = {part: state.pop(part) for part in ("_parameters", "_buffers", "_modules")}
+        for name in (name for part in held.values() for name in part):
+            _require_name(name)
+        module = made_again(
+            self._classes[network.name],
+            {name: _plain(value) for name, value in state.items() if not _is_own(name)},
+            {name: self._parameter(value) for name, value in held["_parameters"].items()},
+            {name: _tensor(value) for name, value in held["_buffers"].items()},
+            {
+                name: None if child is None else self._child(child, depth)
+                for name, child in held["_modules"].items()
+            },
+        )
+        self._under_way.discard(id(network))
         self._built[id(network)] = module
         return module
-
-    def _part(self, name: Any, value: Any, depth: int) -> Any:
-        if not isinstance(name, str):
-            raise NotBuilt(f"a {type(name).__name__}")
-        if name == "_parameters":
-            return {key: self._parameter(held) for key, held in value.items()}
-        if name == "_buffers":
-            return {key: _tensor(held) for key, held in value.items()}
-        if name == "_modules":
-            return {
-                key: None if child is None else self._child(child, depth)
-                for key, child in value.items()
-            }
-        if "hook" in name and isinstance(value, Mapping) and value:
-            raise NotBuilt("hooks")
-        return _plain(value)
 
     def _child(self, child: Any, depth: int) -> nn.Module:
         if not isinstance(child, Placeholder):
@@ -139,6 +126,18 @@ class LayerBuilder:
             grad = tensor.is_floating_point() or tensor.is_complex()
             self._parameters[id(tensor)] = nn.Parameter(tensor, requires_grad=grad)
         return self._parameters[id(tensor)]
+
+
+def _require_name(name: Any) -> None:
+    if not isinstance(name, str):
+        raise NotBuilt(f"a name that is a {type(name).__name__}")
+    if len(name) > LONGEST_NAME:
+        raise NotBuilt("a name without end")
+
+
+def _is_own(name: str) -> bool:
+    """Whether this is what torch keeps of every module, of which a file has no say."""
+    return "hook" in name or name == "_non_persistent_buffers_set"
 
 
 def _tensor(value: Any) -> Tensor | None:

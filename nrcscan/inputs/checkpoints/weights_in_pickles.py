@@ -14,14 +14,10 @@ from torch import Tensor, nn
 from nrcscan.errors import InputError, UnsafeError
 from nrcscan.inputs.checkpoints.contents import damaged
 from nrcscan.inputs.checkpoints.default_state import STATE_KEYS
+from nrcscan.inputs.checkpoints.layers_made_again import NotBuilt, layer_classes
 from nrcscan.inputs.checkpoints.left_out import in_words, left_out
 from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
-from nrcscan.inputs.checkpoints.pickled_networks import (
-    LayerBuilder,
-    NotBuilt,
-    is_network,
-    layer_classes,
-)
+from nrcscan.inputs.checkpoints.pickled_networks import LONGEST_NAME, LayerBuilder, is_network
 from nrcscan.inputs.checkpoints.signs import is_tar
 from nrcscan.inputs.checkpoints.states_inside import StatesInside
 from nrcscan.inputs.pickles.load_inert import Inert, load_inert
@@ -142,6 +138,9 @@ def _states_of(
 
     They are mappings of tensors and whole networks; where there are none, those in objects of
     other classes, and then mappings of arrays.
+
+    Raises:
+        PickleRefused: a network has layers, or a tensor a name, without end.
     """
     inside = StatesInside(_WEIGHTS, networks=networks, used=used, lists=lists)
     found = dict(inside.find(content))
@@ -155,6 +154,8 @@ def _states_of(
                 for name, array in arrays.items()
                 if array.dtype.kind in "biufc"
             }
+    if any(len(name) > LONGEST_NAME for key in found for name in (key, *found[key])):
+        raise PickleRefused("a tensor's name has no end")
     return {key: state for key, state in found.items() if state or key in networks}
 
 

@@ -229,6 +229,7 @@ READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
     "inputs/datasets/hdf5_arrays.py": ("File opened", ("hdf5",)),
     "inputs/datasets/image_folder.py": ("load open", ("image",)),
     "inputs/datasets/matlab_arrays.py": ("loadmat whosmat", ("matlab",)),
+    "inputs/datasets/matlab_types.py": ("opened", ("matlab",)),
     "inputs/datasets/numpy_files.py": ("ZipFile load open opened", ("scales", "npz", "npy")),
     "inputs/datasets/parquet_and_arrow.py": ("ParquetFile parse_json", ("parquet",)),
     "inputs/datasets/saved_datasets_folder.py": (

@@ -236,4 +236,4 @@ def arrow_errors() -> tuple[type[Exception], ...]:
     """Return what pyarrow raises on damaged files."""
     import pyarrow
 
-    return pyarrow.ArrowException, OSError
+    return pyarrow.ArrowException, OSError, ValueError, LookupError  # as of names that are no text

@@ -7,6 +7,7 @@ makes the N-th such call of a process fail, or has the process killed as it make
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -48,6 +49,9 @@ _CHILD = """
 import ctypes, os, signal, sys
 os.kill(os.getpid(), signal.SIGSTOP)
 from nrcscan.cli.app import main
+if "--resume" in sys.argv:  # kept after every batch
+    from nrcscan.extracting import unfinished
+    unfinished.EVERY = unfinished.SHARE = 0
 try:
     main()
 except SystemExit as ended:
@@ -128,6 +132,16 @@ def same_acts(one: Path, other: Path) -> bool:
         return False
 
 
+def same_but_for_when(one: Path, other: Path) -> bool:
+    """Say whether two statistics files hold the same, and tell the same of how they were made."""
+
+    def told(path: Path) -> dict[str, object]:
+        with h5py.File(path, "r") as file:
+            return {**json.loads(bytes(file["provenance"][:])), "created": None}
+
+    return same_acts(one, other) and told(one) == told(other)
+
+
 def same_scan(one: Path, other: Path) -> bool:
     """Say whether two scans found the same."""
     return all(same_bytes(one / name, other / name) for name in ("scan.json", "scan.csv"))
@@ -151,6 +165,11 @@ def commands(work: Path) -> dict[str, Command]:
     small = ("--limit", "200", "--no-activations")
     return {
         "extract": Command(("extract", model, data, *small, "-o"), "acts.h5", same_acts),
+        "resume": Command(
+            ("extract", model, data, *small[:2], "--batch-size", "70", "--resume", "-o"),
+            "acts.h5",
+            same_but_for_when,
+        ),
         "merge": Command(("merge", *parts, "-o"), "acts.h5", same_acts),
         "report": Command(("report", str(acts), "--format", "json", "-o"), "r.json", same_bytes),
         "page": Command(("page", str(acts), "-o"), "page.html", same_bytes),
@@ -244,7 +263,9 @@ class Trials:
             return
         outcome, wrong = self._outcome(ended, killed=fault.what == KILL)
         self.outcomes[outcome] += 1
-        if not wrong and fault.what == KILL:
+        if not wrong and "--resume" in self._command.words:
+            wrong = self._gone_on()
+        elif not wrong and fault.what == KILL:
             wrong = self._after_kill()
         if wrong:
             told = ended.said.strip().splitlines()[-1:] or [""]
@@ -301,6 +322,21 @@ class Trials:
             return "as before"
         return "whole" if self._command.same(found, reference) else "partial"
 
+    def _gone_on(self) -> str:
+        """Run the very same command again, undisturbed, and say what is wrong with what it leaves.
+
+        Where the file had got its name, it is there already.
+        """
+        if self._state() != "whole":
+            ended = run(self._words(), self._folder)
+            if ended.code != 0:
+                return f"cannot be gone on with: {ended.said[:300]}"
+            if self._state() != "whole":
+                return "gone on with, it comes to something else"
+            if left := [entry.name for entry in self._out.rglob(".*")]:
+                return f"gone on with, it leaves {left}"
+        return self._after_kill()
+
     def _after_kill(self) -> str:
         """Run the command again, undisturbed, and say what is wrong with what it leaves."""
         scan = self._command.words[0] == "scan"
@@ -342,7 +378,7 @@ def trials(names: Sequence[str], kinds: Sequence[str], every: int) -> Iterator[t
 def main() -> None:
     """Print a line of counts for every command, and every lost or wrong result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="extract, merge, report, page, scan; else all")
+    parser.add_argument("names", nargs="*", help="extract, resume, merge, …; else all")
     parser.add_argument("--kinds", nargs="*", default=[], help="KILL, EIO, …; else all")
     parser.add_argument("--every", type=int, default=1, help="try each N-th fault alone")
     given = parser.parse_args()
@@ -351,7 +387,8 @@ def main() -> None:
     import nrcscan.merging.merge
     import nrcscan.publishing.make_page
 
-    if not given.names or {"extract", "scan"} & {*given.names}:  # the others need no torch
+    with_torch = {"extract", "resume", "scan"}
+    if not given.names or with_torch & {*given.names}:
         import nrcscan.extracting.run_pass
         import nrcscan.scanning.worker_process  # noqa: F401
     subprocess.Popen = Forked  # type: ignore[misc,assignment]  # a scan's workers are forked too

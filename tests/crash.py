@@ -166,7 +166,10 @@ def commands(work: Path) -> dict[str, Command]:
     return {
         "extract": Command(("extract", model, data, *small, "-o"), "acts.h5", same_acts),
         "resume": Command(
-            ("extract", model, data, *small[:2], "--batch-size", "70", "--resume", "-o"),
+            (
+                *("extract", model, data, "--limit", "140", "--batch-size", "70"),
+                *("--layers", "layers.0", "--layers", "layers.14", "--resume", "-o"),
+            ),
             "acts.h5",
             same_but_for_when,
         ),
@@ -327,15 +330,15 @@ class Trials:
 
         Where the file had got its name, it is there already.
         """
+        if self._state() == "whole":
+            return self._after_kill()
+        ended = run(self._words(), self._folder)
+        if ended.code != 0:
+            return f"cannot be gone on with: {ended.said[:300]}"
         if self._state() != "whole":
-            ended = run(self._words(), self._folder)
-            if ended.code != 0:
-                return f"cannot be gone on with: {ended.said[:300]}"
-            if self._state() != "whole":
-                return "gone on with, it comes to something else"
-            if left := [entry.name for entry in self._out.rglob(".*")]:
-                return f"gone on with, it leaves {left}"
-        return self._after_kill()
+            return "gone on with, it comes to something else"
+        left = [entry.name for entry in self._out.rglob(".*")]
+        return f"gone on with, it leaves {left}" if left else ""
 
     def _after_kill(self) -> str:
         """Run the command again, undisturbed, and say what is wrong with what it leaves."""

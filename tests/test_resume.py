@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import mlp, samples
+from forked import Forked
 from torch import nn
 
 from nrcscan import extract
@@ -340,3 +347,78 @@ def test_without_the_option_it_is_left_and_named(tmp_path: Path) -> None:
     extract(MODEL, (X, Y), path, on_note=notes.append)
     assert f"{folder_of(path)} keeps another, unfinished; --resume goes on with it" in notes
     assert folder_of(path).is_dir()
+
+
+# --- as a program -------------------------------------------------------------------------------
+
+_KEPT_AT_ONCE = """
+from nrcscan.extracting import unfinished
+unfinished.EVERY = unfinished.SHARE = 0
+from nrcscan.cli.app import main
+main()
+"""
+
+_SLOW = """
+import time
+import numpy as np
+held = np.load("data.npz")
+class Data:
+    def __iter__(self):
+        for start in range(0, 320, 16):
+            time.sleep(PAUSE)
+            yield held["X"][start:start + 16], held["y"][start:start + 16]
+"""
+
+
+def started(folder: Path) -> Forked:
+    words = ["extract", "model.pt", "--data", "slow.py:Data", "--activation", "relu", "--resume"]
+    return Forked(
+        [sys.executable, "-c", _KEPT_AT_ONCE, *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "RANK": "0"},
+    )
+
+
+def test_signals_and_a_second_program(tmp_path: Path) -> None:
+    torch.save(MODEL.state_dict(), tmp_path / "model.pt")
+    np.savez(tmp_path / "data.npz", X=X, y=Y)
+    where = folder_of(tmp_path / "acts.h5")
+    for number, code, begins in (
+        (signal.SIGINT, 130, "interrupted: "),
+        (signal.SIGTERM, 143, "stopped: "),
+        (signal.SIGKILL, -9, ""),
+    ):
+        before = where.joinpath(LIST).read_bytes() if where.exists() else b""
+        (tmp_path / "slow.py").write_text(_SLOW.replace("PAUSE", "0.1"))
+        child = started(tmp_path)
+        deadline = time.monotonic() + 60
+        while not where.joinpath(LIST).exists() or where.joinpath(LIST).read_bytes() == before:
+            assert time.monotonic() < deadline
+            assert child.poll() is None, child.stderr.read()
+            time.sleep(0.01)
+        if number == signal.SIGINT:
+            second = started(tmp_path)
+            _, said = second.communicate()
+            assert second.returncode == 2
+            assert "error: acts.h5: another program is writing it; wait for it, or" in said
+        child.send_signal(number)
+        _, said = child.communicate()
+        assert child.returncode == code
+        if begins:
+            told = rf"{begins}\d+ samples are kept in \.acts\.h5\.resume: the same command goes on"
+            assert re.search(told, said), said
+    (tmp_path / "slow.py").write_text(_SLOW.replace("PAUSE", "0"))
+    child = started(tmp_path)
+    _, said = child.communicate()
+    assert child.returncode == 0, said
+    assert re.search(r"going on after \d+ samples, which \.acts\.h5\.resume keeps", said)
+    assert {entry.name for entry in tmp_path.iterdir()} >= {"acts.h5"}
+    assert not where.exists()
+    slow = {"__name__": "slow", "np": np, "held": {"X": X, "y": Y}}
+    exec(_SLOW.replace("PAUSE", "0").replace('np.load("data.npz")', "held"), slow)
+    extract(tmp_path / "model.pt", slow["Data"](), tmp_path / "whole.h5", activation="relu")
+    found, expected = held(tmp_path / "acts.h5"), held(tmp_path / "whole.h5")
+    assert {**found, "provenance": 0} == {**expected, "provenance": 0}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -180,8 +181,13 @@ def commands(work: Path) -> dict[str, Command]:
     }
 
 
-def run(words: Sequence[str], cwd: Path, strace: Sequence[str] = ()) -> Ended:
-    """Run a command line in a process forked off this one, watched by strace if that is given."""
+def run(
+    words: Sequence[str], cwd: Path, strace: Sequence[str] = (), seconds: float | None = None
+) -> Ended:
+    """Run a command line in a process forked off this one.
+
+    It is watched by strace if that is given, and killed after so many seconds.
+    """
     with (cwd / "said").open("wb") as said:
         child = Forked(
             [sys.executable, "-c", _CHILD, *words],
@@ -199,6 +205,10 @@ def run(words: Sequence[str], cwd: Path, strace: Sequence[str] = ()) -> Ended:
         while watcher.poll() is None and "TracerPid:\t0\n" in status.read_text():
             time.sleep(0.005)
     os.kill(child.pid, signal.SIGCONT)
+    if seconds is not None:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(seconds)
+        child.kill()
     code = child.wait()
     if watcher is not None:
         watcher.wait()
@@ -273,6 +283,23 @@ class Trials:
         if wrong:
             told = ended.said.strip().splitlines()[-1:] or [""]
             self.wrong.append(f"{fault}: {wrong}: exit code {ended.code}: {told[0][:300]}")
+
+    def try_moments(self, count: int, seed: int) -> None:
+        """Kill the command at so many random moments, and have it go on after every second one."""
+        rng = random.Random(seed)
+        begun = time.monotonic()
+        run(self._words(), self._folder)
+        took = time.monotonic() - begun
+        for number in range(count):
+            if number % 2 == 0 or self._state() == "whole":
+                self._anew()
+            ended = run(self._words(), self._folder, seconds=rng.uniform(0, took))
+            outcome, wrong = self._outcome(ended, killed=True)
+            self.outcomes[f"at a random moment: {outcome}"] += 1
+            if not wrong and number % 2:
+                wrong = self._gone_on()
+            if wrong:
+                self.wrong.append(f"moment {number} of seed {seed}: {wrong}")
 
     def _words(self) -> list[str]:
         scan = self._command.words[0] == "scan"
@@ -359,8 +386,13 @@ def _only_reads(line: str) -> bool:
     return "openat(" in line and "O_CREAT" not in line and "O_DIRECTORY" in line
 
 
-def trials(names: Sequence[str], kinds: Sequence[str], every: int) -> Iterator[tuple[str, Trials]]:
-    """Yield every command with what came of its faults, of which each `every`-th is tried."""
+def trials(
+    names: Sequence[str], kinds: Sequence[str], every: int, moments: int
+) -> Iterator[tuple[str, Trials]]:
+    """Yield every command with what came of its faults, of which each `every`-th is tried.
+
+    What can be gone on with is killed at so many random moments too.
+    """
     work = Path(tempfile.mkdtemp(prefix="crash-"))
     try:
         known = commands(work)
@@ -372,6 +404,8 @@ def trials(names: Sequence[str], kinds: Sequence[str], every: int) -> Iterator[t
                 for fault in tried.faults(kinds)[::every]:
                     tried.try_(fault)
                     print(f"{name}: {fault}: {sum(tried.outcomes.values())}", file=sys.stderr)
+                if name == "resume":
+                    tried.try_moments(moments // 2, seed=int(replaced))
                 yield f"{name} over a file" if replaced else name, tried
     finally:
         with suppress(OSError):
@@ -384,6 +418,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="extract, resume, merge, …; else all")
     parser.add_argument("--kinds", nargs="*", default=[], help="KILL, EIO, …; else all")
     parser.add_argument("--every", type=int, default=1, help="try each N-th fault alone")
+    parser.add_argument("--moments", type=int, default=400, help="random ones to kill resume at")
     given = parser.parse_args()
     # What is imported here is there in every process that is forked off.
     import nrcscan.cli.app
@@ -396,7 +431,7 @@ def main() -> None:
         import nrcscan.scanning.worker_process  # noqa: F401
     subprocess.Popen = Forked  # type: ignore[misc,assignment]  # a scan's workers are forked too
     wrong = 0
-    for name, tried in trials(given.names, given.kinds, given.every):
+    for name, tried in trials(given.names, given.kinds, given.every, given.moments):
         n = sum(tried.outcomes.values())
         print(f"{name}: {n} faults: {dict(sorted(tried.outcomes.items()))}", flush=True)
         for line in tried.wrong:

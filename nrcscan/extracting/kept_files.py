@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,16 +161,18 @@ class KeptFiles:
         """Return a file that is written, as the list names it."""
         return [path.name, open_safely.sha256(path)]
 
-    def flush(self) -> None:
-        """Have the list as it is now be what counts.
+    def flush(self, **changes: Any) -> None:
+        """Have the list with some changes be what counts.
 
         Raises:
             OutputError: it cannot be written.
         """
-        kept = asdict(self.list)
+        changed = replace(self.list, **changes)
+        kept = asdict(changed)
         said = {"format": FORMAT, "sha256": _hash_of(kept), "kept": kept}
         text = json.dumps(said, indent=1)
         write_bytes(self.folder / LIST, text.encode(), force=True)
+        self.list = changed
         self._sweep()
 
     def remove(self) -> None:

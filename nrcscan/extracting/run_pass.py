@@ -83,6 +83,7 @@ class _Job:
             if part is None:
                 part = self.ranks.gathered(partial(self._pass, number, batches))
                 if self.kept is not None and part is not None:
+                    self._require_all(part)
                     self.kept.end_pass(part)
             if part is not None and self.writer is not None:
                 self._write(number, part, self.writer)
@@ -105,8 +106,8 @@ class _Job:
         rows = self.rows if number == 0 else None
         return add_up(self.passes, self.passes.order[number], mine, rows, listener, self.kept)
 
-    def _write(self, number: int, part: Part, writer: TakesActs) -> None:
-        """Write what a pass has left: rows that ranks have kept, and statistics.
+    def _require_all(self, part: Part) -> None:
+        """Refuse what has ended too soon, or too late.
 
         Raises:
             InputError: the data is read several times, and had other samples than at first.
@@ -116,6 +117,10 @@ class _Job:
                 f"{self.dataset.name}: ended after {part.n_samples} of {self.total} samples;"
                 " give data that has the same samples each time that it is read"
             )
+
+    def _write(self, number: int, part: Part, writer: TakesActs) -> None:
+        """Write what a pass has left: rows that ranks have kept, and statistics."""
+        self._require_all(part)
         self.total = part.n_samples
         for y in part.targets:
             writer.append("targets/values", y)

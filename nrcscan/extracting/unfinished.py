@@ -220,10 +220,10 @@ class Unfinished:
             self.rows.cut()
         state = {"workers": [one.state for one in sums], "blocks": blocks.state}
         files = self.files
-        files.list.sums = files.write("sums", lambda path: write_state(path, state, STATE_CLASSES))
-        files.list.block, files.list.done, files.list.batches = block, done, batches
-        files.list.seen, files.list.most = self._seen, most
-        files.flush()
+        written = files.write("sums", lambda path: write_state(path, state, STATE_CLASSES))
+        files.flush(
+            sums=written, done=done, batches=batches, block=block, seen=self._seen, most=most
+        )
         now = time.monotonic()
         self._due = now + max(EVERY, SHARE * (now - begun))
 
@@ -236,10 +236,8 @@ class Unfinished:
         state = {"whole": part.accumulated, "blocks": part.blocks, "n_samples": part.n_samples}
         files = self.files
         written = files.write("pass", lambda path: write_state(path, state, STATE_CLASSES))
-        files.list.passes.append(written)
-        files.list.sums = files.list.seen = None
-        files.list.block = files.list.done = files.list.batches = 0
-        files.flush()
+        passes = [*files.list.passes, written]
+        files.flush(passes=passes, sums=None, done=0, batches=0, block=0, seen=None)
 
 
 class RowShards(RowStore):

@@ -26,6 +26,7 @@ from nrcscan.errors import InputError, UsageError
 from nrcscan.extracting import unfinished
 from nrcscan.extracting.kept_files import LIST, KeptFiles, folder_of
 from nrcscan.extracting.provenance import versions_used
+from nrcscan.files import open_safely
 
 N, BATCH = 320, 64
 X, Y = samples(N, 6, 2)
@@ -283,6 +284,23 @@ def test_what_is_damaged_is_never_gone_on_with(tmp_path: Path) -> None:
     assert any("is not what was written): beginning anew" in note for note in notes)
     extract(MODEL, (X, Y), tmp_path / "whole.h5", batch_size=BATCH)
     assert held(path) == held(tmp_path / "whole.h5")
+
+
+def test_what_cannot_be_read_is_not_thrown_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "acts.h5"
+    begun(path)
+    before = sorted(folder_of(path).iterdir())
+
+    def fails(path: Path) -> str:
+        raise InputError(f"{path}: cannot be read: Input/output error; check the path")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(open_safely, "sha256", fails)
+        with pytest.raises(InputError, match="rows-1: cannot be read: Input/output error"):
+            extract(MODEL, (X, Y), path, resume=True, batch_size=BATCH)
+    assert sorted(folder_of(path).iterdir()) == before
 
 
 def test_a_link_or_a_file_in_its_place_is_refused(tmp_path: Path) -> None:

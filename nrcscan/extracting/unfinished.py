@@ -73,12 +73,13 @@ class Unfinished:
 
         Raises:
             UsageError: what is kept is of another extraction.
+            InputError: it cannot be read, as the operating system says.
             OutputError: the folder cannot be made, or written to.
         """
         where = self.files.folder
         try:
             found = self.files.there()
-        except (ValueError, InputError) as error:
+        except ValueError as error:
             note(f"what {where} keeps is damaged ({reason(error)}): beginning anew")
             found = None
         if found is not None and (apart := differences(found.alike, self.files.list.alike)):

@@ -7,7 +7,9 @@ makes the N-th such call of a process fail, or has the process killed as it make
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -49,6 +51,9 @@ import ctypes, os, signal, sys
 import h5py
 os.kill(os.getpid(), signal.SIGSTOP)
 from nrcscan.cli.app import main
+if "--resume" in sys.argv:  # kept after every batch
+    from nrcscan.extracting import unfinished
+    unfinished.EVERY = unfinished.SHARE = 0
 try:
     main()
 except SystemExit as ended:
@@ -130,6 +135,16 @@ def same_acts(one: Path, other: Path) -> bool:
         return False
 
 
+def same_but_for_when(one: Path, other: Path) -> bool:
+    """Say whether two statistics files hold the same, and tell the same of how they were made."""
+
+    def told(path: Path) -> dict[str, object]:
+        with h5py.File(path, "r") as file:
+            return {**json.loads(bytes(file["provenance"][:])), "created": None}
+
+    return same_acts(one, other) and told(one) == told(other)
+
+
 def same_scan(one: Path, other: Path) -> bool:
     """Say whether two scans found the same."""
     return all(same_bytes(one / name, other / name) for name in ("scan.json", "scan.csv"))
@@ -153,6 +168,14 @@ def commands(work: Path) -> dict[str, Command]:
     small = ("--limit", "200", "--no-activations")
     return {
         "extract": Command(("extract", model, data, *small, "-o"), "acts.h5", same_acts),
+        "resume": Command(
+            (
+                *("extract", model, data, "--limit", "140", "--batch-size", "70"),
+                *("--layers", "layers.0", "--layers", "layers.14", "--resume", "-o"),
+            ),
+            "acts.h5",
+            same_but_for_when,
+        ),
         "merge": Command(("merge", *parts, "-o"), "acts.h5", same_acts),
         "report": Command(("report", str(acts), "--format", "json", "-o"), "r.json", same_bytes),
         "page": Command(("page", str(acts), "-o"), "page.html", same_bytes),
@@ -160,8 +183,13 @@ def commands(work: Path) -> dict[str, Command]:
     }
 
 
-def run(words: Sequence[str], cwd: Path, strace: Sequence[str] = ()) -> Ended:
-    """Run a command line in a process forked off this one, watched by strace if that is given."""
+def run(
+    words: Sequence[str], cwd: Path, strace: Sequence[str] = (), seconds: float | None = None
+) -> Ended:
+    """Run a command line in a process forked off this one.
+
+    It is watched by strace if that is given, and killed after so many seconds.
+    """
     with (cwd / "said").open("wb") as said:
         child = Forked(
             [sys.executable, "-c", _CHILD, *words],
@@ -179,6 +207,10 @@ def run(words: Sequence[str], cwd: Path, strace: Sequence[str] = ()) -> Ended:
         while watcher.poll() is None and "TracerPid:\t0\n" in status.read_text():
             time.sleep(0.005)
     os.kill(child.pid, signal.SIGCONT)
+    if seconds is not None:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(seconds)
+        child.kill()
     code = child.wait()
     if watcher is not None:
         watcher.wait()
@@ -246,11 +278,30 @@ class Trials:
             return
         outcome, wrong = self._outcome(ended, killed=fault.what == KILL)
         self.outcomes[outcome] += 1
-        if not wrong and fault.what == KILL:
+        if not wrong and "--resume" in self._command.words:
+            wrong = self._gone_on()
+        elif not wrong and fault.what == KILL:
             wrong = self._after_kill()
         if wrong:
             told = ended.said.strip().splitlines()[-1:] or [""]
             self.wrong.append(f"{fault}: {wrong}: exit code {ended.code}: {told[0][:300]}")
+
+    def try_moments(self, count: int, seed: int) -> None:
+        """Kill the command at so many random moments, and have it go on after every second one."""
+        rng = random.Random(seed)
+        begun = time.monotonic()
+        run(self._words(), self._folder)
+        took = time.monotonic() - begun
+        for number in range(count):
+            if number % 2 == 0 or self._state() == "whole":
+                self._anew()
+            ended = run(self._words(), self._folder, seconds=rng.uniform(0, took))
+            outcome, wrong = self._outcome(ended, killed=True)
+            self.outcomes[f"at a random moment: {outcome}"] += 1
+            if not wrong and number % 2:
+                wrong = self._gone_on()
+            if wrong:
+                self.wrong.append(f"moment {number} of seed {seed}: {wrong}")
 
     def _words(self) -> list[str]:
         scan = self._command.words[0] == "scan"
@@ -303,6 +354,21 @@ class Trials:
             return "as before"
         return "whole" if self._command.same(found, reference) else "partial"
 
+    def _gone_on(self) -> str:
+        """Run the very same command again, undisturbed, and say what is wrong with what it leaves.
+
+        Where the file had got its name, it is there already.
+        """
+        if self._state() == "whole":
+            return self._after_kill()
+        ended = run(self._words(), self._folder)
+        if ended.code != 0:
+            return f"cannot be gone on with: {ended.said[:300]}"
+        if self._state() != "whole":
+            return "gone on with, it comes to something else"
+        left = [entry.name for entry in self._out.rglob(".*")]
+        return f"gone on with, it leaves {left}" if left else ""
+
     def _after_kill(self) -> str:
         """Run the command again, undisturbed, and say what is wrong with what it leaves."""
         scan = self._command.words[0] == "scan"
@@ -322,8 +388,13 @@ def _only_reads(line: str) -> bool:
     return "openat(" in line and "O_CREAT" not in line and "O_DIRECTORY" in line
 
 
-def trials(names: Sequence[str], kinds: Sequence[str], every: int) -> Iterator[tuple[str, Trials]]:
-    """Yield every command with what came of its faults, of which each `every`-th is tried."""
+def trials(
+    names: Sequence[str], kinds: Sequence[str], every: int, moments: int
+) -> Iterator[tuple[str, Trials]]:
+    """Yield every command with what came of its faults, of which each `every`-th is tried.
+
+    What can be gone on with is killed at so many random moments too.
+    """
     work = Path(tempfile.mkdtemp(prefix="crash-"))
     try:
         known = commands(work)
@@ -335,6 +406,8 @@ def trials(names: Sequence[str], kinds: Sequence[str], every: int) -> Iterator[t
                 for fault in tried.faults(kinds)[::every]:
                     tried.try_(fault)
                     print(f"{name}: {fault}: {sum(tried.outcomes.values())}", file=sys.stderr)
+                if name == "resume":
+                    tried.try_moments(moments // 2, seed=int(replaced))
                 yield f"{name} over a file" if replaced else name, tried
     finally:
         with suppress(OSError):
@@ -344,21 +417,23 @@ def trials(names: Sequence[str], kinds: Sequence[str], every: int) -> Iterator[t
 def main() -> None:
     """Print a line of counts for every command, and every lost or wrong result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="extract, merge, report, page, scan; else all")
+    parser.add_argument("names", nargs="*", help="extract, resume, merge, …; else all")
     parser.add_argument("--kinds", nargs="*", default=[], help="KILL, EIO, …; else all")
     parser.add_argument("--every", type=int, default=1, help="try each N-th fault alone")
+    parser.add_argument("--moments", type=int, default=400, help="random ones to kill resume at")
     given = parser.parse_args()
     # What is imported here is there in every process that is forked off.
     import nrcscan.cli.app
     import nrcscan.merging.merge
     import nrcscan.publishing.make_page
 
-    if not given.names or {"extract", "scan"} & {*given.names}:  # the others need no torch
+    with_torch = {"extract", "resume", "scan"}
+    if not given.names or with_torch & {*given.names}:
         import nrcscan.extracting.run_pass
         import nrcscan.scanning.worker_process  # noqa: F401
     subprocess.Popen = Forked  # type: ignore[misc,assignment]  # a scan's workers are forked too
     wrong = 0
-    for name, tried in trials(given.names, given.kinds, given.every):
+    for name, tried in trials(given.names, given.kinds, given.every, given.moments):
         n = sum(tried.outcomes.values())
         print(f"{name}: {n} faults: {dict(sorted(tried.outcomes.items()))}", flush=True)
         for line in tried.wrong:

@@ -38,13 +38,17 @@ import torch
 
 import nrcscan
 from nrcscan.cli.option_groups import _json_object
-from nrcscan.errors import NrcscanError
+from nrcscan.errors import InputError, NrcscanError
+from nrcscan.extracting import unfinished
+from nrcscan.extracting.accumulate import STATE_CLASSES
+from nrcscan.extracting.kept_files import LIST, KeptFiles, folder_of
 from nrcscan.gating.baseline import read_baseline
 from nrcscan.gating.settings_file import find_settings
 from nrcscan.inputs.checkpoints.signs import adapter_settings
 from nrcscan.inputs.datasets.in_memory import from_arrays
 from nrcscan.inputs.datasets.open_dataset import open_dataset, standardized
 from nrcscan.scanning.cache import Cache
+from nrcscan.statistics.saved_state import MAGIC, read_state
 
 SECONDS = 30
 """That a file may take."""
@@ -257,6 +261,38 @@ def _acts(folder: Path) -> Path:
     return path
 
 
+def _unfinished(folder: Path) -> Path:
+    """What is kept of an extraction that is ended after its second batch."""
+    done = []
+
+    def end(*counts: object) -> None:
+        done.append(counts)
+        if len(done) > 1:
+            raise KeyboardInterrupt
+
+    torch.save(_network().state_dict(), folder / "model.pt")
+    before, unfinished.EVERY = unfinished.EVERY, 0.0
+    with suppress(KeyboardInterrupt):
+        nrcscan.extract(
+            folder / "model.pt",
+            _npz(folder),
+            output=folder / "acts.h5",
+            batch_size=10,
+            resume=True,
+            on_progress=end,
+        )
+    unfinished.EVERY = before
+    return folder_of(folder / "acts.h5")
+
+
+def _kept_list(folder: Path) -> Path:
+    return _unfinished(folder) / LIST
+
+
+def _kept_sums(folder: Path) -> Path:
+    return next(_unfinished(folder).glob("sums-*"))
+
+
 def _scan(folder: Path) -> Path:
     (folder / "runs").mkdir()
     torch.save(_network().state_dict(), folder / "runs" / "epoch_1.pt")
@@ -290,6 +326,20 @@ def _read_image(path: Path) -> int:
     pair = [path.parent, path.parent.with_name("targets.csv")]
     images = "channels=rgb height=4 width=4 scale=255 mean=0 std=1"
     return sum(len(y) for _, y in open_dataset(pair, images=images).batches(16))
+
+
+def _read_kept_list(path: Path) -> object:
+    try:
+        return KeptFiles(path.parent.with_name("acts.h5"), {}).there()
+    except ValueError as error:  # of which it says so, and begins anew
+        raise InputError(str(error)) from error
+
+
+def _read_kept_sums(path: Path) -> object:
+    try:
+        return read_state(path, STATE_CLASSES, torch.device("cpu"))
+    except ValueError as error:  # likewise
+        raise InputError(str(error)) from error
 
 
 def _read_arguments(path: Path) -> object:
@@ -447,6 +497,14 @@ def in_safetensors(content: bytes, rng: random.Random) -> bytes:
     return struct.pack("<Q", len(header)) + header + content[8 + size :]
 
 
+def in_state(content: bytes, rng: random.Random) -> bytes:
+    """Return the sums of an unfinished extraction with something else in their table."""
+    begin = len(MAGIC) + 8
+    size = struct.unpack("<Q", content[len(MAGIC) : begin])[0]
+    table = in_json(content[begin : begin + size], rng)
+    return MAGIC + struct.pack("<Q", len(table)) + table + content[begin + size :]
+
+
 READERS = {
     one.name: one
     for one in (
@@ -471,6 +529,8 @@ READERS = {
         Reader("record", _record, lambda path: Cache(
             path.parent, None).load(path.stem), in_json),  # type: ignore[arg-type]
         Reader("acts", _acts, _read_report, in_provenance),
+        Reader("kept list", _kept_list, _read_kept_list, in_json),
+        Reader("kept sums", _kept_sums, _read_kept_sums, in_state),
         Reader("state dict", _state_dict, nrcscan.inspect, in_archive),
         Reader("old state dict", _old_state_dict, nrcscan.inspect),
         Reader("safetensors", _safetensors, nrcscan.inspect, in_safetensors),

@@ -187,12 +187,14 @@ READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
     "cutting/written_forms.py": ("InferenceSession load read_text", "what it has just written"),
     "demonstration/networks.py": ("read_bytes", "files of the package"),
     "extracting/extract.py": ("opened", "opens no file: a dataset that is open"),
+    "extracting/kept_files.py": ("read_json", ("kept list",)),
     "extracting/measure.py": ("opened", "opens no file: a dataset that is open"),
     "files/claims.py": ("open", "locks, which hold nothing"),
+    "extracting/resumed_alike.py": ("loads", "what it has just written"),
     "files/open_safely.py": ("open opened", "the door itself"),
     "files/read_json.py": (
         "loads parse_json",
-        ("arguments", "index", "config", "adapter", "baseline", "record"),
+        ("arguments", "index", "config", "adapter", "baseline", "record", "kept list"),
     ),
     "files/read_toml.py": ("loads", ("toml", "project")),
     "files/sniff.py": ("ZipFile opened", ("npz", "image")),
@@ -250,6 +252,7 @@ READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
     "scanning/scan_plan.py": ("load", "opens no file: the cache does"),
     "scanning/worker_pool.py": ("loads", "what the parent sends"),
     "scanning/worker_process.py": ("load", "what the parent sends"),
+    "statistics/saved_state.py": ("open opened parse_json", ("kept sums",)),
 }
 """Module → what in it opens or parses, and the kinds that damage what it reads, or why none."""
 

@@ -25,6 +25,7 @@ from nrcscan.acts_file.schema import (
     LayerRecord,
     OutputStatistics,
 )
+from nrcscan.acts_file.self_contained import require_self_contained
 from nrcscan.files.write_atomically import kept_beside, put_in_place, unwritable
 from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
@@ -102,6 +103,7 @@ class Writer:
     def append_from(self, rows: Path) -> None:
         """Append all rows that another writer has put into a file of `apart`."""
         with self._writing(), h5py.File(rows, "r") as file:
+            require_self_contained(file, rows)
             self._rows.append_from(file)
 
     def add_statistics(

@@ -12,6 +12,7 @@ import typer
 
 import nrcscan
 from nrcscan.cli.compare_command import compare
+from nrcscan.cli.console import left_by
 from nrcscan.cli.cut_command import cut
 from nrcscan.cli.demo_command import demo
 from nrcscan.cli.extract_command import extract
@@ -95,6 +96,8 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except _Stopped as stopped:
+        for text in left_by(stopped):
+            print(f"stopped: {text}", file=sys.stderr)
         sys.exit(128 + stopped.args[0])
     except Exception as error:
         # Typer keeps the classes of its own usage errors to itself; this tells them.

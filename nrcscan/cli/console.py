@@ -33,14 +33,22 @@ def errors() -> Iterator[None]:
             yield
     except NrcscanError as error:
         print(f"error: {error}", file=sys.stderr)
+        for text in left_by(error):
+            print(f"note: {text}", file=sys.stderr)
         if error.__cause__ is not None:
             detail(f"because of {type(error.__cause__).__name__}: {reason(error.__cause__)}")
         if hasattr(error, "caret") and sys.stderr.isatty():
             print(error.caret, file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
-        print("interrupted: nothing was written", file=sys.stderr)
+        kept = "; ".join(left_by(error))
+        print(f"interrupted: {kept or 'nothing was written'}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from error
+
+
+def left_by(error: BaseException) -> list[str]:
+    """Return what an unfinished command keeps, as an error or an interruption tells it."""
+    return [printable(text) for text in getattr(error, "__notes__", [])]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from nrcscan.cli.option_groups import (
     DataFactory,
     DataFiles,
     Force,
+    Resume,
     Statistics,
     one_source,
     takes,
@@ -32,6 +33,7 @@ def extract(
     data_factory: DataFactory = None,
     output: Statistics = Path("acts.h5"),
     force: Force = False,
+    resume: Resume = False,
     *,
     options: PassOptions,
 ) -> None:
@@ -41,9 +43,10 @@ def extract(
         nrcscan extract model.pt data.npz
         nrcscan extract model.pt data.csv --targets y1,y2 --standardize x,y
         nrcscan extract model.safetensors data.npz --model net.py:build -o net.h5
+        nrcscan extract model.pt large.h5 --resume
     """
     source = one_source(data, data_factory, "extract")
-    result = watched_pass(model, source, output, options, force=force, on_note=say)
+    result = watched_pass(model, source, output, options, force=force, resume=resume, on_note=say)
     if speaks():
         emit_line(f"{result.path}: {sizes(result)}")
     say(f"see where it collapses with: nrcscan report {result.path}")
@@ -62,12 +65,20 @@ def watched_pass(
     options: PassOptions,
     *,
     force: bool,
+    resume: bool = False,
     on_note: Callable[[str], None],
 ) -> Extraction:
     """Run a network over its data with a bar that shows how far it is, and tell what was tried."""
     with counting("samples") as advance:
         result = nrcscan.extract(
-            model, source, output, **options, force=force, on_note=on_note, on_progress=advance
+            model,
+            source,
+            output,
+            **options,
+            force=force,
+            resume=resume,
+            on_note=on_note,
+            on_progress=advance,
         )
     if result.trial is not None:
         detail_trial({str(guess): r2 for guess, r2 in result.trial.r2.items()})

@@ -68,6 +68,14 @@ Wide = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Keep what is done, until the end, and go on with what was kept: after a crash or"
+        " Ctrl-C the same command comes to the same file.",
+    ),
+]
 
 _VOLUME = {
     "quiet": typer.Option("--quiet", "-q", help="Say nothing but errors and results."),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,13 +13,16 @@ from torch import Tensor
 from nrcscan.acts_file import schema
 from nrcscan.errors import InputError
 from nrcscan.extracting.cross_sums import CrossSums
-from nrcscan.extracting.input_rounding import InputRounding
+from nrcscan.extracting.input_rounding import PARTS_OF_ROUNDING, InputRounding
+from nrcscan.extracting.smaller_batches import RowsHad, for_sums
 from nrcscan.extracting.unit_sums import UnitSums
 from nrcscan.inputs.arrays import Inputs, parts
 from nrcscan.network.predictions import to_numpy
 from nrcscan.statistics.blocks import Targets, targets_of
-from nrcscan.statistics.moments import Array, Moments
+from nrcscan.statistics.moments import PARTS_OF_MOMENTS, Array, Moments
 from nrcscan.statistics.moments_on_gpu import OnDevice
+from nrcscan.statistics.sketch import Sketch
+from nrcscan.statistics.unit_features import UnitMoments
 
 UNIT_SCALE = (0.1, 20.0)
 """The largest input, in absolute value, of a usually scaled dataset lies between these."""
@@ -56,7 +58,7 @@ class Accumulated:
         self._t = n_targets
         self._predicts = True
         self._tokens: Counter[int] = Counter()
-        self._token_errors: dict[int, Array] = defaultdict(partial(np.zeros, n_targets))
+        self._token_errors: dict[int, Array] = {}
         self._lowest, self._highest = np.inf, -np.inf
         self.whole_inputs = True
         """Whether all inputs so far are whole numbers."""
@@ -89,8 +91,7 @@ class Accumulated:
             if predictions is None:  # of which there are no errors
                 break
             self._tokens[position] += int(tokens.sum())
-            errors = tokens @ (predictions - y) ** 2
-            self._token_errors[position] += errors
+            self._add_errors(position, tokens @ (predictions - y) ** 2)
         if self.cross is not None:
             self.cross.take_held()
         self._predicts = self._predicts and predictions is not None
@@ -132,17 +133,31 @@ class Accumulated:
             if further is not None:
                 further.bring_back()
 
-    def take(self, position: int, rows: Tensor, y: Array) -> bool:
-        """Take in features beside targets, and say whether they are surely finite."""
+    def take(self, position: int, rows: Tensor, y: Array, had: RowsHad | None = None) -> bool:
+        """Take in features beside targets, and say whether they are surely finite.
+
+        Args:
+            position: where the features are.
+            rows: (n, width).
+            y: targets (n, n_targets).
+            had: which of the rows are in already, if they may come again.
+        """
+        had = had or RowsHad()
         if self.units is not None and self.units.position == position:
-            self.units.take(rows)
+            with for_sums():
+                self.units.take(rows[had.of(self.units, len(rows)) :])
         if self.cross is not None:
             self.cross.hold(position, rows)
-        if position in self._on_device:
-            return self._on_device[position].take(rows, y)
-        if position in self.positions:
-            return self.positions[position].take(to_numpy(rows), y)
-        return True  # another pass will tell, or a block
+        moments = self._on_device.get(position) or self.positions.get(position)
+        if moments is None:
+            return True  # another pass will tell, or a block
+        seen = had.of(moments, len(rows))
+        if seen == len(rows):
+            return True
+        rows, y = (rows[seen:], y[seen:]) if seen else (rows, y)
+        if isinstance(moments, OnDevice):
+            return moments.take(rows, y)
+        return moments.take(to_numpy(rows), y)
 
     def fresh(self) -> Accumulated:
         """Return an empty one for the next block of samples."""
@@ -174,10 +189,13 @@ class Accumulated:
         self.rounding.merge(other.rounding)
         self._tokens += other._tokens
         for position, errors in other._token_errors.items():
-            self._token_errors[position] += errors
+            self._add_errors(position, errors)
         self._lowest = min(self._lowest, other._lowest)
         self._highest = max(self._highest, other._highest)
         self.whole_inputs = self.whole_inputs and other.whole_inputs
+
+    def _add_errors(self, position: int, errors: Array) -> None:
+        self._token_errors[position] = self._token_errors.get(position, 0.0) + errors
 
     def token_errors(self, position: int) -> Array | None:
         """Return the network's squared errors (n_targets,), the mean over a position's tokens.
@@ -226,6 +244,13 @@ class Accumulated:
             made = s.feature_mean[:t], s.feature_covariance[:t, :t]
             predictions = schema.Predictions(squared, *made)
         return schema.OutputStatistics(s.n_samples, s.target_mean, s.target_covariance, predictions)
+
+
+STATE_CLASSES = (
+    *(Accumulated, UnitSums, UnitMoments, CrossSums, OnDevice, Sketch),
+    *(*PARTS_OF_ROUNDING, *PARTS_OF_MOMENTS),
+)
+"""Whatever a saved one may be made of."""
 
 
 def together(sums: Sequence[Accumulated]) -> Accumulated:

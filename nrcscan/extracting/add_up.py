@@ -8,65 +8,31 @@ the sums of all workers become one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from nrcscan.acts_file.kept_in_memory import TakesActs
 from nrcscan.acts_file.writing import Writer
 from nrcscan.extracting.accumulate import Accumulated, together
+from nrcscan.extracting.listener import Listener
 from nrcscan.extracting.plan_passes import PassPlan
 from nrcscan.extracting.sample_blocks import BlockEnds, BlockSums, WorkerSums
+from nrcscan.extracting.smaller_batches import AtOnce
+from nrcscan.extracting.work_on_batch import BatchWorker, NumberedBatch, Taken
 from nrcscan.extracting.worker_threads import ahead, in_order, threads_for
-from nrcscan.inputs.arrays import Inputs
-from nrcscan.network.call_plan import CallPlan, Features
 from nrcscan.network.forward import Forward
-from nrcscan.network.predictions import to_numpy
+from nrcscan.network.out_of_memory import ran_out
 from nrcscan.statistics.moments import Array
 from nrcscan.statistics.moments_on_gpu import accumulates
 
+if TYPE_CHECKING:
+    from nrcscan.extracting.unfinished import Unfinished
+
 SENT_AHEAD = 2
 """Batches that are read and sent to a GPU while it works on the one before."""
-
-
-@dataclass(frozen=True)
-class NumberedBatch:
-    """Inputs and targets on their way to a worker.
-
-    Attributes:
-        first_sample: which sample of the dataset is its first.
-        x: inputs.
-        y: targets.
-        sent: the inputs as the network takes them, where they are on its device already.
-        pieces: which of its rows are of which block of samples.
-    """
-
-    first_sample: int
-    x: Inputs
-    y: Array
-    sent: Any = None
-    pieces: tuple[tuple[int, slice], ...] = ()
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What is left of a batch once it is added up.
-
-    Attributes:
-        y: its targets.
-        features: of every position, as they are stored; empty where none are.
-        blocks: the first and the last block of samples that it is of.
-    """
-
-    y: Array
-    features: dict[int, NDArray[Any]]
-    blocks: tuple[int, int]
 
 
 class RowStore:
@@ -129,7 +95,8 @@ def add_up(
     group: Sequence[int],
     batches: Iterator[NumberedBatch],
     rows: RowStore | None,
-    progress: Callable[[int], None],
+    listener: Listener,
+    kept: Unfinished | None = None,
 ) -> Part:
     """Take batches through the network, and return what they add up to.
 
@@ -138,82 +105,70 @@ def add_up(
         group: the positions to add up.
         batches: in the order of the samples.
         rows: takes the rows of samples; None where an earlier pass has had them.
-        progress: called with samples done, after every batch.
+        listener: hears of samples done, after every batch, and where they are taken in halves.
+        kept: keeps what it has come to, now and then, and knows what it had before.
     """
     run, plan = passes.run, passes.plan
-    sums = passes.accumulators(group)
-    on_gpu = accumulates(run.device)
+    sums, blocks, block = _begun(passes, group, kept)
     cuts = BlockEnds(passes.block_ends())
     batches = (replace(b, pieces=cuts.of(b.first_sample, len(b.y))) for b in batches)
+    on_gpu = accumulates(run.device)
     if on_gpu:
-        for one in sums:
-            one.whole.move(run.device)
         batches = ahead(map(partial(_sent, run), batches), SENT_AHEAD)
     keep = rows is not None and rows.features
-    workers = [worker(run, plan, one, keep=keep) for one in sums]
-    blocks = BlockSums(sums, passes.most_blocks)
-    done = last = 0
+    at_once = AtOnce(listener.note, _never_halved(passes), None if kept is None else kept.most)
+    workers = [BatchWorker(run, plan, one, at_once, keep=keep) for one in sums]
+    done, n_batches = (0, 0) if kept is None else (kept.done, kept.batches)
+    busy, turns = on_gpu and keep, passes.run_of_batches
     with threads_for(passes.n_workers, widest=max(plan.widths), work=plan.work * plan.batch):
-        for taken in in_order(batches, workers, busy=on_gpu and keep, run=passes.run_of_batches):
-            if rows is not None:
-                rows.take(taken)
-            done += len(taken.y)
-            first, last = taken.blocks
-            blocks.gather(first, before=last)
-            progress(done)
+        for stretch in [batches] if kept is None else kept.stretches(batches):
+            for taken in in_order(stretch, workers, busy=busy, run=turns, before=n_batches):
+                if rows is not None:
+                    rows.take(taken)
+                done, n_batches = done + len(taken.y), n_batches + 1
+                first, block = taken.blocks
+                blocks.gather(first, before=block)
+                listener.progress(done, None)
+            if kept is not None:
+                kept.save(sums, blocks, block, done, n_batches, at_once.most)
         files = [] if rows is None else rows.end()
-        blocks.gather(last, before=last + 1)
+        blocks.gather(block, before=block + 1)
         for one in sums:
             one.whole.bring_back()
         whole = together([one.whole for one in sums])
         return Part(whole, blocks.found, [] if rows is None else rows.targets, done, files)
 
 
-def _sent(run: Forward, batch: NumberedBatch) -> NumberedBatch:
-    """Return a batch whose inputs are on the network's device, or on their way."""
-    return replace(batch, sent=run.inputs(batch.x, batch.first_sample))
+def _begun(
+    passes: PassPlan, group: Sequence[int], kept: Unfinished | None
+) -> tuple[list[WorkerSums], BlockSums, int]:
+    """Return the sums of workers and of blocks as a pass begins, and the block of its last sample.
 
-
-def worker(
-    run: Forward, plan: CallPlan, sums: WorkerSums, *, keep: bool
-) -> Callable[[NumberedBatch], Taken]:
-    """Return what takes a batch through the network and into sums of its own.
-
-    Args:
-        run: the network, shared with other workers.
-        plan: which of its layers are watched.
-        sums: this worker's own.
-        keep: whether the features are wanted afterwards, to be stored.
+    They are empty, or as they were kept.
     """
+    sums = passes.accumulators(group)
+    blocks = BlockSums(sums, passes.most_blocks)
+    block = None if kept is None else kept.restore(sums, blocks)
+    if block is None and accumulates(passes.run.device):
+        for one in sums:
+            one.whole.move(passes.run.device)
+    return sums, blocks, block or 0
 
-    def work(batch: NumberedBatch) -> Taken:
-        kept: dict[int, NDArray[Any]] = {}
-        tokens: dict[int, NDArray[np.int64]] = {}
-        pieces = [(found, rows) for b, rows in batch.pieces if (found := sums.of(b)) is not None]
 
-        def take(position: int, reached: Features) -> bool:
-            rows, counts = reached
-            y, ends = batch.y, None
-            if counts is not None:
-                tokens[position] = counts
-                y, ends = np.repeat(y, counts, axis=0), np.append(0, np.cumsum(counts))
-            if keep:  # as a copy: the network may still write to these
-                kept[position] = to_numpy(rows).astype(run.stored_dtype)
-            finite = sums.whole.take(position, rows, y)
-            for block, samples in pieces:
-                own = samples if ends is None else slice(ends[samples.start], ends[samples.stop])
-                finite &= block.take(position, rows[own], y[own])
-            return finite
+def _never_halved(passes: PassPlan) -> tuple[str, str] | None:
+    """Return why batches cannot be halved, and what to do about it; None where they can."""
+    if passes.run.fixed_batch is not None:
+        return "the network takes no fewer", "export it for a smaller batch"
+    if not passes.plan.stateless:
+        return "the network remembers those that it sees", "use a smaller --batch-size"
+    return None
 
-        with torch.inference_mode():  # known to each thread alone
-            inputs = run.inputs(batch.x, batch.first_sample) if batch.sent is None else batch.sent
-            made = run.forward(inputs, batch.y, plan, first_sample=batch.first_sample, take=take)
-        sums.whole.look_at(batch.x)
-        for accumulated, of in ((sums.whole, slice(None)), *pieces):
-            counted = {position: counts[of] for position, counts in tokens.items()}
-            accumulated.update(None if made is None else made[of], batch.y[of], counted)
-        first, last = batch.pieces[0][0], batch.pieces[-1][0]
-        sums.close(before=last)
-        return Taken(batch.y, kept, (first, last))
 
-    return work
+def _sent(run: Forward, batch: NumberedBatch) -> NumberedBatch:
+    """Return a batch whose inputs are on the network's device, or on their way, if they fit."""
+    try:
+        return replace(batch, sent=run.inputs(batch.x, batch.first_sample))
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+    return batch  # whoever works on it sends a part at a time

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nrcscan.errors import OutputError, UsageError
+from nrcscan.extracting.kept_files import size_of_rows
 from nrcscan.wording import reason
 
 if TYPE_CHECKING:  # what is written where is checked before torch is imported
     import torch
 
+    from nrcscan.extracting.begin_output import Output
     from nrcscan.network.call_plan import CallPlan
 
 
@@ -49,7 +50,7 @@ def memory_of_machine() -> int:
 
 
 def announce_space(
-    path: Path,
+    output: Output,
     plan: CallPlan,
     total: int | None,
     dtype: np.dtype[Any],
@@ -57,18 +58,22 @@ def announce_space(
 ) -> None:
     """Say how much the activations take, and refuse what cannot fit on the disk.
 
+    With --resume they are there twice until the end.
+
     Raises:
         OutputError: the disk of the output is too full for the activations.
     """
     if total is None:
         say("storing activations of unknown total size; --no-activations keeps statistics alone")
         return
-    needed = total * sum(plan.widths) * dtype.itemsize
-    free = shutil.disk_usage(path.parent).free
+    once = total * sum(plan.widths) * dtype.itemsize
+    needed = 2 * once if output.resume else once
+    free = shutil.disk_usage(output.path.parent).free + size_of_rows(output.path)
     if needed > free:
         raise OutputError(
-            f"{path}: the activations need {needed / 1e9:.1f} GB and the disk has"
+            f"{output.path}: the activations need {needed / 1e9:.1f} GB and the disk has"
             f" {free / 1e9:.1f} GB free; use --no-activations or choose another place with -o"
         )
-    size = f"{needed / 1e6:,.1f} MB" if needed >= 1e5 else f"{needed / 1e3:,.1f} kB"
-    say(f"storing {size} of activations; --no-activations keeps statistics alone")
+    size = f"{once / 1e6:,.1f} MB" if once >= 1e5 else f"{once / 1e3:,.1f} kB"
+    until = ", and as much beside them until the end" if output.resume else ""
+    say(f"storing {size} of activations{until}; --no-activations keeps statistics alone")

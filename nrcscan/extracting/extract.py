@@ -41,6 +41,7 @@ def extract(
     output: str | Path = "acts.h5",
     *,
     force: bool = False,
+    resume: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
     **options: Unpack[PassOptions],
@@ -56,6 +57,8 @@ def extract(
             that returns one of the latter.
         output: the HDF5 file to write.
         force: replace an existing output.
+        resume: keep what is done, beside the output, until the end, and go on with what was
+            kept: with the same arguments the file is the same, bit for bit, as if nothing had been.
         on_note: called with every note as it comes up; by default the logger `nrcscan` shows it.
         on_progress: called with samples done, and in all if known, after every batch; each pass
             over the data counts them once more.
@@ -76,11 +79,13 @@ def extract(
 
     with holding():
         network, origin, dataset, files = opened(model, data, settings, require_writable)
+        from nrcscan.extracting.begin_output import Output
         from nrcscan.extracting.run_pass import run_pass
 
         note = heard(on_note)
         listener = Listener(note, on_progress, files.check, space=note)
-        return run_pass(network, origin, dataset, path, settings, force=force, listener=listener)
+        written = Output(path, force=force, resume=resume)
+        return run_pass(network, origin, dataset, written, settings, listener=listener)
 
 
 def opened(

@@ -98,3 +98,7 @@ class _ColumnSums:
 
 def _rounded(rows: NDArray[np.float64], dtype: torch.dtype) -> NDArray[np.float64]:
     return np.asarray(torch.from_numpy(rows).to(dtype).double().numpy())
+
+
+PARTS_OF_ROUNDING = (InputRounding, _ColumnSums)
+"""What a saved one is made of."""

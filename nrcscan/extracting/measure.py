@@ -109,12 +109,13 @@ def without_file(
     Raises:
         NrcscanError: the network does not take the data, or a value is not finite.
     """
+    from nrcscan.extracting.begin_output import Output
     from nrcscan.extracting.run_pass import run_pass
 
     if settings["activations"] or settings["memory"] is not None:
         with TemporaryDirectory(prefix="nrcscan-") as folder:
             path = Path(folder, "acts.h5")
-            run_pass(network, origin, dataset, path, settings, listener=listener)
+            run_pass(network, origin, dataset, Output(path), settings, listener=listener)
             return report_at(path, judgement, on_layers)
     kept = KeptInMemory()
     run_pass(network, origin, dataset, None, settings, in_memory=kept, listener=listener)

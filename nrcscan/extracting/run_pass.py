@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from nrcscan.acts_file import writing
 from nrcscan.acts_file.kept_in_memory import NO_FILE, KeptInMemory, TakesActs
 from nrcscan.cpu_threads import blas_threads
 from nrcscan.errors import InputError, UsageError
 from nrcscan.extracting.add_up import Part, RowStore, add_up
+from nrcscan.extracting.begin_output import Output, begun_output, row_store
 from nrcscan.extracting.check_resources import announce_space
 from nrcscan.extracting.end_of_pass import doubts_of, ended, overflow
 from nrcscan.extracting.extraction import Extraction
@@ -23,14 +21,17 @@ from nrcscan.extracting.listener import SILENT, Listener
 from nrcscan.extracting.notes_on_network import of_inference
 from nrcscan.extracting.plan_passes import PassPlan
 from nrcscan.extracting.provenance import provenance_of
+from nrcscan.extracting.resume import left_of, resumable
+from nrcscan.extracting.resumed_alike import conditions
 from nrcscan.extracting.settle_guess import settled, trial_of
 from nrcscan.extracting.torchrun_ranks import Team, team
+from nrcscan.extracting.unfinished import Unfinished
 from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.network.build import Network
 from nrcscan.network.evaluation_mode import evaluating
 from nrcscan.network.forward import Forward
 from nrcscan.network.masks import MaskChoice
-from nrcscan.network.predictions import PredictionChoice, to_numpy
+from nrcscan.network.predictions import PredictionChoice
 from nrcscan.network.probe import probe
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.statistics.scratch_memory import hold_on_to_memory
@@ -57,6 +58,7 @@ class _Job:
         rows: takes the rows of samples, in the first pass.
         total: how many samples there are, where that is known.
         listener: hears of every batch, and when all is measured.
+        kept: keeps what has been done, to go on with it; None without --resume.
     """
 
     passes: PassPlan
@@ -66,6 +68,7 @@ class _Job:
     rows: RowStore
     total: int | None
     listener: Listener
+    kept: Unfinished | None = None
 
     def run(self, batches: Iterator[Batch]) -> Part | None:
         """Make every pass, the first over these batches.
@@ -76,7 +79,12 @@ class _Job:
         for number in range(len(self.passes.order)):
             if number > 0:
                 batches = _batches(self.dataset, self.passes.plan.batch, self.passes.settings)
-            part = self.ranks.gathered(partial(self._pass, number, batches))
+            part = None if self.kept is None else self.kept.ended(number)
+            if part is None:
+                part = self.ranks.gathered(partial(self._pass, number, batches))
+                if self.kept is not None and part is not None:
+                    self._require_all(part)
+                    self.kept.end_pass(part)
             if part is not None and self.writer is not None:
                 self._write(number, part, self.writer)
             self.passes.tests = self.ranks.shared(self.passes.tests)
@@ -87,16 +95,19 @@ class _Job:
         """Add up this rank's samples, those of all passes told of as one work."""
         total, n_passes = self.total, len(self.passes.order)
         before, whole = number * (total or 0), None if total is None else total * n_passes
-        return add_up(
-            self.passes,
-            self.passes.order[number],
-            self.ranks.mine(batches, total),
-            self.rows if number == 0 else None,
-            lambda done: self.listener.progress(before + done, whole),
+        if self.kept is None:
+            mine = self.ranks.mine(batches, total)
+        else:
+            mine = left_of(self.dataset, batches, self.passes, total, self.kept)
+        listener = replace(
+            self.listener,
+            progress=lambda done, total: self.listener.progress(before + done, whole),
         )
+        rows = self.rows if number == 0 else None
+        return add_up(self.passes, self.passes.order[number], mine, rows, listener, self.kept)
 
-    def _write(self, number: int, part: Part, writer: TakesActs) -> None:
-        """Write what a pass has left: rows that ranks have kept, and statistics.
+    def _require_all(self, part: Part) -> None:
+        """Refuse what has ended too soon, or too late.
 
         Raises:
             InputError: the data is read several times, and had other samples than at first.
@@ -106,6 +117,10 @@ class _Job:
                 f"{self.dataset.name}: ended after {part.n_samples} of {self.total} samples;"
                 " give data that has the same samples each time that it is read"
             )
+
+    def _write(self, number: int, part: Part, writer: TakesActs) -> None:
+        """Write what a pass has left: rows that ranks have kept, and statistics."""
+        self._require_all(part)
         self.total = part.n_samples
         for y in part.targets:
             writer.append("targets/values", y)
@@ -119,10 +134,9 @@ def run_pass(
     network: Network,
     origin: dict[str, Any],
     dataset: Dataset,
-    path: Path | None,
+    output: Output | None,
     settings: PassOptions,
     *,
-    force: bool = False,
     in_memory: KeptInMemory | None = None,
     listener: Listener = SILENT,
 ) -> Extraction:
@@ -132,9 +146,8 @@ def run_pass(
         network: with its weights in place, on its device; it is left as it is.
         origin: where the weights came from, for the file's provenance.
         dataset: inputs and targets.
-        path: the file to write; None for none, as `in_memory` takes everything.
+        output: the file to write; None for none, as `in_memory` takes everything.
         settings: what to watch, and how; without a file no features are stored.
-        force: replace an existing file.
         in_memory: takes what is written, for a report that need not read it back.
         listener: hears how it goes.
 
@@ -142,6 +155,7 @@ def run_pass(
         NrcscanError: the network does not take the data, a value is not finite, or the file
             cannot be written.
     """
+    path = NO_FILE if output is None else output.path
     notes: list[str] = []
     note = listener.keeping(notes)
     for text in (*network.notes, *network.weight_notes, *dataset.notes):
@@ -158,11 +172,14 @@ def run_pass(
         network = settled(network, ranks.shared(trial))
         for text in of_inference(network):
             note(text)
-        _announce(passes, dataset, path or NO_FILE, total, listener)
-        begun = _begun(path, passes, total, force=force, in_memory=in_memory)
+        _announce(passes, dataset, output, total, listener)
+        alike = partial(conditions, network, origin, dataset, passes)
+        going_on = resumable(output, passes, batches, total, ranks, listener, alike)
+        kept, batches = stack.enter_context(going_on)
+        begun = begun_output(output, passes, total, in_memory)
         writer = stack.enter_context(begun) if ranks.first else None
-        rows = stack.enter_context(_row_store(path or NO_FILE, writer, ranks, settings, total))
-        job = _Job(passes, dataset, ranks, writer, rows, total, listener)
+        rows = stack.enter_context(row_store(path, writer, ranks, settings, total, kept))
+        job = _Job(passes, dataset, ranks, writer, rows, total, replace(listener, note=note), kept)
         part = job.run(batches)
         if part is not None and writer is not None:
             provenance = provenance_of(network, origin, dataset, passes, part.n_samples)
@@ -172,9 +189,7 @@ def run_pass(
                 doubts = doubts_of(passes, part.accumulated, outcome, provenance)
     for doubt in doubts:
         listener.note(doubt)
-    return Extraction(
-        path or NO_FILE, job.total or 0, passes.names, r2, (*notes, *doubts), network.trial
-    )
+    return Extraction(path, job.total or 0, passes.names, r2, (*notes, *doubts), network.trial)
 
 
 def _forward(network: Network, dataset: Dataset, settings: PassOptions) -> Forward:
@@ -224,51 +239,12 @@ def _planned(
     return PassPlan(run, plan, y.shape[1], settings, _samples(dataset, settings)), batches
 
 
-@contextmanager
-def _begun(
-    path: Path | None,
-    passes: PassPlan,
-    total: int | None,
-    *,
-    force: bool,
-    in_memory: KeptInMemory | None,
-) -> Iterator[TakesActs]:
-    """Begin the file, or what stands for it, with the network's layers."""
-    compress = passes.settings["compress"]
-    made: AbstractContextManager[TakesActs]
-    if path is None:
-        assert in_memory is not None
-        made = nullcontext(in_memory)
-    else:
-        made = writing.create(
-            path, n_samples=total, force=force, compress=compress, in_memory=in_memory
-        )
-    with made as writer:
-        plan = passes.plan
-        for record, weight, beside in zip(plan.records, plan.weights, plan.beside, strict=True):
-            writer.add_layer(record, to_numpy(weight), beside)
-        yield writer
-
-
-@contextmanager
-def _row_store(
-    path: Path, writer: TakesActs | None, ranks: Team, settings: PassOptions, total: int | None
-) -> Iterator[RowStore]:
-    """Have a place for this rank's rows: the file, one beside it, or memory for targets alone."""
-    if ranks.first and (ranks.size == 1 or settings["activations"]):
-        yield RowStore(writer, features=settings["activations"])
-    elif not settings["activations"]:
-        yield RowStore(None, features=False)
-    else:
-        share = None if total is None else math.ceil(total / ranks.size)
-        compress = settings["compress"]
-        apart = writing.apart(path, ranks.rank, n_samples=share, compress=compress)
-        with apart as (rows, file):
-            yield RowStore(rows, features=True, apart=file)
-
-
 def _announce(
-    passes: PassPlan, dataset: Dataset, path: Path, total: int | None, listener: Listener
+    passes: PassPlan,
+    dataset: Dataset,
+    output: Output | None,
+    total: int | None,
+    listener: Listener,
 ) -> None:
     """Say how often the data will be read, if more than once, and how much is stored.
 
@@ -284,5 +260,5 @@ def _announce(
             f"{dataset.name}: can be read a single time, and {len(passes.order)} passes are"
             " needed; give a file, or an iterable that can begin again"
         )
-    if passes.settings["activations"]:
-        announce_space(path, passes.plan, total, passes.run.stored_dtype, listener.space)
+    if passes.settings["activations"] and output is not None:
+        announce_space(output, passes.plan, total, passes.run.stored_dtype, listener.space)

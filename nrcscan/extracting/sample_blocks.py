@@ -77,6 +77,17 @@ class WorkerSums:
         self._next: Accumulated | None = None
         self._lock = Lock()
 
+    @property
+    def state(self) -> tuple[Accumulated, dict[int, Accumulated], Accumulated | None]:
+        """What it has, while no worker is at work."""
+        return self.whole, self._blocks, self._next
+
+    def restore(
+        self, state: tuple[Accumulated, dict[int, Accumulated], Accumulated | None]
+    ) -> None:
+        """Have what another has had."""
+        self.whole, self._blocks, self._next = state
+
     def of(self, block: int) -> Accumulated | None:
         """Return what takes the samples of a block; None where there are no blocks."""
         if self._empty is None:
@@ -121,6 +132,15 @@ class BlockSums:
         self._workers, self._most = workers, most
         self._next: int | None = None
         self.found: dict[int, Accumulated] = {}
+
+    @property
+    def state(self) -> tuple[dict[int, Accumulated], int | None]:
+        """What it has."""
+        return self.found, self._next
+
+    def restore(self, state: tuple[dict[int, Accumulated], int | None]) -> None:
+        """Have what another has had."""
+        self.found, self._next = state
 
     def gather(self, first: int, before: int) -> None:
         """Take blocks from `first`, or where the last call ended, up to `before`.

@@ -17,7 +17,8 @@ from torch import distributed
 
 from nrcscan.errors import InputError, NrcscanError, UsageError
 from nrcscan.extracting.accumulate import together
-from nrcscan.extracting.add_up import NumberedBatch, Part
+from nrcscan.extracting.add_up import Part
+from nrcscan.extracting.work_on_batch import NumberedBatch
 from nrcscan.inputs.arrays import each
 from nrcscan.inputs.datasets.batches import Batch
 
@@ -55,12 +56,17 @@ class Team:
                 " that of ranks: give a file, or arrays"
             )
 
-    def mine(self, batches: Iterable[Batch], total: int | None) -> Iterator[NumberedBatch]:
-        """Yield this rank's slice of all batches, numbered by their first sample."""
+    def mine(
+        self, batches: Iterable[Batch], total: int | None, before: int = 0
+    ) -> Iterator[NumberedBatch]:
+        """Yield this rank's slice of all batches, numbered by their first sample.
+
+        So many samples have gone before.
+        """
         start = stop = None
         if self.size > 1 and total is not None:
             start, stop = total * self.rank // self.size, total * (self.rank + 1) // self.size
-        seen = 0
+        seen = before
         for x, y in batches:
             first = 0 if start is None else max(start - seen, 0)
             last = len(y) if stop is None else min(stop - seen, len(y))

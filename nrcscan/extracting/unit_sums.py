@@ -23,6 +23,12 @@ class UnitSums:
         self.units = UnitMoments(width)
         self._on_device: OnDevice | None = None
 
+    @property
+    def n_samples(self) -> int:
+        """How many features have been seen."""
+        seen = self.units.moments if self._on_device is None else self._on_device
+        return self.units.n_zero + seen.n_samples
+
     def move(self, device: torch.device) -> None:
         """Have features added up on the device that they come from; see `bring_back`."""
         self._on_device = OnDevice(self.units.moments, device)

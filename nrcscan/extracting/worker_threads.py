@@ -70,8 +70,11 @@ def in_order(
     *,
     busy: bool = False,
     run: int = 1,
+    before: int = 0,
 ) -> Iterator[Result]:
     """Have workers take turns, each with a run of items, and yield results in order.
+
+    So many items have gone before, which count for whose turn it is.
 
     Which worker does what depends on nothing but the order, so whatever each of them adds up
     is the same in every run. A single worker runs in the calling thread, unless that is busy with
@@ -90,7 +93,7 @@ def in_order(
             )
             stack.callback(thread.shutdown, wait=True, cancel_futures=True)
             threads.append(thread)
-        for index, item in enumerate(items):
+        for index, item in enumerate(items, before):
             at = index // run % len(threads)
             waiting.append(threads[at].submit(workers[at], item))
             if len(waiting) >= AHEAD * len(threads):

@@ -22,6 +22,7 @@ from nrcscan.network.explain_failure import explained
 from nrcscan.network.features_from_tensor import Placed, placed, pooled
 from nrcscan.network.find_layers import kind_of
 from nrcscan.network.masks import MaskChoice, MaskUse
+from nrcscan.network.out_of_memory import no_room, ran_out
 from nrcscan.network.predictions import PredictionChoice, to_numpy
 from nrcscan.options.choices import Pool
 from nrcscan.statistics.moments import Array
@@ -98,6 +99,8 @@ class Forward:
                 reached = placed(tensor, call.channel_axis, plan.layouts[call.name], n)
                 rows, counts = self.rows(reached, plan.masks.get(call.name), keeps)
             except RuntimeError as error:
+                if ran_out(error):
+                    raise
                 raise InputError(
                     f"what reaches layer {call.name} has shape {tuple(tensor.shape)} in a batch of"
                     f" {length(inputs)} samples, unlike at first;"
@@ -156,12 +159,9 @@ class Forward:
                 return self._run(inputs)
         except NrcscanError:
             raise
-        except MemoryError as error:
-            raise InputError(
-                f"not enough memory for {length(inputs)} samples at once; use a smaller"
-                " --batch-size"
-            ) from error
         except (Exception, SystemExit) as error:  # the network's own code may raise anything
+            if ran_out(error):
+                raise no_room(length(inputs)) from error
             if "not implemented for" in str(error):  # by torch, in this precision on this device
                 raise InputError(
                     f"the network cannot run in {_name(self.dtype)} on {self.device.type}:"

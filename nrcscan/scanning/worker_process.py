@@ -175,6 +175,7 @@ class Worker:
         )
 
     def _measure(self, task: Task, target: Path, measured: KeptInMemory) -> Record | Outcome:
+        from nrcscan.extracting.begin_output import Output
         from nrcscan.extracting.extract import open_data, origin
         from nrcscan.extracting.run_pass import run_pass
         from nrcscan.inputs.checkpoints.choose_network import choose
@@ -199,9 +200,8 @@ class Worker:
         # What is kept in memory has no features themselves, which neighbouring measures look at.
         in_memory = settings["memory"] is None and settings["measures"] == "core"
         keep = measured if in_memory else None
-        done = run_pass(
-            network, origin(checkpoint), data, target, settings, force=True, in_memory=keep
-        )
+        output = Output(target, force=True)
+        done = run_pass(network, origin(checkpoint), data, output, settings, in_memory=keep)
         return Record(
             inference=_inference(done.trial, digest(_architecture(checkpoint, settings))),
             epoch=_number(contents, EPOCH_KEYS),

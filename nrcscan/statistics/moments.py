@@ -106,6 +106,12 @@ class Moments:
         self._targets = np.empty((0, n_targets))
         self._filled = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it has: of rows that wait, those alone that are there."""
+        there = slice(self._filled)
+        waiting = {"_features": self._features[there], "_targets": self._targets[there]}
+        return {**vars(self), **waiting}
+
     @property
     def n_samples(self) -> int:
         """How many samples have been seen."""
@@ -374,18 +380,22 @@ class Moments:
                 shift = self._about.values
             added, squares, norms = self._products(features, targets, shift)
             alone = np.s_[self.width :, -self.n_targets - 1 :]  # of [y, 1] with itself
+            exact = None
+            if self._dtype != np.float64:  # Σ_Y costs nothing, and bounds take it to be exact
+                y = np.pad(targets - shift[self.width :], [(0, 0), (0, 1)], constant_values=1)
+                exact = y.T @ y
             if known is None:
-                n, before = 0, np.zeros(added[alone].shape)
+                n = 0
                 wide = added.dtype != np.float64
                 products = added.astype(np.float64) if wide else workspace.own("products", added)
             else:
-                n, products, before = known.n, known.products, known.products[alone].copy()
-                products += added
+                n, products = known.n, known.products
+                exact = None if exact is None else known.products[alone] + exact
                 squares = known.squares + squares
                 norms = _sum(known.norms, norms)
-            if self._dtype != np.float64:  # Σ_Y costs nothing, and bounds take it to be exact
-                y = np.pad(targets - shift[self.width :], [(0, 0), (0, 1)], constant_values=1)
-                products[alone] = before + y.T @ y
+                products += added  # last: where memory runs out before, nothing is counted
+            if exact is not None:
+                products[alone] = exact
         return _Sums(n + len(features), shift, products, squares, norms)
 
     def _shift_for(self, features: NDArray[Any], targets: NDArray[Any]) -> Array:
@@ -419,6 +429,10 @@ class Moments:
             squares = squares + ours.squares
             norms = _sum(ours.norms, norms)
         return _Sums(ours.n + theirs.n, ours.shift, products, squares, norms)
+
+
+PARTS_OF_MOMENTS = (Moments, _Sums, _Shift)
+"""What saved ones are made of."""
 
 
 def _sum(ours: Array | None, theirs: Array | None) -> Array | None:

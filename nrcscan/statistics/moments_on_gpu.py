@@ -46,6 +46,11 @@ class OnDevice:
         )
         self._norms = torch.zeros(2, size + 2, dtype=torch.float64, device=device)
 
+    @property
+    def n_samples(self) -> int:
+        """How many samples have been seen."""
+        return self._n + self._filled
+
     def take(self, features: Tensor, targets: NDArray[Any]) -> bool:
         """Take in features (n, d) on the device, and say whether they are surely finite."""
         d = self._host.width
@@ -83,20 +88,27 @@ class OnDevice:
             self._shift = self._shift_for(rows[:, :-1])
         shifted = torch.cat([rows[:, :-1] - self._shift, rows[:, -1:]], dim=1).to(self._dtype)
         right = shifted
+        squares, norms = None, []
         if self._test is not None:
             right = torch.cat([shifted[:, :d] @ self._test, shifted[:, d:]], dim=1)
-            self._squares += shifted[:, :d].double().square().sum(dim=0)
+            squares = shifted[:, :d].double().square().sum(dim=0)
         else:
             squared = shifted[:, :-1].double().square()
-            norms = torch.stack([squared[:, :d].sum(dim=1), squared[:, d:].sum(dim=1)])
-            self._norms[:, :-2] += norms @ shifted.double()
-            self._norms[:, -2:] += norms @ norms.T
+            two = torch.stack([squared[:, :d].sum(dim=1), squared[:, d:].sum(dim=1)])
+            norms = [two @ shifted.double(), two @ two.T]
+        products, exact = shifted.T @ right, None
         columns = self._host.n_targets + 1
-        before = self._products[d:, -columns:].clone()
-        self._products += shifted.T @ right
         if self._dtype != torch.float64:  # of targets alone, as in `Moments`
             y = torch.cat([rows[:, d:-1] - self._shift[d:], rows[:, -1:]], dim=1)
-            self._products[d:, -columns:] = before + y.T @ y
+            exact = self._products[d:, -columns:] + y.T @ y
+        # All memory is there by now: what is counted is counted whole.
+        if squares is not None:
+            self._squares += squares
+        for own, added in zip((self._norms[:, :-2], self._norms[:, -2:]), norms, strict=False):
+            own += added
+        self._products += products
+        if exact is not None:
+            self._products[d:, -columns:] = exact
         self._n += self._filled
         self._filled = 0
 

@@ -70,6 +70,14 @@ class Sketch(Moments):
         self.test_matrix = test_matrix
         self._pieces = _pieces(test_matrix, self._dtype)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it has, but for what follows from the test matrix."""
+        return {name: one for name, one in super().__getstate__().items() if name != "_pieces"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._pieces = _pieces(self.test_matrix, self._dtype)
+
     def merge(self, other: Moments, *, spoil: bool = False) -> None:
         """Take in everything that another sketch has seen, as `Moments.merge` does.
 

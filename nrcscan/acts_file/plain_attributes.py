@@ -7,6 +7,7 @@ from typing import Any
 
 import h5py
 
+from nrcscan.acts_file.checksums import Checksums
 from nrcscan.files.budgets import size_of
 
 LARGEST = 1 << 16
@@ -17,10 +18,16 @@ class PlainAttributes(Mapping[str, Any]):
     """The attributes of a group or file.
 
     One is looked at before it is read: HDF5 can crash on variable-length text that is damaged.
+
+    Args:
+        of: the group or file.
+        checksums: what they must be.
     """
 
-    def __init__(self, of: h5py.Group) -> None:
+    def __init__(self, of: h5py.Group, checksums: Checksums | None = None) -> None:
         self._held = of.attrs
+        self._checksums = checksums or Checksums()
+        self._group = (of.name or "").strip("/")
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of an attribute.
@@ -28,12 +35,17 @@ class PlainAttributes(Mapping[str, Any]):
         Raises:
             KeyError: there is none of this name.
             TypeError: it is not of numbers or text of a fixed length.
+            ValueError: it is not what was written, or is missing.
         """
+        if name not in self._held:
+            self._checksums.require_attribute(self._group, name, None)
         found = self._held.get_id(name)
         size = size_of(found.shape or (), found.dtype.itemsize)
         if found.dtype.hasobject or size > LARGEST:
             raise TypeError(f"{name} is no number and no text of a fixed length")
-        return self._held[name]
+        value = self._held[name]
+        self._checksums.require_attribute(self._group, name, value)
+        return value
 
     def plain(self, name: str) -> Any:
         """Return the value of an attribute; None if there is none, or none that is read."""

@@ -20,6 +20,8 @@ PLAIN_VERSION = 1
 """Of any other, which older programs read as well."""
 DOUBLE = 2.0**-52
 """Machine epsilon of the products of such a file."""
+LARGEST_TEXT = 1 << 26
+"""Bytes of what is told of a file in JSON."""
 FILTERS = {
     h5py.h5z.FILTER_DEFLATE,
     h5py.h5z.FILTER_SHUFFLE,

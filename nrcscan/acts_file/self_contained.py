@@ -11,14 +11,15 @@ from nrcscan.acts_file.schema import FILTERS
 from nrcscan.errors import InputError
 
 
-def require_self_contained(file: h5py.File, path: Path) -> None:
-    """Refuse an HDF5 file that refers to data outside itself, before any of it is read.
+def require_self_contained(file: h5py.File, path: Path) -> set[str]:
+    """Refuse an HDF5 file that refers to data outside itself; return the names of its datasets.
+
+    No attribute and no value is read.
 
     Raises:
         InputError: what the file leads to elsewhere is not read.
     """
-    for _ in datasets_inside(file, path):
-        pass
+    return {name for name, _ in datasets_inside(file, path)}
 
 
 def datasets_inside(

@@ -64,12 +64,14 @@ class Reader:
         write: writes a good one into a folder, and returns it.
         read: reads it, to its end.
         structure: how it is damaged where its structure is, if it has one that is known here.
+        anywhere: how it is damaged else.
     """
 
     name: str
     write: Callable[[Path], Path]
     read: Callable[[Path], object]
     structure: Callable[[bytes, random.Random], bytes] | None = None
+    anywhere: Callable[[bytes, random.Random], bytes] = lambda content, rng: damaged(content, rng)
 
 
 # --- good files ---------------------------------------------------------------------------------
@@ -516,7 +518,7 @@ def mutant(reader: Reader, good: bytes, number: int, seed: int) -> bytes:
     with suppress(Exception):  # of a structure that does not take this damage
         if reader.structure is not None and rng.random() < 0.6:
             return reader.structure(good, rng)
-    return damaged(good, rng)
+    return reader.anywhere(good, rng)
 
 
 def outcome(reader: Reader, path: Path) -> str:

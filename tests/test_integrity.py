@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import h5py
 import numpy as np
 import pytest
 from conftest import edited, mlp, samples
+from flips import FILES, SameNumbers, reader
+from fuzz import fuzz
 
 from nrcscan import InputError, extract, merge, report
 from nrcscan.acts_file.checksums import sha256_of
@@ -20,7 +23,7 @@ from nrcscan.acts_file.reading import open_acts
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("made") / "acts.h5"
-    extract(mlp(5, 8, 6, 2), samples(60, 5, 2), path, cross=True, measures="all")
+    extract(mlp(4, 5, 2), samples(40, 4, 2), path, cross=True, measures="all")
     return path
 
 
@@ -141,7 +144,7 @@ def test_what_was_added_is_not_taken_for_ours(acts: Path) -> None:
     read_all(acts)
     with h5py.File(acts, "r+") as file:
         del file["layers/0001/beside"]
-        file["layers/0001/beside"] = np.ones(6)
+        file["layers/0001/beside"] = np.ones(2)
     with pytest.raises(InputError, match=r"layers/0001/beside is not what was written"):
         read_all(acts)
 
@@ -181,3 +184,36 @@ def test_a_merged_file_has_its_own(acts: Path, tmp_path: Path) -> None:
     with h5py.File(path) as file:
         assert "checksums" in file
     report(path)
+
+
+# --- flipped bits ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_no_flipped_bit_changes_numbers_in_silence(kind: str) -> None:
+    counts = fuzz(reader(kind), 2 if kind == "unit features" else 15, seed=16)
+    assert not counts.violations
+    assert counts.outcomes["refused"]
+
+
+def test_the_harness_sees_numbers_that_changed() -> None:
+    """In a file without checksums, of HDF5's own either, many a bit can be another."""
+
+    def bare(folder: Path) -> Path:
+        path = FILES["plain"](folder)
+        with h5py.File(path) as old, h5py.File(folder / "bare.h5", "w") as new:
+            for name, value in old.attrs.items():
+                if name != "checksums":
+                    new.attrs[name] = value
+            names = names_in(path)
+            for name in names[0]:
+                if name != "checksums":
+                    new[name] = old[name][()]
+            for group, name in names[1]:
+                if group:
+                    new[group].attrs[name] = old[group].attrs[name]
+        return folder / "bare.h5"
+
+    one = replace(reader("plain"), write=bare, read=SameNumbers("plain"))
+    counts = fuzz(one, 60, seed=0)
+    assert any("other numbers" in told for told in counts.violations)

@@ -37,9 +37,11 @@ class PlainAttributes(Mapping[str, Any]):
             TypeError: it is not of numbers or text of a fixed length.
             ValueError: it is not what was written, or is missing.
         """
-        if name not in self._held:
+        try:
+            found = self._held.get_id(name)
+        except KeyError:
             self._checksums.require_attribute(self._group, name, None)
-        found = self._held.get_id(name)
+            raise
         size = size_of(found.shape or (), found.dtype.itemsize)
         if found.dtype.hasobject or size > LARGEST:
             raise TypeError(f"{name} is no number and no text of a fixed length")

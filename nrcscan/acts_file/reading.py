@@ -50,6 +50,7 @@ class Acts:
         self._file, self._checksums = file, checksums_in(file)
         self._checksums.require_all(datasets)
         self._read = CheckedArrays(file, self._checksums)
+        self._shared: Targets | None = None
         self.path = path
         attributes = self._attributes("/")
         self.n_samples = int(attributes["n_samples"])
@@ -169,7 +170,11 @@ class Acts:
             return self._block_targets(block_datasets.SHARED) if there else None
 
     def _block_targets(self, where: str) -> Targets:
-        return block_datasets.targets_from(*self._read.group(where), len(self.target_mean))
+        if where == block_datasets.SHARED and self._shared is not None:
+            return self._shared  # by every position: not read again for each
+        found = block_datasets.targets_from(*self._read.group(where), len(self.target_mean))
+        self._shared = found if where == block_datasets.SHARED else self._shared
+        return found
 
     def blocks(self, position: int) -> Blocks | None:
         """Return what is kept of blocks of samples at a position; None where there are none."""

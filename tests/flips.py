@@ -95,7 +95,7 @@ class SameNumbers:
         self._expected: str | None = None
 
     def __call__(self, path: Path) -> None:
-        every = "all" if self._kind == "unit features" else None
+        every: Any = "all" if self._kind == "unit features" else None
         told = [nrcscan.report(path, measures=every).to_dict()]
         if self._kind == "cross":
             told.append(between(path).to_dict())

@@ -28,14 +28,16 @@ from nrcscan.cutting.between import between
 N = 64
 
 
-def _data(*shape: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def data(*shape: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return samples of a shape, and their targets."""
     numbers = np.random.default_rng(0)
     x = numbers.normal(size=(N, *shape)).astype(np.float32)
     rows = x.reshape(N, -1)
     return x, rows[:, :2] + 0.1 * numbers.normal(size=(N, 2)).astype(np.float32)
 
 
-def _network() -> nn.Module:
+def network() -> nn.Module:
+    """Return three layers."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
 
@@ -57,10 +59,14 @@ def _silent(note: str) -> None:
     """Say nothing."""
 
 
-def _extracted(network: Callable[[], nn.Module], *shape: int, **options: Any) -> Any:
+def extracted(
+    build: Callable[[], nn.Module], *shape: int, **options: Any
+) -> Callable[[Path], Path]:
+    """Return what writes the statistics of a network into a folder."""
+
     def write(folder: Path) -> Path:
         path = folder / "acts.h5"
-        nrcscan.extract(network(), _data(*shape), path, on_note=_silent, **options)
+        nrcscan.extract(build(), data(*shape), path, on_note=_silent, **options)
         return path
 
     return write
@@ -69,19 +75,19 @@ def _extracted(network: Callable[[], nn.Module], *shape: int, **options: Any) ->
 def _merged(folder: Path) -> Path:
     parts = [folder / "a.h5", folder / "b.h5"]
     for path, first in zip(parts, (0, N // 2), strict=True):
-        nrcscan.extract(_network(), _data(4), path, offset=first, limit=N // 2, on_note=_silent)
+        nrcscan.extract(network(), data(4), path, offset=first, limit=N // 2, on_note=_silent)
     return nrcscan.merge(parts, folder / "acts.h5", on_note=_silent).path
 
 
 FILES: dict[str, Callable[[Path], Path]] = {
-    "plain": _extracted(_network, 4, activations=False, blocks=0),
-    "blocks": _extracted(_network, 4, activations=False),
-    "rows of samples": _extracted(_network, 4, activations=True),
-    "compressed": _extracted(_network, 4, activations=True, compress=True),
-    "sketch": _extracted(_network, 4, activations=False, sketch=4),
-    "tokens": _extracted(Tokens, 3, 4, activations=False, pool="tokens"),
-    "cross": _extracted(_network, 4, activations=False, cross=True),
-    "unit features": _extracted(_network, 4, activations=True, measures="all"),
+    "plain": extracted(network, 4, activations=False, blocks=0),
+    "blocks": extracted(network, 4, activations=False),
+    "rows of samples": extracted(network, 4, activations=True),
+    "compressed": extracted(network, 4, activations=True, compress=True),
+    "sketch": extracted(network, 4, activations=False, sketch=4),
+    "tokens": extracted(Tokens, 3, 4, activations=False, pool="tokens"),
+    "cross": extracted(network, 4, activations=False, cross=True),
+    "unit features": extracted(network, 4, activations=True, measures="all"),
     "merged": _merged,
 }
 """What a file can hold → writes one into a folder."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
+import numpy as np
 
 from nrcscan.acts_file.checksums import Checksums
 from nrcscan.files.budgets import size_of
@@ -43,9 +44,11 @@ class PlainAttributes(Mapping[str, Any]):
             self._checksums.require_attribute(self._group, name, None)
             raise
         size = size_of(found.shape or (), found.dtype.itemsize)
-        if found.dtype.hasobject or size > LARGEST:
+        if found.shape is None or found.dtype.hasobject or found.dtype.subdtype or size > LARGEST:
             raise TypeError(f"{name} is no number and no text of a fixed length")
-        value = self._held[name]
+        values = np.zeros(found.shape, found.dtype)
+        found.read(values)  # rather than through h5py's own, which opens it once more
+        value = values[()]
         self._checksums.require_attribute(self._group, name, value)
         return value
 

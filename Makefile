@@ -9,6 +9,7 @@
 # make reproduce-reduced  the same with five small ones (under a minute)
 # make crash  set up, and fail and kill it at every call that touches an output (an hour; wants strace)
 # make fuzz   set up, and damage files of every kind that is read: COUNT=100000 SEED=1 say how many
+# make flips  set up, and flip bits of statistics files: COUNT=10000 SEED=1 say how many
 # make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
 
 PYTHON ?= python3
@@ -27,7 +28,7 @@ for one in chromium chromium-browser google-chrome google-chrome-stable; do \
 	    || echo 'No browser could be installed: the tests of pages will fail. Install Chromium.'
 endef
 
-.PHONY: demo test test-kernels test-oldest check docs pictures reproduce reproduce-reduced crash fuzz bench clean
+.PHONY: demo test test-kernels test-oldest check docs pictures reproduce reproduce-reduced crash fuzz flips bench clean
 
 demo: .venv/core
 	@mkdir -p demo
@@ -87,6 +88,10 @@ COUNT ?= 100000
 SEED ?= 0
 fuzz: .venv/dev
 	$(BIN)/python tests/fuzz.py --count $(COUNT) --seed $(SEED)
+
+flips: COUNT := 10000
+flips: .venv/dev
+	$(BIN)/python tests/flips.py --count $(COUNT) --seed $(SEED)
 
 bench: .venv/core
 	$(BIN)/python benchmarks/bench.py --json bench.json

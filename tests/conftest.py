@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -222,6 +223,15 @@ def samples(n: int, width: int, n_targets: int, seed: int = 0) -> tuple[np.ndarr
     x = rng.standard_normal((n, width)).astype(np.float32)
     y = np.tanh(x @ rng.standard_normal((width, n_targets))).astype(np.float32)
     return x, y
+
+
+@contextmanager
+def edited(path: Path) -> Iterator[h5py.File]:
+    """Open a file of statistics to be changed, without the checksums that would tell of it."""
+    with h5py.File(path, "r+") as file:
+        if "checksums" in file:
+            del file["checksums"], file.attrs["checksums"]
+        yield file
 
 
 @pytest.fixture

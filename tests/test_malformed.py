@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, edited
 from fuzz import READERS, Reader, damaged, fuzz, outcome
 
 import nrcscan
@@ -177,6 +177,7 @@ OPENERS = {
 
 
 READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
+    "acts_file/checksum_record.py": ("parse_json", ("acts",)),
     "acts_file/h5_files.py": ("File open", "writes"),
     "acts_file/reading.py": ("File parse_json", ("acts",)),
     "acts_file/self_contained.py": ("open", ("acts", "hdf5")),
@@ -390,7 +391,7 @@ def test_shapes_that_were_never_written_are_refused(tmp_path: Path) -> None:
 
 def test_statistics_that_were_never_written_are_refused(tmp_path: Path) -> None:
     path = READERS["acts"].write(tmp_path)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         del file["positions/0000/covariance"], file["positions/0000/mean"]
         file.create_dataset("positions/0000/mean", shape=(2**20,), dtype="f8")
         file.create_dataset("positions/0000/covariance", shape=(2**20, 2**20), dtype="f8",

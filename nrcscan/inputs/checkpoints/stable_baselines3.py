@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nrcscan.errors import InputError, NrcscanError, UnsafeError
 from nrcscan.files import open_safely
+from nrcscan.files.apart_in_zip import require_apart
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.signs import POLICY, VERSION
 from nrcscan.inputs.checkpoints.torch_save import read_torch
@@ -32,6 +33,7 @@ def read_archive(path: Path) -> Contents:
     """
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+            require_apart(archive)
             members = {
                 member.filename.split("/", 1)[-1]: member
                 for member in archive.infolist()

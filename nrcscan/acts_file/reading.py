@@ -20,7 +20,7 @@ from nrcscan.acts_file.prefixes import prefixes_in
 from nrcscan.acts_file.schema import DOUBLE, VERSION, Predictions, unmeasured_in
 from nrcscan.acts_file.stored_sizes import require_held
 from nrcscan.errors import InputError
-from nrcscan.files import open_safely, sniff
+from nrcscan.files import at_work, open_safely, sniff
 from nrcscan.files.read_json import parse_json
 from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
@@ -256,7 +256,7 @@ def open_acts(path: Path) -> Iterator[Acts]:
     open_safely.regular_file(path, "acts")
     with _reading(path):
         file = h5py.File(path, "r")
-    with file:
+    with file, at_work.doing(file=path):
         with _reading(path):
             require_ours(file, path)
             acts = Acts(file, path)

@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from nrcscan.errors import NrcscanError, OutputError, UsageError
+from nrcscan.errors import InputError, NrcscanError, OutputError, UsageError
 from nrcscan.files.claims import holding
 from nrcscan.options.faces import at_terminal
 from nrcscan.wording import in_ascii, printable, reason
@@ -37,9 +37,21 @@ def errors() -> Iterator[None]:
         if hasattr(error, "caret") and sys.stderr.isatty():
             print(error.caret, file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
+    except MemoryError as error:
+        print(f"error: {_no_memory()}", file=sys.stderr)
+        raise typer.Exit(NrcscanError.exit_code) from error
     except KeyboardInterrupt as error:
         print("interrupted: nothing was written", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from error
+
+
+def _no_memory() -> InputError:
+    """Return the error that the system gives no more memory.
+
+    Raises:
+        InputError: more memory is needed than there is, or than `ulimit -v` allows.
+    """
+    return InputError("there is not enough memory; use a smaller --batch-size, or more memory")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nrcscan.inputs.arrays import parts
@@ -48,6 +49,15 @@ def explained(module: nn.Module, inputs: Any, capture: Capture, error: BaseExcep
         place = f" at or after {capture.last[0].name}"
     step = "use --dtype float64" if "Double" in str(error) else _CHECK
     return f"{told}{place}: {reason(error)}; {step}"
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether there was no memory, as Python, torch's GPUs and torch's processors say it."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("can't allocate memory", "not enough memory")
+    )
 
 
 _SIDE_BY_SIDE = "if it takes one, put them side by side: + in place of , in --x-key"

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nrcscan.errors import InputError, NrcscanError
+from nrcscan.files import at_work
 from nrcscan.inputs.arrays import Inputs, each, length
 from nrcscan.network.call import Call
 from nrcscan.network.call_plan import CallPlan, Features
 from nrcscan.network.capture import Capture
-from nrcscan.network.explain_failure import explained
+from nrcscan.network.explain_failure import explained, lacks_memory
 from nrcscan.network.features_from_tensor import Placed, placed, pooled
 from nrcscan.network.find_layers import kind_of
 from nrcscan.network.masks import MaskChoice, MaskUse
@@ -152,16 +153,16 @@ class Forward:
                 which it stopped.
         """
         try:
-            with capture:
+            with capture, at_work.doing("the network ran"):
                 return self._run(inputs)
         except NrcscanError:
             raise
-        except MemoryError as error:
-            raise InputError(
-                f"not enough memory for {length(inputs)} samples at once; use a smaller"
-                " --batch-size"
-            ) from error
         except (Exception, SystemExit) as error:  # the network's own code may raise anything
+            if lacks_memory(error):
+                raise InputError(
+                    f"not enough memory for {length(inputs)} samples at once; use a smaller"
+                    " --batch-size"
+                ) from error
             if "not implemented for" in str(error):  # by torch, in this precision on this device
                 raise InputError(
                     f"the network cannot run in {_name(self.dtype)} on {self.device.type}:"

@@ -46,6 +46,7 @@ KILL = "KILL"
 
 _CHILD = """
 import ctypes, os, signal, sys
+import h5py
 os.kill(os.getpid(), signal.SIGSTOP)
 from nrcscan.cli.app import main
 try:
@@ -53,7 +54,8 @@ try:
 except SystemExit as ended:
     code = ended.code
 sys.stdout.flush()
-ctypes.CDLL(None).exit(code or 0)  # what HDF5 does at the end too
+ctypes.CDLL(h5py.h5.__file__).H5close()  # what HDF5 does at the end, and a fork would leave out
+sys.exit(code)
 """
 
 

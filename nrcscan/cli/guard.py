@@ -15,7 +15,9 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from nrcscan.files import at_work
@@ -28,6 +30,9 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 TICK = 0.1
 """Seconds between two looks at time and memory."""
+
+FIRST_LOOK = 0.5
+"""Seconds before the first: what is done by then needs none."""
 
 PATIENCE = 1.0
 """Seconds that the process has to clean up, once its time is over."""
@@ -49,15 +54,16 @@ def main() -> None:
         child = 0
     if child != 0:
         os.close(reports)
-        sys.exit(_Guard(child, board, report).code(passed, mask))
+        code = _Guard(child, board, report).code(passed, mask)
+        sys.stderr.flush()
+        os._exit(code)  # there is nothing to take apart
     signal.signal(signal.SIGCHLD, before)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(report)
     if os.getpid() != parent:
-        _end_with(parent)
         if not faulthandler.is_enabled():
             faulthandler.enable(reports, all_threads=False)
-        at_work.tell(board)
+        at_work.tell(board, partial(_end_with, parent))
     from nrcscan.cli.app import main as run
 
     run()
@@ -73,14 +79,11 @@ class _Guard:
     """
 
     def __init__(self, child: int, board: at_work.Board, report: int) -> None:
-        from nrcscan.files import memory_left
-
         self._child, self._board, self._report = child, board, report
         self._begun = self._looked = time.monotonic()
         self._due: float | None = None
         self._why: NrcscanError | None = None
-        self._memory = memory_left
-        self._run_out = memory_left.run_out()
+        self._run_out: int | None = None
 
     def code(self, passed: list[signal.Signals], mask: set[int]) -> int:
         """Return what to exit with, once the process has ended and what it left is swept.
@@ -89,19 +92,19 @@ class _Guard:
             passed: signals to pass on.
             mask: of signals that are to be blocked from now on.
         """
-        _prctl(_TAKES_ORPHANS, 1)
         woken, wakes = os.pipe()
-        for end in (woken, wakes):
-            os.set_blocking(end, False)
+        os.set_blocking(wakes, False)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         for number in passed:
             signal.signal(number, self._pass_on)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        patience = FIRST_LOOK
         while (ended := os.waitpid(self._child, os.WNOHANG))[0] == 0:
-            self._look()
-            select.select([woken], [], [], TICK)
-            with suppress(BlockingIOError):
+            if select.select([woken], [], [], patience)[0]:
                 os.read(woken, 4096)
+            else:
+                self._look()
+                patience = TICK
         for number in passed:
             signal.signal(number, signal.SIG_IGN)
         return self._outcome(os.waitstatus_to_exitcode(ended[1]))
@@ -112,8 +115,13 @@ class _Guard:
 
     def _look(self) -> None:
         """End the process if its time is over, or memory is."""
+        if self._run_out is None:
+            _prctl(_TAKES_ORPHANS, 1)
+            self._run_out = memory_left().run_out()
         now = time.monotonic()
-        if now - self._looked > 1 + TICK:  # stopped meanwhile, as by Ctrl-Z, and so was the work
+        if (
+            now - self._looked > 1 + FIRST_LOOK
+        ):  # stopped meanwhile, as by Ctrl-Z, and so was the work
             self._begun += now - self._looked
         self._looked = now
         if self._due is None:
@@ -136,11 +144,9 @@ class _Guard:
         return last_words.too_long(told, told.limit)
 
     def _too_much(self) -> NrcscanError | None:
-        held = self._memory.held_by(self._child)
-        if held is None:
-            return None
-        over = self._memory.over(held)
-        if over is None:
+        held = memory_left().held_by(self._child)
+        over = None if held is None else memory_left().over(held)
+        if held is None or over is None:
             return None
         from nrcscan.cli import last_words
 
@@ -156,8 +162,8 @@ class _Guard:
         if self._why is None and -code in last_words.CRASHES:
             self._why = last_words.crashed(told, -code, self._last_report())
         elif self._why is None and code == -signal.SIGKILL:
-            out_of_memory = self._memory.run_out() > self._run_out
-            self._why = last_words.killed(told, out_of_memory=out_of_memory)
+            more = memory_left().run_out() > (self._run_out or 0)
+            self._why = last_words.killed(told, out_of_memory=more)
         _end_orphans()
         last_words.sweep(told)
         if self._why is None:
@@ -170,6 +176,13 @@ class _Guard:
         with suppress(BlockingIOError):
             return os.read(self._report, 1 << 16).decode(errors="replace")
         return ""
+
+
+def memory_left() -> ModuleType:
+    """Return the module that knows of memory, which is imported when it is first asked."""
+    from nrcscan.files import memory_left as module
+
+    return module
 
 
 def _wake(number: int, frame: object) -> None:

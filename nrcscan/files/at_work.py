@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,10 +105,22 @@ _deeds: dict[int, Deed] = {}
 _lock = threading.RLock()  # also where a signal comes between, and its handler cleans up
 
 
-def tell(board: Board | None) -> None:
-    """Have this process say what it is at from now on, or nobody."""
-    global _board, _told
-    _board, _told = board, Told()
+def _nothing() -> None:
+    pass
+
+
+_at_first: Callable[[], None] = _nothing
+
+
+def tell(board: Board | None, at_first: Callable[[], None] = _nothing) -> None:
+    """Have this process say what it is at from now on, or nobody.
+
+    Args:
+        board: where it says so.
+        at_first: called before it first says anything, which it does before it opens a file.
+    """
+    global _board, _told, _at_first
+    _board, _told, _at_first = board, Told(), at_first
     _deeds.clear()
 
 
@@ -191,5 +203,8 @@ def _at(what: str, file: str) -> None:
 
 
 def _publish() -> None:
+    global _at_first
     if _board is not None:
+        begin, _at_first = _at_first, _nothing
+        begin()
         _board.write(_told)

@@ -27,6 +27,9 @@ _CODE = (
 )
 
 
+STARTING = 60
+"""Seconds that it may take to start Python and torch, which no file can help."""
+
 TICK = 0.5
 """Seconds between two looks at a worker's memory."""
 
@@ -176,12 +179,12 @@ class WorkerPool:
             process = Process(self._threads)
             self._all.add(process)
         try:
-            refusal = process.ask(self._setup, timeout)
+            refusal = process.ask(self._setup, timeout and timeout + STARTING)
         except TookTooLong as error:
             self._discard(process)
             raise InputError(
-                f"a worker took longer than --timeout {timeout:g} to open the data and the"
-                " network's code; give more time, or see what it waits for"
+                f"a worker took longer than --timeout {timeout:g}, and {STARTING} seconds to start,"
+                " to open the data and the network's code; give more time, or see what it waits for"
             ) from error
         except Died as error:
             self._discard(process)

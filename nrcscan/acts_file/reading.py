@@ -256,7 +256,7 @@ def open_acts(path: Path) -> Iterator[Acts]:
     open_safely.regular_file(path, "acts")
     with _reading(path):
         file = h5py.File(path, "r")
-    with file, at_work.doing(file=path):
+    with file:
         with _reading(path):
             require_ours(file, path)
             acts = Acts(file, path)
@@ -288,7 +288,8 @@ def _reading(path: Path) -> Iterator[None]:
         InputError: reading fails, or the file is of another format.
     """
     try:
-        yield
+        with at_work.doing(file=path):
+            yield
     except _DAMAGES as error:
         if not h5py.is_hdf5(path):
             raise InputError(

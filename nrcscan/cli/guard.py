@@ -162,8 +162,8 @@ class _Guard:
         if self._why is None and -code in last_words.CRASHES:
             self._why = last_words.crashed(told, -code, self._last_report())
         elif self._why is None and code == -signal.SIGKILL:
-            more = memory_left().run_out() > (self._run_out or 0)
-            self._why = last_words.killed(told, out_of_memory=more)
+            before, now = self._run_out, memory_left().run_out()
+            self._why = last_words.killed(told, out_of_memory=before is not None and now > before)
         _end_orphans()
         last_words.sweep(told)
         if self._why is None:

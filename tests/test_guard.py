@@ -268,8 +268,8 @@ def test_what_hangs_ends_in_time_with_all_that_it_started(
     code, said, told = ended("extract", *saved, *options)
     assert (code, one_line(told)) == (
         3,
-        "error: took longer than --timeout 1.5: given up while the code of faults.py:hangs ran;"
-        " give more time, or see what it waits for",
+        "error: nrcscan took longer than --timeout 1.5: given up while the code of faults.py:hangs"
+        " ran; give more time, or see what it waits for",
     )
     assert state(int(said)) in ("", "Z")
 
@@ -289,8 +289,8 @@ def test_a_network_that_hangs_and_will_not_end(
     code, said, told = ended("measure", *saved, *options, "--memory", 10**8, "--quiet")
     assert (code, said) == (3, "running\n")
     assert one_line(told) == (
-        "error: took longer than --timeout 2: given up while the network ran; give more time, or"
-        " see what it waits for"
+        "error: nrcscan took longer than --timeout 2: given up while the network ran; give more"
+        " time, or see what it waits for"
     )
     assert not list((faults / "tmp").iterdir())
 
@@ -363,8 +363,8 @@ def test_what_takes_more_memory_than_allowed_is_ended(
     code, said, told = ended("extract", *saved, *options, before=before)
     assert (code, said) == (3, "")
     assert re.fullmatch(
-        r"error: ended before memory runs out while the code of faults.py:fills_memory ran: nrcscan"
-        r" held \d\.\d GB, and ulimit -m allows 1\.1 GB; use a smaller --batch-size, or more .*",
+        r"error: nrcscan was ended before memory runs out while the code of faults.py:fills_memory"
+        r" ran: it held \d\.\d GB, and ulimit -m allows 1\.1 GB;.*",
         one_line(told),
     )
 

@@ -71,7 +71,7 @@ class Acts:
         self.prefixes = prefixes_in(self.provenance)
         if self.prefixes is not None and len(self.prefixes.positions) != self.n_positions:
             raise ValueError("it tells of other positions than it has what they cost")
-        groups = sorted(file["layers"].values(), key=_index)
+        groups = sorted(file["layers"].values(), key=lambda of: int(PlainAttributes(of)["index"]))
         self._layers = [group.name for group in groups]
         self.layers = [record_of(PlainAttributes(group)) for group in groups]
         if not self.layers or {r.position for r in self.layers} != set(range(self.n_positions)):
@@ -268,10 +268,6 @@ _DAMAGES = (
     *(OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError),
     *(ArithmeticError, MemoryError),
 )
-
-
-def _index(group: h5py.Group) -> int:
-    return int(PlainAttributes(group)["index"])
 
 
 def _provenance(file: h5py.File) -> dict[str, Any]:

@@ -42,18 +42,19 @@ def crashed(told: Told, number: int, report: str) -> InputError:
     thread = _THREAD.search(report)
     deeds = [deed for deed in told.deeds if thread and deed.thread == int(thread[1], 16)]
     deeds = deeds or told.deeds
-    where, what = _place(deeds)
-    how = f"nrcscan crashed{_inside(report)} ({signal.Signals(number).name}){what}"
-    if where:
-        return InputError(
-            f"{where}{how}: it is damaged, or a library has a fault; save or copy it again, or in"
-            " another form"
-        )
+    who, what = _place(deeds)
+    how = f"{signal.Signals(number).name}) while {what}"
+    crash = f"{who} crashed{_inside(report)}"
+    if not deeds:
+        return InputError(f"{crash} ({how}: a library has a fault; try it with other versions")
     if any(deed.what for deed in deeds):
         return InputError(
-            f"{how}: that code or a library has a fault; run it by itself to find where"
+            f"{crash} ({how}: that code or a library has a fault; run it by itself to find where"
         )
-    return InputError(f"{how}: a library has a fault; try the command with other versions")
+    return InputError(
+        f"{crash} ({how}: it is damaged, or a library has a fault; save or copy it again, or in"
+        " another form"
+    )
 
 
 def killed(told: Told, *, out_of_memory: bool) -> InputError:
@@ -66,13 +67,13 @@ def killed(told: Told, *, out_of_memory: bool) -> InputError:
     Raises:
         InputError: the system has ended the program, usually as no memory was left.
     """
-    where, what = _place(told.deeds)
+    who, what = _place(told.deeds)
     if out_of_memory:
         return InputError(
-            f"{where}the system ran out of memory{what}, and ended nrcscan; use a smaller"
+            f"{who} was ended by the system, which ran out of memory while {what}; use a smaller"
             " --batch-size, or more memory"
         )
-    return InputError(f"{where}nrcscan was killed (SIGKILL){what}; see who did, or run it again")
+    return InputError(f"{who} was killed (SIGKILL) while {what}; see who did, or run it again")
 
 
 def too_long(told: Told, limit: float) -> InputError:
@@ -85,10 +86,10 @@ def too_long(told: Told, limit: float) -> InputError:
     Raises:
         InputError: opening the files, or running the network, takes longer than --timeout.
     """
-    where, what = _place(told.deeds)
+    who, what = _place(told.deeds)
     return InputError(
-        f"{where}took longer than --timeout {limit:g}: given up{what}; give more time, or see what"
-        " it waits for"
+        f"{who} took longer than --timeout {limit:g}: given up while {what}; give more time, or"
+        " see what it waits for"
     )
 
 
@@ -103,21 +104,21 @@ def too_much(told: Told, held: int, bound: str) -> InputError:
     Raises:
         InputError: the program takes so much memory that little is left, or more than `ulimit -m`.
     """
-    where, what = _place(told.deeds)
+    who, what = _place(told.deeds)
     return InputError(
-        f"{where}ended before memory runs out{what}: nrcscan held {told_bytes(held)}, and {bound};"
-        " use a smaller --batch-size, or more memory"
+        f"{who} was ended before memory runs out while {what}: it held {told_bytes(held)}, and"
+        f" {bound}; use a smaller --batch-size, or more memory"
     )
 
 
 def _place(deeds: list[Deed]) -> tuple[str, str]:
-    """Return which file is to blame, as a message begins, and what was done, as it goes on."""
+    """Return how a message begins, with the file if one is to blame, and what was done."""
     files = list(dict.fromkeys(deed.file for deed in deeds if deed.file))
     others = list(dict.fromkeys(deed.what for deed in deeds if deed.what))
     if len(files) == 1 and not others:
-        return f"{files[0]}: ", " while it was read"
+        return f"{files[0]}: nrcscan", "it was read"
     phrases = [*(f"{file} was read" for file in files), *others]
-    return "", f" while {listed(phrases)}" if phrases else ""
+    return "nrcscan", listed(phrases) if phrases else "it worked"
 
 
 def _inside(report: str) -> str:

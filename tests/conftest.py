@@ -42,6 +42,8 @@ ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
 PARITY = FIXTURES / "parity"
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -92,7 +94,7 @@ def cli(tmp_path: Path) -> Run:
     ) -> subprocess.CompletedProcess[str]:
         code: object = None
         said = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+        handlers = {number: signal.getsignal(number) for number in STOPS}
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(cwd)
             patch.setattr(sys, "argv", [nrcscan.__main__.__file__, *map(str, args)])

@@ -183,6 +183,7 @@ READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
     "acts_file/self_contained.py": ("open", ("acts", "hdf5")),
     "acts_file/writing.py": ("File", "its own rows, which it has just written"),
     "cli/console.py": ("open", "writes"),
+    "cli/guard.py": ("read_text", "what the system says of processes"),
     "cli/option_groups.py": ("parse_json", ("arguments",)),
     "cutting/write_cut.py": ("opened", "opens no file: Acts that are open"),
     "cutting/written_forms.py": ("InferenceSession load read_text", "what it has just written"),
@@ -192,6 +193,7 @@ READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
     "extracting/measure.py": ("opened", "opens no file: a dataset that is open"),
     "files/claims.py": ("open", "locks, which hold nothing"),
     "extracting/resumed_alike.py": ("loads", "what it has just written"),
+    "files/memory_left.py": ("read_text", "what the system says of memory"),
     "files/open_safely.py": ("open opened", "the door itself"),
     "files/read_json.py": (
         "loads parse_json",

@@ -20,7 +20,7 @@ from nrcscan.acts_file.plain_attributes import PlainAttributes
 from nrcscan.acts_file.prefixes import prefixes_in
 from nrcscan.acts_file.schema import DOUBLE, VERSION, Predictions, unmeasured_in
 from nrcscan.errors import InputError
-from nrcscan.files import open_safely, sniff
+from nrcscan.files import at_work, open_safely, sniff
 from nrcscan.files.read_json import parse_json
 from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
@@ -284,7 +284,8 @@ def _reading(path: Path) -> Iterator[None]:
         InputError: reading fails, or the file is of another format.
     """
     try:
-        yield
+        with at_work.doing(file=path):
+            yield
     except _DAMAGES as error:
         if not h5py.is_hdf5(path):
             raise InputError(

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nrcscan.errors import InputError, NrcscanError, UnsafeError, UsageError
+from nrcscan.files import at_work
 from nrcscan.wording import reason
 
 # Where a system has no such flag it has no pipes among its files either.
@@ -81,7 +82,7 @@ def opened(path: Path, kind: str = "file") -> io.BufferedReader:
 
 def head(path: Path, size: int) -> bytes:
     """Return the first bytes of a file."""
-    with opened(path) as file:
+    with opened(path) as file, at_work.doing(file=path):
         return _read(file, path, size)
 
 
@@ -91,7 +92,7 @@ def content(path: Path, kind: str, limit: int) -> bytes:
     Raises:
         InputError: it cannot be read, or is larger than files of its kind are.
     """
-    with opened(path, kind) as file:
+    with opened(path, kind) as file, at_work.doing(file=path):
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise InputError(
@@ -110,7 +111,7 @@ def _read(file: io.BufferedReader, path: Path, size: int) -> bytes:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hex."""
-    with opened(path) as file:
+    with opened(path) as file, at_work.doing(file=path):
         try:
             return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.errors import InputError, UsageError
-from nrcscan.files import open_safely
+from nrcscan.files import at_work, open_safely
 from nrcscan.inputs.arrays import Inputs, each, parts
 from nrcscan.wording import reason
 
@@ -52,7 +52,7 @@ class Dataset:
             UsageError: --offset leaves no samples.
         """
         passed, seen = 0, 0
-        for x, y in self.stream(batch_size):
+        for x, y in at_work.each_read(self.name, self.stream(batch_size)):
             for what, part in {"the targets": y, **parts(x)}.items():
                 if part.ndim == 0:
                     raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import h5py
@@ -29,16 +29,20 @@ def as_bytes(told: Mapping[str, Any]) -> NDArray[np.uint8]:
 
 
 def write(
-    file: h5py.File, known: Mapping[str, str | None], put: Callable[[str, NDArray[Any]], None]
+    file: h5py.File,
+    known: Mapping[str, str],
+    rows: Iterable[str],
+    put: Callable[[str, NDArray[Any]], None],
 ) -> None:
     """Write the checksums of all that is in a file, which is complete but for them.
 
     Args:
         file: it.
-        known: dataset → SHA-256, None for rows of samples; others are read.
+        known: dataset → SHA-256; others are read.
+        rows: datasets of rows of samples, which have none.
         put: writes a dataset.
     """
-    told = as_bytes(_found(file, known))
+    told = as_bytes(_found(file, {**known, **dict.fromkeys(rows)}))
     put(NAME, told)
     file.attrs[NAME] = fixed(sha256_of(NAME, told))
 

@@ -48,8 +48,7 @@ class Writer:
         self._in_memory = in_memory
         self._path = path
         self._rows = RowDatasets(file, n_samples, compress=compress)
-        # Kept open to the end: what a dataset still holds is written when it is closed, and
-        # h5py can only print, not raise, what goes wrong there.
+        # Open to the end: what one still holds is written as it closes, where h5py raises nothing.
         self._datasets: dict[str, h5py.Dataset] = {}
         self._groups: dict[str, h5py.Group] = {}
         self._sums: dict[str, str] = {}
@@ -205,8 +204,7 @@ class Writer:
             if output.predictions is None:
                 self._file.attrs["version"] = VERSION
             self._file.attrs["complete"] = 1
-            sums = self._sums | dict.fromkeys(self._rows.names)
-            checksum_record.write(self._file, sums, self._put)
+            checksum_record.write(self._file, self._sums, self._rows.names, self._put)
             self._file.flush()
         if self._in_memory is not None:
             self._in_memory.finish(output, provenance, epsilon, product_epsilon)

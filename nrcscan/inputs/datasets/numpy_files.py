@@ -253,17 +253,8 @@ def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 
 _ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    MemoryError,
-    OSError,
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError),
+    *(LookupError, ArithmeticError, MemoryError, OSError),
 )
 
 

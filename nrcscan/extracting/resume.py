@@ -68,7 +68,7 @@ def resumable(
     except BaseException as error:
         kept.explain(error)
         raise
-    kept.remove()
+    kept.files.remove()
 
 
 def left_of(

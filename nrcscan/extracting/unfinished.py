@@ -114,10 +114,6 @@ class Unfinished:
                 f"{self.told} are kept in {self.files.folder}: the same command goes on from there"
             )
 
-    def remove(self) -> None:
-        """Keep nothing any more: the output is there."""
-        self.files.remove()
-
     # --- what is kept ------------------------------------------------------------------------
 
     @property
@@ -272,7 +268,12 @@ class RowShards(RowStore):
         """Take what is left of the next batch."""
         if self._path is None:
             self._path = self._kept.files.new("rows")
-            made = writing.create(self._path, force=True, compress=self._compress)
+            made = writing.create(
+                self._path,
+                n_samples=len(taken.y),  # a chunk takes its place on disk, however full it is
+                force=True,
+                compress=self._compress,
+            )
             self._writer = self._open.enter_context(made)
         super().take(taken)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -22,9 +23,12 @@ from torch import nn
 
 import nrcscan
 from nrcscan.cli import last_words
+from nrcscan.errors import UnsafeError
 from nrcscan.files import at_work, memory_left
 from nrcscan.files.at_work import Board, Deed, Told
 from nrcscan.files.memory_left import Memory
+from nrcscan.inputs.checkpoints.pickle_globals import wanted_globals
+from nrcscan.inputs.datasets import open_dataset
 
 FAULTS = """
 import ctypes, os, signal, subprocess, sys, time
@@ -52,6 +56,9 @@ def built(fault):
 
 def forward_crashes():
     return built(lambda: ctypes.string_at(0))
+
+def forward_cuts():
+    return built(lambda: os.truncate("X.npy", 200))
 
 def forward_hangs():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -238,6 +245,20 @@ def test_the_cursor_is_shown_after_a_crash(
         seen += os.read(leader, 4096)
     os.close(leader)
     assert b"\x1b[?25h" in seen
+
+
+def test_data_that_is_cut_while_it_is_mapped(
+    saved: tuple[Path, Path], ended: Callable[..., Any], faults: Path
+) -> None:
+    np.save(faults / "X.npy", np.ones((4000, 5), "f4"))
+    np.save(faults / "y.npy", np.ones((4000, 2), "f4"))
+    options = ("--model", "faults.py:forward_cuts", "--batch-size", 7, "--no-activations")
+    code, _, told = ended("extract", saved[0], "X.npy", "y.npy", *options)
+    assert code == 3
+    assert re.match(
+        r"error: X\.npy and y\.npy: nrcscan crashed( in numpy)? \(SIGBUS\) while it was read: ",
+        told.splitlines()[-1],
+    )
 
 
 def test_a_crash_names_the_package_that_it_was_in() -> None:
@@ -513,6 +534,38 @@ def test_what_is_ignored_stays_so(saved: tuple[Path, Path], start: Callable[...,
     os.killpg(running.pid, signal.SIGHUP)
     _, told = running.communicate(timeout=60)
     assert running.returncode == 0, told
+
+
+# --- questions, and names ------------------------------------------------------------------------
+
+
+def test_no_reader_of_data_can_ask(
+    saved: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asks(*_: object, **__: object) -> None:
+        assert sys.stdin.readline() == ""
+        input("Run it? [y/N] ")
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    monkeypatch.setattr(open_dataset, "open_npz", asks)
+    question = r"data\.npz: what reads it has a question \(it asks 'Run it\? \[y/N\]'\); save it as"
+    with pytest.raises(UnsafeError, match=question):
+        open_dataset.open_dataset(saved[1])
+    assert sys.stdin.readline() == "y\n"
+
+
+def test_a_long_name_in_a_pickle_is_cut(tmp_path: Path) -> None:
+    name = b"x" * 10**6
+    for protocol, pickled in enumerate(
+        (
+            b"c" + name + b"\n" + name + b"\n.",
+            b"\x80\x04" + 2 * (b"X" + len(name).to_bytes(4, "little") + name) + b"\x93.",
+        )
+    ):
+        path = tmp_path / f"{protocol}.pkl"
+        path.write_bytes(pickled)
+        (wanted,) = wanted_globals(path)
+        assert 200 <= len(wanted) <= 401
 
 
 # --- what is told --------------------------------------------------------------------------------

@@ -51,8 +51,12 @@ class Dataset:
             InputError: inputs and targets disagree, are not real numbers, or hold NaN.
             UsageError: --offset leaves no samples.
         """
+        # What is mapped is read when it is looked at, which a check is the first to do.
+        return at_work.each_read(self.name, self._checked(batch_size, limit, offset))
+
+    def _checked(self, batch_size: int, limit: int | None, offset: int) -> Iterator[Batch]:
         passed, seen = 0, 0
-        for x, y in at_work.each_read(self.name, self.stream(batch_size)):
+        for x, y in self.stream(batch_size):
             for what, part in {"the targets": y, **parts(x)}.items():
                 if part.ndim == 0:
                     raise InputError(

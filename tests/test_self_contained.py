@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import pickle
 import shutil
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ import safetensors.torch
 import torch
 from conftest import edited, mlp, samples
 from h5py import h5d, h5p, h5s, h5t, h5z
+from test_distributed import saved
 from test_malformed import within
 from test_onnx import WEIGHT, with_data
 
@@ -270,7 +275,7 @@ def test_a_link_to_what_is_elsewhere_is_refused(tmp_path: Path, kind: str, link:
     told = "a hard link, which may be anywhere; copy" if link == "hard" else "copy the file there"
     with pytest.raises(UnsafeError, match=told):
         read(path)
-    if kind == "saved data":
+    if kind == "saved data":  # which is none
         return
     (folder / "w").unlink()
     shutil.copy(secret, folder / "w")  # what the message says to do
@@ -339,3 +344,45 @@ def test_onnx_data_that_is_not_there_is_refused(tmp_path: Path, told: dict[str, 
     for look in (open_checkpoint, inspect):
         with within(20), pytest.raises(InputError):
             look(path)
+
+
+def test_parts_of_a_distributed_checkpoint_are_in_its_folder(tmp_path: Path) -> None:
+    folder = saved({"model": mlp(4, 3, 2).state_dict()}, tmp_path / "in")
+    metadata = pickle.loads((folder / ".metadata").read_bytes())
+    (part,) = folder.glob("*.distcp")
+    shutil.copy(part, tmp_path / "w")
+    for place in metadata.storage_data.values():
+        place.relative_path = "../w"
+    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+    with pytest.raises(UnsafeError, match=r"outside its own folder, '\.\./w'"):
+        open_checkpoint(folder, trust=True)
+
+
+MEMBERS = ("../{}", "../../{}", "/tmp/{}", "a/../../{}", "..\\{}", "C:/{}")
+
+
+def test_members_of_archives_are_unpacked_nowhere(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    x, y = samples(30, 4, 2)
+    for prefix in MEMBERS:
+        arrays = {prefix.format(name): values for name, values in (("X", x), ("y", y))}
+        with zipfile.ZipFile(folder / "d.npz", "w") as archive:
+            for name, values in arrays.items():
+                held = io.BytesIO()
+                np.save(held, values)
+                archive.writestr(f"{name}.npy", held.getvalue())
+        keys = [*arrays]
+        with contextlib.suppress(InputError):
+            [*open_dataset(folder / "d.npz", x_key=keys[0], y_key=keys[1]).batches(10)]
+        weights = io.BytesIO()
+        torch.save(mlp(4, 3, 2).state_dict(), weights)
+        with zipfile.ZipFile(folder / "m.zip", "w") as archive:
+            archive.writestr(prefix.format("policy.pth"), weights.getvalue())
+            archive.writestr("data", "{}")
+            archive.writestr("_stable_baselines3_version", "2.3.0")
+        with contextlib.suppress(InputError):
+            open_checkpoint(folder / "m.zip")
+    found = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {"d.npz", "m.zip"}
+    assert not (Path("/tmp") / "policy.pth").exists()

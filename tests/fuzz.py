@@ -10,12 +10,14 @@ member of an archive with its checksum made anew, an attribute or dataset of HDF
 from __future__ import annotations
 
 import argparse
+import atexit
 import io
 import json
 import os
 import random
 import resource
 import select
+import shutil
 import signal
 import struct
 import sys
@@ -27,6 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -295,10 +298,19 @@ def _kept_sums(folder: Path) -> Path:
     return next(_unfinished(folder).glob("sums-*"))
 
 
-def _scan(folder: Path) -> Path:
+@cache
+def _scanned() -> Path:
+    """Scan once in a process, and keep what was found as long."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    atexit.register(shutil.rmtree, folder)
     (folder / "runs").mkdir()
     torch.save(_network().state_dict(), folder / "runs" / "epoch_1.pt")
     nrcscan.scan(folder / "runs", _npz(folder), output=folder / "scan", jobs=1)
+    return folder / "scan"
+
+
+def _scan(folder: Path) -> Path:
+    shutil.copytree(_scanned(), folder / "scan")
     return folder / "scan" / "scan.json"
 
 

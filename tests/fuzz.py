@@ -130,6 +130,16 @@ def _hdf5(folder: Path) -> Path:
     return folder / "data.h5"
 
 
+def _keras(folder: Path) -> Path:
+    with h5py.File(folder / "model.h5", "w") as file:  # whose texts are of any length
+        file.attrs["keras_version"], file.attrs["model_config"] = "3.0.0", '{"config": {}}'
+        weights = file.create_group("model_weights")
+        weights.attrs["layer_names"] = ["dense", "dense_1"]
+        weights["dense/kernel"] = _arrays()[0]
+        weights["dense/kernel"].attrs["unit"] = "none"
+    return folder / "model.h5"
+
+
 def _tensors(folder: Path) -> Path:
     x, y = map(torch.from_numpy, _arrays())
     safetensors.torch.save_file({"X": x, "y": y.contiguous()}, folder / "data.safetensors")
@@ -334,6 +344,14 @@ def _read_scales(path: Path) -> int:
 def _read_report(path: Path) -> object:
     found = nrcscan.report(path)
     return found.to_dict() if hasattr(found, "to_dict") else str(found)
+
+
+def _read_refused(path: Path) -> object:
+    """Read what is refused at its best."""
+    try:
+        return nrcscan.inspect(path)
+    except NrcscanError as error:
+        return str(error)
 
 
 def _read_image(path: Path) -> int:
@@ -543,6 +561,7 @@ READERS = {
             len(y) for _, y in open_dataset(path, n_targets=2).batches(16, 4096))),
         Reader("hdf5", _hdf5, _consume, in_hdf5),
         Reader("matlab", _matlab, _consume),
+        Reader("keras", _keras, _read_refused, in_hdf5),
         Reader("parquet", _parquet, lambda path: sum(
             len(y) for _, y in open_dataset(path, n_targets=2).batches(16, 4096))),
         Reader("tensors", _tensors, _consume, in_safetensors),

@@ -11,6 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,18 @@ def _raw(bomb: Bomb, path: Path) -> Loader:
     return lambda path: pickle.loads(path.read_bytes())
 
 
+@cache
+def _program() -> bytes:
+    written = io.BytesIO()
+    torch.export.save(torch.export.export(mlp(3, 2), (torch.zeros(1, 3),)), written)
+    return written.getvalue()
+
+
 def _exported(bomb: Bomb, path: Path) -> Loader:
     """Put the bomb where an exported program keeps its example inputs."""
-    written, inputs = io.BytesIO(), io.BytesIO()
-    torch.export.save(torch.export.export(mlp(3, 2), (torch.zeros(1, 3),)), written)
+    inputs = io.BytesIO()
     torch.save(bomb, inputs)
-    with zipfile.ZipFile(written) as old, zipfile.ZipFile(path, "w") as new:
+    with zipfile.ZipFile(io.BytesIO(_program())) as old, zipfile.ZipFile(path, "w") as new:
         for name in old.namelist():
             kept = inputs.getvalue() if "sample_inputs" in name else old.read(name)
             new.writestr(name, kept)

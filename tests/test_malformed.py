@@ -214,7 +214,7 @@ READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
         "transformers' own reader, behind checks of the folder",
     ),
     "inputs/checkpoints/left_out.py": ("opened", "opens no file: a pickle that is open"),
-    "inputs/checkpoints/no_checkpoint.py": ("File", ("acts", "hdf5")),
+    "inputs/checkpoints/no_checkpoint.py": ("File", ("acts", "hdf5", "keras")),
     "inputs/checkpoints/onnx_model.py": ("InferenceSession ParseFromString", ("onnx",)),
     "inputs/checkpoints/pickle_globals.py": (
         "ZipFile is_tarfile is_zipfile open opened",

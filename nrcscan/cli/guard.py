@@ -43,6 +43,7 @@ _DIES_WITH_PARENT, _TAKES_ORPHANS = 1, 36
 
 def main() -> None:
     """Run the command line; what ends it without a word of its own is told in one line."""
+    _open_streams()
     board, parent = at_work.Board(), os.getpid()
     report, reports = os.pipe()
     passed = [number for number in PASSED_ON if signal.getsignal(number) != signal.SIG_IGN]
@@ -54,9 +55,7 @@ def main() -> None:
         child = 0
     if child != 0:
         os.close(reports)
-        code = _Guard(child, board, report).code(passed, mask)
-        sys.stderr.flush()
-        os._exit(code)  # there is nothing to take apart
+        os._exit(_Guard(child, board, report).code(passed, mask))  # there is nothing to take apart
     signal.signal(signal.SIGCHLD, before)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(report)
@@ -161,9 +160,10 @@ class _Guard:
         told = self._board.read()
         if self._why is None and -code in last_words.CRASHES:
             self._why = last_words.crashed(told, -code, self._last_report())
-        elif self._why is None and code == -signal.SIGKILL:
+        elif self._why is None and -code not in last_words.ASKED:
             before, now = self._run_out, memory_left().run_out()
-            self._why = last_words.killed(told, out_of_memory=before is not None and now > before)
+            run_out = code == -signal.SIGKILL and before is not None and now > before
+            self._why = last_words.killed(told, -code, out_of_memory=run_out)
         _end_orphans()
         last_words.sweep(told)
         if self._why is None:
@@ -176,6 +176,13 @@ class _Guard:
         with suppress(BlockingIOError):
             return os.read(self._report, 1 << 16).decode(errors="replace")
         return ""
+
+
+def _open_streams() -> None:
+    """Have stdin, stdout and stderr lead nowhere where they are closed: no pipe is to be one."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def memory_left() -> ModuleType:

@@ -21,6 +21,9 @@ CRASHES = (
 )
 """Signals that a process gets for what it did itself."""
 
+ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
+"""Signals by which somebody asks for the end, and needs not be told of it."""
+
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x([0-9a-f]+)", re.M)
 _FRAME = re.compile(r'^  File "([^"]*)"', re.M)
 _PACKAGE = re.compile(r".*/(?:site|dist)-packages/([^/.]+)")
@@ -57,11 +60,12 @@ def crashed(told: Told, number: int, report: str) -> InputError:
     )
 
 
-def killed(told: Told, *, out_of_memory: bool) -> InputError:
+def killed(told: Told, number: int, *, out_of_memory: bool) -> InputError:
     """Return the error that a process was killed from outside, and what to do.
 
     Args:
         told: what it was at.
+        number: the signal that ended it.
         out_of_memory: whether the system has ended a program for want of memory meanwhile.
 
     Raises:
@@ -73,7 +77,8 @@ def killed(told: Told, *, out_of_memory: bool) -> InputError:
             f"{who} was ended by the system, which ran out of memory while {what}; use a smaller"
             " --batch-size, or more memory"
         )
-    return InputError(f"{who} was killed (SIGKILL) while {what}; see who did, or run it again")
+    how = signal.Signals(number).name
+    return InputError(f"{who} was killed ({how}) while {what}; see who did, or run it again")
 
 
 def too_long(told: Told, limit: float) -> InputError:
@@ -151,6 +156,8 @@ def _swept(output: Path) -> bool:
 
 def say(error: NrcscanError) -> None:
     """Show an error on stderr, where a bar may stand that hid the cursor."""
+    if sys.stderr is None:  # closed by whoever called
+        return
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[2K\x1b[?25h")
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {error}", file=sys.stderr, flush=True)

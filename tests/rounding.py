@@ -77,7 +77,8 @@ class Rounding:
         """Of the entries of the covariance of [H, Y]."""
         r = self.ranges
         lost = 4 * self.apart * U * self.largest + 4 * (1 + self.merges) * TINY
-        found = self.gamma * np.outer(r, r) + np.outer(r, lost) + np.outer(lost, r)
+        with np.errstate(over="ignore"):  # what exceeds float64 is bounded by nothing
+            found = self.gamma * np.outer(r, r) + np.outer(r, lost) + np.outer(lost, r)
         return found + 4 * self.layer.n * TINY
 
     # --- of quantities ------------------------------------------------------------------------

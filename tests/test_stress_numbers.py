@@ -28,6 +28,7 @@ from nrcscan.metrics.layer_values import LayerMetrics
 from nrcscan.metrics.quantities import QUANTITIES
 from nrcscan.options.choices import DType, Precision
 from nrcscan.statistics.blocks import digest, targets_of
+from nrcscan.statistics.moments_on_gpu import OnDevice
 
 pytestmark = pytest.mark.numerical
 
@@ -261,14 +262,20 @@ def test_float32_products_of_numbers_that_it_has_not(scale: float, mean: float) 
             warnings.simplefilter("error")
             moments.update(h, y)
             found[precision] = moments.statistics()
-    narrow, wide = found["float32"], found["float64"]
-    # As docs/metrics.md bounds it: 4ε of the trace, and of √(tr Σ_H σ_Y²) for a target.
+    on_device = OnDevice(Moments(4, 2, precision="float32"), torch.device("cpu"))
+    on_device.take(torch.from_numpy(h), y)
+    wide = found["float64"]
     trace = float(np.trace(wide.feature_covariance))
-    off = np.linalg.norm(narrow.feature_covariance - wide.feature_covariance, 2)
-    assert off <= 4 * 2.0**-23 * trace
-    off = np.linalg.norm(narrow.cross_covariance - wide.cross_covariance, axis=0)
-    assert (off <= 4 * 2.0**-23 * np.sqrt(trace * np.diagonal(wide.target_covariance))).all()
-    assert narrow.norms == pytest.approx(wide.norms, rel=1e-4, abs=1e-4 * np.abs(wide.norms).min())
+    narrow: Any
+    for narrow in (found["float32"], on_device.hosted().statistics()):
+        # As docs/metrics.md bounds it: 4ε of the trace, and of √(tr Σ_H σ_Y²) for a target.
+        off = np.linalg.norm(narrow.feature_covariance - wide.feature_covariance, 2)
+        assert off <= 4 * 2.0**-23 * trace
+        off = np.linalg.norm(narrow.cross_covariance - wide.cross_covariance, axis=0)
+        sizes = np.sqrt(trace * np.diagonal(wide.target_covariance))
+        assert (off <= 4 * 2.0**-23 * sizes).all()
+        for which in np.s_[0, -2], np.s_[0, -1], np.s_[1, -1]:  # mean ‖h‖⁴, ‖h‖²‖y‖², ‖y‖⁴
+            assert narrow.norms[which] == pytest.approx(wide.norms[which], rel=1e-5)
 
 
 def test_pairs_of_blocks_are_blocks() -> None:
@@ -314,9 +321,9 @@ def test_constant_targets_far_from_0() -> None:
 def designed(
     rng: np.random.Generator,
 ) -> tuple[nn.Sequential, Matrix, list[Matrix], Matrix, Matrix]:
-    """Return a linear network, its inputs, what reaches each layer, targets, predictions: integers.
+    """Return a linear network, its inputs, what reaches each layer, targets, and predictions.
 
-    So they are what they are in any precision, and whatever the order of adding.
+    All are small integers: they are what they are in any precision and order of adding.
     """
     n, widths = int(rng.integers(6, 40)), (int(rng.integers(1, 5)), int(rng.integers(2, 6)), 2)
     features, weights = [rng.integers(-2, 3, (n, widths[0])).astype(float)], []

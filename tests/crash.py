@@ -48,6 +48,7 @@ KILL = "KILL"
 
 _CHILD = """
 import ctypes, os, signal, sys
+import h5py
 os.kill(os.getpid(), signal.SIGSTOP)
 from nrcscan.cli.app import main
 if "--resume" in sys.argv:  # kept after every batch
@@ -58,7 +59,8 @@ try:
 except SystemExit as ended:
     code = ended.code
 sys.stdout.flush()
-ctypes.CDLL(None).exit(code or 0)  # what HDF5 does at the end too
+ctypes.CDLL(h5py.h5.__file__).H5close()  # what HDF5 does at the end, and a fork would leave out
+sys.exit(code)
 """
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import typer
 
-from nrcscan.errors import NrcscanError, OutputError, UsageError
+from nrcscan.errors import NrcscanError, OutputError
 from nrcscan.files.claims import holding
+from nrcscan.files.open_safely import too_long
 from nrcscan.options.faces import at_terminal
 from nrcscan.wording import in_ascii, printable, reason
 
@@ -62,8 +63,7 @@ def _names_in_bounds() -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        name = str(error.filename)
-        raise UsageError(f"{name[:60]}…: a name of {len(name)} letters; check the path") from error
+        raise too_long(str(error.filename)) from error
 
 
 @dataclass

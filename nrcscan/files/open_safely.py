@@ -6,6 +6,7 @@ its content, with its fingerprint; and of a size that its kind can have.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nrcscan.errors import InputError, UnsafeError
+from nrcscan.errors import InputError, NrcscanError, UnsafeError, UsageError
 from nrcscan.wording import reason
 
 # Where a system has no such flag it has no pipes among its files either.
@@ -126,12 +127,23 @@ def _not_regular(path: Path, kind: str) -> InputError:
     return InputError(f"{path}: not a regular file; copy the {kind} into one first")
 
 
-def _unreadable(path: Path, error: OSError | ValueError) -> InputError:
+def too_long(name: str) -> UsageError:
+    """Return the error that no file can have this name.
+
+    Raises:
+        UsageError: a path is longer than the file system allows.
+    """
+    return UsageError(f"{name[:60]}…: a name of {len(name)} letters; check the path")
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> NrcscanError:
     """Return the error that a file cannot be read.
 
     Raises:
         InputError: the system does not let a file be read, or cannot have one of its name.
     """
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return too_long(str(path))
     why = (error.strerror if isinstance(error, OSError) else None) or reason(error)
     remedy = "check its permissions" if isinstance(error, PermissionError) else "check the path"
     return InputError(f"{path}: cannot be read: {why}; {remedy}")

@@ -93,7 +93,7 @@ def _too_deep() -> ValueError:
 
 def _whole(text: str) -> int:
     if len(text) > LONGEST_NUMBER:
-        raise ValueError(f"{text[:20]}… in it, a number of {len(text)} digits")
+        raise ValueError(f"{text[:20]}… in it, a number of {len(text)} digits, is out of range")
     return int(text)
 
 

@@ -91,8 +91,11 @@ def find_settings(folder: str | Path = ".") -> ProjectSettings:
     write to: what lies there is not the project's.
 
     Raises:
-        UsageError: the settings are in two places, or not by the names that settings have.
+        UsageError: the settings are in two places, or not by the names that settings have, or
+            there is no such folder.
     """
+    if not open_safely.is_folder(Path(folder)):
+        raise UsageError(f"{folder}: no such folder; check the path")
     for place in _upwards(Path(folder)):
         where, found = _configured(place)
         if where is not None:

@@ -117,8 +117,9 @@ def open_keyed(path: Path, opener: Opener, x_key: str | None, y_key: str | None)
             arrays = {**arrays, **{key: arrays[key].turned for key in choice.turned}}
             inputs = [choice.rows(arrays, side) for side in choice.inputs]
             y = choice.rows(arrays, choice.targets)
-            for part in (*inputs, y):
+            for part in inputs:
                 require_readable(part, batch_size, path)
+            require_readable(y, batch_size, path, "targets")
             for start in range(0, choice.n_samples, batch_size):
                 stop = min(start + batch_size, choice.n_samples)
                 x = [part.read(start, stop) for part in inputs]

@@ -44,6 +44,9 @@ _SIZES = {(1, 0): 2, (2, 0): 4}
 
 _MOST_AXES = 64
 
+_DOUBLE = 8
+"""Bytes of a number once it is read, at least."""
+
 
 @dataclass(frozen=True)
 class _Header:
@@ -85,8 +88,9 @@ def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
         raise damaged(path, error) from error
 
     def stream(batch_size: int) -> Iterator[Batch]:
-        for part in (*choice.inputs, choice.targets):
+        for part in choice.inputs:
             require_readable(choice.rows(arrays, part), batch_size, path)
+        require_readable(choice.rows(arrays, choice.targets), batch_size, path, "targets")
         try:
             with ExitStack() as stack:
 
@@ -162,9 +166,9 @@ def _read_header(member: IO[bytes], where: str) -> _Header:
         raise InputError(
             f"{where}: not a readable array: {reason(error)}; save it again"
         ) from error
-    claimed = math.prod(max(n, 1) for n in shape) * max(dtype.itemsize, 1)
+    claimed = math.prod(max(n, 1) for n in shape) * max(dtype.itemsize, _DOUBLE)
     if min(shape, default=0) < 0 or claimed >= 1 << 62:
-        raise InputError(f"{where}: its header claims the shape {shape}; save it again")
+        raise InputError(f"{where}: damaged: its header claims the shape {shape}; save it again")
     return _Header(shape, fortran_order and len(shape) > 1, dtype)
 
 

@@ -48,8 +48,14 @@ class Rows:
         return self.dtype.kind in "SU" or told.get("vlen") in (str, bytes)
 
 
-def require_readable(rows: Rows, batch_size: int, path: Path) -> None:
+def require_readable(rows: Rows, batch_size: int, path: Path, what: str = "inputs") -> None:
     """Refuse to read batches that take more memory than any is given, or that never end.
+
+    Args:
+        rows: of an open file.
+        batch_size: how many are read at a time.
+        path: of the file.
+        what: they are, for the message.
 
     Raises:
         InputError: the samples are too large to be read so many at a time, or have no numbers.
@@ -57,7 +63,8 @@ def require_readable(rows: Rows, batch_size: int, path: Path) -> None:
     n, *of_each = rows.shape
     size = budgets.size_of(of_each, 8 if rows.dtype is None else rows.dtype.itemsize)
     if n and not size:
-        raise InputError(f"{path}: samples of shape {tuple(of_each)} hold no numbers; save others")
+        shape = ", ".join(map(str, of_each))
+        raise InputError(f"{path}: {what} of shape (N, {shape}); reshape them, to hold numbers")
     if min(n, batch_size) * size > budgets.AT_ONCE:
         raise InputError(
             f"{path}: a sample of shape {tuple(of_each)} takes {budgets.told(size)}, and"

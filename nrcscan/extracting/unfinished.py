@@ -173,7 +173,7 @@ class Unfinished:
         path = self.files.folder / file[0]
         try:
             return read_state(path, STATE_CLASSES, self._device)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise InputError(
                 f"{path}: damaged ({reason(error)}); remove {self.files.folder} to begin anew"
             ) from error

@@ -11,7 +11,8 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nrcscan.errors import InputError, NrcscanError, UnsafeError, UsageError
@@ -82,8 +83,8 @@ def opened(path: Path, kind: str = "file") -> io.BufferedReader:
 
 def head(path: Path, size: int) -> bytes:
     """Return the first bytes of a file."""
-    with opened(path) as file, at_work.doing(file=path):
-        return _read(file, path, size)
+    with _reading(path) as file:
+        return file.read(size)
 
 
 def content(path: Path, kind: str, limit: int) -> bytes:
@@ -92,30 +93,30 @@ def content(path: Path, kind: str, limit: int) -> bytes:
     Raises:
         InputError: it cannot be read, or is larger than files of its kind are.
     """
-    with opened(path, kind) as file, at_work.doing(file=path):
+    with _reading(path, kind) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise InputError(
                 f"{path}: has more than {limit / 1e6:.0f} MB, which no {kind} file has; give"
                 " another"
             )
-        return _read(file, path, size)
-
-
-def _read(file: io.BufferedReader, path: Path, size: int) -> bytes:
-    try:
         return file.read(size)
+
+
+@contextmanager
+def _reading(path: Path, kind: str = "file") -> Iterator[io.BufferedReader]:
+    """Open a regular file to be read and closed, either of which a disk may fail at."""
+    try:
+        with opened(path, kind) as file, at_work.doing(file=path):
+            yield file
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hex."""
-    with opened(path) as file, at_work.doing(file=path):
-        try:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise _unreadable(path, error) from error
+    with _reading(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _not_regular(path: Path, kind: str) -> InputError:

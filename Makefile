@@ -9,6 +9,10 @@
 # make reproduce-reduced  the same with five small ones (under a minute)
 # make crash  set up, and fail and kill it at every call that touches an output (an hour; wants strace)
 # make fuzz   set up, and damage files of every kind that is read: COUNT=100000 SEED=1 say how many
+# make flips  set up, and flip bits of statistics files: COUNT=10000 SEED=1 say how many
+# make stress  set up, and compare numbers at their ends with exact ones: COUNT=10000 SEED=0
+# make soak   set up, and extract and report in one process: COUNT=2000 times
+# make peak-memory  set up, and measure the memory that large files take (an hour; 35 GB of disk)
 # make bench  set up, and measure speed against bare forward passes (minutes; wants a quiet machine)
 
 PYTHON ?= python3
@@ -27,7 +31,8 @@ for one in chromium chromium-browser google-chrome google-chrome-stable; do \
 	    || echo 'No browser could be installed: the tests of pages will fail. Install Chromium.'
 endef
 
-.PHONY: demo test test-kernels test-oldest check docs pictures reproduce reproduce-reduced crash fuzz bench clean
+.PHONY: demo test test-kernels test-oldest check docs pictures reproduce reproduce-reduced
+.PHONY: crash fuzz flips stress soak peak-memory bench clean
 
 demo: .venv/core
 	@mkdir -p demo
@@ -83,10 +88,26 @@ reproduce-reduced: .venv/dev
 crash: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/crash.py
 
-COUNT ?= 100000
 SEED ?= 0
+fuzz: COUNT ?= 100000
 fuzz: .venv/dev
 	$(BIN)/python tests/fuzz.py --count $(COUNT) --seed $(SEED)
+
+flips: COUNT := 10000
+flips: .venv/dev
+	$(BIN)/python tests/flips.py --count $(COUNT) --seed $(SEED)
+
+stress: COUNT ?= 10000
+stress: .venv/dev
+	$(BIN)/python tests/stress.py --count $(COUNT) --seed $(SEED)
+
+soak: COUNT ?= 2000
+soak: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --count $(COUNT)
+
+peak-memory: .venv/dev
+	$(BIN)/python benchmarks/peak_memory.py
+	$(BIN)/python benchmarks/peak_memory.py --only npz npz-stored --sizes 30
 
 bench: .venv/core
 	$(BIN)/python benchmarks/bench.py --json bench.json

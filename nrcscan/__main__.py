@@ -1,6 +1,6 @@
 """Runs the command line: ``python -m nrcscan``."""
 
-from nrcscan.cli.app import main
+from nrcscan.cli.guard import main
 
 if __name__ == "__main__":
     main()

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -40,6 +41,8 @@ from nrcscan.scanning.worker_process import Worker
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
 PARITY = FIXTURES / "parity"
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -91,7 +94,7 @@ def cli(tmp_path: Path) -> Run:
     ) -> subprocess.CompletedProcess[str]:
         code: object = None
         said = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+        handlers = {number: signal.getsignal(number) for number in STOPS}
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(cwd)
             patch.setattr(sys, "argv", [nrcscan.__main__.__file__, *map(str, args)])
@@ -222,6 +225,15 @@ def samples(n: int, width: int, n_targets: int, seed: int = 0) -> tuple[np.ndarr
     x = rng.standard_normal((n, width)).astype(np.float32)
     y = np.tanh(x @ rng.standard_normal((width, n_targets))).astype(np.float32)
     return x, y
+
+
+@contextmanager
+def edited(path: Path) -> Iterator[h5py.File]:
+    """Open a file of statistics to be changed, without the checksums that would tell of it."""
+    with h5py.File(path, "r+") as file:
+        if "checksums" in file:
+            del file["checksums"], file.attrs["checksums"]
+        yield file
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES, Run
+from conftest import FIXTURES, Run, edited
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -361,7 +360,7 @@ def test_files_that_do_not_do(tail: tuple[Path, Path], tmp_path: Path) -> None:
 
 def test_names_from_files_steer_nothing(tmp_path: Path) -> None:
     path = measured(tmp_path, Tail())
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         for index, name in enumerate(["=a|b\x1b[2J", "<b>*x*", "@c\n", "-d"]):
             attributes = file[f"layers/{index:04d}"].attrs
             del attributes["name"]

@@ -6,10 +6,10 @@ import itertools
 import time
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import edited
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_metrics import Matrix, debiased_cka, measure
@@ -247,7 +247,7 @@ def test_a_file_of_before_and_a_sketch_say_why_there_is_none(tmp_path: Path) -> 
     model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3))
     path = tmp_path / "acts.h5"
     extract(model, (x, y), path)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         for position in file["positions"].values():
             del position["norms"]
     assert "of an nrcscan that did not" in report(path).layers[1].metrics.undefined["cka_debiased"]

@@ -84,7 +84,10 @@ def pages_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     extract(data / "wd0" / "epoch_20.pt", data / "data.npz", folder / "short.h5")
     os.truncate(folder / "short.h5", 5000)
     monkeypatch.chdir(folder)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     yield folder
     for number, handler in handlers.items():
         signal.signal(number, handler)

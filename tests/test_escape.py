@@ -15,11 +15,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import Run
+from conftest import Run, edited
 from markdown_it import MarkdownIt
 from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
@@ -267,7 +266,7 @@ def strings(value: Any, at: str = "") -> Iterator[str]:
 
 def fill_acts(path: Path, kept: set[str] | None = None) -> set[str]:
     """Make every string of a statistics file hostile; return what the reader does not take so."""
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         for i, group in enumerate(file["layers"].values()):
             group.attrs["kind"] = fixed(name(i))
         told = json.loads(bytes(file["provenance"][:]))
@@ -289,7 +288,7 @@ def fill_acts(path: Path, kept: set[str] | None = None) -> set[str]:
 
 def put_provenance(path: Path, told: Any) -> None:
     """Have a statistics file tell something else of itself."""
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         del file["provenance"]
         file["provenance"] = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
 

@@ -199,7 +199,7 @@ def test_saved_datasets_that_are_cut_short(tmp_path: Path) -> None:
         ({"_data_files": [{"filename": "../secret.arrow"}]}, "outside its own folder, '../secret"),
         ({"_data_files": [{"filename": "/etc/passwd"}]}, "outside its own folder, '/etc/passwd'"),
         ({"_data_files": [{"filename": "link.arrow"}]}, "is a link out of its folder"),
-        ({"_data_files": [{}]}, "outside its own folder, None"),
+        ({"_data_files": [{}]}, "names no file but None"),
         ({"_data_files": 3}, "_data_files is not a list"),
         ({}, r"is not as datasets writes it \('_data_files'\)"),
         ([1], "is not as datasets writes it"),

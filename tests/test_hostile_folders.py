@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors
 import torch
 import transformers
 from conftest import mlp
@@ -149,6 +150,23 @@ def test_what_is_harmless_is_read(hub: Callable[..., Path], tmp_path: Path) -> N
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "/etc"}')
     (folder / "generation_config.json").write_text("no JSON")
     assert extract(folder, (IMAGES, TARGETS), tmp_path / "a.h5").layers
+
+
+@pytest.mark.parametrize("kind", ["name", "symbolic", "hard"])
+def test_shards_are_in_the_folder_itself(
+    hub: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    folder = hub()
+    secret = (folder / "model.safetensors").rename(tmp_path / "secret.safetensors")
+    with safetensors.safe_open(secret, "pt") as held:
+        names = dict.fromkeys(held.keys(), "../secret.safetensors" if kind == "name" else "w")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    if kind == "symbolic":
+        (folder / "w").symlink_to(secret)
+    elif kind == "hard":
+        (folder / "w").hardlink_to(secret)
+    with pytest.raises(UnsafeError, match="outside its own folder|a link out of|a hard link"):
+        open_checkpoint(folder)
 
 
 def test_the_environment_does_not_unlock_a_pickle(hub: Callable[..., Path], tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def _keras(path: Path) -> None:
 
 def _acts(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        file.attrs["format"] = "nrcscan.acts"
+        file.attrs["format"] = np.bytes_(b"nrcscan.acts")
 
 
 def _zip(*names: str) -> Callable[[Path], None]:

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, edited
 from fuzz import READERS, Reader, damaged, fuzz, outcome
 
 import nrcscan
@@ -177,11 +177,13 @@ OPENERS = {
 
 
 READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
+    "acts_file/checksum_record.py": ("parse_json", ("acts",)),
     "acts_file/h5_files.py": ("File open", "writes"),
     "acts_file/reading.py": ("File parse_json", ("acts",)),
     "acts_file/self_contained.py": ("open", ("acts", "hdf5")),
     "acts_file/writing.py": ("File", "its own rows, which it has just written"),
     "cli/console.py": ("open", "writes"),
+    "cli/guard.py": ("read_text", "what the system says of processes"),
     "cli/option_groups.py": ("parse_json", ("arguments",)),
     "cutting/write_cut.py": ("opened", "opens no file: Acts that are open"),
     "cutting/written_forms.py": ("InferenceSession load read_text", "what it has just written"),
@@ -191,6 +193,7 @@ READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
     "extracting/measure.py": ("opened", "opens no file: a dataset that is open"),
     "files/claims.py": ("open", "locks, which hold nothing"),
     "extracting/resumed_alike.py": ("loads", "what it has just written"),
+    "files/memory_left.py": ("read_text", "what the system says of memory"),
     "files/open_safely.py": ("open opened", "the door itself"),
     "files/read_json.py": (
         "loads parse_json",
@@ -231,6 +234,7 @@ READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
     "inputs/datasets/hdf5_arrays.py": ("File opened", ("hdf5",)),
     "inputs/datasets/image_folder.py": ("load open", ("image",)),
     "inputs/datasets/matlab_arrays.py": ("loadmat whosmat", ("matlab",)),
+    "inputs/datasets/matlab_types.py": ("opened", ("matlab",)),
     "inputs/datasets/numpy_files.py": ("ZipFile load open opened", ("scales", "npz", "npy")),
     "inputs/datasets/parquet_and_arrow.py": ("ParquetFile parse_json", ("parquet",)),
     "inputs/datasets/saved_datasets_folder.py": (
@@ -389,7 +393,7 @@ def test_shapes_that_were_never_written_are_refused(tmp_path: Path) -> None:
 
 def test_statistics_that_were_never_written_are_refused(tmp_path: Path) -> None:
     path = READERS["acts"].write(tmp_path)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         del file["positions/0000/covariance"], file["positions/0000/mean"]
         file.create_dataset("positions/0000/mean", shape=(2**20,), dtype="f8")
         file.create_dataset("positions/0000/covariance", shape=(2**20, 2**20), dtype="f8",

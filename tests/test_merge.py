@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES, ROOT, Run, mlp, samples
+from conftest import FIXTURES, ROOT, Run, edited, mlp, samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_cli import failed, ok
@@ -318,7 +318,7 @@ def test_files_from_before_the_offset_are_shards_from_the_first_sample(tmp_path:
     a, b = shards(tmp_path, [0, 100])
     old = tmp_path / "old.h5"
     shutil.copy(a, old)
-    with h5py.File(old, "r+") as file:
+    with edited(old) as file:
         told = json.loads(bytes(file["provenance"][:]))
         del told["data"]["rows"], told["options"]["offset"], file["provenance"]
         file["provenance"] = np.frombuffer(json.dumps(told).encode(), np.uint8)

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES, Run, mlp, samples
+from conftest import FIXTURES, Run, edited, mlp, samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -526,7 +526,7 @@ def test_the_extra_is_named_where_it_lacks(
 @pytest.mark.parametrize("damage", ["count", "shape"])
 def test_a_damaged_group(tmp_path: Path, damage: str) -> None:
     extract(mlp(*NET), (X, Y), tmp_path / "a.h5", **ALL)
-    with h5py.File(tmp_path / "a.h5", "r+") as file:
+    with edited(tmp_path / "a.h5") as file:
         group = file["positions/0002/unit_features"]
         if damage == "count":
             group.attrs["n_zero"] = -1

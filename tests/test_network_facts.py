@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES, mlp, samples
+from conftest import FIXTURES, edited, mlp, samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -513,7 +513,7 @@ def test_what_is_kept_in_memory_tells_the_same(tmp_path: Path) -> None:
 
 def as_before(path: Path) -> Path:
     """Make a file what one of before would be."""
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         for layer in file["layers"].values():
             del layer.attrs["role"]
             if "beside" in layer:
@@ -554,13 +554,13 @@ def test_merged_parts_keep_what_any_of_them_knows(older: list[int], tmp_path: Pa
 
 def test_damaged_facts_are_one_message(tmp_path: Path) -> None:
     path, other = parts(tmp_path)
-    with h5py.File(other, "r+") as file:
+    with edited(other) as file:
         name = file["layers/0001/weight"].name.replace("weight", "beside")
         del file[name]
         file[name] = np.ones(5)
     with pytest.raises(InputError, match="damaged or cut short"):
         report(other)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         told = bytes(file["provenance"][:]).replace(b'"position": 1', b'"position": []')
         del file["provenance"]
         file["provenance"] = np.frombuffer(told, dtype=np.uint8)

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import mlp, samples
+from conftest import edited, mlp, samples
 from onnx import helper
 from test_network_facts import FLAT, IMAGES, STEPS, Of, ResNet, Skip, normal, transformer, u_net
 from test_onnx import export, graph
@@ -474,7 +473,7 @@ def test_merged_parts_keep_what_all_say(tmp_path: Path) -> None:
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         told = json.loads(bytes(file["provenance"][:]))
         change(told)
         del file["provenance"]

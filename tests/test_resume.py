@@ -68,9 +68,12 @@ def held(path: Path) -> dict[str, object]:
 
     with h5py.File(path, "r") as file:
         file.visititems(keep)
-        found[""] = {key: str(file.attrs[key]) for key in file.attrs}
+        found[""] = {key: str(file.attrs[key]) for key in file.attrs if key != "checksums"}
         told = json.loads(bytes(file["provenance"][:]))
         found["provenance"] = {**told, "created": None}
+        sums = json.loads(bytes(file["checksums"][:]))
+        del sums["datasets"]["provenance"]
+        found["checksums"] = sums
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,32 @@ def test_matlab_5(tmp_path: Path, compress: bool) -> None:
         (tmp_path / "cut.mat").write_bytes(raw[:size])
         with pytest.raises((InputError, UsageError), match="damaged|no array|holds no arrays"):
             collect(tmp_path / "cut.mat", x_key="z", y_key="t")
+
+
+@pytest.mark.parametrize("kind", [0, 8, 14, 99, 255, 0x7F07])
+@pytest.mark.parametrize("compress", [False, True])
+def test_numbers_of_an_unknown_type_in_matlab_5(
+    tmp_path: Path, compress: bool, kind: int
+) -> None:  # scipy 1.17 takes most of them for addresses, and crashes
+    path = tmp_path / "v5.mat"
+    scipy.io.savemat(path, {"e": np.empty((0, 0), object), "a": X, "u": Y})
+    raw = path.read_bytes()
+    begins = raw.index(X.T.tobytes()) - 8
+    assert len(collect(path, x_key="a", y_key="u")[0]) == len(X)
+    raw = raw[:begins] + kind.to_bytes(4, "little") + raw[begins + 4 :]
+    path.write_bytes(_compressed(raw) if compress else raw)
+    with pytest.raises(InputError, match=rf"'a' has numbers of an unknown type, {kind}"):
+        collect(path, x_key="a", y_key="u")
+
+
+def _compressed(raw: bytes) -> bytes:
+    """Return a file of MATLAB 5 with every variable of it compressed."""
+    done, rest = raw[:128], raw[128:]
+    while rest:
+        size = 8 + int.from_bytes(rest[4:8], "little")
+        packed, rest = zlib.compress(rest[:size]), rest[size:]
+        done += np.array([15, len(packed)], "<i4").tobytes() + packed
+    return done
 
 
 @pytest.mark.parametrize("version", [5, 7.3])

@@ -96,6 +96,11 @@ def children(of: int) -> list[int]:
     return found
 
 
+def workers_of(scan: int) -> list[int]:
+    """Return the workers of a scan, which are another's than of the process that guards it."""
+    return [worker for works in children(scan) for worker in children(works)]
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -297,7 +302,7 @@ def test_killed_at_twenty_moments_it_goes_on_to_the_same_end(data: Path, tmp_pat
                 time.sleep(random.uniform(0, 0.05))
             else:
                 time.sleep(random.uniform(0, 0.3))
-            workers += children(running.pid)
+            workers += [*children(running.pid), *workers_of(running.pid)]
             running.kill()
             running.wait()
             done.append(len(list(statistics.glob("*.json"))))
@@ -333,7 +338,7 @@ def test_ctrl_c_keeps_what_is_done(data: Path, tmp_path: Path) -> None:
     records = tmp_path / "scan" / "statistics"
     wait_for(lambda: len(list(records.glob("[!.]*.json"))) == 3)
     time.sleep(0.2)
-    workers = children(running.pid)
+    workers = workers_of(running.pid)
     assert len(workers) == 1
     running.send_signal(signal.SIGINT)
     stdout, stderr = running.communicate(timeout=30)
@@ -450,7 +455,7 @@ def test_two_scans_do_not_share_an_output(data: Path, tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: children(running.pid))
+        wait_for(lambda: workers_of(running.pid))
         with pytest.raises(UsageError, match="another scan is writing there"):
             nrcscan.scan(tmp_path / "runs", data, tmp_path / "scan")
     finally:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import mlp, samples
+from conftest import edited, mlp, samples
 from torch import Tensor, nn
 
 from nrcscan import (
@@ -222,7 +222,7 @@ def test_what_is_kept_in_memory_has_the_targets_of_the_file(
 def test_files_of_before_tell_whose_targets_they_hold_by_their_pool(
     acts: Path, pool: str | None, read: bool
 ) -> None:
-    with h5py.File(acts, "r+") as file:
+    with edited(acts) as file:
         for position in file["positions"].values():
             del position.attrs["per_token"]
         group = file["positions/0001"]
@@ -272,11 +272,11 @@ def test_foreign_files(tmp_path: Path) -> None:
 
 
 def test_newer_and_unfinished(acts: Path) -> None:
-    with h5py.File(acts, "r+") as file:
+    with edited(acts) as file:
         file.attrs["version"] = schema.VERSION + 1
     with pytest.raises(InputError, match=r"written by a newer nrcscan \(file version 4, .*upgrade"):
         report(acts)
-    with h5py.File(acts, "r+") as file:
+    with edited(acts) as file:
         file.attrs["version"] = schema.VERSION
         file.attrs["complete"] = 0
     with pytest.raises(InputError, match="was never finished; run nrcscan extract again"):
@@ -305,7 +305,7 @@ def test_truncated_anywhere(acts: Path) -> None:
     ],
 )
 def test_attributes_out_of_range(acts: Path, where: str, name: str, value: object) -> None:
-    with h5py.File(acts, "r+") as file:
+    with edited(acts) as file:
         file[where].attrs[name] = value
     with pytest.raises(InputError, match="damaged or cut short|has no valid version"):
         report(acts)
@@ -316,7 +316,7 @@ def test_attributes_out_of_range(acts: Path, where: str, name: str, value: objec
     ["targets/mean", "model", "positions/0001/covariance", "layers/0000/weight", "provenance"],
 )
 def test_missing_parts(acts: Path, missing: str) -> None:
-    with h5py.File(acts, "r+") as file:
+    with edited(acts) as file:
         del file[missing]
     with pytest.raises(InputError, match="damaged or cut short"):
         report(acts)
@@ -338,7 +338,7 @@ def test_missing_parts(acts: Path, missing: str) -> None:
     ],
 )
 def test_parts_of_another_kind(acts: Path, name: str, values: object, message: str) -> None:
-    with h5py.File(acts, "r+") as file:
+    with edited(acts) as file:
         del file[name]
         file[name] = values
     with pytest.raises(InputError, match=message):
@@ -370,7 +370,7 @@ def test_data_from_elsewhere_is_not_followed(acts: Path, trick: object) -> None:
     other = acts.parent / "other.h5"
     with h5py.File(other, "w") as file:
         file["a"] = np.zeros(5)
-    with h5py.File(acts, "r+") as file:
+    with edited(acts) as file:
         del file["positions/0000/mean"]
         trick(file, other)  # type: ignore[operator]
     with pytest.raises(InputError, match="copy (what it leads to into the file|it into this one)"):

@@ -17,12 +17,13 @@ def _format(attributes: PlainAttributes) -> str | None:
     return told.decode(errors="replace") if isinstance(told, bytes) else None
 
 
-def require_ours(file: h5py.File, path: Path) -> None:
-    """Refuse what nrcscan extract has not written to its end.
+def require_ours(file: h5py.File, path: Path) -> set[str]:
+    """Refuse what nrcscan extract has not written to its end; return the names of its datasets.
 
     Raises:
         InputError: the file is of another program, of a newer nrcscan, or was not finished.
     """
+    names = require_self_contained(file, path)  # before any attribute is read
     attributes = PlainAttributes(file)
     if _format(attributes) != FORMAT:
         raise InputError(
@@ -39,4 +40,4 @@ def require_ours(file: h5py.File, path: Path) -> None:
         )
     if not attributes["complete"]:
         raise InputError(f"{path}: was never finished; run nrcscan extract again")
-    require_self_contained(file, path)
+    return names

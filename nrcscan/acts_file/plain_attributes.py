@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
+import numpy as np
 
+from nrcscan.acts_file.checksums import Checksums
 from nrcscan.files.budgets import size_of
 
 LARGEST = 1 << 16
@@ -17,10 +19,16 @@ class PlainAttributes(Mapping[str, Any]):
     """The attributes of a group or file.
 
     One is looked at before it is read: HDF5 can crash on variable-length text that is damaged.
+
+    Args:
+        of: the group or file.
+        checksums: what they must be.
     """
 
-    def __init__(self, of: h5py.Group) -> None:
+    def __init__(self, of: h5py.Group, checksums: Checksums | None = None) -> None:
         self._held = of.attrs
+        self._checksums = checksums or Checksums()
+        self._group = (of.name or "").strip("/")
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of an attribute.
@@ -28,12 +36,21 @@ class PlainAttributes(Mapping[str, Any]):
         Raises:
             KeyError: there is none of this name.
             TypeError: it is not of numbers or text of a fixed length.
+            ValueError: it is not what was written, or is missing.
         """
-        found = self._held.get_id(name)
+        try:
+            found = self._held.get_id(name)
+        except KeyError:
+            self._checksums.require_attribute(self._group, name, None)
+            raise
         size = size_of(found.shape or (), found.dtype.itemsize)
-        if found.dtype.hasobject or size > LARGEST:
+        if found.shape is None or found.dtype.hasobject or found.dtype.subdtype or size > LARGEST:
             raise TypeError(f"{name} is no number and no text of a fixed length")
-        return self._held[name]
+        values = np.zeros(found.shape, found.dtype)
+        found.read(values)  # rather than through h5py's own, which opens it once more
+        value = values[()]
+        self._checksums.require_attribute(self._group, name, value)
+        return value
 
     def plain(self, name: str) -> Any:
         """Return the value of an attribute; None if there is none, or none that is read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,20 @@ from numpy.typing import NDArray
 
 from nrcscan.acts_file import block_datasets, cross_group, unit_group
 from nrcscan.acts_file.checked_arrays import CheckedArrays
+from nrcscan.acts_file.checksum_record import checksums_in
 from nrcscan.acts_file.layer_attributes import record_of
 from nrcscan.acts_file.own_file import require_ours
 from nrcscan.acts_file.plain_attributes import PlainAttributes
 from nrcscan.acts_file.prefixes import prefixes_in
 from nrcscan.acts_file.schema import DOUBLE, VERSION, Predictions, unmeasured_in
-from nrcscan.acts_file.stored_sizes import require_held
 from nrcscan.errors import InputError
-from nrcscan.files import open_safely, sniff
+from nrcscan.files import at_work, open_safely, sniff
 from nrcscan.files.read_json import parse_json
 from nrcscan.statistics.blocks import Blocks, Targets
 from nrcscan.statistics.moments import Array, Statistics
 from nrcscan.statistics.sketch import Sketched
 from nrcscan.statistics.unit_features import UnitFeatures
 from nrcscan.wording import reason
-
-LARGEST_TEXT = 1 << 26
-"""Bytes of what was extracted from what, and how."""
 
 
 class Acts:
@@ -49,10 +46,13 @@ class Acts:
         provenance: what was extracted from what, and how.
     """
 
-    def __init__(self, file: h5py.File, path: Path) -> None:
-        self._file, self._read = file, CheckedArrays(file)
+    def __init__(self, file: h5py.File, path: Path, datasets: Collection[str]) -> None:
+        self._file, self._checksums = file, checksums_in(file)
+        self._checksums.require_all(datasets)
+        self._read = CheckedArrays(file, self._checksums)
+        self._shared: Targets | None = None
         self.path = path
-        attributes = PlainAttributes(file)
+        attributes = self._attributes("/")
         self.n_samples = int(attributes["n_samples"])
         self.epsilon = float(attributes["epsilon"])
         self.product_epsilon = float(attributes.get("product_epsilon", DOUBLE))
@@ -60,7 +60,7 @@ class Acts:
         t = len(self.target_mean)
         self.target_covariance = self._read.array("targets/covariance", (t, t))
         self.predictions = self._predictions(t)
-        self.provenance: dict[str, Any] = _provenance(file)
+        self.provenance: dict[str, Any] = dict(parse_json(self._read.text("provenance")))
         notes = self.provenance.get("notes", [])
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
             raise ValueError("its notes are not text")
@@ -71,17 +71,20 @@ class Acts:
         self.prefixes = prefixes_in(self.provenance)
         if self.prefixes is not None and len(self.prefixes.positions) != self.n_positions:
             raise ValueError("it tells of other positions than it has what they cost")
-        groups = sorted(file["layers"].values(), key=_index)
-        self._layers = [group.name for group in groups]
-        self.layers = [record_of(PlainAttributes(group)) for group in groups]
+        names = [f"layers/{name}" for name in file["layers"]]
+        self._layers = sorted(names, key=lambda name: int(self._attributes(name)["index"]))
+        self.layers = [record_of(self._attributes(name)) for name in self._layers]
         if not self.layers or {r.position for r in self.layers} != set(range(self.n_positions)):
             raise ValueError("its layers and positions do not belong together")
         if len({layer.name for layer in self.layers}) < len(self.layers):
             raise ValueError("two layers have the same name")
 
+    def _attributes(self, name: str) -> PlainAttributes:
+        return PlainAttributes(self._file[name], self._checksums)
+
     def _predictions(self, t: int) -> Predictions | None:
         """Return the network's own predictions; files of before always hold them."""
-        if "model" not in self._file and int(PlainAttributes(self._file)["version"]) == VERSION:
+        if "model" not in self._file and int(self._attributes("/")["version"]) == VERSION:
             return None
         return Predictions(
             self._read.not_negative("model/squared_error", (t,)),
@@ -98,7 +101,7 @@ class Acts:
             cross_covariance = self._read.array(f"{where}/target_covariance", (d, t))
             n, target_mean, covariance = self.n_samples, self.target_mean, self.target_covariance
             if self.per_token(position):
-                n = int(PlainAttributes(self._file[where])["n_samples"])
+                n = int(self._attributes(where)["n_samples"])
                 target_mean = self._read.array(f"{where}/own_targets/mean", (t,))
                 covariance = self._read.array(f"{where}/own_targets/covariance", (t, t))
             if f"{where}/sketch" in self._file:
@@ -128,7 +131,8 @@ class Acts:
         """Whether every token counts as a sample at a position, which has targets of its own."""
         with _reading(self.path):
             group = self._file[f"positions/{position:04d}"]
-            if (told := PlainAttributes(group).get("per_token")) is not None:
+            told = self._attributes(group.name).get("per_token")
+            if told is not None:
                 return bool(told)
             # Writers of before guessed it from rounded means, wrongly for narrow products: their
             # own targets are of tokens only where the pass pooled none.
@@ -148,7 +152,7 @@ class Acts:
         """The moments of the last layer's features scaled to norm 1; None if none were taken."""
         with _reading(self.path):
             where = unit_group.where(self.layers[-1].position)
-            return unit_group.read(self._file, where, self._read.array)
+            return unit_group.read(self._file, where, self._read.array, self._attributes)
 
     def variances(self, position: int) -> Array:
         """Return the variances of the features (width,) at a position."""
@@ -166,7 +170,11 @@ class Acts:
             return self._block_targets(block_datasets.SHARED) if there else None
 
     def _block_targets(self, where: str) -> Targets:
-        return block_datasets.targets_from(*self._read.group(where), len(self.target_mean))
+        if where == block_datasets.SHARED and self._shared is not None:
+            return self._shared  # by every position: not read again for each
+        found = block_datasets.targets_from(*self._read.group(where), len(self.target_mean))
+        self._shared = found if where == block_datasets.SHARED else self._shared
+        return found
 
     def blocks(self, position: int) -> Blocks | None:
         """Return what is kept of blocks of samples at a position; None where there are none."""
@@ -237,9 +245,8 @@ class Acts:
         """Yield the features (n, width) at a position, piece by piece."""
         width = len(self.feature_mean(position))
         with _reading(self.path):
-            group = PlainAttributes(self._file[f"positions/{position:04d}"])
-            own = int(group.get("n_samples", self.n_samples))
-        yield from self._rows(f"positions/{position:04d}/activations", own, width)
+            own = self._attributes(f"positions/{position:04d}").get("n_samples", self.n_samples)
+        yield from self._rows(f"positions/{position:04d}/activations", int(own), width)
 
     def _rows(self, name: str, n: int, width: int) -> Iterator[NDArray[Any]]:
         return self._read.rows(name, (n, width), lambda: _reading(self.path))
@@ -258,8 +265,7 @@ def open_acts(path: Path) -> Iterator[Acts]:
         file = h5py.File(path, "r")
     with file:
         with _reading(path):
-            require_ours(file, path)
-            acts = Acts(file, path)
+            acts = Acts(file, path, require_ours(file, path))
         yield acts
 
 
@@ -270,16 +276,6 @@ _DAMAGES = (
 )
 
 
-def _index(group: h5py.Group) -> int:
-    return int(PlainAttributes(group)["index"])
-
-
-def _provenance(file: h5py.File) -> dict[str, Any]:
-    told = file["provenance"]
-    require_held(told, most=LARGEST_TEXT)
-    return dict(parse_json(bytes(told[:])))
-
-
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Turn what damaged content makes h5py raise into one message.
@@ -288,7 +284,8 @@ def _reading(path: Path) -> Iterator[None]:
         InputError: reading fails, or the file is of another format.
     """
     try:
-        yield
+        with at_work.doing(file=path):
+            yield
     except _DAMAGES as error:
         if not h5py.is_hdf5(path):
             raise InputError(

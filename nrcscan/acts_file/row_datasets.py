@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import h5py
@@ -31,6 +32,11 @@ class RowDatasets:
         # Kept open to the end, as the writer keeps its own.
         self._datasets: dict[str, h5py.Dataset] = {}
         self._waiting: dict[str, list[NDArray[Any]]] = {}
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of the datasets that there are rows of."""
+        return self._datasets.keys()
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
         """Append rows (n, width) to a dataset, which the first call creates.

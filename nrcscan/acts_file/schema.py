@@ -20,13 +20,15 @@ PLAIN_VERSION = 1
 """Of any other, which older programs read as well."""
 DOUBLE = 2.0**-52
 """Machine epsilon of the products of such a file."""
-FILTERS = {
+LARGEST_TEXT = 1 << 26
+"""Bytes of what is told of a file in JSON."""
+OWN_FILTERS = {
     h5py.h5z.FILTER_DEFLATE,
     h5py.h5z.FILTER_SHUFFLE,
     h5py.h5z.FILTER_FLETCHER32,
-    h5py.h5z.FILTER_SCALEOFFSET,
-    h5py.h5z.FILTER_LZF,
 }
+"""What a file of statistics may be written with."""
+FILTERS = OWN_FILTERS | {h5py.h5z.FILTER_SCALEOFFSET, h5py.h5z.FILTER_LZF}
 """What every h5py can undo, without a plug-in."""
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from pathlib import Path
 
 import h5py
 
-from nrcscan.acts_file.schema import FILTERS
+from nrcscan.acts_file.schema import FILTERS, OWN_FILTERS
 from nrcscan.errors import InputError
 
 
-def require_self_contained(file: h5py.File, path: Path) -> None:
-    """Refuse an HDF5 file that refers to data outside itself, before any of it is read.
+def require_self_contained(file: h5py.File, path: Path) -> set[str]:
+    """Refuse an HDF5 file that refers to data outside itself; return the names of its datasets.
+
+    No attribute and no value is read.
 
     Raises:
         InputError: what the file leads to elsewhere is not read.
     """
-    for _ in datasets_inside(file, path):
-        pass
+    return {name for name, _ in datasets_inside(file, path, filters=OWN_FILTERS)}
 
 
 def datasets_inside(
-    file: h5py.File, path: Path, only: Collection[str] | None = None
+    file: h5py.File,
+    path: Path,
+    only: Collection[str] | None = None,
+    filters: Set[int] = frozenset(FILTERS),
 ) -> Iterator[tuple[str, h5py.Dataset]]:
     """Yield the datasets of an HDF5 file by name; raises as `require_self_contained` does.
 
@@ -30,6 +34,7 @@ def datasets_inside(
         file: it.
         path: of the file.
         only: the names of those that are wanted, where all were seen before.
+        filters: of HDF5, that values may have gone through.
     """
     for name, kind in _links(file) if only is None else ((n, h5py.h5l.TYPE_HARD) for n in only):
         if kind != h5py.h5l.TYPE_HARD:
@@ -38,7 +43,7 @@ def datasets_inside(
             )
         item = dataset_at(file, name)
         if item is not None:
-            _require_inside(item, path)
+            _require_inside(item, path, filters)
             yield name, item
 
 
@@ -64,7 +69,7 @@ def _links(file: h5py.File) -> list[tuple[str, int]]:
     return found
 
 
-def _require_inside(dataset: h5py.Dataset, path: Path) -> None:
+def _require_inside(dataset: h5py.Dataset, path: Path, filters: Set[int]) -> None:
     """Refuse a dataset whose bytes are not in the file, or need a plug-in to be read.
 
     Raises:
@@ -75,7 +80,7 @@ def _require_inside(dataset: h5py.Dataset, path: Path) -> None:
         raise InputError(
             f"{path}: {dataset.name} keeps its data in another file; copy it into this one"
         )
-    if {made.get_filter(i)[0] for i in range(made.get_nfilters())} - FILTERS:
+    if {made.get_filter(i)[0] for i in range(made.get_nfilters())} - filters:
         raise InputError(
             f"{path}: {dataset.name} is compressed in a way that needs a plug-in; use gzip"
         )

@@ -32,7 +32,10 @@ def write(
 
 
 def read(
-    file: h5py.File, at: str, array: Callable[[str, tuple[int | None, ...] | None], Array]
+    file: h5py.File,
+    at: str,
+    array: Callable[[str, tuple[int | None, ...] | None], Array],
+    attributes: Callable[[str], PlainAttributes],
 ) -> UnitFeatures | None:
     """Return the moments with what a reader has for it; None where there are none.
 
@@ -41,7 +44,7 @@ def read(
     """
     if at not in file:
         return None
-    n_samples, n_zero = (int(PlainAttributes(file[at])[name]) for name in ("n_samples", "n_zero"))
+    n_samples, n_zero = (int(attributes(at)[name]) for name in ("n_samples", "n_zero"))
     if min(n_samples, n_zero) < 0:
         raise ValueError(f"{at} counts less than no features")
     mean = array(f"{at}/mean", (None,))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 from numpy.typing import NDArray
 
-from nrcscan.acts_file import block_datasets, cross_group, h5_files, unit_group
+from nrcscan.acts_file import block_datasets, checksum_record, cross_group, h5_files, unit_group
+from nrcscan.acts_file.checksums import sha256_of
 from nrcscan.acts_file.kept_in_memory import KeptInMemory, beside_output
 from nrcscan.acts_file.layer_attributes import attributes, fixed
 from nrcscan.acts_file.row_datasets import RowDatasets, chunk_rows
@@ -49,10 +48,10 @@ class Writer:
         self._in_memory = in_memory
         self._path = path
         self._rows = RowDatasets(file, n_samples, compress=compress)
-        # Kept open to the end: what a dataset still holds is written when it is closed, and
-        # h5py can only print, not raise, what goes wrong there.
+        # Open to the end: what one still holds is written as it closes, where h5py raises nothing.
         self._datasets: dict[str, h5py.Dataset] = {}
         self._groups: dict[str, h5py.Group] = {}
+        self._sums: dict[str, str] = {}
         with self._writing():
             file.attrs["format"] = fixed(FORMAT)
             file.attrs["version"] = PLAIN_VERSION
@@ -196,8 +195,7 @@ class Writer:
                 self._put("model/squared_error", output.predictions.squared_error)
                 self._put("model/prediction_mean", output.predictions.mean)
                 self._put("model/prediction_covariance", output.predictions.covariance)
-            text = json.dumps(provenance, indent=1, allow_nan=False).encode()
-            self._put("provenance", np.frombuffer(text, dtype=np.uint8))
+            self._put("provenance", checksum_record.as_bytes(provenance))
             self._file.attrs["n_samples"] = output.n_samples
             self._file.attrs["epsilon"] = epsilon
             if product_epsilon != DOUBLE:
@@ -206,6 +204,7 @@ class Writer:
             if output.predictions is None:
                 self._file.attrs["version"] = VERSION
             self._file.attrs["complete"] = 1
+            checksum_record.write(self._file, self._sums, self._rows.names, self._put)
             self._file.flush()
         if self._in_memory is not None:
             self._in_memory.finish(output, provenance, epsilon, product_epsilon)
@@ -227,6 +226,7 @@ class Writer:
         self._datasets[name] = self._group(where).create_dataset(
             leaf, data=values, chunks=chunks, fletcher32=True
         )
+        self._sums[name] = sha256_of(name, values)
 
     def _group(self, name: str) -> h5py.Group:
         """Return a group, made when it is first asked for."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Annotated
 
@@ -82,14 +84,31 @@ class _Stopped(BaseException):
     """A signal asked the program to end; no code on the way may take it for its own exit."""
 
 
-def _stop(number: int, frame: object) -> None:
-    raise _Stopped(number)
+class _Stop:
+    """What a signal does: it ends the program, which cleans up, and once is enough for a while.
+
+    A terminal, or what ends a group of processes, sends it to this process and to the one that
+    guards it, which passes it on.
+    """
+
+    WHILE = 1.0
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def __call__(self, number: int, frame: object) -> None:
+        now = time.monotonic()
+        before, self._last = self._last, now
+        if now - before < self.WHILE:
+            return
+        raise KeyboardInterrupt if number == signal.SIGINT else _Stopped(number)
 
 
 def main() -> None:
     """Run the command line; a polite kill, or a closed terminal, cleans up as Ctrl-C does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it, and what runs aside
+            signal.signal(number, _Stop())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

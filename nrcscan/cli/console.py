@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from nrcscan.errors import NrcscanError, OutputError
+from nrcscan.errors import InputError, NrcscanError, OutputError
 from nrcscan.files.claims import holding
 from nrcscan.files.open_safely import too_long
 from nrcscan.options.faces import at_terminal
@@ -40,6 +40,9 @@ def errors() -> Iterator[None]:
         if hasattr(error, "caret") and sys.stderr.isatty():
             print(error.caret, file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
+    except MemoryError as error:
+        print(f"error: {_no_memory()}", file=sys.stderr)
+        raise typer.Exit(NrcscanError.exit_code) from error
     except KeyboardInterrupt as error:
         kept = "; ".join(left_by(error))
         print(f"interrupted: {kept or 'nothing was written'}", file=sys.stderr)
@@ -49,6 +52,15 @@ def errors() -> Iterator[None]:
 def left_by(error: BaseException) -> list[str]:
     """Return what an unfinished command keeps, as an error or an interruption tells it."""
     return [printable(text) for text in getattr(error, "__notes__", [])]
+
+
+def _no_memory() -> InputError:
+    """Return the error that the system gives no more memory.
+
+    Raises:
+        InputError: more memory is needed than there is, or than `ulimit -v` allows.
+    """
+    return InputError("there is not enough memory; use a smaller --batch-size, or more memory")
 
 
 @contextmanager

@@ -19,14 +19,17 @@ from nrcscan.cli.option_groups import (
     takes,
 )
 from nrcscan.cli.progress_bar import counting
+from nrcscan.files import at_work
+from nrcscan.options.check import checked
 from nrcscan.options.pass_options import PassOptions
+from nrcscan.options.timeout_option import TimeoutOptions
 from nrcscan.wording import counted, r_squared
 
 if TYPE_CHECKING:
     from nrcscan.extracting.extraction import Extraction
 
 
-@takes(options=PassOptions)
+@takes(options=PassOptions, limits=TimeoutOptions)
 def extract(
     model: Checkpoint,
     data: DataFiles = None,
@@ -36,6 +39,7 @@ def extract(
     resume: Resume = False,
     *,
     options: PassOptions,
+    limits: TimeoutOptions,
 ) -> None:
     """Run a trained network over a dataset once and keep its statistics in a file.
 
@@ -45,6 +49,7 @@ def extract(
         nrcscan extract model.safetensors data.npz --model net.py:build -o net.h5
         nrcscan extract model.pt large.h5 --resume
     """
+    at_work.limited_to(checked(TimeoutOptions, limits, "extract")["timeout"])
     source = one_source(data, data_factory, "extract")
     result = watched_pass(model, source, output, options, force=force, resume=resume, on_note=say)
     if speaks():

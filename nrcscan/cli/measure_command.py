@@ -26,13 +26,16 @@ from nrcscan.cli.option_groups import (
 )
 from nrcscan.cli.progress_bar import counting_in_turn
 from nrcscan.cli.report_command import measured, require_shown, show
+from nrcscan.files import at_work
+from nrcscan.options.check import checked
 from nrcscan.options.effect import require_effect
 from nrcscan.options.option import declared
 from nrcscan.options.pass_options import PassOptions, StoringOptions
 from nrcscan.options.report_options import ReportOptions
+from nrcscan.options.timeout_option import TimeoutOptions
 
 
-@takes(options=PassOptions, judgement=ReportOptions)
+@takes(options=PassOptions, judgement=ReportOptions, limits=TimeoutOptions)
 def measure(
     model: Checkpoint,
     data: DataFiles = None,
@@ -49,6 +52,7 @@ def measure(
     *,
     options: PassOptions,
     judgement: ReportOptions,
+    limits: TimeoutOptions,
     context: typer.Context,
 ) -> None:
     """Measure a network and show where it collapses: extract and report in one step.
@@ -61,6 +65,7 @@ def measure(
         nrcscan measure model.pt data.npz --format json -o acts.h5 > report.json
     """
     require_shown(form, errors=errors, chance=chance, wide=wide)
+    at_work.limited_to(checked(TimeoutOptions, limits, "measure")["timeout"])
     source = one_source(data, data_factory, "measure")
     # A report has the notes of its file; of a table they are the end.
     on_note = say if form == "csv" else detail

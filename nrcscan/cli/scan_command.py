@@ -72,6 +72,7 @@ def scan(
     from nrcscan.gating.verdicts import require_writable, verdicts_of
 
     settings, given = find_settings(), given_in(context)
+    settings.require_no_code_of(folder, given)
     wanted = gather_rules(settings, **gating)
     if not wanted:
         require_effect({"--explain": explain}, "without rules", "give rules, or leave it out")

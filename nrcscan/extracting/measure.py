@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Unpack
 
 from nrcscan.acts_file.kept_in_memory import KeptInMemory
@@ -12,6 +11,7 @@ from nrcscan.cpu_threads import allowed_threads
 from nrcscan.errors import UsageError
 from nrcscan.extracting.extract import opened
 from nrcscan.extracting.listener import SILENT, Listener
+from nrcscan.files.at_work import own_folder
 from nrcscan.options.check import checked, part
 from nrcscan.options.describe import described
 from nrcscan.options.faces import heard, names_keywords
@@ -113,8 +113,8 @@ def without_file(
     from nrcscan.extracting.run_pass import run_pass
 
     if settings["activations"] or settings["memory"] is not None:
-        with TemporaryDirectory(prefix="nrcscan-") as folder:
-            path = Path(folder, "acts.h5")
+        with own_folder() as folder:
+            path = folder / "acts.h5"
             run_pass(network, origin, dataset, Output(path), settings, listener=listener)
             return report_at(path, judgement, on_layers)
     kept = KeptInMemory()

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nrcscan.errors import UsageError
+from nrcscan.files import at_work
 
 PARTIAL = ".part"
 """How the name of what is not whole yet ends."""
@@ -109,7 +110,8 @@ def claimed(path: Path) -> Iterator[None]:
     try:
         if left:
             _sweep_name(path)
-        yield
+        with at_work.claiming(path):
+            yield
     finally:
         with suppress(OSError):
             lock.unlink()  # before it is given up: nobody then takes it for a claim

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nrcscan.errors import InputError, NrcscanError, UnsafeError, UsageError
+from nrcscan.files import at_work
 from nrcscan.wording import reason
 
 # Where a system has no such flag it has no pipes among its files either.
@@ -106,7 +107,7 @@ def content(path: Path, kind: str, limit: int) -> bytes:
 def _reading(path: Path, kind: str = "file") -> Iterator[io.BufferedReader]:
     """Open a regular file to be read and closed, either of which a disk may fail at."""
     try:
-        with opened(path, kind) as file:
+        with opened(path, kind) as file, at_work.doing(file=path):
             yield file
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -175,6 +176,9 @@ def require_plain(folder: Path) -> None:
 def beside(path: Path, name: str, kind: str) -> Path:
     """Return the file `name` in the folder of `path`, which names it.
 
+    Whoever can make a link can have one file name any other that is on the same disk, which would
+    be read as if it lay there.
+
     Raises:
         UnsafeError: a file names another that is not beside it, and might be anyone's.
     """
@@ -185,6 +189,12 @@ def beside(path: Path, name: str, kind: str) -> Path:
     found = path.parent / name
     if is_link(found) and found.resolve().parent != path.parent.resolve():
         raise UnsafeError(
-            f"{path}: {kind} {name!r} is a link out of its folder; copy the file there"
+            f"{path}: {kind} {name!r} is a link out of its folder; copy the file there, as cp -rL"
+            " does with a whole folder"
+        )
+    if is_regular(found) and found.stat().st_nlink > 1:
+        raise UnsafeError(
+            f"{path}: {kind} {name!r} has a second name, a hard link, which may be anywhere; copy"
+            " the file, and put the copy in its place"
         )
     return found

@@ -41,6 +41,8 @@ def _by_key(*options: type) -> Mapping[str, Field]:
 
 
 FIELDS = _by_key(GateOptions, ScanOptions)
+CODE = ("model", "run-script", "pythonpath", "cluster")
+"""Keys of what runs code, as data does that is no file."""
 KEYS = (DATA, *(key for key, one in FIELDS.items() if one.option.in_file))
 
 
@@ -53,12 +55,14 @@ class ProjectSettings:
         data: what DATA or --data would be.
         values: option → its value; paths lead from the working folder.
         keys: those of the file, as it names them.
+        folder: that the file is in.
     """
 
     where: str | None = None
     data: Any = None
     values: Mapping[str, Any] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
+    folder: Path | None = None
 
     def completed(self, options: ScanOptions, given: Set[str]) -> ScanOptions:
         """Return the options of a scan, those of the file where the command line gave none.
@@ -72,6 +76,27 @@ class ProjectSettings:
         judged = {name: value for name, value in own.items() if name in declared(Thresholds)}
         chosen["thresholds"] = replace(options.get("thresholds") or Thresholds(), **judged)
         return cast("ScanOptions", chosen)
+
+    def require_no_code_of(self, scanned: Path, given: Set[str]) -> None:
+        """Refuse to run code that a folder names which is to be scanned, as data.
+
+        Args:
+            scanned: the folder.
+            given: names of what was given on the command line, and counts in place of the file's.
+
+        Raises:
+            UsageError: the folder that is scanned has a file of settings that names code.
+        """
+        if self.folder is None or not self.folder.resolve().is_relative_to(scanned.resolve()):
+            return
+        asked = [key for key in CODE if key in self.keys and FIELDS[key].name not in given]
+        if isinstance(self.data, str) and not {DATA, "data_factory"} & given:
+            asked.append(DATA)
+        if asked:
+            raise UsageError(
+                f"{self.where}: is in the folder that is scanned, and its {listed(asked)} would"
+                " run code; give that on the command line if you know where the folder comes from"
+            )
 
     def told(self, given: Set[str]) -> str | None:
         """Say which options of a scan come from the file; None if none does."""
@@ -129,7 +154,7 @@ def _read(where: str, found: Mapping[str, Any], folder: Path) -> ProjectSettings
         if key != DATA
     }
     data = _data(found[DATA], where, folder) if DATA in found else None
-    return ProjectSettings(where, data, values, tuple(found))
+    return ProjectSettings(where, data, values, tuple(found), folder)
 
 
 def _require_key(key: str, where: str) -> None:

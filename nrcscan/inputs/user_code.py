@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from nrcscan.errors import UsageError
+from nrcscan.files import at_work
 from nrcscan.files.open_safely import is_folder, is_regular
 from nrcscan.inputs.module_files import module_file, own_files
 from nrcscan.inputs.runs_on_import import Doing, OnImport
@@ -244,7 +245,8 @@ def _imported(where: str, spec: str, option: str) -> Any:
         UsageError: the code fails as it is imported.
     """
     try:
-        return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
+        with at_work.doing(f"the code of {where} ran"):
+            return _import_file(Path(where)) if where.endswith(".py") else _import_module(where)
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(
             f"{option} {spec}: importing {where} failed: {type(error).__name__}: {reason(error)};"

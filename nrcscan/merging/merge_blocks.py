@@ -66,7 +66,7 @@ def merged_blocks(
         turned.append(_along(blocks, own.feature_covariance, total.feature_covariance, basis))
     merged = _joined(turned)
     while len(merged) > MOST:
-        merged = merged.pooled()
+        merged = merged.pooled(total.feature_covariance)
     return merged
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -156,9 +157,10 @@ def _say_arbitrary(
 
 def _errs(layer: Layer) -> bool:
     """Say whether the network's MSE is more than the rounding of its own predictions."""
-    mse, s = layer.setting.model_mse, layer.statistics
-    size = layer.target_variance + float((s.target_mean**2).mean())
-    return mse is None or mse > (ROUNDINGS_OF_OUTPUT * layer.setting.epsilon) ** 2 * size
+    mse, means = layer.setting.model_mse, layer.statistics.target_mean
+    # Not squared: what is far from 0 may not vary, and its square exceed float64.
+    size = math.hypot(math.sqrt(layer.target_variance), math.hypot(*means) / math.sqrt(len(means)))
+    return mse is None or math.sqrt(mse) > ROUNDINGS_OF_OUTPUT * layer.setting.epsilon * size
 
 
 def notes(layer: Layer, undefined: dict[str, str]) -> Iterator[str]:

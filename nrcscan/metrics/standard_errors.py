@@ -56,9 +56,12 @@ def put_errors(result: LayerMetrics, layer: Layer) -> None:
 
 
 def _finite(without_blocks: Callable[[_Left], Array | None], left: _Left) -> Array | None:
-    """Return values without each block; None where nothing varies any more without one."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = without_blocks(left)
+    """Return values without each block; None where nothing varies any more, or float64 ends."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        try:
+            found = without_blocks(left)
+        except np.linalg.LinAlgError:
+            return None
     return found if found is not None and np.isfinite(found).all() else None
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from nrcscan.errors import InputError, UsageError
+from nrcscan.files import at_work
 from nrcscan.inputs.catalogue import FORMATS
 from nrcscan.inputs.checkpoints.acting_weights import fitted, with_acting_weights
 from nrcscan.inputs.checkpoints.contents import Checkpoint
@@ -220,7 +221,8 @@ def _call(factory: Callable[..., Any], name: str, arguments: Mapping[str, Any]) 
     if isinstance(factory, nn.Module):  # a network that stands ready in the module
         return factory
     try:
-        made = factory(**arguments)
+        with at_work.doing(f"the code of {name} ran"):
+            made = factory(**arguments)
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(
             f"--model {name}: calling it failed: {type(error).__name__}: {reason(error)};"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nrcscan.errors import InputError, NrcscanError
+from nrcscan.files import at_work
 from nrcscan.inputs.arrays import Inputs, each, length
 from nrcscan.network.call import Call
 from nrcscan.network.call_plan import CallPlan, Features
@@ -155,7 +156,7 @@ class Forward:
                 which it stopped.
         """
         try:
-            with capture:
+            with capture, at_work.doing("the network ran"):
                 return self._run(inputs)
         except NrcscanError:
             raise

@@ -9,6 +9,7 @@ from nrcscan.options.cut_options import CutOptions
 from nrcscan.options.option import Option
 from nrcscan.options.pass_options import PassOptions
 from nrcscan.options.report_options import ReportOptions
+from nrcscan.options.timeout_option import TimeoutOption
 
 
 class FolderOptions(TypedDict, total=False):
@@ -44,16 +45,7 @@ class FolderOptions(TypedDict, total=False):
             group="Cost",
         ),
     ]
-    timeout: Annotated[
-        float | None,
-        Option(
-            help="Give up a checkpoint after so long.",
-            above=0,
-            unit="seconds",
-            metavar="SECONDS",
-            group="Cost",
-        ),
-    ]
+    timeout: TimeoutOption
     cluster: Annotated[
         str | None,
         Option(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from nrcscan.cpu_threads import processors
-from nrcscan.errors import NothingError, OutputError, UsageError
+from nrcscan.errors import InputError, NothingError, OutputError, UsageError
 from nrcscan.files.claims import sweep
 from nrcscan.files.untouched import Untouched
 from nrcscan.files.write_atomically import require_folder
@@ -36,7 +36,7 @@ from nrcscan.scanning.data_source import (
 )
 from nrcscan.scanning.dispatch import Workplace, finish, require_address
 from nrcscan.scanning.find_checkpoints import Found, find
-from nrcscan.scanning.messages import Setup
+from nrcscan.scanning.messages import DataQuestion, Died, Setup, TookTooLong
 from nrcscan.scanning.scan_file import Scan, require_own
 from nrcscan.scanning.scan_plan import ScanPlan
 from nrcscan.scanning.source_code import SourceCode, search_path
@@ -89,7 +89,7 @@ def scan(
         sweep(known.folder)
         pool = WorkerPool(_sent(setup, workplace), max(1, processors() // workplace.jobs))
         try:
-            provenance = _provenance(folder, setup, _known_data(data, pool, folder, found))
+            provenance = _provenance(folder, setup, _known_data(data, pool, folder, found, chosen))
             where = folder if workplace.cluster is None else folder.resolve()
             plan = ScanPlan(where, found.candidates, known, _made_by(setup, provenance), setup)
             for line in plan.known():
@@ -132,15 +132,33 @@ def _within(chosen: ScanOptions) -> float | None:
     return None
 
 
-def _known_data(data: Any, pool: WorkerPool, folder: Path, found: Found) -> dict[str, Any]:
+def _known_data(
+    data: Any, pool: WorkerPool, folder: Path, found: Found, chosen: ScanOptions
+) -> dict[str, Any]:
     """Return what data is known by; a worker that has to read it runs the user's code first.
 
     Raises:
-        InputError: that code wrote to a checkpoint.
+        InputError: that code wrote to a checkpoint, or reading ends a worker, or takes longer than
+            --timeout.
     """
+    timeout = chosen["timeout"]
+
+    def ask(question: DataQuestion) -> Any:
+        try:
+            return pool.ask(question, timeout)
+        except TookTooLong as error:
+            raise InputError(
+                f"reading the data took longer than --timeout {timeout:g}; give more time, or see"
+                " what it waits for"
+            ) from error
+        except Died as error:
+            raise InputError(
+                f"a worker {error} as it read the data; try one checkpoint with nrcscan extract"
+            ) from error
+
     names = [] if data_paths(data) else [name for one in found.candidates for name in one.files]
     checkpoints = Untouched(folder / name for name in names)
-    source = data_fingerprint(data, pool.ask)
+    source = data_fingerprint(data, ask)
     checkpoints.check()
     return source
 

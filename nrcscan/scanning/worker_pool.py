@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from multiprocessing import Pipe
 from typing import Any
 
 from nrcscan.errors import InputError, OutputError
+from nrcscan.files import memory_left
+from nrcscan.files.budgets import told
 from nrcscan.scanning.messages import DataQuestion, Died, Outcome, Setup, Task, TookTooLong
 
 # Not multiprocessing's own start methods: those import the caller's script once more, and what
@@ -21,6 +25,13 @@ _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     " from nrcscan.scanning.worker_process import serve; serve(int(sys.argv[2]))"
 )
+
+
+STARTING = 60
+"""Seconds that it may take to start Python and torch, which no file can help."""
+
+TICK = 0.5
+"""Seconds between two looks at a worker's memory."""
 
 
 class Process:
@@ -55,17 +66,27 @@ class Process:
         """Return the answer to a message.
 
         Raises:
-            Died: the process ended first; the message says how.
+            Died: the process ended first, or was ended as memory ran out; the message says how.
             TookTooLong: it did not answer in `timeout` seconds, and was ended.
         """
         try:
             self._connection.send(question)
-            if not self._connection.poll(timeout):
-                self.end()
-                raise TookTooLong
+            self._wait(timeout)
             return self._connection.recv()
         except (OSError, EOFError) as error:
             raise Died(self._last_words()) from error
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait for an answer; end the process that takes too long for it, or all memory."""
+        due = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._connection.poll(max(0, min(TICK, due - time.monotonic()))):
+            if time.monotonic() >= due:
+                self.end()
+                raise TookTooLong
+            held = memory_left.held_by(self._popen.pid)
+            if held is not None and (bound := memory_left.over(held)) is not None:
+                self.end()
+                raise Died(f"held {told(held)} of memory, and {bound}: it was ended")
 
     def end(self) -> None:
         """End the process at once, and whatever waits for its answer."""
@@ -103,7 +124,7 @@ class WorkerPool:
 
         Args:
             question: what to do.
-            timeout: seconds for it, once the worker is ready.
+            timeout: seconds for it, and for getting ready to.
 
         Raises:
             Died: the worker died of it.
@@ -111,7 +132,7 @@ class WorkerPool:
             OutputError: what was found cannot be written.
             NrcscanError: the data cannot be opened, or the network's factory not be found.
         """
-        process = self._ready()
+        process = self._ready(timeout)
         try:
             answer = process.ask(question, timeout)
         except BaseException:
@@ -142,7 +163,14 @@ class WorkerPool:
         for process in processes:
             process.end()
 
-    def _ready(self) -> Process:
+    def _ready(self, timeout: float | None) -> Process:
+        """Return a worker that waits for a task.
+
+        Raises:
+            InputError: opening the data, or importing the network's code, ends a worker, or takes
+                longer than --timeout.
+            NrcscanError: a worker cannot open them.
+        """
         with self._lock:
             if self._idle:
                 return self._idle.pop()
@@ -151,7 +179,13 @@ class WorkerPool:
             process = Process(self._threads)
             self._all.add(process)
         try:
-            refusal = process.ask(self._setup)
+            refusal = process.ask(self._setup, timeout and timeout + STARTING)
+        except TookTooLong as error:
+            self._discard(process)
+            raise InputError(
+                f"a worker took longer than --timeout {timeout:g}, and {STARTING} seconds to start,"
+                " to open the data and the network's code; give more time, or see what it waits for"
+            ) from error
         except Died as error:
             self._discard(process)
             raise InputError(

@@ -52,12 +52,12 @@ class Targets:
     def pooled(self) -> Targets:
         """Return those of pairs of neighbours as one block each; a last odd one stays."""
         n, mean = _paired(self.n_samples, self.mean)
-        _, second = _paired(self.n_samples, self.covariance + _outer(self.mean, self.mean))
+        apart = _apart(self.mean, mean)
         error = self.squared_error
         return Targets(
             n,
             mean,
-            second - _outer(mean, mean),
+            _paired(self.n_samples, self.covariance + _outer(apart, apart))[1],
             None if error is None else _paired(self.n_samples, error)[1],
         )
 
@@ -127,26 +127,33 @@ class Blocks:
         """Return B."""
         return len(self.n_samples)
 
-    def pooled(self) -> Blocks:
+    def pooled(self, covariance: Array) -> Blocks:
         """Return pairs of neighbours as one block each; a last odd one stays.
 
         The errors of fits are averages: each fit has left out one of the two.
+
+        Args:
+            covariance: Σ_H of the total, shape (d, d).
         """
-        n, at = self.n_samples, self.feature_mean
-        targets = self.targets.pooled()
-        _, mean = _paired(n, at)
-        apart = at - np.repeat(mean, 2, axis=0)[: len(at)]
-        y_apart = self.targets.mean - np.repeat(targets.mean, 2, axis=0)[: len(at)]
+        n, targets = self.n_samples, self.targets.pooled()
+        _, mean = _paired(n, self.feature_mean)
+        apart, y_apart = _apart(self.feature_mean, mean), _apart(self.targets.mean, targets.mean)
         return replace(
             self,
             targets=targets,
             feature_mean=mean,
             cross_covariance=_paired(n, self.cross_covariance + _outer(apart, y_apart))[1],
             trace=_paired(n, self.trace + (apart**2).sum(axis=1))[1],
-            inner=_paired(n, self.inner)[1],
+            inner=_paired(n, self.inner + ((apart @ covariance) * apart).sum(axis=1))[1],
             along=_paired(n, self.along + _outer(apart, apart @ self.basis))[1],
             fits=None if self.fits is None else self.fits.pooled(n),
         )
+
+
+def _apart(blocks: Array, of_pairs: Array) -> Array:
+    """Return how far what blocks have is from what their pairs have, shape (B, …)."""
+    left: Array = blocks - np.repeat(of_pairs, 2, axis=0)[: len(blocks)]
+    return left
 
 
 def _outer(a: Array, b: Array) -> Array:
@@ -165,10 +172,11 @@ def _both_left_out(n: Array, without: Array) -> Array:
 def _paired(n: Array, values: Array) -> tuple[Array, Array]:
     """Return how many samples pairs of neighbours have, and the mean of values over them."""
     starts = np.arange(0, len(n), 2)
-    weights = n.reshape(-1, *[1] * (values.ndim - 1))
-    both = np.add.reduceat(n, starts)
-    sums = np.add.reduceat(weights * values, starts)
-    return both, sums / both.reshape(-1, *[1] * (values.ndim - 1))
+    axes = [1] * (values.ndim - 1)
+    both, first = np.add.reduceat(n, starts), values[starts]
+    # About the first of each pair: the mean of what is the same in both is that very value.
+    sums = np.add.reduceat(n.reshape(-1, *axes) * _apart(values, first), starts)
+    return both, first + sums / both.reshape(-1, *axes)
 
 
 def top_directions(covariance: Array, count: int) -> Array:

@@ -23,6 +23,10 @@ Array = NDArray[np.float64]
 BLOCK_ROWS = 1024
 """Rows taken up by one update of the sums, however they arrive."""
 
+NARROW = 2.0**30
+"""Largest distance from the shift that float32 multiplies, and its inverse the least: of three such
+factors, as norms take them, it holds the products and sums of a thousand times a thousand."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -304,12 +308,27 @@ class Moments:
         The products may be overwritten by the next ones in this thread.
         """
         d, size = self.width, len(shift) + 1
-        z = workspace.array("rows", (len(features), size), self._dtype)
+        dtype = self._dtype_for(features, targets, shift)
+        z = workspace.array("rows", (len(features), size), dtype)
         subtract(features, shift[:d], z[:, :d])
         subtract(targets, shift[d:], z[:, d:-1])
         z[:, -1] = 1
-        products = workspace.array("products", (size, size), self._dtype)
+        products = workspace.array("products", (size, size), dtype)
         return np.matmul(z.T, z, out=products), np.empty(0), norms_of(z, d)
+
+    def _dtype_for(
+        self, features: NDArray[Any], targets: NDArray[Any], shift: Array
+    ) -> np.dtype[Any]:
+        """Return what some rows are multiplied in: float64 where float32 cannot hold products."""
+        if self._dtype == np.float64:
+            return self._dtype
+        ends = np.array([features.min(axis=0), features.max(axis=0)], np.float64)
+        largest = np.append(
+            np.abs(ends - shift[: self.width]).max(),  # of any feature, and of each target
+            np.abs(targets - shift[self.width :]).max(axis=0),
+        )
+        held = (largest == 0) | ((largest > 1 / NARROW) & (largest < NARROW))
+        return self._dtype if held.all() else np.dtype(np.float64)
 
     def _centred(self) -> tuple[int, Array, Array, Array, Array | None]:
         """Return n, the mean (d + t,), and Σ z rᵀ, Σ h² and norms about it, divided by n."""
@@ -403,7 +422,9 @@ class Moments:
 
         def of(rows: NDArray[Any]) -> Array:
             # What does not vary is shifted by its very value: its variance is then exactly 0.
-            mean = rows.mean(axis=0, dtype=np.float64).astype(self._dtype).astype(np.float64)
+            mean = rows.mean(axis=0, dtype=np.float64)
+            if rows.dtype == self._dtype:  # to subtract it in that precision
+                mean = mean.astype(self._dtype).astype(np.float64)
             return np.where(rows.min(axis=0) == rows.max(axis=0), rows[0], mean)
 
         with np.errstate(over="ignore", invalid="ignore"):

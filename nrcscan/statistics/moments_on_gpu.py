@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nrcscan.statistics.moments import BLOCK_ROWS, Moments
+from nrcscan.statistics.moments import BLOCK_ROWS, NARROW, Moments
 from nrcscan.statistics.sketch import Sketch
 
 
@@ -86,11 +86,13 @@ class OnDevice:
         rows, d = self._block[: self._filled], self._host.width
         if self._shift is None:
             self._shift = self._shift_for(rows[:, :-1])
-        shifted = torch.cat([rows[:, :-1] - self._shift, rows[:, -1:]], dim=1).to(self._dtype)
+        shifted = torch.cat([rows[:, :-1] - self._shift, rows[:, -1:]], dim=1)
+        shifted = shifted.to(self._dtype_for(shifted))
         right = shifted
         squares, norms = None, []
         if self._test is not None:
-            right = torch.cat([shifted[:, :d] @ self._test, shifted[:, d:]], dim=1)
+            test = self._test.to(shifted.dtype)
+            right = torch.cat([shifted[:, :d] @ test, shifted[:, d:]], dim=1)
             squares = shifted[:, :d].double().square().sum(dim=0)
         else:
             squared = shifted[:, :-1].double().square()
@@ -112,7 +114,13 @@ class OnDevice:
         self._n += self._filled
         self._filled = 0
 
+    def _dtype_for(self, shifted: Tensor) -> torch.dtype:
+        """Return what shifted rows [h, y, 1] are multiplied in, as `Moments` has it."""
+        d, largest = self._host.width, shifted[:, :-1].abs().amax(dim=0)
+        each = torch.cat([largest[:d].amax(dim=0, keepdim=True), largest[d:]])
+        held = (each == 0) | ((each > 1 / NARROW) & (each < NARROW))
+        return self._dtype if bool(held.all()) else torch.float64
+
     def _shift_for(self, rows: Tensor) -> Tensor:
         """Return the shift that the first rows suggest; of what never varies, its very value."""
-        mean = rows.mean(dim=0).to(self._dtype).double()
-        return torch.where(rows.amax(dim=0) == rows.amin(dim=0), rows[0], mean)
+        return torch.where(rows.amax(dim=0) == rows.amin(dim=0), rows[0], rows.mean(dim=0))

@@ -130,14 +130,16 @@ class Sketch(Moments):
     ) -> tuple[NDArray[Any], Array, Array | None]:
         """Return Σ z rᵀ and Σ h² of some rows, without norms: no sketch can move them."""
         n, d, r = len(features), self.width, self.test_matrix.shape[1]
-        h = workspace.array("rows", (n, d), self._dtype)
+        dtype = self._dtype_for(features, targets, shift)
+        h = workspace.array("rows", (n, d), dtype)
         subtract(features, shift[:d], h)
-        right = workspace.array("right", (n, r + self.n_targets + 1), self._dtype)
-        for rows, columns, piece in self._pieces:
+        right = workspace.array("right", (n, r + self.n_targets + 1), dtype)
+        pieces = self._pieces if dtype == self._dtype else _pieces(self.test_matrix, dtype)
+        for rows, columns, piece in pieces:
             np.matmul(h[:, rows], piece, out=right[:, columns])
         subtract(targets, shift[d:], right[:, r:-1])
         right[:, -1] = 1
-        products = workspace.array("products", (len(shift) + 1, right.shape[1]), self._dtype)
+        products = workspace.array("products", (len(shift) + 1, right.shape[1]), dtype)
         np.matmul(h.T, right, out=products[:d])
         np.matmul(right[:, r:].T, right, out=products[d:])
         return products, _squares(h), None

@@ -45,7 +45,8 @@ def read_distributed(folder: Path, *, trust: bool) -> Contents:
         places = {place.relative_path for place in (known.storage_data or {}).values()}
     except Exception as error:  # unpickling runs whatever it finds
         raise damaged(folder, error) from error
-    absent = sorted(place for place in places if not open_safely.is_regular(folder / place))
+    found = {place: open_safely.beside(metadata, place, "file") for place in map(str, places)}
+    absent = sorted(place for place, path in found.items() if not open_safely.is_regular(path))
     if absent:
         raise InputError(f"{folder}: {listed(absent)} is missing; copy it beside {METADATA}")
     tensors = {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h5py
 
+from nrcscan.acts_file.plain_attributes import PlainAttributes
 from nrcscan.acts_file.schema import FORMAT
 from nrcscan.errors import InputError, NrcscanError, UnsafeError
 from nrcscan.files import sniff
@@ -57,16 +58,17 @@ def _of_hdf5(path: Path, kind: sniff.Kind) -> sniff.Kind:
     """Return what an HDF5 file holds, by the marks that programs leave in it."""
     try:
         with h5py.File(path, "r") as file:
-            marks = {str(name): value for name, value in file.attrs.items()}
-            groups = set(file)
+            marks = PlainAttributes(file)
+            names, ours = {*marks}, marks.plain("format") == FORMAT.encode()
+            groups = {*file}
     except (OSError, RuntimeError, ValueError, LookupError, TypeError):
         return sniff.Kind(f"{kind.words}, damaged or cut short", "copy it again")
-    if marks.get("format") in (FORMAT, FORMAT.encode()):
+    if ours:
         return sniff.Kind(
             "a file of statistics, which nrcscan extract has written", "see it with nrcscan report"
         )
-    if marks.keys() & {"keras_version", "layer_names"} or groups & _KERAS_GROUPS:
+    if names & {"keras_version", "layer_names"} or groups & _KERAS_GROUPS:
         return sniff.Kind("a Keras model (HDF5)", sniff.KERAS)
-    if "_NCProperties" in marks:
+    if "_NCProperties" in names:
         return replace(kind, words="a NetCDF file")
     return kind

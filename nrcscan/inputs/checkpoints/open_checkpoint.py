@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nrcscan.errors import NoNetworkError, UnsafeError
-from nrcscan.files import open_safely
+from nrcscan.files import at_work, open_safely
 from nrcscan.inputs.ask_nobody import AskedError, ask_nobody
 from nrcscan.inputs.checkpoints.choose_network import choose
 from nrcscan.inputs.checkpoints.contents import Checkpoint, Contents
@@ -79,7 +79,7 @@ def read(path: Path, *, trust: bool = False, build: bool = False) -> Contents:
         require_whole(path)
         _require_no_data(path, form)
     try:
-        with ask_nobody():
+        with ask_nobody(), at_work.doing(file=path):
             return (_read_torch if form.key == "torch" else _read)(path, form, trust)
     except AskedError as error:
         raise UnsafeError(

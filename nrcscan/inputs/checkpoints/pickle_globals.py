@@ -16,6 +16,9 @@ from nrcscan.files import budgets, open_safely
 MAX_NESTING = 3
 """How deep archives in archives are looked into."""
 
+LONGEST = 200
+"""Letters of a name that are kept: no module, class or function has one that is longer."""
+
 # What a state dict is made of, and the classes of a TorchScript program itself.
 _DATA = re.compile(
     r"collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.(\w+Storage|Size|device)"
@@ -70,7 +73,7 @@ def _globals_of(file: IO[bytes]) -> set[str]:
             for opcode, argument, _ in pickletools.genops(file):
                 name = opcode.name
                 if name in ("GLOBAL", "INST"):
-                    found.add(str(argument).replace(" ", "."))
+                    found.add(str(argument)[:LONGEST].replace(" ", "."))
                 elif name == "STACK_GLOBAL" and len(texts) > 1:
                     found.add(".".join(texts[-2:]))
                 if name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
@@ -79,7 +82,7 @@ def _globals_of(file: IO[bytes]) -> set[str]:
                 if name in ("GET", "BINGET", "LONG_BINGET"):
                     top = memo.get(int(str(argument)))
                 else:
-                    top = argument if isinstance(argument, str) else None
+                    top = argument[:LONGEST] if isinstance(argument, str) else None
                 if top is not None:
                     texts.append(top)
     except (ValueError, IndexError, EOFError, UnicodeDecodeError, OverflowError):

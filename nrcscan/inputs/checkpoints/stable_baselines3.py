@@ -6,13 +6,14 @@ The policy's weights are read, as data. The rest stays closed: it holds pickles.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 from nrcscan.errors import InputError, NrcscanError, UnsafeError
 from nrcscan.files import open_safely
+from nrcscan.files.apart_in_zip import require_apart
+from nrcscan.files.at_work import own_folder
 from nrcscan.inputs.checkpoints.contents import Contents, damaged
 from nrcscan.inputs.checkpoints.signs import POLICY, VERSION
 from nrcscan.inputs.checkpoints.torch_save import read_torch
@@ -31,13 +32,14 @@ def read_archive(path: Path) -> Contents:
         InputError: the archive is damaged, or its policy holds no weights.
     """
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(path) as archive, own_folder() as folder:
+            require_apart(archive)
             members = {
                 member.filename.split("/", 1)[-1]: member
                 for member in archive.infolist()
                 if not member.is_dir()
             }
-            copy = Path(folder) / POLICY
+            copy = folder / POLICY
             _unpack(path, archive, members[POLICY], copy)
             contents = _read(path, copy)
             version = _version(archive, members.get(VERSION))

@@ -115,7 +115,9 @@ def _newest_of_deepspeed(folder: Path) -> Path | None:
     name = open_safely.head(latest, 256).decode("utf-8", "replace").strip()
     if not name or len(name.splitlines()) > 1 or set(name) & set("/\\\0") or name in (".", ".."):
         return None
-    return folder / name if (folder / name).is_dir() else None
+    # As `open_safely.beside`, of a folder.
+    inside = (folder / name).resolve().parent == folder.resolve()
+    return folder / name if inside and (folder / name).is_dir() else None
 
 
 def _without_weights(folder: Path) -> InputError:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.errors import InputError, UsageError
-from nrcscan.files import open_safely
+from nrcscan.files import at_work, open_safely
 from nrcscan.inputs.arrays import Inputs, each, parts
 from nrcscan.wording import reason
 
@@ -51,6 +51,10 @@ class Dataset:
             InputError: inputs and targets disagree, are not real numbers, or hold NaN.
             UsageError: --offset leaves no samples.
         """
+        # What is mapped is read when it is looked at, which a check is the first to do.
+        return at_work.each_read(self.name, self._checked(batch_size, limit, offset))
+
+    def _checked(self, batch_size: int, limit: int | None, offset: int) -> Iterator[Batch]:
         passed, seen = 0, 0
         for x, y in self.stream(batch_size):
             for what, part in {"the targets": y, **parts(x)}.items():

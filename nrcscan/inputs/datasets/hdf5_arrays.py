@@ -51,21 +51,24 @@ def hdf5(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[st
     """
     of_matlab = open_safely.head(path, len(MATLAB)) == MATLAB
     with h5py.File(path, "r") as file:
-        told = PlainAttributes(file).plain("format")
-        if isinstance(told, bytes) and told == FORMAT.encode():
-            raise InputError(f"{path}: is a file of nrcscan extract, not data; see nrcscan report")
 
         @lru_cache(maxsize=KEPT_OPEN)
         def dataset(name: str) -> Any:
             require_streamed(found_at := file[name])
             return found_at
 
-        found: dict[str, Rows] = {}
-        for name, item in datasets_inside(file, path, only):
-            if name.split("/")[0] not in _PRIVATE:
-                turned = of_matlab or "MATLAB_class" in item.attrs
-                found[name] = (_turned if turned else _plain)(path, name, item, dataset)
-        yield found
+        def rows() -> Iterator[tuple[str, Rows]]:
+            inside = [*datasets_inside(file, path, only)]  # all of it before any attribute
+            if PlainAttributes(file).plain("format") == FORMAT.encode():
+                raise InputError(
+                    f"{path}: is a file of nrcscan extract, not data; see nrcscan report"
+                )
+            for name, item in inside:
+                if name.split("/")[0] not in _PRIVATE:
+                    turned = of_matlab or "MATLAB_class" in item.attrs
+                    yield name, (_turned if turned else _plain)(path, name, item, dataset)
+
+        yield dict(rows())
         dataset.cache_clear()
 
 

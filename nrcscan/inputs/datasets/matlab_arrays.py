@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nrcscan.errors import InputError
+from nrcscan.inputs.datasets.matlab_types import complex_arrays
 from nrcscan.inputs.datasets.rows import Rows
 
 MATLAB_5 = b"MATLAB 5.0 MAT-file"
@@ -60,7 +61,10 @@ def matlab(path: Path, only: Collection[str] | None = None) -> Iterator[Mapping[
             return whole().T[start:stop]
 
         dtype = np.dtype(_NUMBERS[kind]) if kind in _NUMBERS else None
+        if name in of_complex:
+            dtype = np.dtype(complex)
         return Rows(tuple(shape), dtype, read, columns if len(shape) == 2 else None)
 
+    of_complex = complex_arrays(path)
     listed = io.whosmat(str(path), appendmat=False)
     yield {name: rows(name, shape, kind) for name, shape, kind in listed}

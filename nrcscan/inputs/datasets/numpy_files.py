@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nrcscan.errors import InputError
 from nrcscan.files import budgets, open_safely, sniff
+from nrcscan.files.apart_in_zip import require_apart
 from nrcscan.inputs.datasets.array_keys import Piece
 from nrcscan.inputs.datasets.batches import (
     Batch,
@@ -76,6 +77,7 @@ def open_npz(path: Path, x_key: str | None, y_key: str | None) -> Dataset:
     """
     try:
         with open_safely.opened(path) as file, zipfile.ZipFile(file) as archive:
+            require_apart(archive)
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             if not names:
                 raise InputError(
@@ -230,6 +232,7 @@ def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     try:
         with open_safely.opened(path) as file, zipfile.ZipFile(file) as archive:
+            require_apart(archive)
             for name in {f"{key}.npy" for key in keys} & set(archive.namelist()):
                 key = name.removesuffix(".npy")
                 with archive.open(name) as member:
@@ -250,17 +253,8 @@ def read_arrays(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 
 _ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    MemoryError,
-    OSError,
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError),
+    *(LookupError, ArithmeticError, MemoryError, OSError),
 )
 
 

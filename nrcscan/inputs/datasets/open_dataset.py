@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nrcscan.errors import InputError, UsageError
-from nrcscan.files import open_safely, sniff
+from nrcscan.errors import InputError, UnsafeError, UsageError
+from nrcscan.files import at_work, open_safely, sniff
 from nrcscan.inputs import catalogue
-from nrcscan.inputs.check_first import is_code
+from nrcscan.inputs.ask_nobody import AskedError, ask_nobody
+from nrcscan.inputs.check_first import is_code, paths_in
 from nrcscan.inputs.checkpoints.recognise import recognise
 from nrcscan.inputs.datasets.batches import Batch, Dataset
 from nrcscan.inputs.datasets.csv_text import open_csv
@@ -60,6 +61,7 @@ def open_dataset(
 
     Raises:
         InputError: it cannot be read or used.
+        UnsafeError: a library that reads it asks the user.
         UsageError: options and kind of data do not go together, or data is of no kind that is
             known.
     """
@@ -68,9 +70,29 @@ def open_dataset(
         data = data[0]
     if isinstance(data, str) and is_code(data):
         data = _call(data)
+    files = " and ".join(map(str, paths_in(data)))
+    if not files:
+        return _opened(data, columns, images)
+    try:
+        with ask_nobody(), at_work.doing(file=files):
+            return _opened(data, columns, images)
+    except AskedError as error:
+        raise UnsafeError(
+            f"{files}: what reads it has a question ({error}); save it as plain arrays"
+        ) from error
+
+
+def _opened(data: Any, columns: TableColumns, images: str | None) -> Dataset:
+    """Open what is not code any more.
+
+    Raises:
+        InputError: it cannot be read or used.
+        UsageError: options and kind of data do not go together, or data is of no kind that is
+            known.
+    """
     pair = _two_paths(data)
     if pair is not None and any(map(open_safely.is_folder, pair)):
-        _require_images(*pair, keyed=bool(x_key or y_key))
+        _require_images(*pair, keyed=bool(columns.x or columns.y))
         return open_images(*pair, columns, Preparation.parse(images))
     if images is not None:
         raise UsageError(
@@ -78,7 +100,7 @@ def open_dataset(
         )
     if isinstance(data, str | Path):
         return _open_path(Path(data), columns)
-    if x_key or y_key or columns.by_column:
+    if columns.x or columns.y or columns.by_column:
         raise UsageError(
             "--x-key, --y-key, --targets, --n-targets and --drop choose within one file; leave"
             " them out"
@@ -141,7 +163,8 @@ def _call(spec: str) -> Any:
     """
     factory = load_callable(spec, "--data")
     try:
-        return factory()
+        with at_work.doing(f"the code of {spec} ran"):
+            return factory()
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(
             f"--data {spec}: calling it failed: {type(error).__name__}: {reason(error)};"

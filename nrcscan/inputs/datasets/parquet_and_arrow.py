@@ -27,6 +27,9 @@ INDEX_COLUMN = "__index_level_0__"
 ASSETS = ("Image", "Audio", "Video", "Pdf", "Nifti")
 """What `datasets` keeps as encoded files."""
 
+_BUFFER = 1 << 16
+"""Bytes of a column of a Parquet file that are read at a time."""
+
 Tables = Callable[[int, list[str]], Iterator[Any]]
 """Batch size and columns → record batches of at most so many rows."""
 
@@ -48,7 +51,8 @@ def open_parquet(path: Path, columns: TableColumns) -> Dataset:
         raise damaged(path, error) from error
 
     def tables(batch_size: int, needed: list[str]) -> Iterator[Any]:
-        with parquet.ParquetFile(path) as file:
+        # By default whole row groups are held, of which a file may have one alone.
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
             yield from file.iter_batches(batch_size=batch_size, columns=needed)
 
     return column_dataset(
@@ -236,4 +240,4 @@ def arrow_errors() -> tuple[type[Exception], ...]:
     """Return what pyarrow raises on damaged files."""
     import pyarrow
 
-    return pyarrow.ArrowException, OSError
+    return pyarrow.ArrowException, OSError, ValueError, LookupError  # as of names that are no text

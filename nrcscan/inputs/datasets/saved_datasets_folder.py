@@ -80,7 +80,8 @@ def _data_files(folder: Path) -> list[Path]:
 
     Raises:
         UsageError: the folder holds several datasets, or none.
-        InputError: a file of the folder is damaged, or leads out of it.
+        InputError: a file of the folder is damaged.
+        UnsafeError: a file of the folder leads out of it.
     """
     if (folder / INDEX).is_file():
         splits = [str(name) for name in _json(folder / INDEX, "splits")]
@@ -100,14 +101,11 @@ def _data_files(folder: Path) -> list[Path]:
     paths = []
     for entry in _json(folder / STATE, "_data_files"):
         name = entry.get("filename") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or name in ("", "..") or set(name) & set("/\\\0"):
+        if not isinstance(name, str):
             raise InputError(
-                f"{folder / STATE}: names a file outside its own folder, {name!r};"
-                " save the dataset again"
+                f"{folder / STATE}: names no file but {name!r}; save the dataset again"
             )
-        path = folder / name
-        if open_safely.is_link(path) and path.resolve().parent != folder.resolve():
-            raise InputError(f"{path}: is a link out of its folder; copy the file there")
+        path = open_safely.beside(folder / STATE, name, "file")
         open_safely.regular_file(path, "data")
         with open_safely.opened(path) as file:
             file.seek(max(0, path.stat().st_size - len(END_OF_STREAM)))

@@ -12,6 +12,7 @@ from typing import IO
 import torch
 
 from nrcscan.files import open_safely
+from nrcscan.files.apart_in_zip import require_apart
 from nrcscan.inputs.pickles.placeholder import PickleDamaged, PickleRefused
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -45,12 +46,11 @@ class ZipRecords:
         try:
             with zipfile.ZipFile(self._file) as archive:
                 listed = archive.infolist()
+                require_apart(archive)
                 # ZipFile closes no file that it was given open.
             self._records = {info.filename: info for info in listed}
             if len(self._records) != len(listed):
                 raise PickleRefused("its archive has two records of one name")
-            if sum(info.compress_size for info in listed) > self._size:
-                raise PickleRefused("its archive's records overlap")
             pickles = [name for name in self._records if name.split("/")[1:] == ["data.pkl"]]
             if len(pickles) != 1:
                 raise PickleRefused("its archive has no pickle, or several")

@@ -23,6 +23,7 @@ import pytest
 import torch
 import typer.main
 from forked import Forked
+from hypothesis import settings
 from threadpoolctl import threadpool_limits
 from torch import distributed, nn
 from torch._C._distributed_c10d import HashStore
@@ -56,6 +57,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 threadpool_limits(int(os.environ["OPENBLAS_NUM_THREADS"]), "blas")
+
+# How long an example takes is no property of what it tries: other processes work beside it.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 # A process makes its commands once, and this one runs hundreds of them.
 typer.main.get_command = cache(typer.main.get_command)

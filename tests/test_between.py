@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES, Run, edited
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
@@ -303,13 +303,15 @@ def test_both_have_to_be_surely_within(
 ) -> None:
     answer = within_both(Estimate(left, bars[0]), Estimate(change, bars[1]), 0.05)
     reach = left + 3 * bars[0], change + 3 * bars[1]
-    assert (answer is Answer.MET) == (max(reach) <= 0.05)
     least = left - 3 * bars[0], change - 3 * bars[1]
+    # Sums of numbers up to 1 round by 2**-53 each: at the very edge either answer is one.
+    assume(min(abs(edge - 0.05) for edge in (*reach, *least)) > 2**-51)
+    assert (answer is Answer.MET) == (max(reach) <= 0.05)
     assert (answer is Answer.NOT_MET) == (max(least) > 0.05)
     assert within_both(Estimate(left), None, 0.05) in (Answer.NOT_MET, Answer.NOT_JUDGED)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 99), widths=st.tuples(*[st.integers(1, 5)] * 3))
 def test_a_head_on_a_map_is_one_linear_head(seed: int, widths: tuple[int, int, int]) -> None:
     draw = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import edited
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_metrics import Matrix, debiased_cka, measure
 from torch import nn
@@ -51,7 +51,6 @@ def test_directions_by_chance_are_those_of_random_subspaces(sizes: str) -> None:
     assert noise.quantile == pytest.approx(np.quantile(sines, 0.01), abs=0.05)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(2, 40))
 def test_chance_of_directions_is_in_range_and_knows_no_order(a: int, b: int, width: int) -> None:
     a, b = min(a, width - 1), min(b, width - 1)
@@ -181,7 +180,6 @@ def test_debiasing_takes_away_what_few_samples_add() -> None:
     assert np.quantile([v[1] for v in values], 0.99) == pytest.approx(np.mean(chances), rel=0.25)
 
 
-@settings(deadline=None)
 @given(
     cuts=st.lists(st.integers(0, 60), max_size=4),
     offset=st.sampled_from([0.0, -30.0, 1e4]),

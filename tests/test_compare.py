@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES, ROOT, Run, mlp, samples
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from test_cli import failed, ok
@@ -266,7 +266,6 @@ def test_labels(paths: list[str], expected: list[str]) -> None:
     assert labels([PurePath(path) for path in paths]) == expected
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.from_regex(r"/([ab]{1,9}[_/-]){0,4}[ab0-9.-]{0,9}[ab]", fullmatch=True),

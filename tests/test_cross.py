@@ -128,7 +128,7 @@ def test_large_means_cancel_nothing(tmp_path: Path) -> None:
     assert raw > 1e-6  # the formula that cancels leaves nothing of it
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     cuts=st.lists(st.integers(0, 60), max_size=5),
     shift=st.sampled_from([0.0, 1.0, -1e5]),
@@ -158,9 +158,7 @@ def test_merged_equals_having_seen_both(cuts: list[int], shift: float, seed: int
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13 * (1 + abs(shift)))
 
 
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.sets(st.integers(1, N - 1), min_size=1, max_size=3), shift=st.sampled_from([0, 1e5]))
 def test_shards_merge_to_those_of_one_pass(tmp_path: Path, cuts: set[int], shift: float) -> None:
     data, kept = (X.astype(np.float64) + shift, Y), {"activations": False, "cross": True}

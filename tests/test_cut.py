@@ -185,7 +185,7 @@ def test_no_ridge_is_tried_below_the_rounding_of_the_features() -> None:
     assert ridges(2.0**-8)[0] == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(1, 9), min_size=5, max_size=12),
     st.integers(1, 40),
@@ -206,7 +206,7 @@ def test_blocks_are_the_same_however_rows_come(sizes: list[int], one: int, other
 
 
 @pytest.mark.numerical
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 1000),
     st.sampled_from([0.0, 1e-8, 1e-4, 1e-1]),

@@ -195,7 +195,7 @@ def test_float32_products(mean: float) -> None:
     np.testing.assert_allclose(found.feature_mean, exact.feature_mean, rtol=1e-6, atol=1e-7)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(cut=st.integers(0, 3000), mean=st.sampled_from([0.0, 1e3]), rank=st.integers(1, 30))
 def test_a_sketch_is_what_it_says_and_merges(cut: int, mean: float, rank: int) -> None:
     h, y = rows(3000, 20, 1, mean)
@@ -325,9 +325,7 @@ def drawn(seed: int) -> tuple[nn.Module, tuple[np.ndarray, np.ndarray], dict[str
     return net, (x, y), known if rng.random() < 0.75 else {"precision": "float32"}
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), k=st.sampled_from(["t", 1, 2, 6]))
 @example(seed=1, k="t")
 @example(seed=42, k="t")

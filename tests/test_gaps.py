@@ -117,7 +117,7 @@ def test_a_weak_direction_that_bfloat16_still_tells_is_measured() -> None:
     assert found.values["alignment"] > 0.99
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     k=st.integers(1, 4),
@@ -141,7 +141,7 @@ def test_the_same_function_in_another_basis_has_the_same_alignment_or_none(
         assert other.values[quantity] == pytest.approx(value, rel=1e-8, abs=1e-8), quantity
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_units_in_another_order_change_nothing(seed: int) -> None:
     h, y, w = case(seed=seed)

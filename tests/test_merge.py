@@ -67,9 +67,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Extraction:
     return extract(mlp(5, 16, 12, 2).double(), (X, Y), path, activations=False)
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.sets(st.integers(1, N - 1), max_size=4), seed=st.randoms(use_true_random=False))
 def test_parts_in_any_order_equal_one_pass(
     whole: Extraction, tmp_path: Path, cuts: set[int], seed: Any

@@ -104,7 +104,7 @@ def case(n: int = 400, d: int = 12, t: int = 3, out: int = 9, seed: int = 0) -> 
     return h, y, rng.standard_normal((out, d))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     d=st.integers(4, 15),
     t=st.integers(1, 3),
@@ -124,7 +124,7 @@ def test_every_quantity_is_its_definition(
         assert found.values[name] == pytest.approx(value, rel=1e-8, abs=1e-10), name
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(scale=st.sampled_from([2.0**-40, 2.0**30, 3.7e-9]), seed=st.integers(0, 100))
 def test_scale_rotation_and_shift_change_nothing(scale: float, seed: int) -> None:
     h, y, w = case(seed=seed)
@@ -501,7 +501,7 @@ def test_what_a_sketch_has_not_seen_may_get_through() -> None:
     assert not lost(Kernel(np.ones((3, 2))), seen, BESIDE, 2.0**-23)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     powers=st.lists(st.integers(-60, 60), min_size=5, max_size=5),
     spread=st.integers(-40, 20),

@@ -73,7 +73,7 @@ def test_first_rows_unlike_the_rest() -> None:
     assert worst(fill(h, y, 100).statistics(), two_pass(h, y)) < 1e-10
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(n=st.integers(1, 3 * BLOCK_ROWS), batches=st.lists(st.integers(1, 2000), min_size=2))
 def test_batches_do_not_change_a_bit(n: int, batches: list[int]) -> None:
     h, y = make(n)
@@ -90,7 +90,7 @@ def test_batches_do_not_change_a_bit(n: int, batches: list[int]) -> None:
     assert np.array_equal(whole.feature_mean, other.feature_mean)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     cuts=st.lists(st.integers(0, 4000), max_size=4),
     mean=st.sampled_from([0.0, 1e3, 1e6]),

@@ -69,7 +69,7 @@ def residual(units: Matrix, basis: Matrix) -> float:
 # --- features scaled to norm 1 ----------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=SEEDS, k=st.integers(1, 5), cut=st.integers(1, 59))
 def test_residuals_follow_from_moments(seed: int, k: int, cut: int) -> None:
     h = features(seed)
@@ -80,7 +80,7 @@ def test_residuals_follow_from_moments(seed: int, k: int, cut: int) -> None:
     assert found.residual(basis) == pytest.approx(residual(units_of(h), basis), rel=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=SEEDS, scale=st.sampled_from([2.0**-900, 3.7e-9, 1e150, 2.0**800]))
 def test_scale_changes_nothing_not_even_of_one_sample(seed: int, scale: float) -> None:
     h = features(seed)
@@ -90,7 +90,7 @@ def test_scale_changes_nothing_not_even_of_one_sample(seed: int, scale: float) -
     np.testing.assert_allclose(two.covariance, one.covariance, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=SEEDS, cut=st.integers(1, 59))
 def test_units_merge_in_any_order(seed: int, cut: int) -> None:
     h = features(seed)
@@ -131,7 +131,7 @@ def apart(a: Matrix, target_covariance: Matrix, c: float) -> float:
     return float(np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b)) ** 2)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=SEEDS, t=st.integers(2, 5), scale=st.sampled_from([1.0, 1e-150, 1e6]))
 def test_nrc3a_is_the_least_distance(seed: int, t: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
@@ -182,7 +182,7 @@ def test_rows_that_rounding_alone_makes_are_no_direction() -> None:
 # --- spectra ----------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=40).filter(lambda v: max(v) > 1e-3))
 def test_ranks_of_a_spectrum(values: list[float]) -> None:
     found = np.sort(values)[::-1]
@@ -260,7 +260,7 @@ def test_the_dimension_is_the_estimate_of_the_paper(width: int) -> None:
     assert intrinsic_dimension(x) == pytest.approx(log @ rate / (log @ log), rel=1e-12)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=SEEDS, scale=st.sampled_from([2.0**-600, 1e-3, 1e90]))
 def test_the_dimension_knows_no_units(seed: int, scale: float) -> None:
     x = np.random.default_rng(seed).standard_normal((100, 4))
@@ -377,9 +377,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return measured(path, mlp(*NET).double()).measures.layers[-1]
 
 
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(30, 270))
 def test_shards_merge_to_one_pass(whole: Any, tmp_path: Path, cut: int) -> None:
     model = mlp(*NET).double()

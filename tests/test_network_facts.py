@@ -621,9 +621,7 @@ def test_a_network_that_shrinks_to_a_constant_is_dead_but_for_its_inputs(tmp_pat
     assert dead(model, tmp_path) == ["2", "4"]
 
 
-@settings(
-    deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     powers=st.lists(st.sampled_from([-60, -22, -1, 0, 3, 40]), min_size=16, max_size=16),
     shrink=st.sampled_from([1.0, 1e-4, 1e-9, 1e-12]),

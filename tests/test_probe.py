@@ -71,7 +71,7 @@ class LaidOut(nn.Module):
         return self.head(h.mean(0 if "columns" in self.layout else 1))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     layout=st.sampled_from(LAYOUTS),
     steps=st.integers(1, 6),

@@ -37,7 +37,7 @@ def test_parts_are_those_of_scikit_learn(
         assert np.flatnonzero(Split.parse(f"{words},part={part}").rows(n)).tolist() == wanted
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a busy machine
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of a busy machine
 @given(
     n=st.integers(2, 400),
     thousandths=st.integers(10, 990),

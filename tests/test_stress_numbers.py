@@ -35,7 +35,7 @@ pytestmark = pytest.mark.numerical
 SEEDS = st.integers(0, 2**32)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=SEEDS)
 def test_every_number_is_within_its_bound_or_rightly_undefined(seed: int) -> None:
     assert [found for found in checked(seed, 0) if found.broken] == []
@@ -82,7 +82,7 @@ def measured(draw: Draw) -> LayerMetrics:
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=SEEDS, powers=st.tuples(*[st.integers(-60, 60)] * 3))
 def test_powers_of_two_change_no_bit(seed: int, powers: tuple[int, int, int]) -> None:
     draw = of_unit_size(seed)
@@ -122,7 +122,7 @@ def same(one: Draw, two: Draw, roundings: int) -> None:
         assert abs(a - b) <= 2 * rounding.of(name, k), name
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_the_order_of_samples_features_and_targets_changes_nothing(seed: int) -> None:
     draw, rng = of_unit_size(seed), np.random.default_rng(seed)
@@ -132,7 +132,7 @@ def test_the_order_of_samples_features_and_targets_changes_nothing(seed: int) ->
     same(draw, replace(draw, features=h, targets=draw.targets[rows][:, targets], weight=w), 0)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=SEEDS, scale=st.floats(1e-8, 1e8), target=st.floats(1e-8, 1e8))
 def test_rotations_and_scales_change_nothing(seed: int, scale: float, target: float) -> None:
     draw, rng = of_unit_size(seed), np.random.default_rng(seed)
@@ -209,7 +209,7 @@ def test_known_values_that_are_no_collapse(angle: float) -> None:
 # --- more samples than one block --------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     n=st.integers(1000, 5000),
     mean=st.sampled_from([0.0, 1e3, 1e8]),
@@ -339,7 +339,7 @@ def designed(
     return net, features[0], reaches, y, predicted
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(seed=SEEDS, dtype=st.sampled_from([*STORED]), power=st.integers(-40, 40))
 def test_a_network_with_designed_features(
     seed: int, dtype: DType, power: int, tmp_path_factory: pytest.TempPathFactory

@@ -57,7 +57,7 @@ def test_much_noise_is_signal(noise: float) -> None:
     assert of(low_rank(2, 4, noise)).rank == 4
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     units=st.lists(st.floats(1e-6, 1e6), min_size=3, max_size=3),
     rank=st.integers(1, 3),

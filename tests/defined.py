@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,7 +87,8 @@ class Defined:
             needs.append(2 * rank <= n)
         if quantity == "error_ratio":
             means = rounded(self.layer.means[1])
-            size = float(self.layer.target_variance) + float((means**2).mean())
+            size = math.hypot(*means) / math.sqrt(len(means))
+            size = float(self.layer.target_variance) + (size**2 if size < 1e150 else math.inf)
             needs.append(_above(self.layer.mse, (4 * self.epsilon) ** 2 * size, 1e-6))
         return needs
 

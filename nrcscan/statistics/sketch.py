@@ -7,6 +7,7 @@ direction; what it misses has the trace of Σ_H minus its own, and so is known.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -232,4 +233,4 @@ def nystrom(sketched: Sketched, epsilon: float) -> tuple[Array, Array, float, fl
     stretched = carried / weights[kept]
     moved = np.minimum(stretched * error + 2 * np.sqrt(stretched) * error, carried)
     missed = max(trace - float(eigenvalues.sum()), 0.0)
-    return eigenvalues, vectors, missed, float(np.linalg.norm(moved))
+    return eigenvalues, vectors, missed, math.hypot(*moved)  # squares may exceed float64

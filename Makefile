@@ -9,6 +9,7 @@
 # make reproduce-reduced  the same with five small ones (under a minute)
 # make crash  set up, and fail and kill it at every call that touches an output (an hour; wants strace)
 # make fuzz   set up, and damage files of every kind that is read: COUNT=100000 SEED=1 say how many
+# make hostile  set up, and open pickles that ask for what no checkpoint needs, in all that holds one
 # make flips  set up, and flip bits of statistics files: COUNT=10000 SEED=1 say how many
 # make stress  set up, and compare numbers at their ends with exact ones: COUNT=10000 SEED=0
 # make soak   set up, and extract and report in one process: COUNT=2000 times
@@ -32,7 +33,7 @@ for one in chromium chromium-browser google-chrome google-chrome-stable; do \
 endef
 
 .PHONY: demo test test-kernels test-oldest check docs pictures reproduce reproduce-reduced
-.PHONY: crash fuzz flips stress soak peak-memory bench clean
+.PHONY: crash fuzz hostile flips stress soak peak-memory bench clean
 
 demo: .venv/core
 	@mkdir -p demo
@@ -92,6 +93,9 @@ SEED ?= 0
 fuzz: COUNT ?= 100000
 fuzz: .venv/dev
 	$(BIN)/python tests/fuzz.py --count $(COUNT) --seed $(SEED)
+
+hostile: .venv/dev
+	$(BIN)/python tests/hostile.py
 
 flips: COUNT := 10000
 flips: .venv/dev

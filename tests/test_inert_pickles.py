@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
+from forked import Forked
 from torch import nn
 
 from nrcscan.inputs.pickles.load_inert import load_inert
@@ -487,3 +489,14 @@ def test_what_is_nested_without_end_is_read(tmp_path: Path) -> None:
     assert len(shared) == 2
     itself = read(tmp_path, EMPTY + b"]\x94h\0a.")
     assert itself[0] is itself
+
+
+HOSTILE = "import sys; sys.path.insert(0, sys.argv[1]); import hostile; sys.exit(hostile.main())"
+
+
+def test_whatever_a_pickle_asks_for_it_does_not_get() -> None:
+    process = Forked([sys.executable, "-c", HOSTILE, str(ROOT / "tests")], stdout=subprocess.PIPE)
+    said = process.communicate()[0].decode()
+    assert process.returncode == 0, said
+    assert int(said.partition(" files")[0]) >= 1000
+    assert "run where they are trusted: all containers but none" in said

@@ -183,7 +183,7 @@ READ_IN: dict[str, tuple[str, tuple[str, ...] | str]] = {
     "acts_file/self_contained.py": ("open", ("acts", "hdf5")),
     "acts_file/writing.py": ("File", "its own rows, which it has just written"),
     "cli/console.py": ("open", "writes"),
-    "cli/guard.py": ("read_text", "what the system says of processes"),
+    "cli/guard.py": ("open read_text", "what the system says of processes"),
     "cli/option_groups.py": ("parse_json", ("arguments",)),
     "cutting/write_cut.py": ("opened", "opens no file: Acts that are open"),
     "cutting/written_forms.py": ("InferenceSession load read_text", "what it has just written"),

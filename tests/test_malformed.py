@@ -471,3 +471,27 @@ def test_thousands_of_layers_are_ordered_by_their_numbers(tmp_path: Path) -> Non
     safetensors.torch.save_file(state, tmp_path / "model.safetensors")
     with within(60):
         assert nrcscan.inspect(tmp_path / "model.safetensors").problem is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("positions/0001/covariance", 1e300, r"cannot be computed with \(Numerical result out of"),
+        ("positions/0001/blocks/mean", -1e300, None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_statistics_beyond_float64(
+    tmp_path: Path, name: str, value: float, message: str | None
+) -> None:
+    path = READERS["acts"].write(tmp_path)
+    with edited(path) as file:
+        values = file[name][()]
+        values[(-1, *[0] * (values.ndim - 1))] = value
+        file[name][()] = values
+    if message is None:  # of blocks alone: no error bars
+        errors = nrcscan.report(path).layers[-1].metrics.standard_errors
+        assert "noise_component" not in errors
+        return
+    with pytest.raises(InputError, match=f"{message}.*extract again, from data of a smaller scale"):
+        nrcscan.report(path)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Concatenate, Literal, ParamSpec, Unpack
 
 import numpy as np
 
 from nrcscan.acts_file.kept_in_memory import MeasuredActs
 from nrcscan.acts_file.reading import open_acts
 from nrcscan.cpu_threads import allowed_threads
+from nrcscan.errors import InputError
 from nrcscan.metrics.directions import spectrum
 from nrcscan.metrics.formulas import stable_rank
 from nrcscan.metrics.layer_values import LayerMetrics, Setting
@@ -35,6 +37,8 @@ from nrcscan.verdict.conclude import conclude
 from nrcscan.verdict.depth import Step, are_inputs, steps
 from nrcscan.verdict.onset import onset, runs
 from nrcscan.verdict.verdict import NetworkFit
+
+Options = ParamSpec("Options")
 
 
 @names_keywords
@@ -70,6 +74,29 @@ def report_at(
         return report_of(acts, **judgement, threads=allowed_threads(), on_progress=on_progress)
 
 
+def _in_range(
+    compute: Callable[Concatenate[MeasuredActs, Options], Report],
+) -> Callable[Concatenate[MeasuredActs, Options], Report]:
+    """Have statistics that no float64 arithmetic gets through be one message.
+
+    Raises:
+        InputError: the statistics are damaged, or numbers exceed what float64 holds.
+    """
+
+    @functools.wraps(compute)
+    def told(acts: MeasuredActs, /, *given: Options.args, **options: Options.kwargs) -> Report:
+        try:
+            return compute(acts, *given, **options)
+        except (ArithmeticError, np.linalg.LinAlgError) as error:
+            raise InputError(
+                f"{acts.path}: its statistics cannot be computed with ({error.args[-1]}): they are"
+                " damaged, or beyond float64; extract again, from data of a smaller scale"
+            ) from error
+
+    return told
+
+
+@_in_range
 def report_of(
     acts: MeasuredActs,
     *,

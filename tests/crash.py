@@ -339,7 +339,8 @@ class Trials:
         told = [line for line in ended.said.splitlines() if line.startswith("error: ")]
         if len(told) != 1:
             return "silent", "not one message"
-        if state == "whole" and "is written and whole" not in told[0]:
+        explained = "is written and whole" in told[0] or "stdout cannot" in told[0]
+        if state == "whole" and not explained:
             return "unexplained", "a whole file is there, and the message does not say so"
         left = [entry.name for entry in self._out.rglob(".*")]
         if any(name.endswith(".part") for name in left):

@@ -314,7 +314,7 @@ def test_a_closed_pipe_is_no_error(saved: tuple[Path, Path], cli: Run, tmp_path:
     assert (done.returncode, done.stderr) in [(141, ""), (0, "")]
     done = shell("report acts.h5 > /dev/full")
     message = (
-        "error: the output cannot be written: No space left on device; write it to a file with -o\n"
+        "error: stdout cannot be written: No space left on device; write to a file, with > or -o\n"
     )
     assert (done.returncode, done.stderr) == (3, message)
     done = shell("report acts.h5 >&-")

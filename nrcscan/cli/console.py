@@ -186,7 +186,7 @@ def emit(text: str, output: Path | None) -> None:
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(CLOSED_PIPE) from error
         raise OutputError(
-            f"the output cannot be written: {error.strerror}; write it to a file with -o"
+            f"stdout cannot be written: {error.strerror}; write to a file, with > or -o"
         ) from error
 
 

@@ -317,6 +317,8 @@ class Trials:
     def _outcome(self, ended: Ended, *, killed: bool) -> tuple[str, str]:
         """Return what came of a run, and what is wrong with that."""
         state = self._state()
+        if killed and ended.code == 3 and self._tells_of_a_worker():
+            return "a worker killed, which the scan tells", ""
         if state == "partial":
             return "partial", "what is under the final name is not whole"
         if state == "nothing" and self._replaced and self._command.words[0] != "scan":
@@ -332,8 +334,6 @@ class Trials:
             if state == "whole":
                 return "no matter, whole", ""
             return "silent", "exit code 0 without a result"
-        if killed and self._command.words[0] == "scan":
-            return "worker killed", ""
         if ended.code != 3:
             return f"exit code {ended.code}", "a wrong exit code"
         told = [line for line in ended.said.splitlines() if line.startswith("error: ")]
@@ -369,6 +369,21 @@ class Trials:
             return "gone on with, it comes to something else"
         left = [entry.name for entry in self._out.rglob(".*")]
         return f"gone on with, it leaves {left}" if left else ""
+
+    def _tells_of_a_worker(self) -> bool:
+        """Say whether a whole scan is there, and has a checkpoint that its worker died of."""
+        if self._command.words[0] != "scan" or not (self._output / "scan.json").exists():
+            return False
+        found, reference = (
+            json.loads((folder / "scan.json").read_text())["checkpoints"]
+            for folder in (self._output, self._reference / self._command.output)
+        )
+        others = [row for row in found if row["status"] == "error"]
+        return (
+            [row["path"] for row in found] == [row["path"] for row in reference]
+            and len(others) > 0
+            and all(f"killed (signal {signal.SIGKILL:d})" in row["reason"] for row in others)
+        )
 
     def _after_kill(self) -> str:
         """Run the command again, undisturbed, and say what is wrong with what it leaves."""

@@ -7,10 +7,10 @@
 # make test-oldest  set up a second environment with the oldest versions allowed, and run the tests
 # make reproduce  set up, train the networks of reproduction/ and measure them (about 25 minutes)
 # make reproduce-reduced  the same with five small ones (under a minute)
-# make crash  set up, and fail and kill it at every call that touches an output (an hour; wants strace)
+# make crash  set up, and fail and kill it at every call that touches an output (hours; wants strace)
 # make fuzz   set up, and damage files of every kind that is read: COUNT=100000 SEED=1 say how many
 # make hostile  set up, and open pickles that ask for what no checkpoint needs, in all that holds one
-# make flips  set up, and flip bits of statistics files: COUNT=10000 SEED=1 say how many
+# make flips  set up, and flip bits of statistics files: COUNT=10800 SEED=1 say how many
 # make stress  set up, and compare numbers at their ends with exact ones: COUNT=10000 SEED=0
 # make soak   set up, and extract and report in one process: COUNT=2000 times
 # make peak-memory  set up, and measure the memory that large files take (an hour; 35 GB of disk)
@@ -97,7 +97,7 @@ fuzz: .venv/dev
 hostile: .venv/dev
 	$(BIN)/python tests/hostile.py
 
-flips: COUNT := 10000
+flips: COUNT ?= 10800
 flips: .venv/dev
 	$(BIN)/python tests/flips.py --count $(COUNT) --seed $(SEED)
 

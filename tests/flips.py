@@ -8,18 +8,16 @@ or one message. Anything else is a violation: other numbers, another exception, 
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from fuzz import Reader, fuzz
+from fuzz import Reader, run
 from torch import Tensor, nn
 
 import nrcscan
@@ -130,31 +128,5 @@ def reader(name: str) -> Reader:
     return Reader(name, FILES[name], SameNumbers(name), anywhere=damaged)
 
 
-def main() -> int:
-    """Run the harness, and print a line for each kind."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=10_000, help="files in all")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", choices=FILES, default=list(FILES))
-    parser.add_argument("--keep", type=Path, help="a folder for the files that break the promise")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    total = broken = 0
-    for name in given.only:
-        began = time.monotonic()
-        counts = fuzz(reader(name), -(-given.count // len(given.only)), given.seed, given.keep)
-        total, broken = total + sum(counts.outcomes.values()), broken + len(counts.violations)
-        print(
-            f"{name:15} {counts.outcomes['result']:6} the same numbers"
-            f" {counts.outcomes['refused']:6} told {len(counts.violations):4} violations"
-            f"  {time.monotonic() - began:.0f} s",
-            flush=True,
-        )
-        for kind in counts.violations[:20]:
-            print(f"    {kind}", flush=True)
-    print(f"{total} files, {broken} violations (seed {given.seed})")
-    return 1 if broken else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run({name: reader(name) for name in FILES}, __doc__, "the same numbers"))

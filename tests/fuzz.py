@@ -26,7 +26,7 @@ import time
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -703,12 +703,18 @@ def fuzz(reader: Reader, count: int, seed: int, keep: Path | None = None) -> Cou
     return counts
 
 
-def main() -> int:
-    """Run the harness, and print a line for each kind."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def run(readers: Mapping[str, Reader], about: str, read: str = "results") -> int:
+    """Run the harness over the kinds that a command line names, and print a line for each.
+
+    Args:
+        readers: by the name of their kind.
+        about: what the command is about.
+        read: what to call what comes of a file that is not refused.
+    """
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
     parser.add_argument("--count", type=int, default=20_000, help="files in all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", choices=READERS, default=list(READERS))
+    parser.add_argument("--only", nargs="*", choices=readers, default=list(readers))
     parser.add_argument("--keep", type=Path, help="a folder for the files that break the promise")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -716,11 +722,10 @@ def main() -> int:
     each = -(-given.count // len(given.only))
     for name in given.only:
         began = time.monotonic()
-        counts = fuzz(READERS[name], each, given.seed, given.keep)
+        counts = fuzz(readers[name], each, given.seed, given.keep)
         total, broken = total + sum(counts.outcomes.values()), broken + len(counts.violations)
-        read, refused = counts.outcomes["result"], counts.outcomes["refused"]
         print(
-            f"{name:15} {read:6} results {refused:6} refused"
+            f"{name:15} {counts.outcomes['result']:6} {read} {counts.outcomes['refused']:6} refused"
             f" {len(counts.violations):4} violations  +{counts.megabytes} MB"
             f"  {time.monotonic() - began:.0f} s",
             flush=True,
@@ -732,4 +737,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(READERS, __doc__))

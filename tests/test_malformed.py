@@ -495,3 +495,14 @@ def test_statistics_beyond_float64(
         return
     with pytest.raises(InputError, match=f"{message}.*extract again, from data of a smaller scale"):
         nrcscan.report(path)
+
+
+def test_means_whose_squares_exceed_float64_leave_nothing_defined(tmp_path: Path) -> None:
+    path = READERS["acts"].write(tmp_path)
+    with edited(path) as file:
+        file["positions/0001/mean"][-1] = -1e300
+    layer = nrcscan.report(path).layers[-1].metrics
+    assert "noise_component" not in layer.values
+    assert "squares of the means of the features" in layer.undefined["noise_component"]
+    assert layer.floor is None
+    nrcscan.page(path, tmp_path / "page.html")

@@ -75,9 +75,11 @@ def unresolved(statistics: Statistics | Sketched, epsilon: float) -> str | None:
     samples is rounded to either of two neighbours, ε of it apart, at each of the last few steps
     that made it: a spread of ε/2 for each, 4ε with room.
     """
-    spread = np.sqrt(statistics.variances)
-    if not (spread > 4 * epsilon * np.abs(statistics.feature_mean)).any():
+    spread, means = np.sqrt(statistics.variances), np.abs(statistics.feature_mean)
+    if not (spread > 4 * epsilon * means).any():
         return "the features do not vary"
+    if means.max() >= 1 / SMALLEST:
+        return "squares of the means of the features are out of float64's range; rescale them"
     return _out_of_range("features", statistics.variances)
 
 
